@@ -1,0 +1,1 @@
+"""The embedded engine: plain files in a directory of this machine. No master, no chunkservers."""

@@ -1,0 +1,64 @@
+"""Reading a pinned version: an open descriptor is the pin, for a file is never changed in place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator
+from concurrent.futures import Executor
+
+from gfs.api import Reader
+from gfs.errors import DataLoss
+from gfs.threads import in_thread
+from gfs.types import Bytes, FileInfo
+
+PIECE = 256 * 1024
+"""Bytes of a piece: few enough to be polite to other transfers, many enough for their cost."""
+
+_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
+"""Linux 4.14: read what is in memory, and say EAGAIN instead of waiting for the disk."""
+
+
+class EmbeddedReader(Reader):
+    """One open file. Offers its descriptor (:class:`gfs.api.DescriptorReader`)."""
+
+    def __init__(self, pool: Executor, descriptor: int, info: FileInfo) -> None:
+        self._pool = pool
+        self._descriptor = descriptor
+        self._info = info
+
+    @property
+    def info(self) -> FileInfo:
+        return self._info
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    async def read(self, start: int, length: int) -> AsyncGenerator[Bytes, None]:
+        if start < 0 or length < 0 or start + length > self._info.size:
+            raise ValueError(f"no {length} bytes from {start} on in {self._info.size}")
+        end = start + length
+        while start < end:
+            piece = self._read_cached(start, min(PIECE, end - start))
+            if piece is None:
+                wanted = min(PIECE, end - start)
+                piece = await in_thread(self._pool, os.pread, self._descriptor, wanted, start)
+            if not piece:
+                raise DataLoss("the file was cut short while it was read")
+            start += len(piece)
+            yield piece
+
+    def _read_cached(self, start: int, wanted: int) -> Bytes | None:
+        """Up to ``wanted`` bytes if they are in memory; None if that needs the disk."""
+        if not _NOWAIT:
+            return None
+        buffer = bytearray(wanted)
+        try:
+            count = os.preadv(self._descriptor, [buffer], start, _NOWAIT)
+        except OSError:
+            return None  # EAGAIN, or a file system without it: the thread will tell
+        return buffer if count == wanted else memoryview(buffer)[:count]
+
+    async def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

@@ -1,0 +1,310 @@
+"""The directory that the embedded engine keeps its files in, and every blocking call on it.
+
+Layout under the root, which one process at a time owns (``flock`` on ``~lock``):
+
+- ``<directory>/<name>``: one plain file for each file, published whole;
+- ``~tmp/<random>``: what is being written;
+- ``~trash/<random>``: removed directories on their way out.
+
+``~`` cannot begin a directory's name (:mod:`gfs.paths`), so nothing collides. All of it is one
+file system, because rename(2) and link(2) are what make a publish atomic; POSIX promises that a
+reader sees the old file or the new one, and the fsync of file and directory that it stays so
+after a power cut. What a crash left in ``~tmp`` and ``~trash`` is removed at the next start.
+
+The version of a file is its inode, its size and its modification time, which is set by hand to a
+clock that never gives the same nanosecond twice. The kernel's own stamps are too coarse (4 ms):
+three publishes within one tick could come back to the same inode, size and time. A file that
+something else puts there, or changes in place, gets a version from the same three. The time when
+a name was first published lives in an extended attribute, written only when a file is replaced;
+where the file system has none, it is the time of the newest version.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+from gfs.embedded.border import border, missing
+from gfs.errors import (
+    AlreadyExists,
+    InvalidName,
+    NoSuchDirectory,
+    NoSuchFile,
+    StoreUnavailable,
+)
+from gfs.types import Expect, FileInfo, Published
+
+READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""A link is not followed out of the tree, and a FIFO that somebody put there does not block."""
+
+_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATED = "user.sfs.created"
+_UNFIT = "the file system of the data directory does not keep {}; choose another one"
+
+
+def encode(directory: str, name: str) -> bytes:
+    """The path of a file relative to the root. Both must have passed :mod:`gfs.paths`."""
+    return f"{directory}/{name}".encode()
+
+
+class Tree:
+    """Owns the root directory. Every method but ``info`` may wait for the disk: use a thread."""
+
+    def __init__(self, root: str) -> None:
+        """Open ``root``, making it if need be, and clear what a crash left in it.
+
+        Raises StoreUnavailable when another process has it, or when its file system cannot do
+        what a publish needs.
+        """
+        self._publishing = threading.Lock()
+        self._stamping = threading.Lock()
+        self._last_stamp = 0
+        with border():
+            os.makedirs(root, mode=0o700, exist_ok=True)
+            self.root = os.open(root, _DIRECTORY_FLAGS)
+        try:
+            with border():
+                self._lock()
+                for scratch in ("~tmp", "~trash"):
+                    with suppress(FileExistsError):
+                        os.mkdir(scratch, 0o700, dir_fd=self.root)
+                self.swept = self._sweep_tmp()
+                self._probe()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the root, and of the lock on it. Idempotent."""
+        for descriptor in (getattr(self, "_lock_fd", -1), self.root):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._lock_fd = self.root = -1
+
+    def _lock(self) -> None:
+        self._lock_fd = os.open(
+            "~lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self.root
+        )
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreUnavailable("another process serves this data directory") from error
+
+    def _sweep_tmp(self) -> int:
+        names = self._names("~tmp")
+        for name in names:
+            os.unlink(f"~tmp/{name}", dir_fd=self.root)
+        return len(names)
+
+    def _names(self, directory: str) -> list[str]:
+        descriptor = os.open(directory, _DIRECTORY_FLAGS, dir_fd=self.root)
+        try:
+            return os.listdir(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _probe(self) -> None:
+        """Refuse a file system on which a publish would not be what it promises."""
+        descriptor, path = self.make_temporary()
+        try:
+            stamp = 1_000_000_000_123_456_789
+            os.utime(descriptor, ns=(stamp, stamp))
+            if os.fstat(descriptor).st_mtime_ns != stamp:
+                raise StoreUnavailable(_UNFIT.format("nanosecond times"))
+            try:
+                os.link(path, path + "-link", src_dir_fd=self.root, dst_dir_fd=self.root)
+            except OSError as error:
+                raise StoreUnavailable(_UNFIT.format("hard links")) from error
+            os.unlink(path + "-link", dir_fd=self.root)
+            try:
+                os.stat("~TMP", dir_fd=self.root)
+            except FileNotFoundError:
+                return
+            raise StoreUnavailable(_UNFIT.format("upper and lower case apart"))
+        finally:
+            os.close(descriptor)
+            os.unlink(path, dir_fd=self.root)
+
+    def empty_trash(self) -> None:
+        """Free what removed directories still hold. May take long; may run beside all else."""
+        with border():
+            for name in self._names("~trash"):
+                shutil.rmtree(f"~trash/{name}", dir_fd=self.root)
+
+    def space(self) -> tuple[int, int, int]:
+        """Bytes of the file system: in all, used, and free for this process."""
+        with border():
+            found = os.fstatvfs(self.root)
+        unit = found.f_frsize
+        return (
+            found.f_blocks * unit,
+            (found.f_blocks - found.f_bfree) * unit,
+            found.f_bavail * unit,
+        )
+
+    # Files.
+
+    def info(self, descriptor: int, directory: str, name: str) -> FileInfo:
+        """The version that an open descriptor holds. Raises NoSuchFile if it is no plain file."""
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise NoSuchFile(name)
+        modified = found.st_mtime_ns
+        version = f"{found.st_ino:x}-{found.st_size:x}-{modified:x}"
+        created = _created(descriptor, modified)
+        return FileInfo(directory, name, found.st_size, version, created, modified)
+
+    def open(self, directory: str, name: str) -> int:
+        """A descriptor of the current version. Raises NoSuchFile."""
+        try:
+            return os.open(encode(directory, name), READ_FLAGS, dir_fd=self.root)
+        except OSError as error:
+            raise missing(error, name) from error
+
+    def look(self, directory: str, name: str) -> FileInfo | None:
+        """The current version, or None."""
+        try:
+            descriptor = self.open(directory, name)
+        except NoSuchFile:
+            return None
+        try:
+            return self.info(descriptor, directory, name)
+        except NoSuchFile:
+            return None
+        finally:
+            os.close(descriptor)
+
+    def make_temporary(self) -> tuple[int, str]:
+        """A new file in ``~tmp``: its descriptor, and its path relative to the root."""
+        path = f"~tmp/{secrets.token_hex(16)}"
+        with border():
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            return os.open(path, flags, 0o600, dir_fd=self.root), path
+
+    def drop_temporary(self, descriptor: int, path: str) -> None:
+        """Close a temporary file and remove it, published or not."""
+        os.close(descriptor)
+        with border(), suppress(FileNotFoundError):
+            os.unlink(path, dir_fd=self.root)
+
+    def seal(self, descriptor: int, directory: str, name: str) -> None:
+        """Give a temporary file the stamps of a version, and make it durable as it is."""
+        previous = self.look(directory, name)
+        with border():
+            stamp = self._stamp()
+            if previous is not None:
+                # Without extended attributes the age of a replaced file is lost, no more.
+                with suppress(OSError):
+                    os.setxattr(descriptor, _CREATED, str(previous.created_ns).encode())
+            os.utime(descriptor, ns=(stamp, stamp))
+            os.fsync(descriptor)
+
+    def publish(
+        self, descriptor: int, path: str, directory: str, name: str, expect: Expect
+    ) -> Published:
+        """Put a sealed temporary file under its name. Raises what ``expect`` raises."""
+        target = encode(directory, name)
+        with border():
+            try:
+                with self._publishing:
+                    current = self.look(directory, name)
+                    expect.check(current)
+                    if expect.absent:
+                        # link(2) refuses by itself: right even beside a program that is not ours.
+                        os.link(path, target, src_dir_fd=self.root, dst_dir_fd=self.root)
+                    else:
+                        os.rename(path, target, src_dir_fd=self.root, dst_dir_fd=self.root)
+            except FileExistsError as error:
+                raise AlreadyExists(name) from error
+            except FileNotFoundError as error:
+                raise NoSuchDirectory(directory) from error
+            except IsADirectoryError as error:
+                raise InvalidName("something that is not a file has that name") from error
+            # Outside of the lock, so that publishes share the commits of a journal.
+            self._sync(directory)
+            return Published(self.info(descriptor, directory, name), current is not None)
+
+    def delete(self, directory: str, name: str, expect: Expect) -> None:
+        """Remove a file, durably. Raises NoSuchFile, or what ``expect`` raises."""
+        with self._publishing, border():
+            current = self.look(directory, name)
+            if current is None:
+                raise NoSuchFile(name)
+            expect.check(current)
+            os.unlink(encode(directory, name), dir_fd=self.root)
+        with border():
+            self._sync(directory)
+
+    def _stamp(self) -> int:
+        """Nanoseconds since the epoch, never the same twice in one process."""
+        with self._stamping:
+            self._last_stamp = max(time.time_ns(), self._last_stamp + 1)
+            return self._last_stamp
+
+    # Directories.
+
+    def make_directory(self, directory: str) -> None:
+        """Make a directory, durably, unless it is there."""
+        with border():
+            with suppress(FileExistsError):
+                os.mkdir(directory, 0o700, dir_fd=self.root)
+            os.fsync(self.root)
+
+    def has_directory(self, directory: str) -> bool:
+        """Whether the directory is there."""
+        with border():
+            try:
+                found = os.stat(directory, dir_fd=self.root, follow_symlinks=False)
+            except FileNotFoundError:
+                return False
+            return stat.S_ISDIR(found.st_mode)
+
+    def discard_directory(self, directory: str) -> None:
+        """Take a directory out of sight, durably; its files wait in ``~trash``."""
+        with border():
+            try:
+                os.rename(
+                    directory,
+                    f"~trash/{secrets.token_hex(16)}",
+                    src_dir_fd=self.root,
+                    dst_dir_fd=self.root,
+                )
+            except FileNotFoundError:
+                return
+            os.fsync(self.root)
+
+    def scan(self, directory: str) -> Iterator[str]:
+        """The names of a directory's plain files, in no order; none if it does not exist."""
+        with border():
+            try:
+                descriptor = os.open(directory, _DIRECTORY_FLAGS, dir_fd=self.root)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            try:
+                with os.scandir(descriptor) as entries:
+                    for entry in entries:
+                        if entry.is_file(follow_symlinks=False):
+                            yield entry.name
+            finally:
+                os.close(descriptor)
+
+    def _sync(self, directory: str) -> None:
+        descriptor = os.open(directory, _DIRECTORY_FLAGS, dir_fd=self.root)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _created(descriptor: int, otherwise: int) -> int:
+    try:
+        return int(os.getxattr(descriptor, _CREATED))
+    except (OSError, ValueError):
+        return otherwise  # never replaced, or no such attributes here, or not one of ours

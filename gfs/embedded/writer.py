@@ -1,0 +1,129 @@
+"""Making a version: pieces are gathered, written by a thread while the next ones arrive, sealed,
+and published.
+
+Two batches exist at most, one being filled and one being written, so an upload holds 1 MiB
+whatever its size. The kernel is asked to begin writing back every 16 MiB, without waiting: then
+the disk works during the upload, and the fsync at its end has little left to do (1 GiB in 0.44 s
+instead of 0.72 s where it was measured) and does not keep the client waiting for its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import Executor
+
+from gfs.api import Writer
+from gfs.embedded.border import border
+from gfs.embedded.tree import Tree
+from gfs.errors import StoreUnavailable
+from gfs.threads import in_thread, to_the_end
+from gfs.types import Bytes, Expect, Published
+
+BATCH = 512 * 1024
+"""Bytes that are gathered before a thread writes them: a hop to it costs about 50 µs."""
+
+BATCH_PIECES = 512
+"""Pieces that are gathered at most, below the 1024 of IOV_MAX."""
+
+WRITEBACK_STEP = 16 * 1024 * 1024
+
+_ADVISE = hasattr(os, "posix_fadvise")
+
+
+class EmbeddedWriter(Writer):
+    """One temporary file on its way to a name."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        pool: Executor,
+        temporary: tuple[int, str],
+        target: tuple[str, str],
+        expect: Expect,
+    ) -> None:
+        self._tree = tree
+        self._pool = pool
+        self._descriptor, self._path = temporary
+        self._directory, self._name = target
+        self._expect = expect
+        self._batch: list[Bytes] = []
+        self._batched = 0
+        self._writing: asyncio.Task[None] | None = None
+        self._written = 0
+        self._advised = 0
+        self._sealed = False
+        self._ended = False
+
+    async def write(self, piece: Bytes) -> None:
+        self._sealed = False
+        self._batch.append(piece)
+        self._batched += len(piece)
+        if self._batched >= BATCH or len(self._batch) >= BATCH_PIECES:
+            await self._settle()
+            self._begin()
+
+    async def flush(self) -> None:
+        await self._settle()
+        self._begin()
+        await self._settle()
+        await in_thread(self._pool, self._tree.seal, self._descriptor, self._directory, self._name)
+        self._sealed = True
+
+    async def commit(self) -> Published:
+        if self._ended:
+            raise StoreUnavailable("this version has been ended")
+        if not self._sealed:
+            await self.flush()
+        published = await in_thread(
+            self._pool,
+            self._tree.publish,
+            self._descriptor,
+            self._path,
+            self._directory,
+            self._name,
+            self._expect,
+        )
+        await self.abort()
+        return published
+
+    async def abort(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        await to_the_end(self._drop())
+
+    async def _drop(self) -> None:
+        self._batch.clear()
+        if self._writing is not None:
+            await asyncio.gather(self._writing, return_exceptions=True)
+        await in_thread(self._pool, self._tree.drop_temporary, self._descriptor, self._path)
+
+    def _begin(self) -> None:
+        """Hand the batch to a thread."""
+        if self._batch:
+            batch, self._batch, self._batched = self._batch, [], 0
+            call = in_thread(self._pool, self._write_batch, batch)
+            self._writing = asyncio.create_task(call)
+
+    async def _settle(self) -> None:
+        """Wait for the batch that is being written, and raise what went wrong with it."""
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
+            self._writing = None
+
+    def _write_batch(self, batch: list[Bytes]) -> None:
+        with border():
+            while batch:
+                count = os.writev(self._descriptor, batch)
+                self._written += count
+                while batch and count >= len(batch[0]):
+                    count -= len(batch[0])
+                    del batch[0]
+                if count:
+                    batch[0] = memoryview(batch[0])[count:]
+            if _ADVISE and self._written - self._advised >= WRITEBACK_STEP:
+                # Dirty pages cannot be dropped: for them the advice begins their writeback.
+                step = self._written - self._advised
+                os.posix_fadvise(self._descriptor, self._advised, step, os.POSIX_FADV_DONTNEED)
+                self._advised = self._written

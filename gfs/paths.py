@@ -1,0 +1,49 @@
+"""Names of directories and files. Pure.
+
+A name is one segment, compared byte for byte in UTF-8. The rules are those that every engine, and
+a shell on the machine, can live with: nothing that climbs (``.``, ``..``, a separator), nothing
+that hides in a log (control characters, white space at the ends).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from gfs.errors import InvalidName
+
+MAX_NAME_BYTES = 255
+"""NAME_MAX of the usual file systems, and the limit for a file's name."""
+
+MAX_DIRECTORY_CHARACTERS = 63
+
+_DIRECTORY = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_DIRECTORY_CHARACTERS}}}")
+
+
+def check_directory(directory: str) -> str:
+    """Return ``directory`` if it can name one, else raise InvalidName with the rule it broke."""
+    if directory in (".", "..") or _DIRECTORY.fullmatch(directory) is None:
+        raise InvalidName(
+            f"a namespace name has 1 to {MAX_DIRECTORY_CHARACTERS} characters of "
+            "A-Z a-z 0-9 . _ - and is not '.' or '..'"
+        )
+    return directory
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if it can name a file, else raise InvalidName with the rule it broke."""
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        raise InvalidName("a file name must be valid UTF-8") from None
+    if not 1 <= length <= MAX_NAME_BYTES:
+        raise InvalidName(f"a file name has 1 to {MAX_NAME_BYTES} bytes in UTF-8, not {length}")
+    if name in (".", ".."):
+        raise InvalidName("a file name is not '.' or '..'")
+    if "/" in name or "\\" in name:
+        raise InvalidName("a file name contains no slash and no backslash")
+    if not name.isprintable() and any(unicodedata.category(c) == "Cc" for c in name):
+        raise InvalidName("a file name contains no control characters")
+    if name != name.strip():
+        raise InvalidName("a file name has no white space at its ends")
+    return name

@@ -1,0 +1,27 @@
+"""Streams of bytes with a length that is known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from gfs.errors import DataLoss
+from gfs.types import Bytes
+
+
+async def exactly(length: int, pieces: AsyncGenerator[Bytes, None]) -> AsyncGenerator[Bytes, None]:
+    """Pass ``pieces`` on, and raise DataLoss unless they are ``length`` bytes in all.
+
+    A piece that goes too far is not passed on, not even in part: what comes after a wrong length
+    cannot be trusted. Empty pieces are dropped. Closes ``pieces``.
+    """
+    left = length
+    async with aclosing(pieces):
+        async for piece in pieces:
+            if len(piece) > left:
+                raise DataLoss(f"more than the {length} bytes that were asked for")
+            left -= len(piece)
+            if piece:
+                yield piece
+    if left:
+        raise DataLoss(f"{left} of {length} bytes are missing")

@@ -1,0 +1,116 @@
+"""Who may do what: a principal, an action and a namespace in, nothing or a refusal out. Pure.
+
+The rules are the table 'Who may do what' of the HTTP contract. They are asked in an order that
+tells a caller no more than they may know: first whether they may know the namespace (404, the same
+answer in every byte as for one that does not exist), then who they are (401), then what their API
+token grants, then what they themselves may do (403).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from sfs_server.claims import Principal
+from sfs_server.errors import Problem
+
+DEFAULT_NAMESPACE = "default"
+"""The one that always exists: shared, and readable without a credential if so configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A namespace as the database has it; ``created_at`` is aware, in UTC.
+
+    ``owner`` is the user who made it, or None for a shared one.
+    """
+
+    name: str
+    hidden: bool
+    owner: str | None
+    created_at: datetime
+
+
+class Action(Enum):
+    """What is asked for. The first three are done to files; READ includes listing them."""
+
+    READ = "read"
+    CREATE = "create"
+    DELETE = "delete"
+    CREATE_NAMESPACE = "create a namespace"
+    UPDATE_NAMESPACE = "update a namespace"
+    DELETE_NAMESPACE = "delete a namespace"
+
+
+_NAMESPACE_SCOPES = {
+    Action.CREATE_NAMESPACE: "create",
+    Action.UPDATE_NAMESPACE: "update",
+    Action.DELETE_NAMESPACE: "delete",
+}
+
+
+def require(
+    principal: Principal, action: Action, namespace: Namespace | None, *, anonymous_read: bool
+) -> None:
+    """Return if ``principal`` may do ``action``, else raise Problem 401, 403 or 404.
+
+    ``namespace`` is the one in question, None if there is none of that name; it is not looked at
+    for CREATE_NAMESPACE. ``anonymous_read`` says whether ``default`` can be read by anybody.
+    """
+    if action is Action.CREATE_NAMESPACE:
+        _require_credential(principal)
+        _require_scope(principal, action, "namespaces")
+        return
+    if namespace is None or not _may_know(principal, namespace):
+        raise Problem(404, "There is no such namespace.")
+    if action is Action.READ and publicly_readable(namespace, anonymous_read=anonymous_read):
+        if not principal.anonymous:
+            _require_scope(principal, action, f"files.{namespace.name}")
+        return
+    _require_credential(principal)
+    if action in _NAMESPACE_SCOPES:
+        _require_scope(principal, action, "namespaces")
+        if action is Action.DELETE_NAMESPACE and namespace.name == DEFAULT_NAMESPACE:
+            raise Problem(403, f"The namespace {DEFAULT_NAMESPACE} cannot be deleted.")
+        if not (principal.admin or _owns(principal, namespace)):
+            raise Problem(403, "Only its owner or an admin may change or delete a namespace.")
+        return
+    _require_scope(principal, action, f"files.{namespace.name}")
+    if action is Action.READ or namespace.owner is None:
+        return
+    if not (principal.admin or _owns(principal, namespace)):
+        raise Problem(403, "Only its owner or an admin may change the files of this namespace.")
+
+
+def visible(principal: Principal, namespace: Namespace, *, anonymous_read: bool) -> bool:
+    """Whether the list of namespaces shows ``namespace`` to ``principal``: they may read it."""
+    if principal.anonymous:
+        return publicly_readable(namespace, anonymous_read=anonymous_read)
+    return _may_know(principal, namespace) and principal.granted(
+        f"files.{namespace.name}", Action.READ.value
+    )
+
+
+def publicly_readable(namespace: Namespace, *, anonymous_read: bool) -> bool:
+    """Whether a caller without a credential may read the files of ``namespace``."""
+    return anonymous_read and namespace.name == DEFAULT_NAMESPACE and not namespace.hidden
+
+
+def _owns(principal: Principal, namespace: Namespace) -> bool:
+    # Nobody owns a shared namespace; in particular not the anonymous caller, whose user is None.
+    return namespace.owner is not None and principal.user == namespace.owner
+
+
+def _may_know(principal: Principal, namespace: Namespace) -> bool:
+    return not namespace.hidden or principal.admin or _owns(principal, namespace)
+
+
+def _require_credential(principal: Principal) -> None:
+    if principal.anonymous:
+        raise Problem(401, "Sign in to do this.", {"WWW-Authenticate": "Bearer"})
+
+
+def _require_scope(principal: Principal, action: Action, resource: str) -> None:
+    if not principal.granted(resource, _NAMESPACE_SCOPES.get(action, action.value)):
+        raise Problem(403, "The scopes of this API token do not allow this.")

@@ -1,0 +1,119 @@
+"""Wiring: what lives as long as the application, begun in order and ended in the reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+
+from aiohttp import web
+
+from gfs.errors import GfsError
+from gfs.factory import open_filesystem
+from sfs_server import embedded_postgres
+from sfs_server.access import DEFAULT_NAMESPACE
+from sfs_server.auth import Verifier
+from sfs_server.config import Config, ConfigError, secret_of
+from sfs_server.database import Database
+from sfs_server.keys import (
+    CONFIG,
+    DATABASE,
+    FILESYSTEM,
+    LIFECYCLE,
+    METRICS,
+    NAMESPACES,
+    SEND_POOL,
+    VERIFIER,
+    Lifecycle,
+)
+from sfs_server.metrics import Metrics
+from sfs_server.middlewares import around
+from sfs_server.namespaces import Namespaces
+from sfs_server.routes import add_routes
+
+SEND_THREADS = 16
+"""Downloads that may wait for the disk at once; more wait for one of these to be done."""
+
+KEEPALIVE_SECONDS = 75.0
+"""Longer than the idle time of the gateways in front (nginx: 60 s): if this end closed first, the
+gateway could send a request into a closing connection and answer 502."""
+
+LINGER_SECONDS = 30.0
+"""How long a client that was refused may go on sending before its connection is closed."""
+
+READ_BUFFER = 256 * 1024
+"""Bytes that aiohttp keeps of a body before it stops reading from the socket."""
+
+
+def make_app(config: Config) -> web.Application:
+    """The application for ``config``. What it needs is started with it, and stopped with it.
+
+    Starting raises ConfigError when something is wrong that the operator can mend.
+    """
+    app = web.Application(
+        middlewares=[around], handler_args={"auto_decompress": False, "read_bufsize": READ_BUFFER}
+    )
+    app[CONFIG] = config
+    app[METRICS] = Metrics()
+    app[LIFECYCLE] = Lifecycle()
+    app.cleanup_ctx.extend((_store, _database, _tokens, _threads))
+    add_routes(app)
+    return app
+
+
+def make_runner(app: web.Application) -> web.AppRunner:
+    """The runner for production and tests alike: a handler is cancelled when its client goes."""
+    return web.AppRunner(
+        app,
+        handler_cancellation=True,
+        access_log=None,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        lingering_time=LINGER_SECONDS,
+        shutdown_timeout=app[CONFIG].drain_timeout,
+    )
+
+
+async def _store(app: web.Application) -> AsyncIterator[None]:
+    try:
+        fs = await open_filesystem(os.path.join(app[CONFIG].data, "files"))
+    except GfsError as error:
+        raise ConfigError(f"The store under -data cannot be opened: {error}.") from error
+    app[FILESYSTEM] = fs
+    yield
+    await fs.close()
+
+
+async def _database(app: web.Application) -> AsyncIterator[None]:
+    config = app[CONFIG]
+    embedded = None if config.database else await embedded_postgres.start(config.data)
+    try:
+        database = await Database.connect(config.database or (embedded.url if embedded else ""))
+        try:
+            await database.apply_schema()
+            namespaces = Namespaces(database)
+            await namespaces.start()
+            try:
+                app[DATABASE], app[NAMESPACES] = database, namespaces
+                await app[FILESYSTEM].make_directory(DEFAULT_NAMESPACE)
+                yield
+            finally:
+                await namespaces.close()
+        finally:
+            await database.close()
+    finally:
+        if embedded is not None:
+            await embedded.stop()
+
+
+async def _tokens(app: web.Application) -> AsyncIterator[None]:
+    secret = await asyncio.to_thread(secret_of, app[CONFIG])
+    app[VERIFIER] = verifier = Verifier.from_config(app[CONFIG], secret)
+    yield
+    await verifier.close()
+
+
+async def _threads(app: web.Application) -> AsyncIterator[None]:
+    with ThreadPoolExecutor(SEND_THREADS, "sfs-send") as pool:
+        app[SEND_POOL] = pool
+        yield

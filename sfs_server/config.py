@@ -1,0 +1,175 @@
+"""The settings of one process, read once from flags and environment into a frozen object."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used. The text says which, and what to do; it is shown as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the flags and the environment say. Times are seconds, sizes bytes; ``None`` is unset."""
+
+    host: str = ""
+    port: int = 8080
+    data: str = "./sfs-data"
+    database: str | None = None
+    anonymous_read: bool = True
+    max_upload_bytes: int = 0
+    upload_idle_timeout: float = 60.0
+    drain_timeout: float = 30.0
+    log_format: str = "text"
+    jwt_secret: str | None = field(default=None, repr=False)
+    jwt_public_key: str | None = None
+    jwks_url: str | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag: its name without the dash, and what ``-help`` says of it."""
+
+    name: str
+    help: str
+    placeholder: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that stands in for the flag."""
+        return "SFS_" + self.name.upper().replace("-", "_")
+
+
+FLAGS = (
+    Flag("addr", "listen address, HOST:PORT or :PORT (default :8080)", "ADDR"),
+    Flag("data", "where the embedded store and PostgreSQL keep their data (./sfs-data)", "DIR"),
+    Flag("database", "PostgreSQL URL; without it an embedded PostgreSQL under -data", "URL"),
+    Flag("anonymous", "what a caller without a token may do in 'default': read or none", "MODE"),
+    Flag("max-upload-mb", "largest upload in MB of 1,000,000 bytes; 0 is no limit (0)", "N"),
+    Flag("upload-idle-timeout", "seconds without a byte before an upload is given up (60)", "S"),
+    Flag("drain-timeout", "seconds that transfers get to finish at shutdown (30)", "S"),
+    Flag("log-format", "text or json (text on a terminal, else json)", "FORMAT"),
+    Flag("jwt-public-key", "PEM file of the public key that checks RS256 or ES256 tokens", "FILE"),
+    Flag("jwks-url", "URL of the JWK set that checks RS256 or ES256 tokens", "URL"),
+    Flag("jwt-issuer", "the iss that every token must have", "NAME"),
+    Flag("jwt-audience", "the aud that every token must have", "NAME"),
+)
+"""The flags of the server. JWT_SECRET is no flag, because a command line is public."""
+
+
+def make_config(
+    flags: Mapping[str, str | None], environ: Mapping[str, str], *, terminal: bool
+) -> Config:
+    """The Config that ``flags`` (by name, None where not given) and ``environ`` ask for.
+
+    ``terminal`` says whether the log goes to one. Raises ConfigError for a value that cannot be.
+    """
+
+    def value(name: str) -> str | None:
+        given = flags.get(name)
+        if given is None:
+            given = environ.get(Flag(name, "", "").variable)
+        return given or None
+
+    host, port = _address(value("addr") or ":8080")
+    config = Config(
+        host=host,
+        port=port,
+        data=value("data") or "./sfs-data",
+        database=value("database") or environ.get("DATABASE_URL") or None,
+        anonymous_read=_choice("anonymous", value("anonymous") or "read", "read", "none") == "read",
+        max_upload_bytes=_whole("max-upload-mb", value("max-upload-mb") or "0") * 1_000_000,
+        upload_idle_timeout=_seconds("upload-idle-timeout", value("upload-idle-timeout") or "60"),
+        drain_timeout=_seconds("drain-timeout", value("drain-timeout") or "30"),
+        log_format=_choice(
+            "log-format", value("log-format") or ("text" if terminal else "json"), "text", "json"
+        ),
+        jwt_secret=environ.get("JWT_SECRET") or None,
+        jwt_public_key=value("jwt-public-key"),
+        jwks_url=value("jwks-url"),
+        jwt_issuer=value("jwt-issuer"),
+        jwt_audience=value("jwt-audience"),
+    )
+    has_key = config.jwt_secret or config.jwt_public_key or config.jwks_url
+    if config.database is not None and not has_key:
+        raise ConfigError(
+            "-database needs a key for tokens: set JWT_SECRET, -jwt-public-key or -jwks-url, "
+            "the same for every process."
+        )
+    return config
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ConfigError(f"-addr is HOST:PORT or :PORT, with a port up to 65535, not {text!r}.")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _choice(name: str, text: str, *allowed: str) -> str:
+    if text not in allowed:
+        raise ConfigError(f"-{name} is {' or '.join(allowed)}, not {text!r}.")
+    return text
+
+
+def _whole(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 12):
+        raise ConfigError(f"-{name} is a whole number of 0 or more, not {text!r}.")
+    return int(text)
+
+
+def _seconds(name: str, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= 86400:
+        raise ConfigError(f"-{name} is a number of seconds, above 0 and up to 86400, not {text!r}.")
+    return seconds
+
+
+def secret_of(config: Config) -> str | None:
+    """The HS256 secret: JWT_SECRET, or on the embedded default one that is made once and kept
+    under ``-data`` with mode 0600. None where a key flag says how tokens are checked.
+
+    Raises ConfigError when the file cannot be read or made.
+    """
+    if config.jwt_secret is not None or config.jwt_public_key or config.jwks_url:
+        return config.jwt_secret
+    path = os.path.join(config.data, "jwt-secret")
+    try:
+        os.makedirs(config.data, exist_ok=True)
+        _make_secret(path)
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "not text"
+        raise ConfigError(
+            f"The secret for tokens under -data cannot be read or made ({reason}): "
+            "give -data a directory that this user may write to, or set JWT_SECRET."
+        ) from error
+
+
+def _make_secret(path: str) -> None:
+    """Put a secret of 256 random bits at ``path``, whole or not at all, unless one is there."""
+    if os.path.exists(path):
+        return
+    temporary = f"{path}.{os.getpid()}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(descriptor, os.urandom(32).hex().encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    try:
+        os.link(temporary, path)  # two processes may start at once: the first one's secret stays
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(temporary)

@@ -1,0 +1,184 @@
+"""One connection to PostgreSQL. aiopg and psycopg2 live here alone, and what they raise ends here.
+
+aiopg 1.4.0 drives psycopg2's asynchronous mode: one statement at a time, autocommit only. Three of
+its habits are dealt with in this module. It closes a connection whose statement is cancelled or
+takes too long; that is wanted, and ``Session.reusable`` says so. It reports a statement that the
+*server* cancelled (``statement_timeout``) as a cancellation of the calling task; ``fetch`` tells
+the two apart, and the server's ``statement_timeout`` is a second longer than the wait here, so that
+it only ends the statements of clients that are gone. And it watches only the first of the sockets
+that libpq tries, so ``open_session`` is given one address at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import aiopg
+import psycopg2
+import psycopg2.errors
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INERROR, parse_dsn
+
+from sfs_server.config import ConfigError
+from sfs_server.database_address import BAD_URL
+from sfs_server.errors import DatabaseUnavailable
+
+STATEMENT_SECONDS = 5.0
+PING_SECONDS = 2.0
+LOCK_SECONDS = 4.0
+"""How long a statement waits for a row that another transaction holds."""
+
+IDLE_TRANSACTION_SECONDS = 120
+"""After this long the server ends a transaction whose client is silent, and frees its locks."""
+
+_SETTINGS = (
+    "SET TIME ZONE 'UTC';"
+    "SET default_transaction_isolation = 'read committed';"
+    f"SET statement_timeout = {int((STATEMENT_SECONDS + 1) * 1000)};"
+    f"SET lock_timeout = {int(LOCK_SECONDS * 1000)};"
+    f"SET idle_in_transaction_session_timeout = {IDLE_TRANSACTION_SECONDS * 1000}"
+)
+
+
+class UniqueViolation(Exception):
+    """The row would be the second one with its key. Nothing was written."""
+
+
+class StatementFailed(Exception):
+    """PostgreSQL refused a statement for a reason that trying again will not change."""
+
+
+@contextmanager
+def border() -> Iterator[None]:
+    """Turn what psycopg2, aiopg and the operating system raise into DatabaseUnavailable,
+    UniqueViolation or StatementFailed, with the original as the cause."""
+    try:
+        yield
+    except psycopg2.errors.UniqueViolation as error:
+        raise UniqueViolation("a row with that key exists") from error
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        raise DatabaseUnavailable("the database cannot be reached") from error
+    except psycopg2.errors.ReadOnlySqlTransaction as error:
+        raise DatabaseUnavailable("the database is read-only now") from error
+    except psycopg2.Error as error:
+        if error.pgcode is None:  # not the server's word: the connection broke in mid-answer
+            raise DatabaseUnavailable("the connection to the database broke") from error
+        raise StatementFailed(f"PostgreSQL refused a statement ({error.pgcode})") from error
+    except TimeoutError as error:
+        raise DatabaseUnavailable("the database did not answer in time") from error
+    except OSError as error:
+        raise DatabaseUnavailable("the database cannot be reached") from error
+
+
+class Session:
+    """One connection. Used by one task at a time; whoever opened it closes it.
+
+    Inside ``Database.transaction`` it is the transaction, and ``fetch`` is all that is needed.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self.used = self._loop.time()
+
+    async def fetch(
+        self, sql: str, params: Sequence[object] = (), *, seconds: float = STATEMENT_SECONDS
+    ) -> list[tuple[Any, ...]]:
+        """Execute ``sql`` with ``%s`` for each of ``params`` and return its rows, if it has any.
+
+        Raises UniqueViolation, StatementFailed, and DatabaseUnavailable after at most ``seconds``.
+        A cancellation closes the session.
+        """
+        with border():
+            cursor = await self._connection.cursor(timeout=seconds)
+            try:
+                await cursor.execute(sql, params or None)
+            except asyncio.CancelledError:
+                self.close()
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                # Nobody cancelled this task: the server cancelled the statement.
+                raise TimeoutError from None
+            self.used = self._loop.time()
+            return list(await cursor.fetchall()) if cursor.description else []
+
+    async def ping(self, seconds: float = PING_SECONDS) -> bool:
+        """Whether the server answers within ``seconds``."""
+        try:
+            await self.fetch("SELECT 1", seconds=seconds)
+        except DatabaseUnavailable:
+            return False
+        return True
+
+    async def notification(self) -> str:
+        """Wait for the next payload of a channel that this session listens to.
+
+        Not to be cancelled while the session goes on to be used: what arrives at that moment would
+        be lost. Raises DatabaseUnavailable when the connection is seen to be dead.
+        """
+        with border():
+            return str((await self._connection.notifies.get()).payload)
+
+    @property
+    def closed(self) -> bool:
+        """The connection is gone: it broke, or it was closed here."""
+        return bool(self._connection.closed)
+
+    @property
+    def reusable(self) -> bool:
+        """Open, with nothing in flight and no transaction."""
+        return not self.closed and self._status == TRANSACTION_STATUS_IDLE
+
+    @property
+    def failed(self) -> bool:
+        """In a transaction of which a statement failed, so that it can only be rolled back."""
+        return bool(self._status == TRANSACTION_STATUS_INERROR)
+
+    @property
+    def _status(self) -> int:
+        return int(self._connection.raw.get_transaction_status())
+
+    def close(self) -> None:
+        """Close the connection at once; the server rolls back what was open. Idempotent."""
+        # 0 is open, 1 closed, 2 broken with a descriptor that is still watched. aiopg forgets that
+        # it has closed (1), and would take a descriptor that is another's by now from the loop.
+        if self._connection.closed != 1:
+            self._connection.close()
+
+
+async def open_session(url: str, address: Mapping[str, str], seconds: float) -> Session:
+    """Connect to one ``address``, which overrides parameters of ``url``, and set the session up.
+
+    Raises DatabaseUnavailable after at most ``seconds``. A cancellation leaves nothing open.
+    """
+    with border():
+        parameters: dict[str, Any] = {"client_encoding": "UTF8", **address}
+        async with asyncio.timeout(seconds):
+            session = Session(
+                await aiopg.connect(
+                    url,
+                    timeout=seconds,
+                    enable_json=False,
+                    enable_hstore=False,
+                    enable_uuid=False,
+                    **parameters,
+                )
+            )
+            try:
+                await session.fetch(_SETTINGS)
+            except BaseException:
+                session.close()
+                raise
+            return session
+
+
+def parse_url(url: str) -> dict[str, str]:
+    """libpq's connection parameters in ``url``, by their names. Raises ConfigError."""
+    try:
+        return dict(parse_dsn(url))
+    except psycopg2.Error:
+        # The text may quote a part of the password.
+        raise ConfigError(BAD_URL) from None

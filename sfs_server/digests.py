@@ -1,0 +1,56 @@
+"""The integrity fields of RFC 9530: what a client says its bytes hash to.
+
+``Content-Digest`` is of the request's content as it came, ``Repr-Digest`` of the file: for a raw
+body that is the same, for a form the first includes the framing. Only ``sha-256`` is looked at;
+other algorithms may be there and are ignored (§2), a malformed field is an error of the client.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Sequence
+
+from sfs_server.errors import Problem
+
+# One member of a dictionary whose values are byte sequences (RFC 9651 §3.2, §3.3.5).
+_MEMBER = re.compile(r"\s*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):\s*(?:,|\Z)")
+
+
+class Digest:
+    """The SHA-256 that one field promises, and what has been seen so far."""
+
+    def __init__(self, field: str, values: Sequence[str]) -> None:
+        """``values`` are the lines of the header ``field``. Raises Problem 400 if malformed."""
+        self._field = field
+        self._promised = _sha256(field, ", ".join(values))
+        self._seen = hashlib.sha256()
+
+    def update(self, piece: bytes) -> None:
+        """Add bytes that arrived."""
+        if self._promised is not None:
+            self._seen.update(piece)
+
+    def verify(self) -> None:
+        """Raise Problem 400 unless the bytes were those that were promised."""
+        if self._promised not in (None, self._seen.digest()):
+            raise Problem(400, f"The bytes received do not match {self._field}: nothing is stored.")
+
+
+def _sha256(field: str, text: str) -> bytes | None:
+    position, found = 0, None
+    while position < len(text):
+        member = _MEMBER.match(text, position)
+        if member is None:
+            raise Problem(400, f"{field} is malformed: it looks like sha-256=:BASE64:")
+        position = member.end()
+        if member.group(1) == "sha-256":
+            try:
+                found = base64.b64decode(member.group(2), validate=True)
+            except binascii.Error:
+                raise Problem(400, f"{field} has a sha-256 that is not base64.") from None
+            if len(found) != hashlib.sha256().digest_size:
+                raise Problem(400, f"{field} has a sha-256 that is not 32 bytes long.")
+    return found

@@ -1,0 +1,1 @@
+"""The handlers: each parses a request, calls what knows the answer, and answers."""

@@ -1,0 +1,202 @@
+"""Files: view, download, upload, delete. Listing is in :mod:`sfs_server.handlers.listings`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from aiohttp import hdrs, web
+
+from gfs.errors import AlreadyExists, NoSuchDirectory, NoSuchFile
+from gfs.threads import to_the_end
+from gfs.types import Expect, FileInfo, Published
+from sfs_server.access import Action, Namespace, publicly_readable, require
+from sfs_server.conditional import etag_of, expectation, http_date, plan, refuse_stale
+from sfs_server.disposition import active, content_disposition, content_type
+from sfs_server.errors import Problem
+from sfs_server.keys import (
+    CONFIG,
+    CREDENTIALED,
+    FILESYSTEM,
+    METRICS,
+    NAMESPACES,
+    PRINCIPAL,
+    SEND_POOL,
+)
+from sfs_server.multipart_ranges import (
+    ByteRange,
+    Multipart,
+    byteranges,
+    content_range,
+    new_boundary,
+    unsatisfied_range,
+)
+from sfs_server.names import file_path, file_target
+from sfs_server.transfer import send
+from sfs_server.uploads import Upload
+
+SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""What an uploaded page may do when it is shown on the service's origin: nothing."""
+
+_NOTHING = ByteRange(0, 0)
+
+
+async def view(request: web.Request) -> web.StreamResponse:
+    """GET, HEAD ``/storage/:ns/:file``: shown in the browser where it can be."""
+    return await _serve(request, attachment=False)
+
+
+async def download(request: web.Request) -> web.StreamResponse:
+    """GET, HEAD ``/storage/download/:ns/:file``: the same bytes, saved by the browser."""
+    return await _serve(request, attachment=True)
+
+
+async def _serve(request: web.Request, *, attachment: bool) -> web.StreamResponse:
+    directory, name = file_target(request.rel_url.raw_path)
+    anonymous_read = request.app[CONFIG].anonymous_read
+    namespace = await request.app[NAMESPACES].resolve(directory, stale_ok=True)
+    require(request[PRINCIPAL], Action.READ, namespace, anonymous_read=anonymous_read)
+    public = (
+        not request[CREDENTIALED]
+        and namespace is not None
+        and publicly_readable(namespace, anonymous_read=anonymous_read)
+    )
+    async with await request.app[FILESYSTEM].open(directory, name) as reader:
+        info = reader.info
+        planned = plan(request.method, request.headers, info, time.time())
+        headers = _version_headers(info, public=public)
+        if planned.status == 412:
+            raise Problem(412, "The file is not the version that the request requires.", headers)
+        if planned.status == 416:
+            headers[hdrs.CONTENT_RANGE] = unsatisfied_range(info.size)
+            raise Problem(416, f"The file has {info.size} bytes: no range begins in it.", headers)
+        if planned.status == 304:
+            return web.Response(status=304, headers=headers)
+        body = _describe(headers, planned.ranges, info, attachment=attachment)
+        if planned.status == 206 and isinstance(body, ByteRange):
+            headers[hdrs.CONTENT_RANGE] = content_range(body, info.size)
+        response = web.StreamResponse(status=planned.status, headers=headers)
+        metrics = request.app[METRICS]
+        metrics.downloading.inc()
+        try:
+            await send(request, response, reader, body, request.app[SEND_POOL])
+        finally:
+            metrics.downloading.dec()
+        if request.method == "GET":
+            metrics.sent(body.length)
+        return response
+
+
+def _version_headers(info: FileInfo, *, public: bool) -> dict[str, str]:
+    return {
+        hdrs.ETAG: etag_of(info),
+        hdrs.LAST_MODIFIED: http_date(info.modified_ns),
+        hdrs.ACCEPT_RANGES: "bytes",
+        hdrs.CACHE_CONTROL: "public, max-age=0, s-maxage=30, must-revalidate"
+        if public
+        else "private, no-cache",
+        hdrs.VARY: "Authorization, Origin",
+    }
+
+
+def _describe(
+    headers: dict[str, str], ranges: tuple[ByteRange, ...], info: FileInfo, *, attachment: bool
+) -> ByteRange | Multipart:
+    """Add what describes the body to ``headers``, and return the body."""
+    kind = content_type(info.name)
+    disposition = content_disposition("attachment" if attachment else "inline", info.name)
+    headers[hdrs.CONTENT_DISPOSITION] = disposition
+    headers["X-Content-Type-Options"] = "nosniff"
+    if active(kind) and not attachment:
+        headers["Content-Security-Policy"] = SANDBOX
+    headers[hdrs.CONTENT_TYPE] = kind
+    if len(ranges) > 1:
+        body = byteranges(ranges, info.size, kind, new_boundary())
+        headers[hdrs.CONTENT_TYPE] = body.content_type
+        return body
+    return ranges[0] if ranges else _NOTHING
+
+
+async def upload(request: web.Request) -> web.Response:
+    """POST, PUT ``/storage/:ns/:file``: all that can be refused is, before the body is read."""
+    directory, name = file_target(request.rel_url.raw_path)
+    app, principal = request.app, request[PRINCIPAL]
+    namespace = await app[NAMESPACES].resolve(directory)
+    require(principal, Action.CREATE, namespace, anonymous_read=app[CONFIG].anonymous_read)
+    assert namespace is not None  # noqa: S101 - require() has answered 404 for None
+    incoming = Upload(request, app[CONFIG], app[METRICS])
+    expect = await _expect(request, directory, name)
+    try:
+        published = await _store(request, namespace, name, incoming, expect)
+    except AlreadyExists:
+        if request.method == "PUT":  # by If-None-Match: * (RFC 9110 §13.1.2)
+            raise Problem(412, "A file of that name exists.") from None
+        raise
+    info, path = published.info, file_path(directory, name)
+    return web.json_response(
+        {
+            "status": "ok",
+            "name": name,
+            "namespace": directory,
+            "size": info.size,
+            "etag": etag_of(info),
+        },
+        status=200 if published.replaced else 201,
+        headers={hdrs.ETAG: etag_of(info), hdrs.LOCATION: path},
+    )
+
+
+async def _expect(request: web.Request, directory: str, name: str) -> Expect:
+    """What the store must find at the commit. Raises Problem 412 if it cannot any more."""
+    current = await _current(request, directory, name)
+    exclusive = request.method == "POST" and request.query.get("overwrite") != "true"
+    if exclusive and current is not None:
+        raise AlreadyExists(name)  # comes before the conditions (RFC 9110 §13.2.1)
+    if refuse_stale(request.headers, current, time.time()):
+        raise Problem(412, "The file is not the version that the request requires.")
+    expect = expectation(request.method, request.headers, current, time.time())
+    return replace(expect, absent=True) if exclusive else expect
+
+
+async def _current(request: web.Request, directory: str, name: str) -> FileInfo | None:
+    try:
+        return await request.app[FILESYSTEM].stat(directory, name)
+    except NoSuchFile:
+        return None
+
+
+async def _store(
+    request: web.Request, namespace: Namespace, name: str, incoming: Upload, expect: Expect
+) -> Published:
+    fs, namespaces = request.app[FILESYSTEM], request.app[NAMESPACES]
+    anonymous_read = request.app[CONFIG].anonymous_read
+    try:
+        writer = await fs.create(namespace.name, name, expect=expect, size=incoming.size)
+    except NoSuchDirectory:
+        # The row is there and the directory is not: a crash came between the two.
+        async with namespaces.guard(namespace):
+            await fs.make_directory(namespace.name)
+        writer = await fs.create(namespace.name, name, expect=expect, size=incoming.size)
+    async with writer:
+        await incoming.receive_into(writer)
+        await writer.flush()
+        # The rights may have changed while the bytes came; the token's expiry does not matter now.
+        async with namespaces.guard(namespace) as fresh:
+            require(request[PRINCIPAL], Action.CREATE, fresh, anonymous_read=anonymous_read)
+            return await to_the_end(writer.commit())
+
+
+async def delete(request: web.Request) -> web.Response:
+    """DELETE ``/storage/:ns/:file``; honours If-Match."""
+    directory, name = file_target(request.rel_url.raw_path)
+    app, principal = request.app, request[PRINCIPAL]
+    anonymous_read = app[CONFIG].anonymous_read
+    namespace = await app[NAMESPACES].resolve(directory)
+    require(principal, Action.DELETE, namespace, anonymous_read=anonymous_read)
+    assert namespace is not None  # noqa: S101 - require() has answered 404 for None
+    current = await app[FILESYSTEM].stat(directory, name)
+    expect = expectation(request.method, request.headers, current, time.time())
+    async with app[NAMESPACES].guard(namespace) as fresh:
+        require(principal, Action.DELETE, fresh, anonymous_read=anonymous_read)
+        await to_the_end(app[FILESYSTEM].delete(directory, name, expect=expect))
+    return web.json_response({"status": "ok", "name": name, "namespace": directory})

@@ -1,0 +1,107 @@
+"""``GET /storage/files``: the files of a namespace as a JSON array, sorted by name.
+
+The array is streamed batch by batch, so that a million files cost the memory of one batch. A page
+(``limit``) has a bound and is gathered whole, because the Link to the next one stands in the
+header, before the first file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from urllib.parse import urlencode
+
+from aiohttp import hdrs, web
+
+from gfs.types import FileInfo
+from sfs_server.access import DEFAULT_NAMESPACE, Action, require
+from sfs_server.conditional import etag_of
+from sfs_server.disposition import content_type
+from sfs_server.errors import Problem
+from sfs_server.keys import CONFIG, FILESYSTEM, NAMESPACES, PRINCIPAL
+from sfs_server.names import check_namespace, file_path
+
+MAX_LIMIT = 10_000
+_NS = 1_000_000_000
+_HEADERS = {
+    hdrs.CONTENT_TYPE: "application/json; charset=utf-8",
+    hdrs.CACHE_CONTROL: "private, no-cache",
+    hdrs.VARY: "Authorization, Origin",
+}
+
+
+async def list_files(request: web.Request) -> web.StreamResponse:
+    """Answer with every file, or with one page of them if there is a ``limit``."""
+    query = request.query
+    directory = check_namespace(query.get("namespace", DEFAULT_NAMESPACE))
+    prefix, after = query.get("prefix", ""), query.get("after", "")
+    limit = _limit(query.get("limit"))
+    namespace = await request.app[NAMESPACES].resolve(directory, stale_ok=True)
+    anonymous_read = request.app[CONFIG].anonymous_read
+    require(request[PRINCIPAL], Action.READ, namespace, anonymous_read=anonymous_read)
+    batches = request.app[FILESYSTEM].list_files(
+        directory, prefix=prefix, after=after, limit=None if limit is None else limit + 1
+    )
+    async with aclosing(batches):
+        if limit is None:
+            return await _stream(request, batches)
+        return await _page(request, batches, limit)
+
+
+def _limit(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise Problem(400, f"limit is a number from 1 to {MAX_LIMIT}.")
+    if not 1 <= int(text) <= MAX_LIMIT:
+        raise Problem(400, f"limit is from 1 to {MAX_LIMIT}, not {int(text)}.")
+    return int(text)
+
+
+async def _page(
+    request: web.Request, batches: AsyncGenerator[list[FileInfo], None], limit: int
+) -> web.Response:
+    found = [info async for batch in batches for info in batch]
+    headers = dict(_HEADERS)
+    if len(found) > limit:
+        again = {**request.query, "after": found[limit - 1].name}
+        again.pop("token", None)
+        headers[hdrs.LINK] = f'<{request.path}?{urlencode(again)}>; rel="next"'
+    body = b"[%b]\n" % _encode(found[:limit])
+    return web.Response(body=body, headers=headers)
+
+
+async def _stream(
+    request: web.Request, batches: AsyncGenerator[list[FileInfo], None]
+) -> web.StreamResponse:
+    first: list[FileInfo] = await anext(
+        batches, []
+    )  # an error of the store comes here, while it can be a 503
+    response = web.StreamResponse(headers=_HEADERS)
+    await response.prepare(request)
+    if request.method == "HEAD":
+        return response
+    await response.write(b"[" + _encode(first))
+    async for batch in batches:
+        await response.write(b",\n" + _encode(batch))
+    await response.write_eof(b"]\n")
+    return response
+
+
+def _encode(batch: list[FileInfo]) -> bytes:
+    """The members of the array for ``batch``, one a line, without the brackets."""
+    return ",\n".join([json.dumps(_describe(info), ensure_ascii=False) for info in batch]).encode()
+
+
+def _describe(info: FileInfo) -> dict[str, object]:
+    return {
+        "name": info.name,
+        "path": file_path(info.directory, info.name),
+        "namespace": info.directory,
+        "size": info.size,
+        "created_at": info.created_ns // _NS,
+        "modified_at": info.modified_ns // _NS,
+        "content_type": content_type(info.name),
+        "etag": etag_of(info),
+    }

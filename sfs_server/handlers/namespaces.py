@@ -1,0 +1,123 @@
+"""Namespaces: list, create, hide and show, delete."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from aiohttp import web
+
+from gfs.threads import to_the_end
+from sfs_server.access import Action, Namespace, require, visible
+from sfs_server.errors import Problem
+from sfs_server.keys import CONFIG, FILESYSTEM, NAMESPACES, PRINCIPAL
+from sfs_server.names import check_namespace, decode
+from sfs_server.transfer import begin_body
+
+MAX_JSON = 64 * 1024
+JSON_SECONDS = 10.0
+
+
+async def list_namespaces(request: web.Request) -> web.Response:
+    """GET ``/storage/namespaces``: those that the caller may see, with how many files each has."""
+    app, principal = request.app, request[PRINCIPAL]
+    anonymous_read = app[CONFIG].anonymous_read
+    shown = [
+        namespace
+        for namespace in await app[NAMESPACES].list()
+        if visible(principal, namespace, anonymous_read=anonymous_read)
+    ]
+    return _json([await _describe(request, namespace) for namespace in shown])
+
+
+async def create_namespace(request: web.Request) -> web.Response:
+    """POST ``/storage/namespaces`` with ``{"name", "hidden": false}``."""
+    app, principal = request.app, request[PRINCIPAL]
+    require(principal, Action.CREATE_NAMESPACE, None, anonymous_read=app[CONFIG].anonymous_read)
+    members = await _members(request)
+    name = members.get("name")
+    if not isinstance(name, str):
+        raise Problem(400, 'The member "name" is missing or is not a string.')
+    check_namespace(name)
+    hidden = _hidden(members, default=False)
+    # First the directory: what a crash leaves is then an empty one that nobody sees.
+    await app[FILESYSTEM].make_directory(name)
+    created = await app[NAMESPACES].create(name, hidden=hidden, owner=principal.user)
+    return _json(await _describe(request, created), status=201)
+
+
+async def update_namespace(request: web.Request) -> web.Response:
+    """PUT ``/storage/namespaces/:name`` with ``{"hidden": true}``."""
+    namespace = await _target(request, Action.UPDATE_NAMESPACE)
+    members = await _members(request)
+    hidden = _hidden(members, default=None)
+    updated = await request.app[NAMESPACES].update(namespace.name, hidden=hidden)
+    if updated is None:
+        raise Problem(404, "There is no such namespace.")
+    return _json(await _describe(request, updated))
+
+
+async def delete_namespace(request: web.Request) -> web.Response:
+    """DELETE ``/storage/namespaces/:name``, and every file in it."""
+    namespace = await _target(request, Action.DELETE_NAMESPACE)
+    await to_the_end(_delete(request, namespace))
+    return _json({"status": "ok"})
+
+
+async def _delete(request: web.Request, namespace: Namespace) -> None:
+    async with request.app[NAMESPACES].deleting(namespace):
+        await request.app[FILESYSTEM].remove_directory(namespace.name)
+
+
+async def _target(request: web.Request, action: Action) -> Namespace:
+    name = check_namespace(decode(request.rel_url.raw_path.rsplit("/", 1)[1]))
+    namespace = await request.app[NAMESPACES].resolve(name)
+    anonymous_read = request.app[CONFIG].anonymous_read
+    require(request[PRINCIPAL], action, namespace, anonymous_read=anonymous_read)
+    assert namespace is not None  # noqa: S101 - require() has answered 404 for None
+    return namespace
+
+
+async def _describe(request: web.Request, namespace: Namespace) -> dict[str, object]:
+    return {
+        "name": namespace.name,
+        "count": await request.app[FILESYSTEM].count(namespace.name),
+        "hidden": namespace.hidden,
+        "owner": namespace.owner,
+        "created_at": int(namespace.created_at.timestamp()),
+    }
+
+
+async def _members(request: web.Request) -> dict[str, Any]:
+    """The JSON object of the body. Problem 400, 408, 413 or 415."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Problem(415, "Send the JSON without Content-Encoding.")
+    await begin_body(request)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(JSON_SECONDS):
+            while piece := await request.content.readany():
+                body += piece
+                if len(body) > MAX_JSON:
+                    raise Problem(413, f"The JSON has at most {MAX_JSON} bytes.")
+    except TimeoutError:
+        raise Problem(408, f"The JSON did not come within {JSON_SECONDS:g} seconds.") from None
+    try:
+        members = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Problem(400, "The body is not JSON in UTF-8.") from None
+    if not isinstance(members, dict):
+        raise Problem(400, "The body is not a JSON object.")
+    return members
+
+
+def _hidden(members: dict[str, Any], default: bool | None) -> bool:
+    hidden = members.get("hidden", default)
+    if not isinstance(hidden, bool):
+        raise Problem(400, 'The member "hidden" is missing or is not true or false.')
+    return hidden
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.json_response(value, status=status, headers={"Cache-Control": "private, no-cache"})

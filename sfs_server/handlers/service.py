@@ -1,0 +1,75 @@
+"""The service about itself: health, readiness, metrics, the store's size, who the caller is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+from aiohttp import hdrs, web
+
+from gfs.errors import GfsError
+from sfs_server.errors import DatabaseUnavailable, Problem
+from sfs_server.keys import DATABASE, FILESYSTEM, LIFECYCLE, METRICS, PRINCIPAL
+
+CHECK_SECONDS = 5.0
+_NO_STORE = {hdrs.CACHE_CONTROL: "no-store"}
+
+
+async def healthz(request: web.Request) -> web.Response:
+    """200 while the process lives."""
+    return web.json_response({"status": "ok"}, headers=_NO_STORE)
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """200 when database and store answer and the process is not shutting down, else 503."""
+    app = request.app
+    database, store = await asyncio.gather(
+        _check(app[DATABASE].check()), _check(app[FILESYSTEM].check())
+    )
+    process = "draining" if app[LIFECYCLE].draining else "ok"
+    checks = {"database": database, "store": store, "process": process}
+    ready = all(answer == "ok" for answer in checks.values())
+    return web.json_response({"checks": checks}, status=200 if ready else 503, headers=_NO_STORE)
+
+
+async def _check(asked: Awaitable[None]) -> str:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await asked
+    except (GfsError, DatabaseUnavailable, TimeoutError) as error:
+        return type(error).__name__
+    return "ok"
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Prometheus text format."""
+    found = request.app[METRICS]
+    return web.Response(
+        body=found.render(), headers={hdrs.CONTENT_TYPE: found.content_type, **_NO_STORE}
+    )
+
+
+async def status(request: web.Request) -> web.Response:
+    """The store: engine, servers, bytes."""
+    found = await request.app[FILESYSTEM].status()
+    return web.json_response(
+        {
+            "engine": found.engine,
+            "chunkserver_count": found.chunkservers,
+            "total_servers": found.servers,
+            "capacity": found.capacity,
+            "used": found.used,
+        },
+        headers=_NO_STORE,
+    )
+
+
+async def session(request: web.Request) -> web.Response:
+    """Who the caller is, or 401."""
+    principal = request[PRINCIPAL]
+    if principal.anonymous:
+        raise Problem(401, "This request carries no token.", {hdrs.WWW_AUTHENTICATE: "Bearer"})
+    return web.json_response(
+        {"user": principal.user, "username": principal.username, "admin": principal.admin},
+        headers=_NO_STORE,
+    )

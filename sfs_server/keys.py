@@ -1,0 +1,37 @@
+"""What the application and a request carry, each under a typed key."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+
+from aiohttp import web
+
+from gfs.api import FileSystem
+from sfs_server.auth import Principal, Verifier
+from sfs_server.config import Config
+from sfs_server.database import Database
+from sfs_server.metrics import Metrics
+from sfs_server.namespaces import Namespaces
+
+
+class Lifecycle:
+    """Whether the process takes new work. ``draining`` is set once, when it begins to stop."""
+
+    def __init__(self) -> None:
+        self.draining = False
+
+
+CONFIG = web.AppKey("CONFIG", Config)
+DATABASE = web.AppKey("DATABASE", Database)
+FILESYSTEM = web.AppKey[FileSystem]("FILESYSTEM", FileSystem)
+LIFECYCLE = web.AppKey("LIFECYCLE", Lifecycle)
+METRICS = web.AppKey("METRICS", Metrics)
+NAMESPACES = web.AppKey("NAMESPACES", Namespaces)
+SEND_POOL = web.AppKey[Executor]("SEND_POOL", Executor)
+"""The threads that wait for the disk in sendfile(2)."""
+VERIFIER = web.AppKey("VERIFIER", Verifier)
+
+PRINCIPAL = web.RequestKey("PRINCIPAL", Principal)
+REQUEST_ID = web.RequestKey("REQUEST_ID", str)
+CREDENTIALED = web.RequestKey("CREDENTIALED", bool)
+"""Whether the request carried a credential, good for what it asked or not."""

@@ -1,0 +1,144 @@
+"""What happens around every handler: an id, the principal, errors as answers, metrics, a log line.
+
+An error before the first byte of an answer becomes ``application/problem+json`` (RFC 9457), or a
+small page for a person's browser. An error after it cannot be told to the client any more but by
+the connection: it is reset, so that a body that is too short cannot look whole.
+
+An answer to a request whose body has not been read says ``Connection: close`` (RFC 9110 §10.1.1);
+aiohttp goes on reading for ``lingering_time`` before it closes, so that a client that is still
+sending gets to see the answer rather than a reset.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+
+from aiohttp import hdrs, web
+
+from sfs_server.auth import ANONYMOUS, InvalidToken, credential
+from sfs_server.errors import Problem, problem_of
+from sfs_server.keys import CREDENTIALED, METRICS, PRINCIPAL, REQUEST_ID, VERIFIER
+
+CLIENT_GONE = 499
+"""What logs and metrics call a request whose client went away, as nginx does."""
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_GUARDED = ("/storage/", "/api/")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+_access = logging.getLogger("sfs.access")
+_log = logging.getLogger("sfs.error")
+
+_INVALID_TOKEN = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+
+
+@web.middleware
+async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Answer, count and log one request."""
+    began = time.monotonic()
+    request[REQUEST_ID] = request_id = uuid.uuid4().hex
+    status = CLIENT_GONE
+    try:
+        try:
+            if request.path.startswith(_GUARDED):
+                await _identify(request)
+            response = await handler(request)
+        except web.HTTPException as error:
+            response = _answer(request, _from_router(error))
+        except Exception as error:  # noqa: BLE001 - the one place where an error becomes an answer
+            response = _failed(request, error)
+        if not response.prepared:
+            response.headers["X-Request-Id"] = request_id
+            response.headers.setdefault(hdrs.SERVER, "SFS")
+            if request.body_exists and not request.content.at_eof():
+                response.force_close()
+        status = response.status
+        return response
+    finally:
+        seconds = time.monotonic() - began
+        route = request.match_info.route.resource
+        template = route.canonical if route is not None else "unknown"
+        method = request.method if request.method in _METHODS else "other"
+        request.app[METRICS].observe(template, method, status, seconds)
+        _access.info("%s %s %s %d %.6f", request_id, request.method, template, status, seconds)
+
+
+async def _identify(request: web.Request) -> None:
+    """Find out who asks. Problem 401 for a token that is no good, whatever it is asked for."""
+    query_token = request.query.get("token") if request.query_string else None
+    try:
+        token = credential(request.headers, query_token, request.method)
+        request[CREDENTIALED] = token is not None
+        verifier = request.app[VERIFIER]
+        request[PRINCIPAL] = ANONYMOUS if token is None else await verifier.verify(token)
+    except InvalidToken as error:
+        raise Problem(401, f"The token cannot be used: {error}.", _INVALID_TOKEN) from None
+
+
+def _failed(request: web.Request, error: Exception) -> web.Response:
+    """The answer for ``error``, or the end of the connection if an answer has begun."""
+    problem = problem_of(error)
+    if problem.status >= 500:
+        known = problem.status != 500
+        _log.log(
+            logging.WARNING if known else logging.ERROR,
+            "%s %s: %s",
+            request[REQUEST_ID],
+            type(error).__name__,
+            error,
+            exc_info=None if known else error,
+        )
+    if request.writer.output_size:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the answer had begun") from error
+    return _answer(request, problem)
+
+
+def _from_router(error: web.HTTPException) -> Problem:
+    """What the router found: no such path, or not by this method."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allow = ", ".join(sorted(error.allowed_methods))
+        return Problem(405, f"This path takes {allow}.", {hdrs.ALLOW: allow})
+    if error.status == 404:
+        return Problem(404, "There is nothing at this path.")
+    return Problem(error.status, error.reason)
+
+
+def _answer(request: web.Request, problem: Problem) -> web.Response:
+    headers = {
+        **problem.headers,
+        hdrs.CACHE_CONTROL: "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if _wants_page(request):
+        headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+        title, detail = f"{problem.status} {problem.title}", html.escape(problem.detail)
+        page = _PAGE.format(title=html.escape(title), detail=detail)
+        return web.Response(
+            status=problem.status, headers=headers, text=page, content_type="text/html"
+        )
+    headers[hdrs.CONTENT_TYPE] = "application/problem+json"
+    body = json.dumps(problem.document()).encode()
+    return web.Response(status=problem.status, headers=headers, body=body)
+
+
+def _wants_page(request: web.Request) -> bool:
+    """Whether a browser is navigating: its Accept names HTML before all else, and no JSON."""
+    accept = request.headers.get(hdrs.ACCEPT, "")
+    return "text/html" in accept and "json" not in accept.partition("text/html")[0]
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>:root{{color-scheme:light dark}}
+body{{font:1rem/1.5 system-ui;margin:20vh auto;max-width:36rem;padding:0 1rem}}</style>
+<h1>{title}</h1>
+<p>{detail}</p>
+</html>
+"""

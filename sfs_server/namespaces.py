@@ -1,0 +1,308 @@
+"""The namespaces in the database, and a cache of them that other processes' changes empty.
+
+Every request asks for a namespace, so the answer is kept: a row that was read while the listener
+(see :mod:`sfs_server.listener`) was trusted is right until a notification names it, and the
+triggers of ``schema.sql`` send one for every change, whoever makes it. A read and a notification
+may cross: a row is kept only if no notification came between the question and its answer. When the
+listener is lost, what was kept counts as confirmed when the server last answered, and nothing is
+taken from the cache until it listens again. So a change elsewhere is seen at once where the
+connection is well (a millisecond or so), and after ``TRUST_SECONDS`` at the latest where it broke
+silently. Own changes are seen at once.
+
+While the database is away, reads may go on (``stale_ok``) with what was confirmed within the last
+``STALE_SECONDS``. Absent names are kept apart, so that asking for made-up names does not push out
+the real ones.
+
+Deleting a namespace and publishing a file in it exclude each other by row locks: ``guard`` holds
+FOR KEY SHARE, which any number of publishers share, and ``deleting`` holds the lock of the DELETE.
+Row locks are not handed out in the order of asking: publishers that follow each other closely would
+keep a DELETE waiting for ever. Both therefore take an advisory lock on the name first, which is
+fair, and which holds up only the publishers that came after a DELETE in waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, Final
+
+from gfs.errors import NoSuchDirectory
+from sfs_server.access import Namespace
+from sfs_server.database import Database, Session, UniqueViolation
+from sfs_server.errors import DatabaseUnavailable, Problem
+from sfs_server.listener import Listener
+
+CHANNEL = "sfs_namespaces"
+MAX_CACHED = 4096
+"""Of the present names, of the absent ones, and of the stale ones: each at most so many."""
+
+STALE_SECONDS = 300.0
+STALE_PATIENCE_SECONDS = 1.0
+"""How long a read that could do with a stale row waits for a database that may be away."""
+
+AWAY_SECONDS = 2.0
+"""After a failure, reads that have a stale row do not ask the database again for so long."""
+
+_LOCK_CLASS = 7562867
+"""The first half of the advisory locks' keys; the second is a hash of the name."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_log = logging.getLogger(__name__)
+
+
+class Missing(Enum):
+    """The type of MISSING."""
+
+    MISSING = "not in the cache"
+
+
+MISSING: Final = Missing.MISSING
+"""What ``cached`` says of a name of which nothing is known now."""
+
+
+class Namespaces:
+    """The table ``namespaces``. ``start`` it before use, ``close`` it before its Database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._loop = asyncio.get_running_loop()
+        self._listener = Listener(
+            database,
+            CHANNEL,
+            on_notify=self._on_notify,
+            on_lost=self._on_lost,
+            on_return=self._on_return,
+        )
+        self._present: dict[str, Namespace] = {}
+        self._absent: dict[str, None] = {}
+        self._stale: dict[str, tuple[Namespace, float]] = {}
+        self._generation = 0
+        self._away_until = -math.inf
+
+    async def start(self) -> None:
+        """Begin to listen. A database that is away is not an error: it is tried again."""
+        await self._listener.start()
+
+    async def close(self) -> None:
+        """Stop listening. Idempotent."""
+        await self._listener.close()
+
+    @property
+    def listening(self) -> bool:
+        """Whether the cache is in use: changes made elsewhere are being heard of."""
+        return self._listener.trusted
+
+    def cached(self, name: str) -> Namespace | Missing | None:
+        """The namespace, None if there is none, MISSING if only the database knows. No I/O."""
+        if self._listener.trusted:
+            found = self._present.get(name)
+            if found is not None:
+                return found
+            if name in self._absent:
+                return None
+        return MISSING
+
+    async def resolve(self, name: str, *, stale_ok: bool = False) -> Namespace | None:
+        """The namespace of that name, or None. From the cache, it does not yield to the loop.
+
+        With ``stale_ok``, for reads, a row that was confirmed within STALE_SECONDS does when the
+        database is away. Raises DatabaseUnavailable.
+        """
+        found = self.cached(name)
+        if found is not MISSING:
+            return found
+        stale = self._remembered(name) if stale_ok else None
+        if stale is None:
+            return await self._read(name)
+        if self._loop.time() >= self._away_until:
+            try:
+                async with asyncio.timeout(STALE_PATIENCE_SECONDS):
+                    return await self._read(name)
+            except (DatabaseUnavailable, TimeoutError) as error:
+                self._away_until = self._loop.time() + AWAY_SECONDS
+                _log.warning("the database is away, reads go on for a while: %s", error)
+        return stale
+
+    async def list(self) -> list[Namespace]:
+        """All namespaces in the order of their names' bytes. Raises DatabaseUnavailable."""
+        rows = await self._database.fetch(
+            'SELECT name, hidden, owner, created_at FROM namespaces ORDER BY name COLLATE "C"',
+            idempotent=True,
+        )
+        return [_namespace(row) for row in rows]
+
+    async def create(self, name: str, *, hidden: bool, owner: str | None) -> Namespace:
+        """Add a namespace and return it. Raises Problem 409, DatabaseUnavailable (then it may
+        have been added). Not idempotent."""
+        try:
+            rows = await self._database.fetch(
+                "INSERT INTO namespaces (name, hidden, owner) VALUES (%s, %s, %s) "
+                "RETURNING name, hidden, owner, created_at",
+                (name, hidden, owner),
+            )
+        except UniqueViolation:
+            raise Problem(409, "A namespace of that name exists.") from None
+        finally:
+            self._forget(name)
+        return _namespace(rows[0])
+
+    async def update(self, name: str, *, hidden: bool) -> Namespace | None:
+        """Change a namespace and return it; None if there is none. Idempotent. Raises
+        DatabaseUnavailable."""
+        try:
+            rows = await self._database.fetch(
+                "UPDATE namespaces SET hidden = %s WHERE name = %s "
+                "RETURNING name, hidden, owner, created_at",
+                (hidden, name),
+                idempotent=True,
+            )
+        finally:
+            self._forget(name)
+        return _namespace(rows[0]) if rows else None
+
+    @asynccontextmanager
+    async def guard(self, namespace: Namespace) -> AsyncIterator[Namespace]:
+        """Keep ``namespace`` from being deleted while the body publishes something in it.
+
+        Gives the row as it is now. Raises NoSuchDirectory when the namespace is gone or is another
+        one by now, which was made again under its name; DatabaseUnavailable, also after a delete
+        has kept it waiting for LOCK_SECONDS, or when too many publish at once. The body should
+        be short, and must not use the database. An error that comes after the body, because the
+        transaction could not be ended, does not undo what the body did; since nothing was
+        written, it is logged and not raised.
+        """
+        done = False
+        try:
+            async with self._database.transaction() as session:
+                await _lock(session, namespace.name, shared=True)
+                rows = await session.fetch(
+                    "SELECT name, hidden, owner, created_at FROM namespaces WHERE name = %s "
+                    "AND coalesce(created_at, 'epoch') = %s AND owner IS NOT DISTINCT FROM %s "
+                    "FOR KEY SHARE",
+                    _identity(namespace),
+                )
+                if not rows:
+                    self._forget(namespace.name)
+                    raise NoSuchDirectory("the namespace was deleted")
+                yield _namespace(rows[0])
+                done = True
+        except DatabaseUnavailable as error:
+            if not done:
+                raise
+            _log.warning("the database went away after a file was published: %s", error)
+
+    @asynccontextmanager
+    async def deleting(self, namespace: Namespace) -> AsyncIterator[None]:
+        """Delete ``namespace`` if the body, which removes its files, succeeds; else it stays.
+
+        Nothing is published in it meanwhile. Raises NoSuchDirectory when it is gone or another
+        one by now; DatabaseUnavailable, after the body also when it is not known whether the row
+        was deleted. The body must not use the database.
+        """
+        try:
+            async with self._database.transaction() as session:
+                await _lock(session, namespace.name, shared=False)
+                rows = await session.fetch(
+                    "DELETE FROM namespaces WHERE name = %s "
+                    "AND coalesce(created_at, 'epoch') = %s AND owner IS NOT DISTINCT FROM %s "
+                    "RETURNING name",
+                    _identity(namespace),
+                )
+                if not rows:
+                    raise NoSuchDirectory("the namespace was deleted")
+                yield
+        finally:
+            self._forget(namespace.name)
+
+    async def _read(self, name: str) -> Namespace | None:
+        trusted, generation = self._listener.trusted, self._generation
+        rows = await self._database.fetch(
+            "SELECT name, hidden, owner, created_at FROM namespaces WHERE name = %s",
+            (name,),
+            idempotent=True,
+        )
+        found = _namespace(rows[0]) if rows else None
+        self._away_until = -math.inf
+        if generation != self._generation:
+            return found  # it may have changed while it was on its way
+        self._stale.pop(name, None)
+        if found is None:
+            if trusted:
+                _keep(self._absent, name, None)
+        elif trusted:
+            _keep(self._present, name, found)
+        else:
+            _keep(self._stale, name, (found, self._loop.time()))
+        return found
+
+    def _remembered(self, name: str) -> Namespace | None:
+        """A row that was right within the last STALE_SECONDS."""
+        present = self._present.get(name)
+        if present is not None:
+            found, confirmed = present, self._listener.answered
+        elif name in self._stale:
+            found, confirmed = self._stale[name]
+        else:
+            return None
+        return found if self._loop.time() - confirmed < STALE_SECONDS else None
+
+    def _forget(self, name: str) -> None:
+        self._generation += 1
+        self._present.pop(name, None)
+        self._absent.pop(name, None)
+        self._stale.pop(name, None)
+
+    def _on_notify(self, payload: str) -> None:
+        if payload == "*":
+            self._generation += 1
+            self._present.clear()
+            self._absent.clear()
+            self._stale.clear()
+        else:
+            self._forget(payload)
+
+    def _on_lost(self) -> None:
+        self._generation += 1
+        for name, found in self._present.items():
+            _keep(self._stale, name, (found, self._listener.answered))
+        self._present.clear()
+        self._absent.clear()
+
+    def _on_return(self) -> None:
+        # What was kept while nobody listened is stale, and what is on its way is not to be kept.
+        self._generation += 1
+
+
+def _keep(cache: dict[str, Any], name: str, value: object) -> None:
+    """Put ``value`` into ``cache``, whose oldest entry makes room."""
+    cache.pop(name, None)
+    if len(cache) >= MAX_CACHED:
+        del cache[next(iter(cache))]
+    cache[name] = value
+
+
+async def _lock(session: Session, name: str, *, shared: bool) -> None:
+    function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+    await session.fetch(f"SELECT {function}(%s, hashtext(%s))", (_LOCK_CLASS, name))
+
+
+def _identity(namespace: Namespace) -> tuple[object, ...]:
+    """What makes a namespace this one: the parameters of the statements that lock it."""
+    return namespace.name, namespace.created_at.replace(tzinfo=None), namespace.owner
+
+
+def _namespace(row: tuple[Any, ...]) -> Namespace:
+    """A row of name, hidden, owner, created_at; a table made by hand may have NULLs in it."""
+    name, hidden, owner, created_at = row
+    return Namespace(
+        name=name,
+        hidden=bool(hidden),
+        owner=owner,
+        created_at=_EPOCH if created_at is None else created_at.replace(tzinfo=UTC),
+    )

@@ -1,0 +1,37 @@
+"""The one table of routes."""
+
+from __future__ import annotations
+
+from aiohttp import hdrs, web
+
+from sfs_server.handlers import files, listings, namespaces, service
+
+_FILE = "/storage/{namespace:[^/]+}/{file:[^/]+}"
+_DOWNLOAD = "/storage/download/{namespace:[^/]+}/{file:[^/]+}"
+_NAMESPACE = "/storage/namespaces/{name:[^/]+}"
+
+
+async def expect(request: web.Request) -> None:
+    """Say nothing yet: ``100 Continue`` goes out when the body is wanted (RFC 9110 §10.1.1)."""
+    if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
+        raise web.HTTPExpectationFailed
+
+
+def add_routes(app: web.Application) -> None:
+    """Add every route of the contract to ``app``."""
+    router = app.router
+    router.add_get("/storage/files", listings.list_files)
+    router.add_get("/storage/namespaces", namespaces.list_namespaces)
+    router.add_post("/storage/namespaces", namespaces.create_namespace, expect_handler=expect)
+    router.add_put(_NAMESPACE, namespaces.update_namespace, expect_handler=expect)
+    router.add_delete(_NAMESPACE, namespaces.delete_namespace)
+    router.add_get("/storage/status", service.status)
+    router.add_get(_DOWNLOAD, files.download)
+    router.add_get(_FILE, files.view)
+    router.add_post(_FILE, files.upload, expect_handler=expect)
+    router.add_put(_FILE, files.upload, expect_handler=expect)
+    router.add_delete(_FILE, files.delete)
+    router.add_get("/api/session", service.session)
+    router.add_get("/healthz", service.healthz)
+    router.add_get("/readyz", service.readyz)
+    router.add_get("/metrics", service.metrics)

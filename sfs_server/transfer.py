@@ -1,0 +1,149 @@
+"""The two byte loops of the service: :func:`send` and :func:`receive`.
+
+Sending: the first bytes are had before the response begins, so that a store that cannot give them
+is a 503 and not a broken 200. From then on there are exactly Content-Length bytes, or an exception
+and with it the end of the connection; a quiet return on a short body would let the next response
+become this one's tail (RFC 9112 §9.5 leaves a client no other way to tell). Each piece goes to the
+socket as it came, under its back-pressure.
+
+Receiving: read what has arrived, count it, digest it, hand it on; the writer's own back-pressure
+stops the reading, TCP's flow control stops the client. ``100 Continue`` goes out here, when every
+refusal that needs no body is behind (RFC 9110 §10.1.1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from concurrent.futures import Executor
+from contextlib import aclosing
+
+from aiohttp import hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+
+from gfs.api import DescriptorReader, Reader
+from gfs.errors import DataLoss, StoreUnavailable
+from gfs.pagecache import resident
+from gfs.streams import exactly
+from gfs.threads import in_thread
+from gfs.types import Bytes
+from sfs_server.errors import Problem
+from sfs_server.multipart_ranges import ByteRange, Multipart
+from sfs_server.sendfile import drain, drain_fully, send_descriptor
+
+
+async def send(
+    request: web.Request,
+    response: web.StreamResponse,
+    reader: Reader,
+    body: ByteRange | Multipart,
+    pool: Executor,
+) -> web.StreamResponse:
+    """Answer with one range of a file, or with several framed ones.
+
+    ``response`` has its status and headers and has not begun; its Content-Length is set here.
+    Raises GfsError before anything is sent; afterwards that, or ConnectionError, means that the
+    connection must be closed.
+    """
+    response.content_length = body.length
+    if request.method == "HEAD" or not body.length:
+        await response.prepare(request)
+        return response
+    if isinstance(body, ByteRange) and isinstance(reader, DescriptorReader):
+        return await _send_descriptor(request, response, reader.fileno(), body, pool)
+    pieces = _framed(reader, body) if isinstance(body, Multipart) else _plain(reader, body)
+    async with aclosing(pieces):
+        first = await anext(pieces)
+        writer = await _begin(request, response)
+        await _write(request, writer, first)
+        async for piece in pieces:
+            await _write(request, writer, piece)
+    return response
+
+
+async def _send_descriptor(
+    request: web.Request,
+    response: web.StreamResponse,
+    source: int,
+    body: ByteRange,
+    pool: Executor,
+) -> web.StreamResponse:
+    start, length = body
+    if not resident(source, start, 1):
+        try:
+            first = await in_thread(pool, os.pread, source, 1, start)
+        except OSError as error:
+            raise StoreUnavailable(f"the disk: {os.strerror(error.errno or 0)}") from error
+        if not first:
+            raise DataLoss("the file is shorter than it was")
+    writer = await _begin(request, response)
+    writer.send_headers()  # aiohttp would keep them for its first write
+    transport = _transport(request)
+    await drain_fully(transport, writer)
+    await send_descriptor(transport, source, start, length, pool)
+    return response
+
+
+def _plain(reader: Reader, body: ByteRange) -> AsyncGenerator[Bytes, None]:
+    return exactly(body.length, reader.read(body.start, body.length))
+
+
+async def _framed(reader: Reader, body: Multipart) -> AsyncGenerator[Bytes, None]:
+    """The bytes of a multipart body. Its first piece is the head and the first bytes of a part."""
+    for part in body.parts:
+        head: Bytes = part.head
+        pieces = _plain(reader, part.range)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield b"".join((head, piece)) if head else piece
+                head = b""
+    yield body.tail
+
+
+async def _begin(request: web.Request, response: web.StreamResponse) -> AbstractStreamWriter:
+    writer = await response.prepare(request)
+    if writer is None:
+        raise ConnectionResetError("the response has ended already")
+    return writer
+
+
+async def _write(request: web.Request, writer: AbstractStreamWriter, piece: Bytes) -> None:
+    await writer.write(piece, drain=False)  # type: ignore[call-arg]
+    await drain(_transport(request), writer)
+
+
+def _transport(request: web.Request) -> asyncio.Transport:
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("the client is gone")
+    return transport
+
+
+async def begin_body(request: web.Request) -> None:
+    """Ask a client that waits for it to send its body (``Expect: 100-continue``)."""
+    if hdrs.EXPECT in request.headers and request.version >= (1, 1):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # nothing of the response itself has been sent
+
+
+async def receive(request: web.Request, idle_timeout: float) -> AsyncGenerator[bytes, None]:
+    """Yield the body as it arrives, in pieces of at least one byte.
+
+    Raises Problem 408 when no byte arrives for ``idle_timeout`` seconds; the time that the
+    consumer takes does not count. Raises ConnectionError when the client goes away.
+    """
+    await begin_body(request)
+    content = request.content
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(None) as idle:
+            while True:
+                idle.reschedule(loop.time() + idle_timeout)
+                piece = await content.readany()
+                idle.reschedule(None)
+                if not piece:
+                    return
+                yield piece
+    except TimeoutError:
+        raise Problem(408, f"No byte arrived for {idle_timeout:g} seconds.") from None

@@ -1,0 +1,118 @@
+"""One upload's body: what it announces, and whether what arrives keeps to it.
+
+Everything that can be refused from the headers alone is refused when an Upload is made, before
+``100 Continue``. The sizes: a raw body announces itself by Content-Length, a form and a chunked
+body cannot, and ``X-File-Size`` may say it for them; what contradicts the bytes is refused, and
+nothing is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+
+from aiohttp import hdrs, web
+
+from gfs.api import Writer
+from sfs_server.config import Config
+from sfs_server.digests import Digest
+from sfs_server.errors import Problem
+from sfs_server.form import MAX_OTHER_BYTES, FormFile
+from sfs_server.metrics import Metrics
+from sfs_server.transfer import receive
+
+MAX_SIZE = 2**63 - 1
+"""No file system has larger files; a longer number is a mistake."""
+
+
+class Upload:
+    """The body of one request on its way into a Writer.
+
+    ``size`` is the number of bytes that the file will have, where that is known beforehand.
+    """
+
+    def __init__(self, request: web.Request, config: Config, metrics: Metrics) -> None:
+        """Read the announcements. Raises Problem 400, 413 or 415."""
+        headers = request.headers
+        if headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower() != "identity":
+            raise Problem(
+                415,
+                "Bytes are stored as they are sent: send them without Content-Encoding.",
+                {hdrs.ACCEPT_ENCODING: "identity"},
+            )
+        self._request = request
+        self._metrics = metrics
+        self._limit = config.max_upload_bytes
+        self._idle_timeout = config.upload_idle_timeout
+        self._form = (
+            FormFile(headers[hdrs.CONTENT_TYPE])
+            if request.content_type == "multipart/form-data"
+            else None
+        )
+        self._content = _digest(request, "Content-Digest")
+        self._representation = _digest(request, "Repr-Digest")
+        announced = _file_size(headers.get("X-File-Size"))
+        length = request.content_length
+        if self._form is None and length is not None:
+            if announced not in (None, length):
+                raise Problem(400, "X-File-Size and Content-Length contradict each other.")
+            announced = length
+        self.size = announced
+        self._received = 0
+        self._check_limit(announced or 0)
+        if self._form is not None and length is not None and self._limit:
+            self._check_limit(length - MAX_OTHER_BYTES)
+
+    async def receive_into(self, writer: Writer) -> None:
+        """Read the body and hand it on. Raises Problem 400, 408 or 413, and what ``writer`` does.
+
+        Returns when all has come, and sizes and digests agree.
+        """
+        self._metrics.uploading.inc()
+        try:
+            async with aclosing(receive(self._request, self._idle_timeout)) as pieces:
+                await self._pump(pieces, writer)
+        finally:
+            self._metrics.uploading.dec()
+        if self._form is not None:
+            self._form.finish()
+        if self.size not in (None, self._received):
+            raise Problem(
+                400, f"{self.size} bytes were announced and {self._received} came: nothing stored."
+            )
+        for digest in (self._content, self._representation):
+            if digest is not None:
+                digest.verify()
+
+    async def _pump(self, pieces: AsyncGenerator[bytes, None], writer: Writer) -> None:
+        async for piece in pieces:
+            self._metrics.received(len(piece))
+            if self._content is not None:
+                self._content.update(piece)
+            for part in self._file_bytes(piece):
+                self._received += len(part)
+                self._check_limit(self._received)
+                if self._representation is not None:
+                    self._representation.update(part)
+                await writer.write(part)
+
+    def _file_bytes(self, piece: bytes) -> Iterator[bytes]:
+        return iter((piece,)) if self._form is None else self._form.feed(piece)
+
+    def _check_limit(self, count: int) -> None:
+        if self._limit and count > self._limit:
+            raise Problem(413, f"An upload has at most {self._limit} bytes here.")
+
+
+def _digest(request: web.Request, field: str) -> Digest | None:
+    values = request.headers.getall(field, None)
+    return None if values is None else Digest(field, values)
+
+
+def _file_size(value: str | None) -> int | None:
+    if value is None:
+        return None
+    text = value.strip()
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= MAX_SIZE):
+        raise Problem(400, "X-File-Size is the size of the file in bytes, in decimal digits.")
+    return int(text)

@@ -1,0 +1,301 @@
+"""Chunkservers that misbehave to order, on real sockets.
+
+They write raw bytes instead of using an HTTP library, because most of what they do no library
+would let them do. A ``Behaviour`` is data: how one answers, and where the answer breaks. Bytes of
+another version differ from the right ones in every place, so that a reader that takes one is
+found out. Every request is recorded before anything goes wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import struct
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal, Self
+
+from gfs.types import Chunk, Replica
+
+VERSION = "v1"
+
+_RANGE = re.compile(rb"^range: bytes=([0-9]+)-([0-9]+)\r$", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for. ``stop`` is the byte behind the last one, ``None`` for the end.
+    ``head`` is the request as it came; it does not count when two are compared."""
+
+    key: str
+    start: int
+    stop: int | None
+    head: bytes = field(default=b"", compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How a chunkserver answers; by default rightly, with a 206 or a 200.
+
+    What happens before the answer: ``refuse`` has nobody listening; ``greet`` closes or stalls
+    instead of answering, or sends something that is not HTTP. Which bytes are sent: ``status``
+    instead of any; all, if ``ranges`` are ignored; a part that begins ``shift`` bytes later and
+    ends ``extra`` bytes later (earlier, if negative), and says so. What the header says:
+    ``version``, ``content_range`` and ``content_length`` replace the true ones ('': no such
+    field); in a Content-Range ``{first}``, ``{last}`` and ``{size}`` are the true numbers,
+    ``{later}`` and ``{stop}`` the ones behind the first two; ``encoding`` is a Content-Encoding.
+    How they are sent: ``framing``, and in ``pieces`` of so many bytes, ``pause`` seconds apart.
+    Where it breaks: after ``stop`` bytes of the body, by ``end``; or never, with so many bytes of
+    ``junk`` behind it that nothing announced.
+    """
+
+    refuse: bool = False
+    greet: Literal["", "close", "stall", "garbage"] = ""
+    status: int | None = None
+    ranges: bool = True
+    shift: int = 0
+    extra: int = 0
+    junk: int = 0
+    version: str = VERSION
+    content_range: str | None = None
+    content_length: str | None = None
+    encoding: str = ""
+    framing: Literal["length", "chunked", "bad-chunk", "close"] = "length"
+    pieces: int = 1 << 16
+    pause: float = 0.0
+    stop: int | None = None
+    end: Literal["cut", "reset", "stall"] = "cut"
+
+
+OK = Behaviour()
+
+# Behaviours by what comes of asking for a part, bytes 37 to 236 of 300 for instance. GOOD: the
+# bytes. WRONG: an answer to be refused, or one that ends too early. AWAY: no answer. BROKEN: bytes,
+# and then it depends on how many of them arrived.
+GOOD = {
+    "right": OK,
+    "whole": Behaviour(ranges=False),
+    "earlier": Behaviour(shift=-5),
+    "wider": Behaviour(extra=30),
+    "chunked": Behaviour(framing="chunked", pieces=33),
+    "chunked, too much": Behaviour(framing="chunked", junk=40),
+    "until close": Behaviour(framing="close"),
+    "until close, too much": Behaviour(framing="close", junk=40),
+    "slow": Behaviour(pieces=50, pause=0.002),
+    "no version": Behaviour(version=""),
+    "size not told": Behaviour(content_range="bytes {first}-{last}/*"),
+}
+WRONG = {
+    "not found": Behaviour(status=404),
+    "beyond its end": Behaviour(status=416),
+    "redirect": Behaviour(status=302),
+    "no content": Behaviour(status=205),
+    "other version": Behaviour(version="v2"),
+    "other version, whole": Behaviour(version="v2", ranges=False),
+    "later": Behaviour(shift=5),
+    "too little": Behaviour(extra=-200),
+    "too little, whole": Behaviour(extra=-10, ranges=False),
+    "garbage": Behaviour(greet="garbage"),
+    "gzip": Behaviour(encoding="gzip"),
+    "no range told": Behaviour(content_range=""),
+    "nonsense range": Behaviour(content_range="bytes {first}-/{size}"),
+    "backward range": Behaviour(content_range="bytes {stop}-{first}/{size}"),
+    "range of another length": Behaviour(content_range="bytes {first}-{stop}/{size}"),
+    "range beyond the size": Behaviour(content_range="bytes {first}-{last}/{last}"),
+    "range of another size": Behaviour(content_range="bytes {first}-{last}/{size}1"),
+    "range from later": Behaviour(content_range="bytes {later}-{stop}/{size}"),
+}
+AWAY = {
+    "refuses": Behaviour(refuse=True),
+    "closes": Behaviour(greet="close"),
+    "is silent": Behaviour(greet="stall"),
+    "500": Behaviour(status=500),
+    "503": Behaviour(status=503),
+    "403": Behaviour(status=403),
+}
+BROKEN = {
+    "length, too much": Behaviour(junk=40),
+    "cut": Behaviour(stop=50),
+    "cut, whole": Behaviour(stop=90, ranges=False),
+    "cut, until close": Behaviour(stop=150, framing="close"),
+    "cut, chunked": Behaviour(stop=60, framing="chunked"),
+    "bad chunk": Behaviour(extra=-20, framing="bad-chunk"),
+    "reset": Behaviour(stop=70, end="reset"),
+    "stalls": Behaviour(stop=30, end="stall"),
+}
+KINDS = GOOD | WRONG | AWAY | BROKEN
+
+
+@dataclass(slots=True)
+class Chunkserver:
+    """Serves ``chunks``, bytes by key, on a free port of 127.0.0.1 while the context is open.
+
+    ``behaviour`` may be exchanged between requests, except for one that refuses. ``opened`` and
+    ``closed`` count connections; ``closed`` counts those that are gone on both sides.
+    """
+
+    chunks: Mapping[str, bytes]
+    behaviour: Behaviour = OK
+    requests: list[Request] = field(default_factory=list)
+    opened: int = 0
+    closed: int = 0
+    _quiet: asyncio.Event = field(default_factory=asyncio.Event)
+    _socket: socket.socket | None = None
+    _server: asyncio.Server | None = None
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def __aenter__(self) -> Self:
+        # Without the protocol's number asyncio does not set TCP_NODELAY on what is accepted.
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._socket.bind(("127.0.0.1", 0))
+        # A socket that is bound and does not listen refuses, and nobody else gets its port.
+        if not self.behaviour.refuse:
+            self._server = await asyncio.start_server(self._connected, sock=self._socket)
+        self._quiet.set()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._server is not None:
+            await self._server.wait_closed()
+        if self._socket is not None:
+            self._socket.close()
+
+    @property
+    def replica(self) -> Replica:
+        assert self._socket is not None
+        return Replica(f"127.0.0.1:{self._socket.getsockname()[1]}")
+
+    async def all_closed(self) -> None:
+        """Return when no connection is open any more, at this end and the other; within 2 s."""
+        async with asyncio.timeout(2):
+            await self._quiet.wait()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.opened += 1
+        self._quiet.clear()
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                while await self._exchange(reader, writer):
+                    pass
+                writer.close()
+                await writer.wait_closed()
+        except asyncio.CancelledError:
+            pass  # The context ends; a task that ends as cancelled would be logged as a failure.
+        finally:
+            writer.transport.abort()
+            self.closed += 1
+            if self.closed == self.opened:
+                self._quiet.set()
+            self._tasks.discard(task)
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Answer one request; whether another one may follow on the connection."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        request = _parse(head)
+        self.requests.append(request)
+        how = self.behaviour
+        if how.greet:
+            if how.greet == "stall":
+                await reader.read()
+            elif how.greet == "garbage":
+                writer.write(b"\x00\x01 this is not HTTP\r\n\r\n")
+            return False
+        header, body = self._answer(request, how)
+        writer.write(header)
+        if not await _send(writer, body, how):
+            if how.end == "stall":
+                await reader.read()
+            elif how.end == "reset":
+                reset(writer)
+            return False
+        return how.framing in {"length", "chunked"} and how.content_length is None
+
+    def _answer(self, request: Request, how: Behaviour) -> tuple[bytes, bytes]:
+        """The header of the answer, and its body before any framing."""
+        data = self.chunks.get(request.key)
+        status = how.status if data is not None else 404
+        if data is None or status is not None:
+            return f"HTTP/1.1 {status} Sorry\r\nContent-Length: 5\r\n\r\n".encode(), b"sorry"
+        if how.version not in {"", VERSION}:
+            data = data.translate(_OTHER)
+        fields = {"Content-Length": "", "Content-Range": "", "Content-Encoding": how.encoding}
+        start, stop = 0, len(data)
+        if how.ranges and request.stop is not None:
+            start = min(max(request.start + how.shift, 0), len(data) - 1)
+            stop = max(min(request.stop + how.extra, len(data)), start + 1)
+            fields["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
+        else:
+            stop += min(how.extra, 0)
+        body = data[start:stop]
+        if how.framing == "length":
+            fields["Content-Length"] = str(len(body))
+        elif how.framing == "close":
+            fields["Connection"] = "close"
+        else:
+            fields["Transfer-Encoding"] = "chunked"
+        if how.version:
+            fields["ETag"] = f'"{how.version}"'
+        if how.content_range is not None:
+            fields["Content-Range"] = how.content_range.format(
+                first=start, last=stop - 1, later=start + 1, stop=stop, size=len(data)
+            )
+        if how.content_length is not None:
+            fields["Content-Length"] = how.content_length
+        lines = [f"HTTP/1.1 {206 if how.ranges and request.stop is not None else 200} OK"]
+        lines += [f"{name}: {value}" for name, value in fields.items() if value]
+        return "\r\n".join([*lines, "", ""]).encode(), body + b"!" * how.junk
+
+
+_OTHER = bytes(byte ^ 0xFF for byte in range(256))
+
+
+def _parse(head: bytes) -> Request:
+    key = head.split(b" ", 2)[1].decode().lstrip("/").partition("?")[0]
+    match = _RANGE.search(head)
+    if match is None:
+        return Request(key, 0, None, head)
+    return Request(key, int(match[1]), int(match[2]) + 1, head)
+
+
+async def _send(writer: asyncio.StreamWriter, body: bytes, how: Behaviour) -> bool:
+    """Send the body as ``how`` says; False if it was to break off before or at its end."""
+    most = len(body) if how.stop is None else min(how.stop, len(body))
+    chunked = how.framing in {"chunked", "bad-chunk"}
+    for at in range(0, most, how.pieces):
+        piece = body[at : min(at + how.pieces, most)]
+        writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+        await writer.drain()
+        if how.pause:
+            await asyncio.sleep(how.pause)
+    if how.stop is not None and how.stop <= len(body):
+        return False
+    if chunked:
+        writer.write(b"0\r\n\r\n" if how.framing == "chunked" else b"nonsense\r\n")
+    await writer.drain()
+    return True
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Close the connection so that the other end gets an RST instead of a FIN."""
+    writer.get_extra_info("socket").setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+    )
+    writer.transport.abort()
+
+
+def chunk_on(
+    *servers: Chunkserver, key: str = "3,a0", offset: int = 0, version: str = VERSION
+) -> Chunk:
+    """The chunk that the servers keep under ``key``, with all of them as its replicas."""
+    size = len(servers[0].chunks[key])
+    return Chunk(key, offset, size, tuple(server.replica for server in servers), version)

@@ -1,0 +1,116 @@
+"""Fixtures with a real PostgreSQL, from the wheel of the extra [embedded].
+
+One server for each session (or worker of xdist), made by the code that serves users, and a new
+database for each test: ``database_url`` is empty, ``database`` has the tables. A test may restart,
+stop or disturb the server, as long as it serves again when the test ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+
+import psutil  # type: ignore[import-untyped,unused-ignore]
+import psycopg2
+import pytest
+
+from sfs_server import embedded_postgres
+from sfs_server.database import Database
+
+_numbers = count(1)
+
+
+class Postgres:
+    """A server that tests may mistreat."""
+
+    def __init__(self, data: str) -> None:
+        self.data = data
+        self._server = embedded_postgres.start_now(data)
+
+    @property
+    def pid(self) -> int:
+        return self._server.pid
+
+    @property
+    def socket(self) -> str:
+        return os.path.join(self.data, "postgres", ".s.PGSQL.5432")
+
+    def url(self, database: str) -> str:
+        return self._server.url.replace("/postgres?", f"/{database}?")
+
+    def stop(self) -> None:
+        self._server.stop_now()
+
+    def start(self) -> None:
+        self._server = embedded_postgres.start_now(self.data)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def execute(self, sql: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        """Execute ``sql`` in a session of its own, blocking, in autocommit."""
+        connection = psycopg2.connect(self.url(database))
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(sql)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    def freeze(self) -> list[int]:
+        """Stop all processes of the server, as a machine does that hangs."""
+        main = psutil.Process(self.pid)
+        found = [main.pid, *(child.pid for child in main.children(recursive=True))]
+        for pid in found:
+            os.kill(pid, signal.SIGSTOP)
+        return found
+
+    def thaw(self, pids: list[int]) -> None:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The server."""
+    data = tempfile.mkdtemp(prefix="sfs-test-")
+    try:
+        server = Postgres(data)
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
+
+
+@pytest.fixture
+def database_name(postgres: Postgres) -> Iterator[str]:
+    """The name of a new, empty database, which is dropped afterwards."""
+    name = f"test_{next(_numbers)}"
+    postgres.execute(f"CREATE DATABASE {name}")
+    yield name
+    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(postgres: Postgres, database_name: str) -> str:
+    """The URL of a new, empty database."""
+    return postgres.url(database_name)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A new database that has the tables."""
+    database = await Database.connect(database_url)
+    try:
+        await database.apply_schema()
+        yield database
+    finally:
+        await database.close()
