@@ -22,8 +22,9 @@ class Span:
 def spans(chunks: Sequence[Chunk], start: int, length: int) -> Iterator[Span]:
     """Cut ``length`` bytes from file offset ``start`` on out of ``chunks``.
 
-    ``chunks`` are sorted by offset, none is empty, none overlaps another. Raises DataLoss at the first byte that no chunk holds, so
-    that a hole in a chunk list is never served as if it were data.
+    ``chunks`` are sorted by offset, none is empty, none overlaps another. Raises DataLoss at the
+    first byte that no chunk holds, so that a hole in a chunk list is never served as if it were
+    data.
     """
     position, end = start, start + length
     index = max(bisect_right(chunks, position, key=lambda chunk: chunk.offset) - 1, 0)

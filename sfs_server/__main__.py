@@ -12,7 +12,7 @@ import uvloop
 from aiohttp import web
 
 from sfs_server import __version__, cli
-from sfs_server.app import make_app, make_runner
+from sfs_server.app import make_app
 from sfs_server.auth import mint
 from sfs_server.config import Config, ConfigError, secret_of
 from sfs_server.keys import LIFECYCLE
@@ -41,7 +41,7 @@ def main() -> None:
 async def serve(config: Config) -> None:
     """Serve until SIGTERM or SIGINT, then let transfers finish. Raises ConfigError."""
     app = make_app(config)
-    runner = make_runner(app)
+    runner = web.AppRunner(app, shutdown_timeout=config.drain_timeout)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

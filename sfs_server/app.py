@@ -28,7 +28,7 @@ from sfs_server.keys import (
     Lifecycle,
 )
 from sfs_server.metrics import Metrics
-from sfs_server.middlewares import around
+from sfs_server.middlewares import around, sign
 from sfs_server.namespaces import Namespaces
 from sfs_server.routes import add_routes
 
@@ -46,32 +46,29 @@ READ_BUFFER = 256 * 1024
 """Bytes that aiohttp keeps of a body before it stops reading from the socket."""
 
 
+_CONNECTION = {
+    "access_log": None,  # the middleware has a line of its own
+    "auto_decompress": False,  # the bytes stored are the bytes sent
+    "handler_cancellation": True,  # a handler ends when its client goes
+    "keepalive_timeout": KEEPALIVE_SECONDS,
+    "lingering_time": LINGER_SECONDS,
+    "read_bufsize": READ_BUFFER,
+}
+
+
 def make_app(config: Config) -> web.Application:
     """The application for ``config``. What it needs is started with it, and stopped with it.
 
     Starting raises ConfigError when something is wrong that the operator can mend.
     """
-    app = web.Application(
-        middlewares=[around], handler_args={"auto_decompress": False, "read_bufsize": READ_BUFFER}
-    )
+    app = web.Application(middlewares=[around], handler_args=dict(_CONNECTION))
     app[CONFIG] = config
     app[METRICS] = Metrics()
     app[LIFECYCLE] = Lifecycle()
+    app.on_response_prepare.append(sign)
     app.cleanup_ctx.extend((_store, _database, _tokens, _threads))
     add_routes(app)
     return app
-
-
-def make_runner(app: web.Application) -> web.AppRunner:
-    """The runner for production and tests alike: a handler is cancelled when its client goes."""
-    return web.AppRunner(
-        app,
-        handler_cancellation=True,
-        access_log=None,
-        keepalive_timeout=KEEPALIVE_SECONDS,
-        lingering_time=LINGER_SECONDS,
-        shutdown_timeout=app[CONFIG].drain_timeout,
-    )
 
 
 async def _store(app: web.Application) -> AsyncIterator[None]:

@@ -29,8 +29,9 @@ What is done here instead:
 - *Takeover.* A run that was killed leaves its PostgreSQL running. Processes named ``postgres``
   whose working directory is ours (PostgreSQL changes into it) are what is left of it, whatever
   ``postmaster.pid`` says; they are stopped before a new server starts, whose settings and log are
-  then those of this run. Without any, ``postmaster.pid`` is stale, and is removed, since
-  PostgreSQL would refuse to start while any process of its user has the number in it.
+  then those of this run. Without any, ``postmaster.pid`` and the lock file of the socket are
+  stale, and are removed: PostgreSQL would refuse to start while any process, or a zombie, of its
+  user has the number in them.
 - *Signals.* The server has its own session, so that Ctrl-C reaches it through ``stop`` only.
 
 Two runs on one data directory at once are for the caller to prevent. Measured on 2 cores:
@@ -233,17 +234,18 @@ def _ready(pgdata: str, pid: int) -> bool:
 
 
 def _take_over(pgdata: str) -> None:
-    """Stop what a killed run has left running, and remove its ``postmaster.pid``."""
+    """Stop what a killed run has left running, and remove the files that say it runs."""
     lines = _lines(pgdata, "postmaster.pid")
     left = _processes(pgdata)
     if left:
         _log.warning("stopping the embedded database of a run that was killed")
-    # The postmaster stops all others. Those whose postmaster was killed end by themselves, soon.
+    # The postmaster, should it live, comes first and stops the others.
     for process in sorted(left, key=lambda one: [str(one.pid)] != lines[:1]):
         _stop(process)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(pgdata, "postmaster.pid"))
-    if len(lines) >= 5:
+    files.remove_sockets(pgdata)
+    if len(lines) >= 5 and files.private(lines[4]):
         files.remove_sockets(lines[4])
 
 
@@ -267,15 +269,22 @@ def _stop(process: Any) -> None:
         (signal.SIGKILL, KILLED_SECONDS),
     )
     for number, seconds in steps:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)
-            process.wait(seconds)
-        except psutil.NoSuchProcess:
-            return
-        except psutil.TimeoutExpired:
-            _log.warning("the embedded database does not stop at %s", number.name)
-        else:
-            return
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if _ended(process):
+                return
+            time.sleep(POLL_SECONDS)
+        _log.warning("the embedded database does not stop at %s", number.name)
+
+
+def _ended(process: Any) -> bool:
+    """Whether a process is gone, or a zombie: not every process 1 collects its children soon."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _open_log(pgdata: str) -> int:

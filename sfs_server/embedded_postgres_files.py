@@ -221,10 +221,16 @@ def socket_directory(pgdata: str, owner: pwd.struct_passwd) -> str:
 
 
 def remove_sockets(directory: str) -> None:
-    """Remove a directory that ``socket_directory`` made, of this run or of one that was killed."""
-    if os.path.basename(directory).startswith(_SOCKET_PREFIX) and not os.path.islink(directory):
-        for name in (_SOCKET, _SOCKET + ".lock"):
-            with contextlib.suppress(OSError):
-                os.unlink(os.path.join(directory, name))
+    """Remove the socket and its lock file, and the directory if ``socket_directory`` made it, of a
+    server of this run or of one that was killed."""
+    for name in (_SOCKET, _SOCKET + ".lock"):
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(directory, name))
+    if private(directory):
         with contextlib.suppress(OSError):
             os.rmdir(directory)
+
+
+def private(directory: str) -> bool:
+    """Whether ``directory`` is one that ``socket_directory`` made."""
+    return os.path.basename(directory).startswith(_SOCKET_PREFIX) and not os.path.islink(directory)

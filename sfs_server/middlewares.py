@@ -51,11 +51,8 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
             response = _answer(request, _from_router(error))
         except Exception as error:  # noqa: BLE001 - the one place where an error becomes an answer
             response = _failed(request, error)
-        if not response.prepared:
-            response.headers["X-Request-Id"] = request_id
-            response.headers.setdefault(hdrs.SERVER, "SFS")
-            if request.body_exists and not request.content.at_eof():
-                response.force_close()
+        if not response.prepared and request.body_exists and not request.content.at_eof():
+            response.force_close()
         status = response.status
         return response
     finally:
@@ -65,6 +62,13 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
         method = request.method if request.method in _METHODS else "other"
         request.app[METRICS].observe(template, method, status, seconds)
         _access.info("%s %s %s %d %.6f", request_id, request.method, template, status, seconds)
+
+
+async def sign(request: web.Request, response: web.StreamResponse) -> None:
+    """Put into the headers of every answer what belongs into every one."""
+    if REQUEST_ID in request:
+        response.headers["X-Request-Id"] = request[REQUEST_ID]
+    response.headers[hdrs.SERVER] = "SFS"
 
 
 async def _identify(request: web.Request) -> None:

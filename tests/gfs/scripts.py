@@ -93,15 +93,20 @@ class Outcome:
 
 
 async def read(
-    source: Scripts, start: int = 0, length: int | None = None, version: str = "v1"
+    source: Scripts,
+    start: int = 0,
+    length: int | None = None,
+    *,
+    version: str = "v1",
+    idle_seconds: float = 20,
 ) -> Outcome:
-    """Read a span, 0.05 s of silence allowed; nothing may stay open."""
+    """Read a span; nothing may stay open."""
     outcome = Outcome()
     span = Span(source.chunk(version), start, SIZE - start if length is None else length)
     reading = read_span(
         source,
         span,
-        idle_seconds=0.05,
+        idle_seconds=idle_seconds,
         on_failover=lambda replica, _: outcome.failed.append(replica.address),
     )
     try:

