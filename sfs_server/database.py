@@ -54,6 +54,7 @@ WAIT_LOG_SECONDS = 5.0
 SCHEMA_SECONDS = 30.0
 ROLLBACK_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
+MAX_REASON_CHARACTERS = 300
 
 _log = logging.getLogger(__name__)
 
@@ -217,9 +218,9 @@ class Database:
             self._idle.pop().close()
 
     def _reason(self, error: BaseException) -> str:
-        """What to tell an operator about ``error``: the cause's last line, without a password."""
-        lines = str(error.__cause__ or error).strip().splitlines()
-        return self._address.without_password(lines[-1] if lines else str(error))
+        """What to tell an operator about ``error``: libpq's words, on one line, no password."""
+        text = " ".join(str(error.__cause__ or "").split()) or str(error)
+        return self._address.without_password(text)[:MAX_REASON_CHARACTERS]
 
     async def close(self) -> None:
         """Close every session; those in use get ``CLOSE_SECONDS`` to finish. Idempotent."""

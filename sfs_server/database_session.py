@@ -1,17 +1,20 @@
 """One connection to PostgreSQL. aiopg and psycopg2 live here alone, and what they raise ends here.
 
-aiopg 1.4.0 drives psycopg2's asynchronous mode: one statement at a time, autocommit only. Three of
+aiopg 1.4.0 drives psycopg2's asynchronous mode: one statement at a time, autocommit only. Four of
 its habits are dealt with in this module. It closes a connection whose statement is cancelled or
 takes too long; that is wanted, and ``Session.reusable`` says so. It reports a statement that the
 *server* cancelled (``statement_timeout``) as a cancellation of the calling task; ``fetch`` tells
-the two apart, and the server's ``statement_timeout`` is a second longer than the wait here, so that
-it only ends the statements of clients that are gone. And it watches only the first of the sockets
-that libpq tries, so ``open_session`` is given one address at a time.
+the two apart (and does not let it lose real ones), and the server's ``statement_timeout`` is a second longer than the wait here, so that
+it only ends the statements of clients that are gone. It watches only the first of the sockets that
+libpq tries, so ``open_session`` is given one address at a time. And after a refused connection it
+leaves a descriptor that libpq has closed in the loop, as one to write to: uvloop 0.23 then refuses
+every later connection that gets the same number, for ever. ``_Connection`` takes it out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -72,6 +75,19 @@ def border() -> Iterator[None]:
         raise DatabaseUnavailable("the database cannot be reached") from error
 
 
+class _Connection(aiopg.Connection):
+    """aiopg's connection, which lets go of a descriptor in the moment when libpq has closed it:
+    a moment later its number may be another socket's."""
+
+    @staticmethod
+    def _ready(weak_self: weakref.ref[Any]) -> None:
+        connection = weak_self()
+        descriptor = None if connection is None else connection._fileno
+        aiopg.Connection._ready(weak_self)
+        if connection is not None and descriptor is not None and connection._fileno is None:
+            connection._loop.remove_writer(descriptor)
+
+
 class Session:
     """One connection. Used by one task at a time; whoever opened it closes it.
 
@@ -92,13 +108,14 @@ class Session:
         A cancellation closes the session.
         """
         with border():
+            before = _cancellations()
             cursor = await self._connection.cursor(timeout=seconds)
             try:
                 await cursor.execute(sql, params or None)
+                _heed(before)
             except asyncio.CancelledError:
                 self.close()
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
+                if _cancellations() > before:
                     raise
                 # Nobody cancelled this task: the server cancelled the statement.
                 raise TimeoutError from None
@@ -157,8 +174,9 @@ async def open_session(url: str, address: Mapping[str, str], seconds: float) -> 
     with border():
         parameters: dict[str, Any] = {"client_encoding": "UTF8", **address}
         async with asyncio.timeout(seconds):
+            before = _cancellations()
             session = Session(
-                await aiopg.connect(
+                await _Connection(
                     url,
                     timeout=seconds,
                     enable_json=False,
@@ -168,11 +186,25 @@ async def open_session(url: str, address: Mapping[str, str], seconds: float) -> 
                 )
             )
             try:
+                _heed(before)
                 await session.fetch(_SETTINGS)
             except BaseException:
                 session.close()
                 raise
             return session
+
+
+def _cancellations() -> int:
+    """How often somebody has asked the current task to end."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def _heed(before: int) -> None:
+    """Cancel the task if it was asked to end since ``before``: asyncio.wait_for of Python 3.11,
+    which aiopg uses, loses a cancellation that comes together with the result (cpython#86296)."""
+    if _cancellations() > before:
+        raise asyncio.CancelledError
 
 
 def parse_url(url: str) -> dict[str, str]:

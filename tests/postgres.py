@@ -30,6 +30,8 @@ class Postgres:
     def __init__(self, data: str) -> None:
         self.data = data
         self._server = embedded_postgres.start_now(data)
+        self.execute("ALTER SYSTEM SET fsync = off")  # nothing here outlives the machine
+        self.execute("SELECT pg_reload_conf()")
 
     @property
     def pid(self) -> int:

@@ -225,7 +225,8 @@ class Chunkserver:
         data = self.chunks.get(request.key)
         status = how.status if data is not None else 404
         if data is None or status is not None:
-            return f"HTTP/1.1 {status} Sorry\r\nContent-Length: 5\r\n\r\n".encode(), b"sorry"
+            lines = [f"HTTP/1.1 {status} Sorry", "Content-Length: 5", f"Location: /{request.key}"]
+            return "\r\n".join([*lines, "", ""]).encode(), b"sorry"
         if how.version not in {"", VERSION}:
             data = data.translate(_OTHER)
         fields = {"Content-Length": "", "Content-Range": "", "Content-Encoding": how.encoding}

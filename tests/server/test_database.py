@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -447,7 +447,16 @@ async def test_close_leaves_no_task(database: Database) -> None:
     gc.collect()
 
 
-def test_on_uvloop(postgres: Postgres, database_url: str) -> None:
+LOOPS = [
+    pytest.param(asyncio.new_event_loop, id="asyncio"),
+    pytest.param(uvloop.new_event_loop, id="uvloop"),
+]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_on_both_loops(
+    postgres: Postgres, database_url: str, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
     async def play() -> None:
         database = await Database.connect(database_url)
         await database.apply_schema()
@@ -465,6 +474,31 @@ def test_on_uvloop(postgres: Postgres, database_url: str) -> None:
         await heard.listener.close()
         await database.close()
 
-    run: Callable[[Awaitable[None]], None] = uvloop.run  # type: ignore[assignment]
-    run(play())
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(play())
+    gc.collect()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_refused_and_broken_connections_leave_nothing_in_the_loop(
+    postgres: Postgres, database_name: str, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def play() -> None:
+        async with wire_to(postgres) as wire:
+            url = f"postgresql://postgres@127.0.0.1:{wire.port}/{database_name}"
+            database = await Database.connect(url, wait_seconds=0)
+            for _ in range(3):
+                # The descriptor of the one that is refused is the next one's.
+                with pytest.raises(ConfigError, match="refused"):
+                    await Database.connect("postgresql://u@127.0.0.1:1/db", wait_seconds=0)
+                query = asyncio.create_task(database.fetch("SELECT pg_sleep(9)"))
+                await asyncio.sleep(0.1)
+                await wire.close()
+                with pytest.raises(DatabaseUnavailable):
+                    await query
+                assert await database.fetch("SELECT 1") == [(1,)]
+            await database.close()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(play())
     gc.collect()

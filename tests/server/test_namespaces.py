@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -166,6 +167,27 @@ async def test_without_the_listener_the_database_is_asked(
     assert ours.cached("n") is MISSING
 
 
+async def test_the_cache_is_not_trusted_once_the_last_answer_is_old(
+    ours: Namespaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = await ours.resolve("default")
+    assert ours.cached("default") is default
+    monkeypatch.setattr("sfs_server.listener.TRUST_SECONDS", 0.0)
+    assert ours.cached("default") is MISSING
+
+
+async def test_guard_holds_the_row_against_anybody(
+    ours: Namespaces, postgres: Postgres, database_name: str
+) -> None:
+    made = await ours.create("n", hidden=False, owner="ann")
+    async with ours.guard(made):
+        sql = "DELETE FROM namespaces WHERE name = 'n'"
+        deleting = asyncio.create_task(asyncio.to_thread(postgres.execute, sql, database_name))
+        await asyncio.sleep(0.2)
+        assert not deleting.done()
+    await deleting
+
+
 async def test_after_a_return_nothing_old_is_used(ours: Namespaces, postgres: Postgres) -> None:
     await ours.resolve("default")
     await ours.resolve("absent")
@@ -203,8 +225,9 @@ async def test_reads_go_on_without_the_database(
 
 
 async def test_reads_do_not_wait_for_a_server_that_hangs(
-    ours: Namespaces, postgres: Postgres
+    ours: Namespaces, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sfs_server.listener.ANSWER_SECONDS", 0.5)
     known = await ours.resolve("default")
     frozen = postgres.freeze()
     try:
@@ -343,7 +366,7 @@ async def test_steady_publishing_does_not_starve_a_delete(
         nonlocal published
         while True:
             async with ours.guard(made):
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(random.uniform(0.02, 0.08))
                 published += 1
 
     tasks = [asyncio.create_task(publish()) for _ in range(6)]

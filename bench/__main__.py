@@ -1,0 +1,114 @@
+"""``python -m bench [NAME…]``: run the measurements, print one table in Markdown."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from bench import downloads, fairness, listing, memory, small, uploads
+from bench.servers import COPYPARTY_FLAGS, Place, find, find_copyparty
+from bench.setting import Setting
+from bench.table import GIB, MIB, NOT_INSTALLED, Row, render
+
+MEASURES: dict[str, Callable[[Setting], Iterator[Row]]] = {
+    "get": downloads.measure,
+    "small": small.measure,
+    "put": uploads.measure_raw,
+    "form": uploads.measure_form,
+    "memory": memory.measure,
+    "fairness": fairness.measure,
+    "list": listing.measure,
+}
+
+NEEDED_DISK = 16 * GIB
+
+
+def main() -> None:
+    """Run what the command line names."""
+    parser = argparse.ArgumentParser("python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASURES))
+    parser.add_argument("--dir", help="where the data goes; the disk to be measured")
+    parser.add_argument("--quick", action="store_true", help="little of everything, to try it out")
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.names) - set(MEASURES))
+    if unknown:
+        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(MEASURES)}")
+    with tempfile.TemporaryDirectory(prefix="sfs-bench-", dir=arguments.dir) as directory:
+        setting = _setting(Place(directory), quick=arguments.quick)
+        if shutil.disk_usage(directory).free < setting.big * NEEDED_DISK // GIB:
+            parser.error("there is too little room on the disk")
+        print(_machine(), flush=True)
+        setting.prepare()
+        rows = []
+        for name in arguments.names or MEASURES:
+            for row in MEASURES[name](setting):
+                rows.append(row)
+                print(f"{name}: {row.work}: {row.ours}", file=sys.stderr, flush=True)
+        print(render(rows))
+
+
+def _setting(place: Place, *, quick: bool) -> Setting:
+    if not quick:
+        return Setting(place)
+    return Setting(
+        place,
+        big=64 * MIB,
+        rounds=1,
+        wrk_seconds=1,
+        many_seconds=2.0,
+        many_least=16 * MIB,
+        listed=5000,
+        requests=300,
+    )
+
+
+def _machine() -> str:
+    packages = "".join(f", {name} {_version(name)}" for name in ("aiohttp", "uvloop"))
+    peers = {
+        "nginx": _output([find("nginx"), "-v"], r"nginx/(\S+)"),
+        "wrk": _output([find("wrk"), "-v"], r"wrk (\S+)"),
+        "copyparty": _output([*(find_copyparty() or [None]), "--version"], r'copyparty"? v(\S+)'),
+    }
+    lines = (
+        f"- {_processor()}, {os.cpu_count()} cores, Linux {platform.release()}",
+        f"- Python {platform.python_version()}{packages}",
+        *(f"- {name} {found}" for name, found in peers.items()),
+        f"- copyparty's flags: {' '.join(COPYPARTY_FLAGS)}",
+        "- page cache warm, clients on 127.0.0.1, runs alternate, medians; nginx with one worker",
+        "",
+    )
+    return "\n".join(lines)
+
+
+def _processor() -> str:
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        found = re.search(r"^model name\s*: (.*)$", file.read(), re.MULTILINE)
+    return found.group(1) if found else platform.machine()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return NOT_INSTALLED
+
+
+def _output(command: list[str | None], pattern: str) -> str:
+    if command[0] is None:
+        return NOT_INSTALLED
+    words = [word for word in command if word is not None]
+    result = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    found = re.search(pattern, result.stdout + result.stderr)
+    return found.group(1) if found else "of an unknown version"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""The service and its peers, each in processes of its own on a free port of 127.0.0.1.
+
+All of them serve one directory, so that they read the same pages of the page cache, and all of
+them write an access log to a file.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from bench import proc
+
+START_SECONDS = 60
+STOP_SECONDS = 60
+
+COPYPARTY_FLAGS = ("--no-thumb", "--no-crt", "--no-snap", "--put-ck", "no", "-q")
+"""Its fastest sane settings: no database of files and no deduplication (its defaults), no
+thumbnails, no checksum of an upload (its default is sha512), no log on the terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run of the bench keeps its files."""
+
+    directory: str
+
+    @property
+    def data(self) -> str:
+        """The data directory of the service."""
+        return os.path.join(self.directory, "data")
+
+    def file(self, name: str, namespace: str = "default") -> str:
+        """The path of the file ``name``, as the embedded store lays it out."""
+        return os.path.join(self.data, "files", namespace, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One that runs. ``prefix`` comes before a file's name in the path of its URL."""
+
+    name: str
+    pid: int
+    port: int
+    prefix: str
+    token: str = ""
+
+    def path(self, name: str) -> str:
+        """The path of the URL of the file ``name``."""
+        return self.prefix + name
+
+    def url(self, name: str) -> str:
+        """The URL of the file ``name``."""
+        return f"http://127.0.0.1:{self.port}{self.path(name)}"
+
+    def cpu_seconds(self) -> float:
+        """CPU time so far, of the tree of processes; of the service without its PostgreSQL."""
+        pids = [self.pid] if self.name == "SFS" else proc.tree(self.pid)
+        return sum(map(proc.cpu_seconds, pids))
+
+    def database_cpu_seconds(self) -> float:
+        """CPU time so far of the processes below the first one: of the service, PostgreSQL."""
+        return sum(map(proc.cpu_seconds, proc.tree(self.pid)[1:]))
+
+
+@contextmanager
+def sfs(place: Place) -> Iterator[Server]:
+    """The service, with its embedded store and its embedded PostgreSQL."""
+    port = _free_port()
+    command = [sys.executable, "-m", "sfs_server"]
+    flags = ["-addr", f"127.0.0.1:{port}", "-data", place.data, "-log-format", "json"]
+    with _running([*command, *flags], place, "sfs", port) as pid:
+        made = [*command, "token", "-data", place.data, "-user", "bench", "-admin"]
+        token = subprocess.run(made, check=True, capture_output=True, text=True).stdout.strip()
+        yield Server("SFS", pid, port, "/storage/default/", token)
+
+
+@contextmanager
+def nginx(place: Place) -> Iterator[Server | None]:
+    """nginx with one worker and sendfile; None if it is not installed."""
+    program = find("nginx")
+    if program is None:
+        yield None
+        return
+    port = _free_port()
+    home = os.path.join(place.directory, "nginx")
+    os.makedirs(home, exist_ok=True)
+    configuration = os.path.join(home, "nginx.conf")
+    with open(configuration, "w", encoding="utf-8") as file:
+        file.write(_nginx_conf(home, port, os.path.join(place.data, "files")))
+    command = [program, "-p", home, "-e", os.path.join(home, "error.log"), "-c", configuration]
+    with _running(command, place, "nginx", port) as pid:
+        yield Server("nginx", pid, port, "/default/")
+
+
+def _nginx_conf(home: str, port: int, root: str) -> str:
+    temporary = "".join(
+        f"{kind}_temp_path {home}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    return f"""
+{"user root;" if os.geteuid() == 0 else ""}
+daemon off;
+worker_processes 1;
+pid {home}/nginx.pid;
+events {{ worker_connections 1024; }}
+http {{
+{temporary}
+access_log {home}/access.log;
+sendfile on;
+tcp_nopush on;
+keepalive_requests 1000000000;
+default_type application/octet-stream;
+server {{ listen 127.0.0.1:{port}; root {root}; }}
+}}
+"""
+
+
+@contextmanager
+def copyparty(place: Place) -> Iterator[Server | None]:
+    """copyparty with COPYPARTY_FLAGS; None if it is not installed."""
+    command = find_copyparty()
+    if command is None:
+        yield None
+        return
+    port = _free_port()
+    log = os.path.join(place.directory, "copyparty-access.txt")
+    volume = f"{place.data}/files/default:/:rwd"
+    flags = ["-i", "127.0.0.1", "-p", str(port), "-v", volume, "-lo", log, *COPYPARTY_FLAGS]
+    with _running([*command, *flags], place, "copyparty", port) as pid:
+        yield Server("copyparty", pid, port, "/")
+
+
+def find(program: str) -> str | None:
+    """The path of a program, also where only root's PATH leads; None if it is not installed."""
+    return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
+def find_copyparty() -> Sequence[str] | None:
+    """The command that runs copyparty, or None."""
+    program = find("copyparty")
+    if program is not None:
+        return [program]
+    if importlib.util.find_spec("copyparty") is not None:
+        return [sys.executable, "-m", "copyparty"]
+    return None
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _running(command: Sequence[str], place: Place, name: str, port: int) -> Iterator[int]:
+    """Run ``command`` until the body is done; its pid, once it listens on ``port``."""
+    home = os.path.join(place.directory, "home")
+    os.makedirs(home, exist_ok=True)
+    environment = {**os.environ, "HOME": home, "XDG_CONFIG_HOME": home}
+    with open(os.path.join(place.directory, f"{name}.log"), "ab") as log:
+        # In a session of its own: an interrupt from the keyboard is for the bench, which stops it.
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            _wait(process, port, f"{name}, see {log.name}")
+            yield process.pid
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, name: str) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError(f"it does not start: {name}")
