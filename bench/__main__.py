@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from bench import downloads, fairness, listing, memory, small, uploads
@@ -73,12 +73,13 @@ def _setting(place: Place, *, quick: bool) -> Setting:
 def _machine() -> str:
     packages = "".join(f", {name} {_version(name)}" for name in ("aiohttp", "uvloop"))
     peers = {
-        "nginx": _output([find("nginx"), "-v"], r"nginx/(\S+)"),
-        "wrk": _output([find("wrk"), "-v"], r"wrk (\S+)"),
-        "copyparty": _output([*(find_copyparty() or [None]), "--version"], r'copyparty"? v(\S+)'),
+        "nginx": _output(_command("nginx"), "-v", r"nginx/(\S+)"),
+        "wrk": _output(_command("wrk"), "-v", r"wrk (\S+)"),
+        "copyparty": _output(find_copyparty(), "--version", r'copyparty"? v(\S+)'),
     }
     lines = (
-        f"- {_processor()}, {os.cpu_count()} cores, Linux {platform.release()}",
+        f"- {_processor()}, {os.cpu_count()} cores, Linux {platform.release()}; "
+        f"load before the run {os.getloadavg()[0]:.1f}",
         f"- Python {platform.python_version()}{packages}",
         *(f"- {name} {found}" for name, found in peers.items()),
         f"- copyparty's flags: {' '.join(COPYPARTY_FLAGS)}",
@@ -101,11 +102,15 @@ def _version(name: str) -> str:
         return NOT_INSTALLED
 
 
-def _output(command: list[str | None], pattern: str) -> str:
-    if command[0] is None:
+def _command(program: str) -> list[str]:
+    path = find(program)
+    return [] if path is None else [path]
+
+
+def _output(command: Sequence[str], flag: str, pattern: str) -> str:
+    if not command:
         return NOT_INSTALLED
-    words = [word for word in command if word is not None]
-    result = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    result = subprocess.run([*command, flag], capture_output=True, text=True)
     found = re.search(pattern, result.stdout + result.stderr)
     return found.group(1) if found else "of an unknown version"
 

@@ -30,12 +30,11 @@ def measure(setting: Setting) -> Iterator[Row]:
                 partial(_upload, setting, ours),
             ):
                 time.sleep(0.3)
-                found = _p99(setting, ours)
-            return found
+                return _p99(setting, ours)
 
         loaded, alone = alternate(setting.rounds, [busy, idle])
     yield compared(
-        f"p99 of GET 155 KB while one reads and one sends 1 KB/s and PUTs of {setting.big_name} run",
+        f"p99 of GET 155 KB beside a reader and a sender at 1 KB/s and PUTs of {setting.big_name}",
         loaded * 1000,
         alone * 1000,
         "{:.2f} ms",

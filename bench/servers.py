@@ -128,7 +128,7 @@ server {{ listen 127.0.0.1:{port}; root {root}; }}
 def copyparty(place: Place) -> Iterator[Server | None]:
     """copyparty with COPYPARTY_FLAGS; None if it is not installed."""
     command = find_copyparty()
-    if command is None:
+    if not command:
         yield None
         return
     port = _free_port()
@@ -144,14 +144,14 @@ def find(program: str) -> str | None:
     return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 
 
-def find_copyparty() -> Sequence[str] | None:
-    """The command that runs copyparty, or None."""
+def find_copyparty() -> Sequence[str]:
+    """The command that runs copyparty, empty if it is not installed."""
     program = find("copyparty")
     if program is not None:
         return [program]
     if importlib.util.find_spec("copyparty") is not None:
         return [sys.executable, "-m", "copyparty"]
-    return None
+    return []
 
 
 def _free_port() -> int:

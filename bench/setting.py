@@ -38,7 +38,7 @@ class Setting:
     @property
     def big_name(self) -> str:
         """How the table calls the large file."""
-        return f"{self.big / GIB:g} GiB"
+        return f"{self.big / GIB:g} GiB" if self.big >= GIB else f"{self.big / MIB:g} MiB"
 
     def prepare(self) -> None:
         """Make the two files, durably: no measurement meets their writeback."""

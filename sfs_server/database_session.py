@@ -1,14 +1,19 @@
 """One connection to PostgreSQL. aiopg and psycopg2 live here alone, and what they raise ends here.
 
-aiopg 1.4.0 drives psycopg2's asynchronous mode: one statement at a time, autocommit only. Four of
-its habits are dealt with in this module. It closes a connection whose statement is cancelled or
-takes too long; that is wanted, and ``Session.reusable`` says so. It reports a statement that the
-*server* cancelled (``statement_timeout``) as a cancellation of the calling task; ``fetch`` tells
-the two apart (and does not let it lose real ones), and the server's ``statement_timeout`` is a second longer than the wait here, so that
-it only ends the statements of clients that are gone. It watches only the first of the sockets that
-libpq tries, so ``open_session`` is given one address at a time. And after a refused connection it
-leaves a descriptor that libpq has closed in the loop, as one to write to: uvloop 0.23 then refuses
-every later connection that gets the same number, for ever. ``_Connection`` takes it out.
+aiopg 1.4.0 drives psycopg2's asynchronous mode: one statement at a time, autocommit only. Five of
+its habits are dealt with in this module.
+
+- It closes a connection whose statement is cancelled or takes too long. That is wanted, and
+  ``Session.reusable`` says so.
+- It reports a statement that the *server* cancelled (``statement_timeout``) as a cancellation of
+  the calling task. ``fetch`` tells the two apart, and the server's ``statement_timeout`` is a
+  second longer than the wait here, so that it only ends the statements of clients that are gone.
+- On Python 3.11 it loses a real cancellation that comes together with an answer. ``_heed`` does not.
+- It watches only the first of the sockets that libpq tries, so ``open_session`` is given one
+  address at a time.
+- After a refused connection it leaves a descriptor that libpq has closed in the loop, as one to
+  write to. uvloop 0.23 then refuses every later connection that gets the same number, for ever.
+  ``_Connection`` takes it out.
 """
 
 from __future__ import annotations

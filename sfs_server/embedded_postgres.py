@@ -74,6 +74,8 @@ _SETTINGS = {
     "unix_socket_permissions": "0700",
     "shared_buffers": "16MB",
     "max_connections": "40",
+    # A statement whose client is gone ends soon, and gives its connection back.
+    "client_connection_check_interval": "500ms",
     "max_parallel_workers": "0",
     "io_method": "sync",  # three processes less
     "wal_level": "minimal",

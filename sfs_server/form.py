@@ -33,7 +33,8 @@ class FormFile:
     def __init__(self, content_type: str) -> None:
         """``content_type`` is the request's; Problem 400 if it has no usable boundary."""
         boundary = parse_options_header(content_type)[1].get("boundary", "")
-        if not 1 <= len(boundary) <= MAX_BOUNDARY or not boundary.isascii() or "\n" in boundary:
+        printable = boundary.isascii() and boundary.isprintable()
+        if not 1 <= len(boundary) <= MAX_BOUNDARY or not printable:
             raise Problem(400, "The Content-Type of a form needs a boundary of 1 to 70 characters.")
         self._parser = PushMultipartParser(boundary, max_segment_count=MAX_PARTS)
         self._taking = False

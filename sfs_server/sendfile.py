@@ -90,7 +90,14 @@ async def drain_fully(transport: asyncio.Transport, writer: AbstractStreamWriter
 
 async def drain(transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
     """Wait until the transport takes more bytes. Raises ClientStalled."""
-    await _patiently(writer.drain, lambda: _queued(transport))
+    if not transport.get_write_buffer_size():
+        return
+    # aiohttp's drain cannot be awaited again after it was cancelled: one task sees it through.
+    waiting = asyncio.ensure_future(writer.drain())
+    try:
+        await _patiently(lambda: asyncio.shield(waiting), lambda: _queued(transport))
+    finally:
+        waiting.cancel()
 
 
 async def _writable(loop: asyncio.AbstractEventLoop, target: int) -> None:

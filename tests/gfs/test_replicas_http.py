@@ -157,14 +157,13 @@ def judge(names: tuple[str, ...], outcome: Outcome, expected: bytes) -> None:
     """Right or an error; right if any of the replicas is; and the error that fits."""
     assert expected.startswith(outcome.data), names
     assert (outcome.error is None) == (outcome.data == expected), names
-    if any(name in GOOD for name in names):
+    good, wrong, away = (sum(name in kinds for name in names) for kinds in (GOOD, WRONG, AWAY))
+    if good:
         assert outcome.error is None, names
-    elif all(name in WRONG for name in names):
-        assert type(outcome.error) is DataLoss, names
-    elif any(name in WRONG for name in names) and outcome.error is not None:
-        assert type(outcome.error) is DataLoss, names
-    elif all(name in AWAY for name in names):
+    elif away == len(names):
         assert type(outcome.error) is StoreUnavailable, names
+    elif wrong == len(names) or (wrong and outcome.error is not None):
+        assert type(outcome.error) is DataLoss, names
 
 
 async def test_every_pair_and_many_triples() -> None:

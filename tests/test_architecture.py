@@ -1,0 +1,135 @@
+"""Which rooms the house has, and what may pass between them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+ORDER = """
+gfs
+gfs.errors gfs.types gfs.paths gfs.spans gfs.streams gfs.threads gfs.pagecache
+gfs.api
+gfs.replicas gfs.replicas_http
+gfs.embedded gfs.embedded.border gfs.embedded.tree gfs.embedded.listing
+gfs.embedded.reader gfs.embedded.writer gfs.embedded.filesystem
+gfs.factory
+sfs_server
+sfs_server.config sfs_server.errors
+sfs_server.claims sfs_server.pem sfs_server.jwks sfs_server.auth sfs_server.access
+sfs_server.names sfs_server.multipart_ranges sfs_server.conditional sfs_server.disposition
+sfs_server.digests sfs_server.form sfs_server.logs
+sfs_server.database_address sfs_server.database_session sfs_server.database sfs_server.listener
+sfs_server.embedded_postgres_files sfs_server.embedded_postgres
+sfs_server.namespaces
+sfs_server.metrics
+sfs_server.sendfile sfs_server.transfer sfs_server.uploads
+sfs_server.keys
+sfs_server.handlers sfs_server.handlers.files sfs_server.handlers.listings
+sfs_server.handlers.namespaces sfs_server.handlers.service
+sfs_server.middlewares sfs_server.routes
+sfs_server.app
+sfs_server.cli
+sfs_server.__main__
+""".split()
+"""Every module, each after all that it imports."""
+
+HOMES = {
+    "aiopg": {"sfs_server.database", "sfs_server.database_session"},
+    "psycopg2": {
+        "sfs_server.database",
+        "sfs_server.database_address",
+        "sfs_server.database_session",
+    },
+    "jose": {"sfs_server.auth"},
+    "prometheus_client": {"sfs_server.metrics"},
+    "multipart": {"sfs_server.form"},
+    "psutil": {"sfs_server.embedded_postgres"},
+    "uvloop": {"sfs_server.__main__"},
+    "ctypes": {"gfs.pagecache"},
+}
+"""Library → the modules that alone may know it."""
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for package in ("gfs", "sfs_server"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            yield name, ast.parse(path.read_text())
+
+
+TREES = dict(modules())
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """The modules that a module imports; of ours, the one that the name comes from."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in TREES else node.module
+
+
+def test_every_module_has_its_place() -> None:
+    assert sorted(TREES) == sorted(ORDER)
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_imports_go_one_way(name: str) -> None:
+    place = ORDER.index(name)
+    for other in imported(TREES[name]):
+        if other in TREES:
+            assert ORDER.index(other) < place, f"{name} imports {other}, which comes after it"
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if name.startswith("gfs")])
+def test_the_gfs_knows_no_http_server(name: str) -> None:
+    for other in imported(TREES[name]):
+        assert not other.startswith(("sfs_server", "aiohttp.web"))
+    web = [
+        alias.name
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.ImportFrom) and node.module == "aiohttp"
+        for alias in node.names
+    ]
+    assert "web" not in web
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_one_library_has_one_home(name: str) -> None:
+    for other in imported(TREES[name]):
+        homes = HOMES.get(other.partition(".")[0])
+        assert homes is None or name in homes, f"{name} imports {other}"
+
+
+def test_only_the_factory_names_an_engine() -> None:
+    for name, tree in TREES.items():
+        if not name.startswith("gfs.embedded") and name != "gfs.factory":
+            assert not any(other.startswith("gfs.embedded") for other in imported(tree)), name
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_no_import_hides_in_a_function(name: str) -> None:
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            inner = [n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom)]
+            assert not inner, f"{name}.{node.name}"
+
+
+PURE = "claims names multipart_ranges conditional disposition access".split()
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_a_pure_module_waits_for_nothing(name: str) -> None:
+    waits = (ast.Await, ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith)
+    tree = TREES[f"sfs_server.{name}"]
+    assert not [node for node in ast.walk(tree) if isinstance(node, waits)]
