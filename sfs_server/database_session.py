@@ -8,7 +8,7 @@ its habits are dealt with in this module.
 - It reports a statement that the *server* cancelled (``statement_timeout``) as a cancellation of
   the calling task. ``fetch`` tells the two apart, and the server's ``statement_timeout`` is a
   second longer than the wait here, so that it only ends the statements of clients that are gone.
-- On Python 3.11 it loses a real cancellation that comes together with an answer. ``_heed`` does not.
+- On Python 3.11 it loses a real cancellation that comes together with an answer. ``_heed`` helps.
 - It watches only the first of the sockets that libpq tries, so ``open_session`` is given one
   address at a time.
 - After a refused connection it leaves a descriptor that libpq has closed in the loop, as one to

@@ -1,7 +1,7 @@
 """Fixtures with a real PostgreSQL, from the wheel of the extra [embedded].
 
-One server for each session (or worker of xdist), made by the code that serves users, and a new
-database for each test: ``database_url`` is empty, ``database`` has the tables. A test may restart,
+One server for each session (or worker of xdist), made by the code that serves users, and an empty
+database for each test: ``database_url`` has nothing in it, ``database`` has the tables. A test may restart,
 stop or disturb the server, as long as it serves again when the test ends.
 """
 
@@ -12,7 +12,6 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from itertools import count
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import psycopg2
@@ -20,8 +19,6 @@ import pytest
 
 from sfs_server import embedded_postgres
 from sfs_server.database import Database
-
-_numbers = count(1)
 
 
 class Postgres:
@@ -93,23 +90,30 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def database_name(postgres: Postgres) -> Iterator[str]:
-    """The name of a new, empty database, which is dropped afterwards."""
-    name = f"test_{next(_numbers)}"
-    postgres.execute(f"CREATE DATABASE {name}")
-    yield name
-    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+def database_name(postgres: Postgres) -> str:
+    """The name of an empty database. It is emptied, which takes 10 ms, and not made anew, which
+    takes 100."""
+    name = "test"
+    if not postgres.execute(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"):
+        postgres.execute(f"CREATE DATABASE {name}")
+    postgres.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+        f"WHERE datname = '{name}' AND pid <> pg_backend_pid()"
+    )
+    postgres.execute(f"ALTER DATABASE {name} RESET ALL")
+    postgres.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public", name)
+    return name
 
 
 @pytest.fixture
 def database_url(postgres: Postgres, database_name: str) -> str:
-    """The URL of a new, empty database."""
+    """The URL of an empty database."""
     return postgres.url(database_name)
 
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """A new database that has the tables."""
+    """A database that has the tables, and in them the namespace ``default``."""
     database = await Database.connect(database_url)
     try:
         await database.apply_schema()

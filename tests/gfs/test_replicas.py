@@ -104,16 +104,17 @@ async def test_unknown_versions_and_sizes_are_taken() -> None:
 @pytest.mark.parametrize("stop", [0, 1, 64, 299])
 async def test_silence_is_a_failure(stop: int) -> None:
     source = Scripts([Script(stop=stop, stalls=True), Script()])
-    outcome = await read(source, idle_seconds=0.1)
+    async with asyncio.timeout(5):
+        outcome = await read(source, idle_seconds=0.25)
     assert (outcome.data, outcome.error) == (DATA, None)
     assert source.asked[1] == (1, stop, SIZE - stop)
 
 
 async def test_a_slow_consumer_is_not_silence() -> None:
     source = Scripts([Script(piece=100)])
-    async with aclosing(read_span(source, Span(source.chunk(), 0, SIZE), idle_seconds=0.1)) as got:
+    async with aclosing(read_span(source, Span(source.chunk(), 0, SIZE), idle_seconds=0.2)) as got:
         async for _ in got:
-            await asyncio.sleep(0.12)
+            await asyncio.sleep(0.25)
     assert len(source.asked) == 1
 
 

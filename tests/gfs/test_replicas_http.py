@@ -137,7 +137,7 @@ def test_dies_around_the_boundaries_of_buffers(run: Run) -> None:
 async def test_stalls_at_many_bytes() -> None:
     async def one(source: HttpChunkSource, stop: int) -> None:
         async with serving(Behaviour(stop=stop, end="stall"), OK) as (first, second):
-            outcome = await read(source, [chunk_on(first, second)], 10, 280, idle_seconds=0.1)
+            outcome = await read(source, [chunk_on(first, second)], 10, 280, idle_seconds=0.5)
             assert (outcome.data, outcome.error) == (DATA[10:290], None)
             assert len(first.requests) == 1
             assert second.requests == [Request(KEY, 10 + outcome.failed[0][1], 290)]

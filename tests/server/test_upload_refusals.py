@@ -1,0 +1,273 @@
+"""Uploads that are refused: when, with what, and so that the client gets to read it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from sfs_server.keys import NAMESPACES
+from tests.server.conftest import Service
+from tests.server.http import Connection, connect
+from tests.server.sending import (
+    FORM,
+    WAYS,
+    chunked,
+    form,
+    framed,
+    head,
+    nothing_left,
+    request,
+    temporaries,
+    upload,
+)
+
+LIMIT = 100_000
+MB = 1_000_000
+limited = pytest.mark.parametrize("settings", [{"max_upload_bytes": LIMIT}])
+impatient = pytest.mark.parametrize("settings", [{"upload_idle_timeout": 0.3}])
+
+CHUNKED = {"Transfer-Encoding": "chunked"}
+WAITING = {"Expect": "100-continue"}
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+HOPELESS: tuple[tuple[int, str, str, dict[str, str]], ...] = (
+    (400, "PUT", "/storage/default/a%00b", {}),
+    (400, "PUT", "/storage/default/new", {"X-File-Size": "11"}),
+    (400, "PUT", "/storage/default/new", {"X-File-Size": "many"}),
+    (400, "PUT", "/storage/default/new", {"Repr-Digest": "garbage"}),
+    (400, "PUT", "/storage/default/new", {"Content-Type": "multipart/form-data"}),
+    (401, "PUT", "/storage/default/new", {"Authorization": "Bearer garbage"}),
+    (401, "POST", "/storage/default/new", {"Authorization": ""}),
+    (403, "PUT", "/storage/bobs/new", {}),
+    (404, "PUT", "/storage/none/new", {}),
+    (404, "PUT", "/storage/hidden/new", {}),
+    (409, "POST", "/storage/default/old", {}),
+    (412, "PUT", "/storage/default/old", {"If-None-Match": "*"}),
+    (412, "PUT", "/storage/default/old", {"If-Match": '"other"'}),
+    (412, "PUT", "/storage/default/new", {"If-Match": "*"}),
+    (413, "PUT", "/storage/default/new", {"Content-Length": str(LIMIT + 1)}),
+    (413, "PUT", "/storage/default/new", {**CHUNKED, "X-File-Size": str(LIMIT + 1)}),
+    (413, "PUT", "/storage/default/new", {"Content-Type": FORM, "Content-Length": str(20 * MB)}),
+    (415, "PUT", "/storage/default/new", {"Content-Encoding": "gzip"}),
+    (415, "POST", "/storage/default/new", {"Content-Encoding": "identity, br"}),
+)
+"""Status, method, target, headers: what is wrong with each request can be told from its head."""
+
+
+async def three_namespaces(service: Service) -> None:
+    """One of bob's, one that he hides, and a file ``old`` in ``default``."""
+    namespaces = service.app[NAMESPACES]
+    await namespaces.create("bobs", hidden=False, owner="bob")
+    await namespaces.create("hidden", hidden=True, owner="bob")
+    await service.put("/storage/default/old", b"old")
+
+
+def hopeless_head(service: Service, index: int, **more: str) -> bytes:
+    _, method, target, headers = HOPELESS[index]
+    length = {} if "Transfer-Encoding" in headers else {"Content-Length": "10"}
+    named = {**length, **service.bearer(), **more, **headers}
+    return head(method, target, {name: value for name, value in named.items() if value})
+
+
+@pytest.mark.both_loops
+@limited
+async def test_what_the_head_tells_is_refused_before_the_body(service: Service) -> None:
+    await three_namespaces(service)
+    tasks = asyncio.all_tasks()
+    for index, (status, *_) in enumerate(HOPELESS):
+        async with connect(service.port) as connection:
+            connection.send_raw(hopeless_head(service, index, **WAITING))
+            answer = await connection.answer()
+            assert answer.status == status, HOPELESS[index]
+            answer.problem()
+            assert answer.headers["Connection"] == "close"
+    assert await service.get("/storage/default/new") == (404, (await service.get("/x/y/z"))[1]) or (
+        (await service.get("/storage/default/new"))[0] == 404
+    )
+    assert (await service.get("/storage/default/old"))[1] == b"old"
+    await nothing_left(service, tasks)
+
+
+@limited
+async def test_what_the_head_tells_is_refused_without_expect_too(service: Service) -> None:
+    await three_namespaces(service)
+    for index, (status, *_) in enumerate(HOPELESS):
+        async with connect(service.port) as connection:
+            connection.send_raw(hopeless_head(service, index))
+            assert (await connection.answer()).status == status, HOPELESS[index]
+
+
+async def test_a_file_larger_than_the_store_is_refused_before_the_body(service: Service) -> None:
+    for way in ({"Content-Length": str(2**62)}, {**CHUNKED, "X-File-Size": str(2**62)}):
+        async with connect(service.port) as connection:
+            connection.send_raw(
+                head("PUT", "/storage/default/a", {**service.bearer(), **WAITING, **way})
+            )
+            answer = await connection.answer()
+        assert answer.status == 507
+        answer.problem()
+    assert temporaries(service) == []
+
+
+@pytest.mark.both_loops
+async def test_a_client_that_waits_is_told_to_go_on_once(service: Service) -> None:
+    content = bytes(range(256)) * 1000
+    async with connect(service.port) as connection:
+        for number, way in enumerate(WAYS):
+            for expect in ("100-continue", "100-Continue"):
+                target = f"/storage/default/{number}{expect[4]}"
+                headers, body = framed(way, content)
+                named = {**service.bearer(), **headers, "Expect": expect}
+                connection.send_raw(head("POST", target, named))
+                assert await connection.reader.readexactly(len(CONTINUE)) == CONTINUE
+                assert await service.get(target) != (200, content)
+                connection.send_raw(body)
+                answer = await connection.answer()
+                assert (answer.status, answer.json()["size"]) == (201, len(content))
+                assert await service.get(target) == (200, content)
+
+
+async def test_a_client_that_does_not_wait_is_not_told(service: Service) -> None:
+    answer = await upload(service, "PUT", "/storage/default/a", b"x")
+    assert answer.status == 201  # and not 100
+
+
+async def test_what_is_found_in_the_body_follows_100_continue(service: Service) -> None:
+    headers, body = framed("chunked", b"x" * 10)
+    named = {**service.bearer(), **headers, **WAITING, "X-File-Size": "11"}
+    async with connect(service.port) as connection:
+        connection.send_raw(head("PUT", "/storage/default/a", named))
+        assert await connection.reader.readexactly(len(CONTINUE)) == CONTINUE
+        connection.send_raw(body)
+        answer = await connection.answer()
+    assert answer.status == 400
+    answer.problem()
+
+
+async def test_another_expectation_is_refused(service: Service) -> None:
+    for expect in ("200-ok", "100-continue, x"):
+        async with connect(service.port) as connection:
+            named = {**service.bearer(), "Content-Length": "1", "Expect": expect}
+            connection.send_raw(head("PUT", "/storage/default/a", named))
+            answer = await connection.answer()
+        assert answer.status == 417
+        answer.problem()
+    assert (await service.get("/storage/default/a"))[0] == 404
+
+
+@limited
+async def test_the_limit_counts_the_bytes_of_the_file(service: Service) -> None:
+    tasks = asyncio.all_tasks()
+    for way in WAYS:
+        for size, status in ((LIMIT, 201), (LIMIT + 1, 413), (10 * LIMIT, 413)):
+            target = f"/storage/default/{way.replace(' ', '-')}-{size}"
+            answer = await upload(service, "PUT", target, b"x" * size, way)
+            assert answer.status == status, (way, size)
+            assert (await service.get(target))[0] == (200 if status == 201 else 404)
+            if status == 413:
+                assert str(LIMIT) in answer.problem()
+    await nothing_left(service, tasks)
+
+
+@limited
+async def test_the_limit_is_applied_as_soon_as_it_is_passed(service: Service) -> None:
+    for way in ("chunked", "chunked multipart"):
+        headers, body = framed(way, b"x" * (2 * LIMIT))
+        async with connect(service.port) as connection:
+            connection.send_raw(head("PUT", "/storage/default/a", {**service.bearer(), **headers}))
+            connection.send_raw(body[: LIMIT + LIMIT // 2])  # and no end
+            assert (await connection.answer()).status == 413
+
+
+async def go_on_sending(connection: Connection, pieces: Iterator[bytes]) -> None:
+    """Send all, at the pace of a fast line, and only then look for an answer."""
+    for number, piece in enumerate(pieces):
+        connection.send_raw(piece)
+        await connection.drain()
+        if number % 16 == 0:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.both_loops
+@limited
+async def test_a_client_that_goes_on_sending_gets_to_read_the_refusal(service: Service) -> None:
+    await service.put("/storage/default/old", b"old")
+    tasks = asyncio.all_tasks()
+    piece, count = b"x" * 65536, 320
+    sized = {"Content-Length": str(count * len(piece))}
+    before, after = form(b"%").split(b"%")
+    chunk = b"%x\r\n%b\r\n" % (len(piece), piece)
+    cases: tuple[tuple[int, str, dict[str, str], list[bytes]], ...] = (
+        (413, "PUT", sized, [piece] * count),
+        (409, "POST", {**CHUNKED}, [*[chunk] * count, b"0\r\n\r\n"]),
+        (413, "PUT", {**CHUNKED}, [*[chunk] * count, b"0\r\n\r\n"]),
+        (401, "PUT", {**CHUNKED, "Authorization": "Bearer x"}, [*[chunk] * count, b"0\r\n\r\n"]),
+        (413, "PUT", {**CHUNKED, "Content-Type": FORM}, [chunked(before)[:-5], *[chunk] * count]),
+    )
+    for status, method, headers, pieces in cases:
+        async with connect(service.port) as connection:
+            named = {**service.bearer(), **headers}
+            connection.send_raw(head(method, "/storage/default/old", named))
+            await go_on_sending(connection, iter(pieces))
+            if "Content-Type" in headers:
+                connection.send_raw(chunked(after))
+            answer = await connection.answer()
+            assert answer.status == status
+            answer.problem()
+            assert await connection.rest() == b""
+    assert await service.get("/storage/default/old") == (200, b"old")
+    await nothing_left(service, tasks)
+
+
+@pytest.mark.both_loops
+@impatient
+async def test_an_upload_that_falls_silent_is_given_up(service: Service) -> None:
+    await service.put("/storage/default/old", b"old")
+    tasks = asyncio.all_tasks()
+
+    async def silent(way: str, share: float, target: str, **more: str) -> None:
+        headers, body = framed(way, b"x" * 1000)
+        async with connect(service.port) as connection:
+            named = {**service.bearer(), **headers, **more}
+            connection.send_raw(head("PUT", target, named))
+            connection.send_raw(body[: int(len(body) * share)])
+            if more:
+                assert await connection.reader.readexactly(len(CONTINUE)) == CONTINUE
+            begun = time.monotonic()
+            answer = await connection.answer()
+            assert answer.status == 408
+            assert answer.headers["Connection"] == "close"
+            assert 0.2 < time.monotonic() - begun < 3
+            answer.problem()
+
+    async with asyncio.TaskGroup() as group:
+        for number, way in enumerate(WAYS):
+            for share in (0, 0.1, 0.5, 0.999):
+                group.create_task(silent(way, share, "/storage/default/old"))
+                group.create_task(silent(way, share, f"/storage/default/{number}-{share}"))
+        group.create_task(silent("raw", 0, "/storage/default/old", **WAITING))
+    assert await service.get("/storage/default/old") == (200, b"old")
+    assert len(list((service.data / "files" / "default").iterdir())) == 1
+    await nothing_left(service, tasks)
+
+
+@pytest.mark.both_loops
+@impatient
+async def test_a_slow_upload_that_goes_on_is_waited_for(service: Service) -> None:
+    async def steady(way: str, target: str) -> None:
+        content = bytes(range(100))
+        whole = request("PUT", target, way, content, service.bearer())
+        async with connect(service.port) as connection:
+            connection.send_raw(whole[:-12])
+            for position in range(len(whole) - 12, len(whole)):
+                await asyncio.sleep(0.08)
+                connection.send_raw(whole[position : position + 1])
+            assert (await connection.answer()).status == 201
+        assert await service.get(target) == (200, content)
+
+    async with asyncio.TaskGroup() as group:
+        for number, way in enumerate(WAYS):
+            group.create_task(steady(way, f"/storage/default/{number}"))
