@@ -44,6 +44,7 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
     status = CLIENT_GONE
     try:
         try:
+            _check_expectation(request)
             if request.path.startswith(_GUARDED):
                 await _identify(request)
             response = await handler(request)
@@ -69,6 +70,11 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
     if REQUEST_ID in request:
         response.headers["X-Request-Id"] = request[REQUEST_ID]
     response.headers[hdrs.SERVER] = "SFS"
+
+
+def _check_expectation(request: web.Request) -> None:
+    if request.headers.get(hdrs.EXPECT, "100-continue").lower() != "100-continue":
+        raise Problem(417, "The only expectation that can be met is 100-continue.")
 
 
 async def _identify(request: web.Request) -> None:

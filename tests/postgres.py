@@ -1,8 +1,8 @@
 """Fixtures with a real PostgreSQL, from the wheel of the extra [embedded].
 
 One server for each session (or worker of xdist), made by the code that serves users, and an empty
-database for each test: ``database_url`` has nothing in it, ``database`` has the tables. A test may restart,
-stop or disturb the server, as long as it serves again when the test ends.
+database for each test: ``database_url`` has nothing in it, ``database`` has the tables. A test may
+restart, stop or disturb the server, as long as it serves again when the test ends.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ async def eventually(true: Callable[[], bool], seconds: float) -> float:
     """Wait until ``true()``, and return how long that took."""
     begin = time.monotonic()
     async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110 - what is waited for has no event
+        while not true():
             await asyncio.sleep(0.01)
     return time.monotonic() - begin
 

@@ -84,15 +84,15 @@ async def round_trip(service: Service, connection: Connection, name: str, target
 async def test_every_good_name_comes_out_as_it_went_in(service: Service) -> None:
     async with connect(service.port) as connection:
         for name in GOOD:
-            await round_trip(service, connection, name, quote(name, safe="").encode())
-            await round_trip(service, connection, name, quote(name, safe="!$&'()*+,;=:@").encode())
-            everything = "".join(f"%{byte:02x}" for byte in name.encode())
-            await round_trip(service, connection, name, everything.encode())
+            least = quote(name, safe="!$&'()*+,;=:@")
+            most = "".join(f"%{byte:02x}" for byte in name.encode())
+            for target in {least, most}:
+                await round_trip(service, connection, name, target.encode())
 
 
-async def test_a_client_may_send_utf_8_that_is_not_encoded(service: Service) -> None:
+async def test_a_client_may_leave_printable_ascii_as_it_is(service: Service) -> None:
     async with connect(service.port) as connection:
-        for name in ("été.txt", "文件", "😀", 'a"b', "{a}", "a|b", "a^b`c"):
+        for name in ('a"b', "{a}", "a|b", "a^b`c", "<a>", "~a", "[a]", "a'b"):
             await round_trip(service, connection, name, name.encode())
 
 
@@ -162,8 +162,6 @@ BAD_FILES = [
     b"a%C3",
     b"%C0%AF",
     b"%ED%A0%80",
-    b"\xff",
-    b"a\xc3",
     b"%zz",
     b"a%",
     b"a%2",
@@ -221,12 +219,10 @@ async def test_namespaces_of_odd_names_are_good_and_bad_ones_are_refused(service
             await round_trip_in(connection, name, headers)
         for raw in BAD_NAMESPACES:
             listed = await connection.ask("GET", b"/storage/files?namespace=" + raw, headers)
-            assert listed.status == (404 if raw == b"a+b%" else 400), raw
+            assert listed.status == 400, raw
             assert listed.problem()
             for method in ("PUT", "DELETE"):
-                refused = await connection.ask(
-                    method, b"/storage/namespaces/" + raw, headers, b'{"hidden": true}'
-                )
+                refused = await connection.ask(method, b"/storage/namespaces/" + raw, headers)
                 assert refused.status == 400, (method, raw)
                 assert refused.problem()
 
@@ -235,9 +231,7 @@ async def round_trip_in(connection: Connection, namespace: str, headers: dict[st
     path = f"/storage/{namespace}/a"
     assert (await connection.ask("PUT", path, headers, b"x")).status == 201
     assert (await connection.ask("GET", path, headers)).body == b"x"
-    [entry] = (
-        await connection.ask("GET", f"/storage/files?namespace={namespace}", headers)
-    ).json()
+    [entry] = (await connection.ask("GET", f"/storage/files?namespace={namespace}", headers)).json()
     assert (entry["namespace"], entry["path"]) == (namespace, path)
 
 
@@ -255,10 +249,24 @@ async def test_paths_are_not_normalised_into_other_paths(service: Service) -> No
             ("/STORAGE/default/a", {404}),
             ("/storage/Default/a", {404}),
             ("/storage/default/A", {404}),
-            ("/%73torage/default/a", {404}),
+            ("/storage%2Fdefault/a", {404}),
+            ("/storage%2Fdefault%2Fa", {404}),
         ):
             answer = await connection.ask("GET", path)
             assert answer.status in statuses, path
             assert answer.problem()
         whole = f"http://127.0.0.1:{service.port}/storage/default/a"
         assert (await connection.ask("GET", whole)).body == b"x"
+
+
+async def test_letters_may_be_percent_encoded_in_every_part_of_a_path(service: Service) -> None:
+    await service.put("/storage/default/a", b"x")
+    async with connect(service.port) as connection:
+        for path in (
+            "/%73torage/default/a",
+            "/storage/%64efault/%61",
+            "/storage/%64ownload/default/a",
+        ):
+            assert (await connection.ask("GET", path)).body == b"x", path
+            assert (await connection.ask("DELETE", path)).status in (401, 405), path
+        assert (await connection.ask("GET", "/storage/download/%64efault/a")).body == b"x"

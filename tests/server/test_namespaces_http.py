@@ -1,0 +1,337 @@
+"""Namespaces over HTTP: their life, what hides them, and uploads that are overtaken by it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from sfs_server.handlers import namespaces as handler
+from tests.server.conftest import Service
+from tests.server.http import Answer, Connection, connect
+
+ALL = "/storage/namespaces"
+
+
+async def call(
+    service: Service,
+    method: str,
+    target: str,
+    user: str | None = "alice",
+    *,
+    body: object = None,
+    raw: bytes | None = None,
+    admin: bool = False,
+) -> Answer:
+    """One request on a connection of its own, with ``body`` as JSON or ``raw`` bytes."""
+    headers = service.bearer(user, admin=admin) if user else {}
+    sent = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
+    async with connect(service.port) as connection:
+        return await connection.ask(method, target, headers, sent)
+
+
+async def make(service: Service, name: str, user: str = "alice", *, hidden: bool = False) -> Any:
+    answer = await call(service, "POST", ALL, user, body={"name": name, "hidden": hidden})
+    assert answer.status == 201, answer
+    return answer.json()
+
+
+async def shown(service: Service, user: str | None) -> list[str]:
+    return [found["name"] for found in (await call(service, "GET", ALL, user)).json()]
+
+
+async def test_a_namespace_is_made_shown_changed_and_deleted(service: Service) -> None:
+    begun = int(time.time())
+    made = await make(service, "team")
+    assert list(made) == ["name", "count", "hidden", "owner", "created_at"]
+    assert begun - 1 <= made.pop("created_at") <= time.time() + 1
+    assert made == {"name": "team", "count": 0, "hidden": False, "owner": "alice"}
+    await service.put("/storage/team/a", b"1")
+    await service.put("/storage/team/b", b"2")
+    default, team = (await call(service, "GET", ALL)).json()
+    assert (default["name"], default["owner"], default["hidden"]) == ("default", None, False)
+    assert (team["name"], team["count"], team["owner"]) == ("team", 2, "alice")
+    for hidden in (True, True, False):
+        changed = await call(service, "PUT", f"{ALL}/team", body={"hidden": hidden})
+        assert (changed.status, changed.json()) == (200, {**team, "hidden": hidden})
+    deleted = await call(service, "DELETE", f"{ALL}/team")
+    assert (deleted.status, deleted.json()) == (200, {"status": "ok"})
+    assert await shown(service, "alice") == ["default"]
+    assert "team" not in os.listdir(service.data / "files")
+    for method in ("PUT", "DELETE"):
+        gone = await call(service, method, f"{ALL}/team", body={"hidden": True})
+        assert (gone.status, gone.problem()) == (404, "There is no such namespace.")
+    for method, target in (("GET", "/storage/team/a"), ("GET", "/storage/files?namespace=team")):
+        assert (await call(service, method, target)).status == 404
+
+
+async def test_the_list_is_sorted_by_bytes_and_shows_what_the_caller_may_see(
+    service: Service,
+) -> None:
+    for name in ("b", "B", "a-b", "a_b", "a.b", "10", "9"):
+        await make(service, name)
+    await make(service, "secret", hidden=True)
+    names = sorted(["default", "b", "B", "a-b", "a_b", "a.b", "10", "9"])
+    assert await shown(service, "bob") == names
+    assert await shown(service, "alice") == sorted([*names, "secret"])
+    assert await shown(service, None) == ["default"]
+    listed = await call(service, "GET", ALL, "root", admin=True)
+    assert [found["name"] for found in listed.json()] == sorted([*names, "secret"])
+
+
+async def test_a_name_that_is_taken_is_a_409_even_of_a_namespace_of_ones_own(
+    service: Service,
+) -> None:
+    await make(service, "team")
+    await service.put("/storage/team/a", b"1")
+    for name, user in (("team", "alice"), ("team", "bob"), ("default", "bob")):
+        answer = await call(service, "POST", ALL, user, body={"name": name})
+        assert answer.status == 409
+        assert answer.problem()
+    assert (await call(service, "GET", "/storage/team/a")).body == b"1"
+
+
+async def test_default_cannot_be_deleted(service: Service) -> None:
+    await service.put("/storage/default/a", b"1")
+    for user, admin in (("alice", False), ("root", True)):
+        answer = await call(service, "DELETE", f"{ALL}/default", user, admin=admin)
+        assert answer.status == 403
+        assert answer.problem()
+    assert (await call(service, "GET", "/storage/default/a", None)).body == b"1"
+
+
+async def test_a_member_that_is_missing_or_ill_typed_is_named(service: Service) -> None:
+    await make(service, "team")
+    cases: list[tuple[str, str, object, str]] = [
+        ("POST", ALL, {}, '"name"'),
+        ("POST", ALL, {"hidden": True}, '"name"'),
+        ("POST", ALL, {"name": None}, '"name"'),
+        ("POST", ALL, {"name": 1}, '"name"'),
+        ("POST", ALL, {"name": ["a"]}, '"name"'),
+        ("POST", ALL, {"Name": "a"}, '"name"'),
+        ("POST", ALL, {"name": "a", "hidden": None}, '"hidden"'),
+        ("POST", ALL, {"name": "a", "hidden": "true"}, '"hidden"'),
+        ("POST", ALL, {"name": "a", "hidden": 1}, '"hidden"'),
+        ("PUT", f"{ALL}/team", {}, '"hidden"'),
+        ("PUT", f"{ALL}/team", {"name": "team"}, '"hidden"'),
+        ("PUT", f"{ALL}/team", {"hidden": None}, '"hidden"'),
+        ("PUT", f"{ALL}/team", {"hidden": 0}, '"hidden"'),
+        ("PUT", f"{ALL}/team", {"hidden": "false"}, '"hidden"'),
+    ]
+    for method, target, body, named in cases:
+        answer = await call(service, method, target, body=body)
+        assert answer.status == 400, body
+        assert named in answer.problem()
+    assert await shown(service, "alice") == ["default", "team"]
+
+
+async def test_members_that_nobody_knows_are_ignored(service: Service) -> None:
+    body = {"name": "team", "owner": "bob", "count": 9, "admin": True, "x": {"y": [1, None]}}
+    answer = await call(service, "POST", ALL, body=body)
+    assert answer.status == 201
+    assert (answer.json()["owner"], answer.json()["count"]) == ("alice", 0)
+    changed = await call(
+        service, "PUT", f"{ALL}/team", body={"hidden": False, "name": "other", "owner": "bob"}
+    )
+    assert (changed.status, changed.json()["name"], changed.json()["owner"]) == (
+        200,
+        "team",
+        "alice",
+    )
+
+
+async def test_a_body_that_is_not_a_small_json_object_is_refused(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make(service, "team")
+    bodies: list[tuple[bytes, int]] = [
+        (b"", 400),
+        (b"{", 400),
+        (b"hidden=true", 400),
+        (b'{"name": "a", "hidden": true}x', 400),
+        (b'{"name": "\xff", "hidden": true}', 400),
+        (b"[]", 400),
+        (b'["name"]', 400),
+        (b'"name"', 400),
+        (b"null", 400),
+        (b"1" * 6000, 400),
+        (b"[" * 60_000, 400),
+        (b'{"name": "a", "hidden": true, "x": "' + b"x" * 70_000 + b'"}', 413),
+        (b" " * 1_000_000, 413),
+    ]
+    for method, target in (("POST", ALL), ("PUT", f"{ALL}/team")):
+        for body, status in bodies:
+            answer = await call(service, method, target, raw=body)
+            assert answer.status == status, (method, body[:50])
+            assert answer.problem()
+    async with connect(service.port) as connection:
+        headers = {**service.bearer(), "Content-Encoding": "gzip"}
+        assert (await connection.ask("POST", ALL, headers, b"{}")).status == 415
+    monkeypatch.setattr(handler, "JSON_SECONDS", 0.1)
+    async with connect(service.port) as connection:
+        connection.send("POST", ALL, {**service.bearer(), "Content-Length": "10"}, b'{"')
+        slow = await connection.answer()
+        assert slow.status == 408
+        assert slow.problem()
+    assert await shown(service, "alice") == ["default", "team"]
+
+
+async def test_names_that_cannot_be_are_refused(service: Service) -> None:
+    bad = ["", ".", "..", "a b", "a/b", "é", "a\n", "\u0000", "x" * 64, "~tmp", "\ud800"]
+    bad += ["files", "namespaces", "download", "upload", "delete", "status", "links"]
+    for name in bad:
+        answer = await call(service, "POST", ALL, body={"name": name})
+        assert answer.status == 400, name
+        assert answer.problem()
+    assert await shown(service, "alice") == ["default"]
+    assert sorted(os.listdir(service.data / "files")) == ["default", "~lock", "~tmp", "~trash"]
+
+
+# What is hidden.
+
+
+def without_identity(answer: bytes, name: str) -> bytes:
+    """An answer as it came, but for what differs between any two, and its namespace's name."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    kept = [
+        line
+        for line in head.split(b"\r\n")
+        if not line.lower().startswith((b"x-request-id:", b"date:"))
+    ]
+    return b"\r\n".join(kept) + b"\r\n\r\n" + body.replace(name.encode(), b"NAME")
+
+
+@pytest.mark.parametrize("accept", ["*/*", "text/html"])
+async def test_a_hidden_namespace_answers_in_every_byte_like_one_that_does_not_exist(
+    service: Service, accept: str
+) -> None:
+    await make(service, "secret", hidden=True)
+    await service.put("/storage/secret/a.txt", b"1")
+    requests: list[tuple[str, str, dict[str, str], bytes]] = [
+        *((method, "/storage/NAME/a.txt", {}, b"") for method in ("GET", "HEAD", "DELETE")),
+        *((method, "/storage/NAME/new.txt", {}, b"") for method in ("GET", "HEAD", "DELETE")),
+        *((method, "/storage/download/NAME/a.txt", {}, b"") for method in ("GET", "HEAD")),
+        ("GET", "/storage/NAME/a.txt", {"Range": "bytes=9-"}, b""),
+        ("GET", "/storage/NAME/a.txt", {"If-Match": '"x"'}, b""),
+        ("GET", "/storage/NAME/a.txt", {"If-None-Match": "*"}, b""),
+        *((method, "/storage/NAME/a.txt", {}, b"xyz") for method in ("PUT", "POST")),
+        *((method, "/storage/NAME/new.txt", {}, b"xyz") for method in ("PUT", "POST")),
+        ("PUT", "/storage/NAME/a.txt", {"If-Match": "*"}, b"xyz"),
+        ("PUT", "/storage/NAME/a.txt", {"Expect": "100-continue"}, b"xyz"),
+        ("PUT", "/storage/NAME/a.txt", {"X-File-Size": "nonsense"}, b"xyz"),
+        ("POST", "/storage/NAME/a.txt?overwrite=true", {}, b"xyz"),
+        ("DELETE", "/storage/NAME/a.txt", {"If-Match": '"x"'}, b""),
+        ("GET", "/storage/files?namespace=NAME", {}, b""),
+        ("GET", "/storage/files?namespace=NAME&limit=1", {}, b""),
+        ("PUT", f"{ALL}/NAME", {}, b'{"hidden": false}'),
+        ("PUT", f"{ALL}/NAME", {}, b"not JSON"),
+        ("DELETE", f"{ALL}/NAME", {}, b""),
+    ]
+    for user in (None, "bob"):
+        for method, target, extra, body in requests:
+            answers = []
+            for name in ("secret", "absent"):
+                headers = {"Accept": accept, "Connection": "close", **extra}
+                headers.update(service.bearer(user) if user else {})
+                async with connect(service.port) as connection:
+                    connection.send(method, target.replace("NAME", name), headers, body)
+                    answers.append(without_identity(await connection.rest(), name))
+            assert answers[0] == answers[1], (user, method, target)
+            assert answers[0].startswith(b"HTTP/1.1 404 "), (user, method, target)
+    assert (await call(service, "GET", "/storage/secret/a.txt")).body == b"1"
+
+
+# What overtakes an upload.
+
+
+@asynccontextmanager
+async def upload_under_way(
+    service: Service, target: str, user: str = "alice"
+) -> AsyncIterator[Connection]:
+    """A PUT of 10 bytes, of which 5 have arrived and are being stored."""
+    temporary = service.data / "files" / "~tmp"
+    async with connect(service.port) as connection:
+        headers = {**service.bearer(user), "Content-Length": "10"}
+        connection.send("PUT", target, headers, b"01234")
+        async with asyncio.timeout(5):
+            while not os.listdir(temporary):
+                await asyncio.sleep(0.005)
+        yield connection
+    assert os.listdir(temporary) == []
+
+
+async def test_an_upload_does_not_bring_back_a_namespace_that_was_deleted_meanwhile(
+    service: Service,
+) -> None:
+    await make(service, "team")
+    async with upload_under_way(service, "/storage/team/a") as connection:
+        assert (await call(service, "DELETE", f"{ALL}/team")).status == 200
+        connection.send_raw(b"56789")
+        answer = await connection.answer()
+        assert answer.status == 404
+        assert answer.problem()
+    assert await shown(service, "alice") == ["default"]
+    assert "team" not in os.listdir(service.data / "files")
+
+
+@pytest.mark.parametrize("again", ["alice", "bob"])
+async def test_an_upload_is_not_published_in_a_namespace_that_was_made_again_meanwhile(
+    service: Service, again: str
+) -> None:
+    await make(service, "team")
+    await service.put("/storage/team/old", b"old")
+    async with upload_under_way(service, "/storage/team/a") as connection:
+        assert (await call(service, "DELETE", f"{ALL}/team")).status == 200
+        await make(service, "team", again)
+        connection.send_raw(b"56789")
+        answer = await connection.answer()
+        assert answer.status in (403, 404)
+        assert answer.problem()
+    listed = await call(service, "GET", "/storage/files?namespace=team", again)
+    assert (listed.status, listed.json()) == (200, [])
+    for name in ("a", "old"):
+        assert (await call(service, "GET", f"/storage/team/{name}", again)).status == 404
+
+
+async def test_an_upload_fails_when_its_namespace_is_hidden_from_the_uploader_meanwhile(
+    service: Service,
+) -> None:
+    async with upload_under_way(service, "/storage/default/a", "bob") as connection:
+        changed = await call(
+            service, "PUT", f"{ALL}/default", "root", admin=True, body={"hidden": True}
+        )
+        assert changed.status == 200
+        connection.send_raw(b"56789")
+        answer = await connection.answer()
+        assert answer.status == 404
+        assert answer.problem()
+    assert os.listdir(service.data / "files" / "default") == []
+    assert (await call(service, "GET", "/storage/files", None)).status == 404
+
+
+async def test_a_download_goes_on_when_its_namespace_is_deleted(service: Service) -> None:
+    await make(service, "team")
+    body = os.urandom(16 * 1024 * 1024)
+    await service.put("/storage/team/a", body)
+    async with connect(service.port, receive_buffer=65536) as connection:
+        connection.send("GET", "/storage/team/a", service.bearer())
+        assert (await connection.head())[0] == 200
+        assert (await call(service, "DELETE", f"{ALL}/team")).status == 200
+        assert await connection.reader.readexactly(len(body)) == body
+
+
+async def test_creating_one_name_many_times_at_once_makes_it_once(service: Service) -> None:
+    answers = await asyncio.gather(
+        *(call(service, "POST", ALL, f"user{n}", body={"name": "team"}) for n in range(8))
+    )
+    statuses = sorted(answer.status for answer in answers)
+    assert statuses == [201] + [409] * 7
+    owner = next(answer.json()["owner"] for answer in answers if answer.status == 201)
+    [team] = [f for f in (await call(service, "GET", ALL)).json() if f["name"] == "team"]
+    assert team["owner"] == owner
