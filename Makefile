@@ -1,16 +1,20 @@
 # `make run` and `make test` need Python 3.11 or newer, and make; the rest they get for themselves.
 PYTHON ?= python3
 
+# pyenv hides the Pythons that are not chosen now; tox is to find them all.
+PYENV := $(shell pyenv versions --bare 2>/dev/null | grep -E '^3\.1[1-9]\.[0-9]+$$' | paste -sd: -)
+TOX = $(if $(PYENV),PYENV_VERSION=$(PYENV)) .venv/bin/tox
+
 .PHONY: run test lint bench clean
 
 run: .venv/installed
 	.venv/bin/sfs-server $(ARGS)
 
 test: .venv/tox
-	.venv/bin/tox run
+	$(TOX) run
 
 lint: .venv/tox
-	.venv/bin/tox run -e lint,types
+	$(TOX) run -e lint,types
 
 bench: .venv/bench
 	.venv/bin/python -m bench $(ARGS)

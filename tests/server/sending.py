@@ -6,7 +6,8 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from tests.server.conftest import Service
@@ -17,7 +18,7 @@ WAYS = ("raw", "chunked", "multipart", "chunked multipart")
 
 _BOUNDARY = "frontier"
 FORM = f"multipart/form-data; boundary={_BOUNDARY}"
-_HANDLER = "RequestHandler.start"
+_WAITING = "RequestHandler.start"
 
 
 def form(content: bytes) -> bytes:
@@ -126,15 +127,21 @@ async def nothing_left(service: Service, tasks: set[asyncio.Task[object]]) -> No
     """Hold that no upload is running or has left anything. ``tasks`` are those from before."""
 
     def left() -> list[str]:
-        new = asyncio.all_tasks() - tasks - {asyncio.current_task()}
-        names = [getattr(task.get_coro(), "__qualname__", "?") for task in new]
-        busy = [name for name in names if name != _HANDLER]
-        return [*temporaries(service), *open_files(service.data), *busy]
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        busy = _names(running) - _names(tasks)
+        return [*temporaries(service), *open_files(service.data), *busy.elements()]
 
     try:
         await eventually(lambda: not left())
     except TimeoutError:
         raise AssertionError(left()) from None
+
+
+def _names(tasks: Iterable[asyncio.Task[object] | None]) -> Counter[str]:
+    """What is running, but for connections that wait for their next request."""
+    coroutines = (task.get_coro() for task in tasks if task is not None)
+    names = (getattr(coroutine, "__qualname__", "?") for coroutine in coroutines)
+    return Counter(name for name in names if name != _WAITING)
 
 
 def vanish(connection: socket.socket) -> None:
