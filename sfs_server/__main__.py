@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 
 import uvloop
@@ -15,16 +16,20 @@ from sfs_server import __version__, cli
 from sfs_server.app import make_app
 from sfs_server.auth import mint
 from sfs_server.config import Config, ConfigError, secret_of
-from sfs_server.keys import LIFECYCLE
+from sfs_server.keys import LIFECYCLE, Lifecycle
 from sfs_server.logs import set_up_logging
 
 SIGN_IN_SECONDS = 24 * 3600.0
+DRAIN_POLL_SECONDS = 0.05
+CLOSE_SECONDS = 1.0
+"""What a request gets to notice that it is being ended, when the drain is over."""
 
 _log = logging.getLogger("sfs")
 
 
 def main() -> None:
-    """Run the command line. Exits with 0, or with 2 and a sentence on standard error."""
+    """Run the command line. Exits with 0, or with 1 (2 for an unknown flag) and a sentence on
+    standard error."""
     arguments = sys.argv[1:]
     try:
         if arguments[:1] == ["token"]:
@@ -41,7 +46,7 @@ def main() -> None:
 async def serve(config: Config) -> None:
     """Serve until SIGTERM or SIGINT, then let transfers finish. Raises ConfigError."""
     app = make_app(config)
-    runner = web.AppRunner(app, shutdown_timeout=config.drain_timeout)
+    runner = web.AppRunner(app, shutdown_timeout=CLOSE_SECONDS)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -52,14 +57,29 @@ async def serve(config: Config) -> None:
         try:
             await site.start()
         except OSError as error:
-            reason = os.strerror(error.errno or 0)
+            resolving = isinstance(error, socket.gaierror)  # whose numbers are not the system's
+            reason = error.strerror if resolving else os.strerror(error.errno or 0)
             raise ConfigError(f"-addr cannot be listened on: {reason}.") from error
         _banner(app, config, runner.addresses)
         await stop.wait()
-        app[LIFECYCLE].draining = True
         _log.info("stopping: transfers have %g s to finish", config.drain_timeout)
+        await site.stop()
+        await _drain(app[LIFECYCLE], loop.time() + config.drain_timeout)
     finally:
         await runner.cleanup()
+
+
+async def _drain(lifecycle: Lifecycle, deadline: float) -> None:
+    """Wait until no request is being answered, or the time is over.
+
+    Connections that are open are served on, each for one more request. The shutdown of aiohttp,
+    which follows, stops reading from all of them at once: no upload could finish.
+    """
+    lifecycle.draining = True
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(0)  # what has been received is being handled now
+    while lifecycle.running and loop.time() < deadline:  # noqa: ASYNC110 - a counter is cheap
+        await asyncio.sleep(DRAIN_POLL_SECONDS)
 
 
 def _signalled(stop: asyncio.Event, runner: web.AppRunner) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,7 @@ from sfs_server.metrics import Metrics
 from sfs_server.middlewares import around, sign
 from sfs_server.namespaces import Namespaces
 from sfs_server.routes import add_routes
+from sfs_server.wire import WireLog
 
 SEND_THREADS = 16
 """Downloads that may wait for the disk at once; more wait for one of these to be done."""
@@ -52,6 +54,7 @@ _CONNECTION = {
     "handler_cancellation": True,  # a handler ends when its client goes
     "keepalive_timeout": KEEPALIVE_SECONDS,
     "lingering_time": LINGER_SECONDS,
+    "logger": WireLog(logging.getLogger("aiohttp.server"), {}),
     "read_bufsize": READ_BUFFER,
 }
 
@@ -66,7 +69,7 @@ def make_app(config: Config) -> web.Application:
     app[METRICS] = Metrics()
     app[LIFECYCLE] = Lifecycle()
     app.on_response_prepare.append(sign)
-    app.cleanup_ctx.extend((_store, _database, _tokens, _threads))
+    app.cleanup_ctx.extend((_tokens, _store, _database, _threads))
     add_routes(app)
     return app
 

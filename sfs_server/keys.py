@@ -15,10 +15,12 @@ from sfs_server.namespaces import Namespaces
 
 
 class Lifecycle:
-    """Whether the process takes new work. ``draining`` is set once, when it begins to stop."""
+    """Whether the process takes new work, and which it has. ``draining`` is set once, when it
+    begins to stop; ``running`` counts the requests that are being answered."""
 
     def __init__(self) -> None:
         self.draining = False
+        self.running = 0
 
 
 CONFIG = web.AppKey("CONFIG", Config)

@@ -12,17 +12,18 @@ sending gets to see the answer rather than a reset.
 from __future__ import annotations
 
 import html
-import json
 import logging
+import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from sfs_server.auth import ANONYMOUS, InvalidToken, credential
 from sfs_server.errors import Problem, problem_of
-from sfs_server.keys import CREDENTIALED, METRICS, PRINCIPAL, REQUEST_ID, VERIFIER
+from sfs_server.keys import CREDENTIALED, LIFECYCLE, METRICS, PRINCIPAL, REQUEST_ID, VERIFIER
+from sfs_server.wire import problem_response
 
 CLIENT_GONE = 499
 """What logs and metrics call a request whose client went away, as nginx does."""
@@ -33,6 +34,10 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 _access = logging.getLogger("sfs.access")
 _log = logging.getLogger("sfs.error")
 
+_HOST = re.compile(r"(?:[A-Za-z0-9._~%!$&'()*+;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+"""A host and a port (RFC 9110 §7.2), without the comma that joins two of them."""
+
+_CLOSE = {"Connection": "close"}
 _INVALID_TOKEN = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 
 
@@ -42,8 +47,11 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
     began = time.monotonic()
     request[REQUEST_ID] = request_id = uuid.uuid4().hex
     status = CLIENT_GONE
+    lifecycle = request.app[LIFECYCLE]
+    lifecycle.running += 1
     try:
         try:
+            _check_form(request)
             _check_expectation(request)
             if request.path.startswith(_GUARDED):
                 await _identify(request)
@@ -52,11 +60,14 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
             response = _answer(request, _from_router(error))
         except Exception as error:  # noqa: BLE001 - the one place where an error becomes an answer
             response = _failed(request, error)
-        if not response.prepared and request.body_exists and not request.content.at_eof():
+        unread = request.body_exists and not request.content.at_eof()
+        ending = lifecycle.draining or hdrs.CONNECTION in response.headers
+        if not response.prepared and (unread or ending):
             response.force_close()
         status = response.status
         return response
     finally:
+        lifecycle.running -= 1
         seconds = time.monotonic() - began
         route = request.match_info.route.resource
         template = route.canonical if route is not None else "unknown"
@@ -70,6 +81,18 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
     if REQUEST_ID in request:
         response.headers["X-Request-Id"] = request[REQUEST_ID]
     response.headers[hdrs.SERVER] = "SFS"
+
+
+def _check_form(request: web.Request) -> None:
+    """Refuse what aiohttp's parser lets pass although what follows it on the connection cannot be
+    trusted (RFC 9112 §3.2, §6.1). Problem 400, which closes the connection."""
+    if not request.headers.get(hdrs.TRANSFER_ENCODING, "chunked").strip():
+        raise Problem(400, "The Transfer-Encoding is empty.", _CLOSE)
+    hosts = request.headers.getall(hdrs.HOST, [])
+    if not hosts and request.version < HttpVersion11:
+        return
+    if len(hosts) != 1 or _HOST.fullmatch(hosts[0].strip()) is None:
+        raise Problem(400, "The request needs one Host field with one host in it.", _CLOSE)
 
 
 def _check_expectation(request: web.Request) -> None:
@@ -120,21 +143,15 @@ def _from_router(error: web.HTTPException) -> Problem:
 
 
 def _answer(request: web.Request, problem: Problem) -> web.Response:
-    headers = {
-        **problem.headers,
-        hdrs.CACHE_CONTROL: "no-store",
-        "X-Content-Type-Options": "nosniff",
-    }
+    response = problem_response(problem)
     if _wants_page(request):
-        headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
-        title, detail = f"{problem.status} {problem.title}", html.escape(problem.detail)
-        page = _PAGE.format(title=html.escape(title), detail=detail)
-        return web.Response(
-            status=problem.status, headers=headers, text=page, content_type="text/html"
+        response.headers["Content-Security-Policy"] = (
+            "default-src 'none'; style-src 'unsafe-inline'"
         )
-    headers[hdrs.CONTENT_TYPE] = "application/problem+json"
-    body = json.dumps(problem.document()).encode()
-    return web.Response(status=problem.status, headers=headers, body=body)
+        response.content_type, response.charset = "text/html", "utf-8"
+        title, detail = f"{problem.status} {problem.title}", html.escape(problem.detail)
+        response.text = _PAGE.format(title=html.escape(title), detail=detail)
+    return response
 
 
 def _wants_page(request: web.Request) -> bool:

@@ -8,6 +8,7 @@ not valid percent-encoding, or not UTF-8 after it (RFC 3986 §2.1), is refused r
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
 from gfs.paths import check_directory, check_name
@@ -26,9 +27,8 @@ def decode(segment: str) -> str:
     if _BAD_ESCAPE.search(segment):
         raise Problem(400, "The path has a '%' that begins no percent-encoding; write %25.")
     try:
-        # Bytes that were not encoded arrive as surrogates; a client may send plain UTF-8.
-        return unquote_to_bytes(segment.encode("utf-8", "surrogateescape")).decode()
-    except UnicodeDecodeError:
+        return unquote_to_bytes(segment).decode()
+    except UnicodeError:
         raise Problem(400, "The path is not UTF-8 after percent-decoding.") from None
 
 
@@ -49,6 +49,7 @@ def file_target(raw_path: str) -> tuple[str, str]:
     return check_namespace(decode(namespace)), check_name(decode(name))
 
 
+@lru_cache(4096)
 def file_path(namespace: str, name: str) -> str:
     """The path of a file's inline view, percent-encoded: the one path that names it."""
     return f"/storage/{namespace}/{quote(name, safe='')}"

@@ -55,10 +55,10 @@ async def send(
     pieces = _framed(reader, body) if isinstance(body, Multipart) else _plain(reader, body)
     async with aclosing(pieces):
         first = await anext(pieces)
-        writer = await _begin(request, response)
-        await _write(request, writer, first)
+        writer = await begin(request, response)
+        await write_piece(request, writer, first)
         async for piece in pieces:
-            await _write(request, writer, piece)
+            await write_piece(request, writer, piece)
     return response
 
 
@@ -77,8 +77,7 @@ async def _send_descriptor(
             raise StoreUnavailable(f"the disk: {os.strerror(error.errno or 0)}") from error
         if not first:
             raise DataLoss("the file is shorter than it was")
-    writer = await _begin(request, response)
-    writer.send_headers()  # aiohttp would keep them for its first write
+    writer = await begin(request, response)
     transport = _transport(request)
     await drain_fully(transport, writer)
     await send_descriptor(transport, source, start, length, pool)
@@ -101,14 +100,17 @@ async def _framed(reader: Reader, body: Multipart) -> AsyncGenerator[Bytes, None
     yield body.tail
 
 
-async def _begin(request: web.Request, response: web.StreamResponse) -> AbstractStreamWriter:
+async def begin(request: web.Request, response: web.StreamResponse) -> AbstractStreamWriter:
+    """Send the headers of ``response``, and return what its body is written to."""
     writer = await response.prepare(request)
     if writer is None:
         raise ConnectionResetError("the response has ended already")
     return writer
 
 
-async def _write(request: web.Request, writer: AbstractStreamWriter, piece: Bytes) -> None:
+async def write_piece(request: web.Request, writer: AbstractStreamWriter, piece: Bytes) -> None:
+    """Send a piece of a body that has begun. Raises ConnectionError if the client is gone, or takes
+    no byte for STALL_SECONDS."""
     await writer.write(piece, drain=False)  # type: ignore[call-arg]
     await drain(_transport(request), writer)
 

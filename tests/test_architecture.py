@@ -31,7 +31,7 @@ sfs_server.sendfile sfs_server.transfer sfs_server.uploads
 sfs_server.keys
 sfs_server.handlers sfs_server.handlers.files sfs_server.handlers.listings
 sfs_server.handlers.namespaces sfs_server.handlers.service
-sfs_server.middlewares sfs_server.routes
+sfs_server.wire sfs_server.middlewares sfs_server.routes
 sfs_server.app
 sfs_server.cli
 sfs_server.__main__

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from sfs_server.config import FLAGS
 from sfs_server.routes import add_routes
-from tests.server.process import Process
+from tests.server.processes import SECRET, Process
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -27,20 +27,21 @@ def test_the_examples_run(database_url: str, tmp_path: Path) -> None:
     (tmp_path / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
     (tmp_path / ".curlrc").write_text("fail-with-body\nsilent\nshow-error\n")
     script = "\n".join(re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE))
-    secret = "the secret of the examples, 32 bytes"
-    with Process(tmp_path / "sfs-data", database_url, secret) as server:
-        script = script.replace("http://localhost:8080", server.url).replace(
-            " /tmp", f" {tmp_path}"
-        )
+    server = Process(tmp_path / "sfs-data", "-database", database_url)
+    try:
+        url = f"http://127.0.0.1:{server.port}"
+        script = script.replace("http://localhost:8080", url).replace(" /tmp", f" {tmp_path}")
         done = subprocess.run(
             ["bash", "-euxo", "pipefail", "-c", script],
             cwd=tmp_path,
-            env={**os.environ, "CURL_HOME": str(tmp_path), "JWT_SECRET": secret},
+            env={**os.environ, "CURL_HOME": str(tmp_path), "JWT_SECRET": SECRET},
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
+    finally:
+        server.kill()
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "part.txt").read_text() == "hello, world\n"
     assert done.stdout.count("hello, world") >= 1

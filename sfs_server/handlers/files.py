@@ -52,12 +52,15 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 
 async def _serve(request: web.Request, *, attachment: bool) -> web.StreamResponse:
-    directory, name = file_target(request.rel_url.raw_path)
+    raw_path = request.rel_url.raw_path
+    directory, name = file_target(raw_path)
     anonymous_read = request.app[CONFIG].anonymous_read
     namespace = await request.app[NAMESPACES].resolve(directory, stale_ok=True)
     require(request[PRINCIPAL], Action.READ, namespace, anonymous_read=anonymous_read)
+    # Another spelling of the path is another entry of a cache, which no upload would evict.
     public = (
         not request[CREDENTIALED]
+        and raw_path.endswith(file_path(directory, name).removeprefix("/storage"))
         and namespace is not None
         and publicly_readable(namespace, anonymous_read=anonymous_read)
     )

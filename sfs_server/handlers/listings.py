@@ -21,6 +21,7 @@ from sfs_server.disposition import content_type
 from sfs_server.errors import Problem
 from sfs_server.keys import CONFIG, FILESYSTEM, NAMESPACES, PRINCIPAL
 from sfs_server.names import check_namespace, file_path
+from sfs_server.transfer import begin, write_piece
 
 MAX_LIMIT = 10_000
 _NS = 1_000_000_000
@@ -79,13 +80,13 @@ async def _stream(
         batches, []
     )  # an error of the store comes here, while it can be a 503
     response = web.StreamResponse(headers=_HEADERS)
-    await response.prepare(request)
+    writer = await begin(request, response)
     if request.method == "HEAD":
         return response
-    await response.write(b"[" + _encode(first))
+    await write_piece(request, writer, b"[" + _encode(first))
     async for batch in batches:
-        await response.write(b",\n" + _encode(batch))
-    await response.write_eof(b"]\n")
+        await write_piece(request, writer, b",\n" + _encode(batch))
+    await write_piece(request, writer, b"]\n")
     return response
 
 

@@ -163,7 +163,11 @@ async def connect(port: int, *, receive_buffer: int = 0) -> AsyncIterator[Connec
     channel.setblocking(False)
     if receive_buffer:
         channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    await asyncio.get_running_loop().sock_connect(channel, ("127.0.0.1", port))
+    try:
+        await asyncio.get_running_loop().sock_connect(channel, ("127.0.0.1", port))
+    except BaseException:
+        channel.close()
+        raise
     reader, writer = await asyncio.open_connection(sock=channel, limit=receive_buffer or 2**16)
     try:
         yield Connection(reader, writer)

@@ -18,7 +18,8 @@ WAYS = ("raw", "chunked", "multipart", "chunked multipart")
 
 _BOUNDARY = "frontier"
 FORM = f"multipart/form-data; boundary={_BOUNDARY}"
-_WAITING = "RequestHandler.start"
+_WAITING = {"RequestHandler.start", "Queue.get", "Session.notification"}
+"""Tasks that come and go with connections and with what the database tells its listener."""
 
 
 def form(content: bytes) -> bytes:
@@ -138,10 +139,10 @@ async def nothing_left(service: Service, tasks: set[asyncio.Task[object]]) -> No
 
 
 def _names(tasks: Iterable[asyncio.Task[object] | None]) -> Counter[str]:
-    """What is running, but for connections that wait for their next request."""
+    """What is running, by its name, but for what only waits."""
     coroutines = (task.get_coro() for task in tasks if task is not None)
     names = (getattr(coroutine, "__qualname__", "?") for coroutine in coroutines)
-    return Counter(name for name in names if name != _WAITING)
+    return Counter(name for name in names if name not in _WAITING)
 
 
 def vanish(connection: socket.socket) -> None:

@@ -328,10 +328,13 @@ async def test_a_token_shows_in_no_log_line_metric_or_answer(
             f"GET /storage/default/a?token={text} HTTP/9.9\r\nHost: a\r\n\r\n",
             f"GET /storage/default/\xe9?token={text} HTTP/1.1\r\nHost: a\r\n\r\n",
             f"GET /{text} extra HTTP/1.1\r\nHost: a\r\n\r\n",
+            f"{text} / HTTP/1.1\r\nHost: a\r\n\r\n",
             f"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {text}\x01\r\n\r\n",
             f"GET / HTTP/1.1\r\nHost: a\r\nAuthorization : Bearer {text}\r\n\r\n",
         ):
-            seen += await service.raw(malformed.encode("latin-1"))
+            refused = await service.raw(malformed.encode("latin-1"))
+            assert refused.partition(b" ")[2].startswith(b"400 "), malformed
+            assert b"oken" not in refused, malformed
     written = caplog.text + "".join(str(record.__dict__) for record in caplog.records)
     assert "sfs.access" in caplog.text
     for text in (good, expired, forged, "a-token-that-is-none"):

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from gfs.api import FileSystem
+from gfs.errors import StoreUnavailable
+from gfs.types import FileInfo
+from sfs_server.keys import FILESYSTEM
 from tests.server.conftest import Service
 from tests.server.http import Answer, Connection, connect
 
@@ -186,9 +193,12 @@ async def test_an_empty_namespace_is_an_empty_array(service: Service) -> None:
         assert missing.problem()
 
 
+@pytest.mark.parametrize("directory_cache", ["warm", "cold"])
 async def test_what_is_no_file_of_the_service_is_neither_listed_nor_served(
-    service: Service, tmp_path: Path
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory_cache: str
 ) -> None:
+    if directory_cache == "cold":
+        monkeypatch.setattr("gfs.embedded.filesystem.open_cached", lambda *_: None)
     secret = tmp_path / "secret"
     secret.write_text("secret")
     (tmp_path / "outside").mkdir()
@@ -257,3 +267,34 @@ async def test_thousands_of_files_are_streamed(service: Service) -> None:
         answer = await connection.answer()
         assert "Transfer-Encoding" not in answer.headers
         assert [entry["name"] for entry in json.loads(answer.body)] == stored
+
+
+@pytest.mark.both_loops
+async def test_a_listing_that_fails_on_its_way_never_looks_whole(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(service, *(f"{number:03}" for number in range(300)))
+    store: FileSystem = service.app[FILESYSTEM]
+    listing = store.list_files
+    batches_left = 0
+
+    async def failing(
+        directory: str, *, prefix: str = "", after: str = "", limit: int | None = None
+    ) -> AsyncGenerator[list[FileInfo], None]:
+        nonlocal batches_left
+        async with aclosing(listing(directory, prefix=prefix, after=after, limit=limit)) as batches:
+            async for batch in batches:
+                if not batches_left:
+                    raise StoreUnavailable("as ordered")
+                batches_left -= 1
+                yield batch
+
+    monkeypatch.setattr(store, "list_files", failing)
+    async with connect(service.port) as connection:
+        refused = await connection.ask("GET", "/storage/files")
+        assert refused.status == 503
+        assert refused.problem()
+        batches_left = 1
+        connection.send("GET", "/storage/files")
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await connection.answer()

@@ -1,0 +1,64 @@
+"""What aiohttp's server says by itself, below the application: about requests that are not HTTP.
+
+Its own answer and its own log line quote the bytes that its parser stumbled over, and there may be
+a token among them. It has a setting for the log, and none for the answer: ``RequestHandler`` makes
+it in a method, which is replaced here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import MutableMapping
+from typing import Any
+
+from aiohttp import hdrs, web
+from aiohttp.http import HttpProcessingError
+
+from sfs_server.errors import Problem
+
+_original = web.RequestHandler.handle_error
+
+
+class WireLog(logging.LoggerAdapter[logging.Logger]):
+    """The log of aiohttp's server, without the bytes that its parser quotes of a malformed
+    request: there may be a token among them."""
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        if isinstance(kwargs.get("exc_info"), HttpProcessingError):
+            kwargs["exc_info"] = None
+        return msg, kwargs
+
+
+def problem_response(problem: Problem) -> web.Response:
+    """The problem document of ``problem`` as an answer (RFC 9457)."""
+    headers = {
+        **problem.headers,
+        hdrs.CACHE_CONTROL: "no-store",
+        hdrs.CONTENT_TYPE: "application/problem+json",
+        "X-Content-Type-Options": "nosniff",
+    }
+    body = json.dumps(problem.document()).encode()
+    return web.Response(status=problem.status, headers=headers, body=body)
+
+
+def _answer(
+    self: web.RequestHandler,
+    request: web.BaseRequest,
+    status: int = 500,
+    exc: BaseException | None = None,
+    message: str | None = None,
+) -> web.StreamResponse:
+    """Log as aiohttp does, and answer without ``message``. Closes the connection."""
+    _original(self, request, status, exc)
+    malformed = "The request is not well-formed HTTP, or its head is too long."
+    failed = "The service failed. Its log says more."
+    response = problem_response(Problem(status, malformed if status < 500 else failed))
+    response.headers[hdrs.SERVER] = "SFS"
+    response.force_close()
+    return response
+
+
+web.RequestHandler.handle_error = _answer  # type: ignore[method-assign]

@@ -1,0 +1,316 @@
+"""The command line: what the flags and the environment mean, and how a start fails."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sfs_server import __version__, cli
+from sfs_server.auth import InvalidToken, Verifier
+from sfs_server.config import FLAGS, Config, ConfigError, make_config, secret_of
+from tests.server.processes import SECRET, Process, environment, run
+
+KEY = {"JWT_SECRET": SECRET}
+
+A, B = "postgresql:///a", "postgresql:///b"
+
+SETTINGS = (
+    # Flag, a value, another one, what Config calls it, what these two mean in it.
+    ("addr", "127.0.0.1:81", "[::1]:82", "host", "127.0.0.1", "::1"),
+    ("addr", ":81", "0.0.0.0:0", "port", 81, 0),
+    ("data", "/a", "b", "data", "/a", "b"),
+    ("database", A, B, "database", A, B),
+    ("anonymous", "none", "read", "anonymous_read", False, True),
+    ("max-upload-mb", "1", "20", "max_upload_bytes", 1_000_000, 20_000_000),
+    ("upload-idle-timeout", "1", "0.5", "upload_idle_timeout", 1.0, 0.5),
+    ("drain-timeout", "1", "86400", "drain_timeout", 1.0, 86400.0),
+    ("log-format", "json", "text", "log_format", "json", "text"),
+    ("jwt-public-key", "/a", "b", "jwt_public_key", "/a", "b"),
+    ("jwks-url", "http://a/", "http://b/", "jwks_url", "http://a/", "http://b/"),
+    ("jwt-issuer", "a", "b", "jwt_issuer", "a", "b"),
+    ("jwt-audience", "a", "b", "jwt_audience", "a", "b"),
+)
+
+
+@pytest.mark.parametrize(("flag", "one", "two", "name", "is_one", "is_two"), SETTINGS)
+def test_the_flag_wins_over_the_environment_over_the_default(
+    flag: str, one: str, two: str, name: str, is_one: object, is_two: object
+) -> None:
+    variable = "SFS_" + flag.upper().replace("-", "_")
+
+    def value(flags: dict[str, str | None], environ: dict[str, str]) -> object:
+        return getattr(make_config(flags, {**KEY, **environ}, terminal=True), name)
+
+    default = getattr(Config(), name)
+    assert value({}, {}) == default
+    assert value({flag: None}, {variable: ""}) == default
+    assert value({}, {variable: one}) == is_one
+    assert value({flag: two}, {}) == is_two
+    assert value({flag: two}, {variable: one}) == is_two
+    assert value({flag: one}, {variable: "garbage of no use"}) == is_one
+
+
+def test_every_flag_is_tried_above() -> None:
+    unparsed = {flag.name for flag in FLAGS} - {setting[0] for setting in SETTINGS}
+    # These make more of a value than the table can show, and have tests of their own.
+    assert unparsed <= {"master", "static", "cors-origin"}
+
+
+def test_the_database_has_a_second_variable() -> None:
+    environ = {**KEY, "DATABASE_URL": "postgresql:///c"}
+    assert make_config({}, environ, terminal=True).database == "postgresql:///c"
+    environ["SFS_DATABASE"] = "postgresql:///b"
+    assert make_config({}, environ, terminal=True).database == "postgresql:///b"
+    flags = {"database": "postgresql:///a"}
+    assert make_config(flags, environ, terminal=True).database == "postgresql:///a"
+
+
+def test_the_log_is_json_unless_somebody_looks_at_it() -> None:
+    assert make_config({}, {}, terminal=True).log_format == "text"
+    assert make_config({}, {}, terminal=False).log_format == "json"
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        *(
+            ("addr", text)
+            for text in ("x", "8080", "a:", ":x", ":-1", ":65536", ":\u0661", "a:80 ")
+        ),
+        *(("anonymous", text) for text in ("write", "READ", "yes")),
+        *(("max-upload-mb", text) for text in ("-1", "1.5", "x", "9" * 13, "\u0661", "1e3")),
+        *(("upload-idle-timeout", text) for text in ("0", "-1", "x", "nan", "inf", "86401")),
+        *(("drain-timeout", text) for text in ("0", "-1", "x", "nan", "inf", "30s")),
+        *(("log-format", text) for text in ("xml", "JSON")),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(flag: str, value: str) -> None:
+    variable = "SFS_" + flag.upper().replace("-", "_")
+    for flags, environ in (({flag: value}, {}), ({}, {variable: value})):
+        with pytest.raises(ConfigError) as caught:
+            make_config(flags, environ, terminal=True)
+        text = str(caught.value)
+        assert text.startswith(f"-{flag} is ")
+        assert text.endswith(f"not {value!r}.")
+
+
+def test_a_database_of_ones_own_needs_a_key() -> None:
+    flags = {"database": "postgresql:///a"}
+    with pytest.raises(ConfigError, match="JWT_SECRET") as caught:
+        make_config(flags, {"JWT_SECRET": ""}, terminal=True)
+    assert "postgresql" not in str(caught.value)
+    for more, environ in (
+        ({}, KEY),
+        ({"jwt-public-key": "file"}, {}),
+        ({"jwks-url": "http://a/"}, {}),
+    ):
+        assert make_config({**flags, **more}, environ, terminal=True).database
+
+
+def test_the_secret_is_not_shown_by_the_config() -> None:
+    config = make_config({}, KEY, terminal=True)
+    assert config.jwt_secret == SECRET
+    assert SECRET not in repr(config)
+
+
+@pytest.mark.parametrize("spelling", [["-data", "x"], ["--data", "x"], ["-data=x"], ["--data=x"]])
+def test_one_dash_or_two_and_an_equals_sign(
+    spelling: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("SFS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SFS_DATA", "y")
+    monkeypatch.setenv("SFS_ADDR", ":1")
+    config = cli.parse_server(spelling)
+    assert (config.data, config.port) == ("x", 1)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["-dat", "x"], ["-nonsense"], ["stray"], ["-data"], ["-data", "-addr", ":1"]]
+)
+def test_what_is_no_flag_is_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.parse_server(arguments)
+    assert caught.value.code == 2
+    assert "usage: sfs-server" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spelling", ["-h", "-help", "--help"])
+def test_help_names_every_flag(spelling: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.parse_server([spelling])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    for flag in FLAGS:
+        assert re.search(rf"^ +-{flag.name} {flag.placeholder}\b", said, re.MULTILINE), flag
+    for word in ("SFS_<NAME>", "JWT_SECRET", "DATABASE_URL", "token"):
+        assert word in said
+
+
+@pytest.mark.parametrize("spelling", ["-version", "--version"])
+def test_version(spelling: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.parse_server([spelling])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+async def test_token_prints_a_token_that_the_server_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWT_SECRET", SECRET)
+    ahead = 0.0
+    verifier = Verifier.from_config(Config(), SECRET, clock=lambda: time.time() + ahead)
+    for arguments, admin in ((["-user", "ann"], False), (["--user=ann", "-admin"], True)):
+        principal = await verifier.verify(cli.token(arguments))
+        assert (principal.user, principal.admin) == ("ann", admin)
+    for ttl, seconds in (("90s", 90), ("5m", 300), ("24h", 86400), ("7d", 604800)):
+        text = cli.token(["-user", "ann", "-ttl", ttl])
+        ahead = seconds - 60
+        assert (await verifier.verify(text)).user == "ann"
+        ahead = seconds + 60  # more than the leeway
+        with pytest.raises(InvalidToken):
+            await verifier.verify(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "word"),
+    [
+        (["-user", "a", "-ttl", "1"], KEY, "-ttl"),
+        (["-user", "a", "-ttl", "1w"], KEY, "-ttl"),
+        (["-user", "a", "-ttl", "-1h"], KEY, "-ttl"),
+        (["-user", "a", "-ttl", "0s"], KEY, "ttl"),
+        (["-user", "a", "-ttl", "9999d"], KEY, "ttl"),
+        (["-user", ""], KEY, "user"),
+        (["-user", "a\nb"], KEY, "user"),
+        (["-user", "a"], {"JWT_SECRET": "short"}, "JWT_SECRET"),
+        (["-user", "a", "-jwt-public-key", "file"], {}, "private"),
+    ],
+)
+def test_a_token_that_cannot_be_made(
+    arguments: list[str], environ: dict[str, str], word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JWT_SECRET", raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    if arguments[-1].startswith("-1"):
+        arguments = [*arguments[:-2], f"-ttl={arguments[-1]}"]
+    with pytest.raises(ConfigError, match=word):
+        cli.token(arguments)
+
+
+def test_the_secret_is_made_once_and_kept_from_others(tmp_path: Path) -> None:
+    config = Config(data=str(tmp_path / "new" / "data"))
+    first = secret_of(config)
+    path = Path(config.data) / "jwt-secret"
+    assert first is not None
+    assert len(first) >= 32
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert secret_of(config) == first
+    assert os.listdir(config.data) == ["jwt-secret"]
+    assert secret_of(Config(data=str(tmp_path / "other"))) != first
+
+
+def test_no_secret_is_made_where_there_is_a_key(tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    assert secret_of(Config(data=data, jwt_secret="given")) == "given"
+    assert secret_of(Config(data=data, jwt_public_key="file")) is None
+    assert secret_of(Config(data=data, jwks_url="http://a/")) is None
+    assert not os.path.exists(data)
+
+
+def test_a_secret_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "binary").mkdir()
+    (tmp_path / "binary" / "jwt-secret").write_bytes(b"\xff\xfe")
+    for data in (tmp_path / "file", tmp_path / "binary", Path("/proc/none")):
+        with pytest.raises(ConfigError, match="JWT_SECRET"):
+            secret_of(Config(data=str(data)))
+
+
+def test_a_process_tells_the_same_token_as_its_own(tmp_path: Path) -> None:
+    made = run("token", "-user", "ann", "-data", str(tmp_path))
+    assert (made.returncode, made.stderr) == (0, "")
+    assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", made.stdout)
+    refused = run("token", "-user", "ann", "-ttl", "soon", "-data", str(tmp_path))
+    assert refused.returncode == 1
+    assert re.fullmatch(r"sfs-server: -ttl .*\n", refused.stderr)
+
+
+def test_a_start_that_fails_says_why_in_one_line(tmp_path: Path, database_url: str) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "key").write_text("no key")
+    data, database = str(tmp_path / "data"), ("-database", database_url)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        here = ("-addr", "127.0.0.1:0", *database)
+        cases: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
+            ("in use", ("-addr", f"127.0.0.1:{taken.getsockname()[1]}", *database), KEY),
+            ("known", ("-addr", "no-such-host.invalid:0", *database), KEY),
+            ("-data", (*here, "-data", str(tmp_path / "file")), KEY),
+            ("-data", (*here, "-data", "/proc/none"), KEY),
+            ("database", ("-addr", ":0", "-database", "garbage"), KEY),
+            ("JWT_SECRET", here, {}),
+            ("JWT_SECRET", here, {"JWT_SECRET": "short"}),
+            ("public key", (*here, "-jwt-public-key", str(tmp_path / "key")), {}),
+            ("exclude", (*here, "-jwt-public-key", "a", "-jwks-url", "http://a/"), {}),
+            ("-addr", ("-addr", "nonsense"), KEY),
+        )
+        for word, arguments, environ in cases:
+            own = () if "-data" in arguments else ("-data", data)
+            ended = run(*arguments, *own, env=environ)
+            assert ended.returncode == 1, arguments
+            assert ended.stdout == ""
+            assert re.fullmatch(r"sfs-server: [^\n]+\n", ended.stderr), ended.stderr
+            assert word in ended.stderr
+
+
+def test_a_database_that_cannot_be_reached_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    code = (
+        "import functools\n"
+        "from sfs_server import __main__, app\n"
+        "connect = functools.partial(app.Database.connect, wait_seconds=1.0)\n"
+        "app.Database.connect = connect\n"
+        "__main__.main()\n"
+    )
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens
+        url = f"postgresql://me:hush@127.0.0.1:{closed.getsockname()[1]}/sfs"
+        arguments = ["-addr", "127.0.0.1:0", "-data", str(tmp_path / "data"), "-database", url]
+        ended = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            env=environment(KEY),
+            capture_output=True,
+            text=True,
+            timeout=15,
+            check=False,
+        )
+    assert ended.returncode == 1
+    *waiting, last = ended.stderr.splitlines()
+    assert "waiting for the database" in waiting[0]
+    assert last.startswith("sfs-server: the database at 127.0.0.1:")
+    assert "hush" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_banner_says_where_it_serves_and_shows_no_token(
+    tmp_path: Path, database_url: str
+) -> None:
+    process = Process(tmp_path, "-database", database_url)
+    try:
+        process.signal(signal.SIGINT)
+        assert process.wait() == 0
+    finally:
+        process.kill()
+    assert f"http://127.0.0.1:{process.port}" in process.banner
+    assert "eyJ" not in process.banner + process.log  # as every JWT begins
+    assert database_url not in process.banner + process.log
+    assert "Traceback" not in process.log

@@ -1,0 +1,240 @@
+"""A real process that is killed, drained, and started again on the same data."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped,unused-ignore]
+import pytest
+
+from sfs_server.auth import mint
+from tests.server.http import connect
+from tests.server.processes import SECRET, Process, run
+from tests.server.sending import WAYS, eventually, head, request
+
+ROUNDS = 10
+CLIENTS = 6
+BEARER = {"Authorization": f"Bearer {mint(SECRET, user='alice', ttl=3600)}"}
+
+
+def target(name: str) -> str:
+    return f"/storage/default/{name}"
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+class Names:
+    """What may be seen under each name: what was last confirmed, or what was being sent."""
+
+    def __init__(self) -> None:
+        self.confirmed: dict[str, str | None] = {}
+        self.attempted: dict[str, str] = {}
+
+    def allowed(self, name: str) -> set[str | None]:
+        return {self.confirmed.get(name), self.attempted.get(name, self.confirmed.get(name))}
+
+
+async def client(port: int, names: Names, dice: random.Random, number: int, round_: int) -> None:
+    """Upload until the server is gone, to a name that is always the same and to new ones."""
+    # RuntimeError is what uvloop says of writing to a connection that is gone.
+    with suppress(OSError, asyncio.IncompleteReadError, RuntimeError):
+        async with connect(port) as connection:
+            for turn in range(10_000):
+                name = f"kept-{number}" if turn % 2 else f"new-{round_}-{number}-{turn}"
+                content = dice.randbytes(dice.choice([0, 1000, 300_000, 2_000_000]))
+                names.attempted[name] = digest(content)
+                whole = request("PUT", target(name), dice.choice(WAYS), content, BEARER)
+                middle = dice.randrange(len(whole))
+                connection.send_raw(whole[:middle])
+                await asyncio.sleep(dice.random() * 0.02)
+                connection.send_raw(whole[middle:])
+                answer = await connection.answer()
+                assert answer.status in (200, 201)
+                names.confirmed[name] = names.attempted.pop(name)
+
+
+async def check(port: int, names: Names, data: Path) -> int:
+    """Hold that each name shows something that may be seen, whole. How many there are."""
+    assert os.listdir(data / "files" / "~tmp") == []
+    found: dict[str, str | None] = {}
+    async with connect(port) as connection:
+        for name in names.confirmed | names.attempted:
+            answer = await connection.ask("GET", target(name))
+            assert answer.status in (200, 404)
+            found[name] = digest(answer.body) if answer.status == 200 else None
+            assert found[name] in names.allowed(name), name
+        listed = (await connection.ask("GET", "/storage/files?namespace=default")).json()
+    there = {name for name, one in found.items() if one is not None}
+    assert {entry["name"] for entry in listed} == there
+    names.confirmed, names.attempted = found, {}
+    return len(there)
+
+
+async def started(data: Path, *arguments: str) -> Process:
+    return await asyncio.to_thread(Process, data, *arguments)
+
+
+async def test_a_server_killed_while_uploads_run_shows_old_or_new_files(
+    tmp_path: Path, database_url: str
+) -> None:
+    seed = random.randrange(2**32)
+    dice = random.Random(seed)
+    data = tmp_path / "data"
+    names = Names()
+    in_flight = 0
+    for round_ in range(ROUNDS):
+        process = await started(data, "-database", database_url)
+        try:
+            await check(process.port, names, data)
+            clients = [
+                asyncio.create_task(client(process.port, names, dice, number, round_))
+                for number in range(CLIENTS)
+            ]
+            await asyncio.sleep(0.02 + dice.random() * 0.25)
+        finally:
+            process.kill()
+        await asyncio.gather(*clients)
+        in_flight += len(names.attempted)
+    process = await started(data, "-database", database_url)
+    try:
+        assert await check(process.port, names, data) > 0, f"seed {seed}"
+    finally:
+        process.kill()
+    assert in_flight >= ROUNDS, f"seed {seed}"
+
+
+async def test_sigterm_lets_running_transfers_finish(tmp_path: Path, database_url: str) -> None:
+    data = tmp_path / "data"
+    content = random.Random(4).randbytes(40_000_000)
+    process = await started(data, "-database", database_url)
+    try:
+        async with (
+            connect(process.port, receive_buffer=65536) as down,
+            connect(process.port) as up,
+            connect(process.port) as idle,
+        ):
+            up.send_raw(request("PUT", target("big"), "raw", content, BEARER))
+            assert (await up.answer()).status == 201
+            assert (await idle.ask("GET", "/healthz")).status == 200
+            down.send("GET", target("big"))
+            assert (await down.head())[0] == 200
+            first = await down.reader.readexactly(1000)
+            whole = request("POST", target("new"), "raw", content[:1_000_000], BEARER)
+            up.send_raw(whole[:500_000])
+            await eventually(lambda: os.listdir(data / "files" / "~tmp") != [])
+            process.signal(signal.SIGTERM)
+            await asyncio.sleep(0.2)
+            with pytest.raises(ConnectionRefusedError):
+                async with connect(process.port):
+                    pass
+            # A gateway that has not noticed yet is answered, and told.
+            answer = await idle.ask("GET", "/readyz")
+            assert (answer.status, answer.headers["Connection"]) == (503, "close")
+            assert await idle.rest() == b""
+            up.send_raw(whole[500_000:])
+            assert (await up.answer()).status == 201
+            rest = await down.reader.readexactly(len(content) - len(first))
+            assert first + rest == content
+            assert await up.rest() == b""
+        assert await asyncio.to_thread(process.wait) == 0
+    finally:
+        process.kill()
+    assert (data / "files" / "default" / "new").read_bytes() == content[:1_000_000]
+    assert os.listdir(data / "files" / "~tmp") == []
+    assert "Traceback" not in process.log
+
+
+@pytest.mark.parametrize(("seconds", "signals"), [("0.5", 1), ("60", 2)])
+async def test_a_drain_ends_when_its_time_is_over_or_at_a_second_signal(
+    tmp_path: Path, database_url: str, seconds: str, signals: int
+) -> None:
+    data = tmp_path / "data"
+    process = await started(data, "-database", database_url, "-drain-timeout", seconds)
+    try:
+        async with connect(process.port) as connection:
+            headers = {**BEARER, "Content-Length": "1000"}
+            connection.send_raw(head("PUT", target("never"), headers) + b"x" * 999)
+            await eventually(lambda: os.listdir(data / "files" / "~tmp") != [])
+            for _ in range(signals):
+                process.signal(signal.SIGTERM)
+                await asyncio.sleep(0.2)
+            assert await asyncio.to_thread(process.wait, 10) == 0
+    finally:
+        process.kill()
+    assert os.listdir(data / "files" / "~tmp") == []
+    assert os.listdir(data / "files" / "default") == []
+    assert "Traceback" not in process.log
+
+
+async def test_a_second_server_on_the_same_data_says_so_and_ends(
+    tmp_path: Path, database_url: str
+) -> None:
+    data = tmp_path / "data"
+    process = await started(data, "-database", database_url)
+    try:
+        arguments = ("-addr", "127.0.0.1:0", "-data", str(data), "-database", database_url)
+        second = await asyncio.to_thread(run, *arguments, env={"JWT_SECRET": SECRET})
+        assert second.returncode != 0
+        assert second.stdout == ""
+        assert second.stderr.startswith("sfs-server: ")
+        assert "another process" in second.stderr
+        assert second.stderr.count("\n") == 1
+        async with connect(process.port) as connection:
+            assert (await connection.ask("GET", "/healthz")).status == 200
+    finally:
+        process.kill()
+
+
+@pytest.fixture
+def short_data() -> Iterator[Path]:
+    """A data directory that the user of the embedded PostgreSQL can reach."""
+    path = Path(tempfile.mkdtemp(prefix="sfs-kill-"))
+    yield path
+    for process in databases(path):
+        process.kill()
+    shutil.rmtree(path)
+
+
+def databases(data: Path) -> list[psutil.Process]:
+    """The processes of PostgreSQL that run in a data directory."""
+    return [
+        process
+        for process in psutil.process_iter(["name", "cwd"])
+        if process.info["name"] == "postgres" and (process.info["cwd"] or "").startswith(str(data))
+    ]
+
+
+async def test_the_embedded_database_survives_a_kill_and_ends_with_its_server(
+    short_data: Path,
+) -> None:
+    process = await started(short_data)
+    try:
+        async with connect(process.port) as connection:
+            for name in ("one", "two"):
+                connection.send_raw(request("POST", target(name), "raw", b"content", BEARER))
+                assert (await connection.answer()).status == 201
+    finally:
+        process.kill()
+    process = await started(short_data)
+    try:
+        async with connect(process.port) as connection:
+            assert (await connection.ask("GET", target("one"))).body == b"content"
+            listed = (await connection.ask("GET", "/storage/files")).json()
+            assert [entry["name"] for entry in listed] == ["one", "two"]
+        assert databases(short_data)
+        process.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait) == 0
+    finally:
+        process.kill()
+    assert databases(short_data) == []
