@@ -107,6 +107,19 @@ class Writer(Protocol):
         await self.abort()
 
 
+@runtime_checkable
+class BlockingWriter(Protocol):
+    """A Writer that a thread can write to, without the event loop and without keeping a copy."""
+
+    def write_blocking(self, piece: Bytes) -> None:
+        """Append ``piece`` before returning; it may be changed afterwards. Raises StoreFull.
+
+        To be called in a thread, and, in one version, instead of ``write`` and never at the same
+        time as any other method.
+        """
+        ...
+
+
 class FileSystem(Protocol):
     """A GFS. Names are checked by :mod:`gfs.paths`; one that does not pass is InvalidName."""
 

@@ -63,12 +63,14 @@ def _syscall() -> ctypes._NamedFuncPointer | None:
 _CALL = _syscall()
 _HOW_SIZE = ctypes.c_size_t(ctypes.sizeof(_OpenHow))
 _ZERO = ctypes.c_uint(0)
+_OPENAT2 = ctypes.c_long(_SYS_OPENAT2)
+_CACHESTAT = ctypes.c_long(_SYS_CACHESTAT)
 
 
 @cache
-def _how(flags: int) -> _OpenHow:
+def _how(flags: int) -> ctypes._CArgObject:
     resolve = _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH | _RESOLVE_CACHED
-    return _OpenHow(flags | os.O_CLOEXEC, 0, resolve)
+    return ctypes.byref(_OpenHow(flags | os.O_CLOEXEC, 0, resolve))
 
 
 def open_cached(root: int, path: bytes, flags: int) -> int | None:
@@ -79,9 +81,7 @@ def open_cached(root: int, path: bytes, flags: int) -> int | None:
     """
     if _CALL is None:
         return None
-    opened: int = _CALL(
-        ctypes.c_long(_SYS_OPENAT2), ctypes.c_int(root), path, ctypes.byref(_how(flags)), _HOW_SIZE
-    )
+    opened: int = _CALL(_OPENAT2, ctypes.c_int(root), path, _how(flags), _HOW_SIZE)
     if opened >= 0:
         return opened
     code = ctypes.get_errno()
@@ -101,7 +101,7 @@ def resident(fd: int, start: int, length: int) -> bool:
     answer = _Cachestat()
     asked = _CachestatRange(start, length)
     if _CALL(
-        ctypes.c_long(_SYS_CACHESTAT),
+        _CACHESTAT,
         ctypes.c_uint(fd),
         ctypes.byref(asked),
         ctypes.byref(answer),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from gfs.errors import InvalidName
 
@@ -20,6 +21,7 @@ MAX_DIRECTORY_CHARACTERS = 63
 _DIRECTORY = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_DIRECTORY_CHARACTERS}}}")
 
 
+@lru_cache(1024)
 def check_directory(directory: str) -> str:
     """Return ``directory`` if it can name one, else raise InvalidName with the rule it broke."""
     if directory in (".", "..") or _DIRECTORY.fullmatch(directory) is None:
@@ -30,6 +32,7 @@ def check_directory(directory: str) -> str:
     return directory
 
 
+@lru_cache(4096)
 def check_name(name: str) -> str:
     """Return ``name`` if it can name a file, else raise InvalidName with the rule it broke."""
     try:

@@ -18,24 +18,30 @@ from sfs_server.auth import Verifier
 from sfs_server.config import Config, ConfigError, secret_of
 from sfs_server.database import Database
 from sfs_server.keys import (
+    ACCESS_LOG,
     CONFIG,
     DATABASE,
     FILESYSTEM,
     LIFECYCLE,
     METRICS,
     NAMESPACES,
+    RECEIVE_POOL,
     SEND_POOL,
     VERIFIER,
     Lifecycle,
 )
+from sfs_server.logs import AccessLog
 from sfs_server.metrics import Metrics
-from sfs_server.middlewares import around, sign
+from sfs_server.middlewares import around
 from sfs_server.namespaces import Namespaces
 from sfs_server.routes import add_routes
 from sfs_server.wire import WireLog
 
 SEND_THREADS = 16
 """Downloads that may wait for the disk at once; more wait for one of these to be done."""
+
+RECEIVE_THREADS = 16
+"""Large uploads that move bytes at one moment; each gives way after a burst."""
 
 KEEPALIVE_SECONDS = 75.0
 """Longer than the idle time of the gateways in front (nginx: 60 s): if this end closed first, the
@@ -44,7 +50,7 @@ gateway could send a request into a closing connection and answer 502."""
 LINGER_SECONDS = 30.0
 """How long a client that was refused may go on sending before its connection is closed."""
 
-READ_BUFFER = 256 * 1024
+READ_BUFFER = 64 * 1024
 """Bytes that aiohttp keeps of a body before it stops reading from the socket."""
 
 
@@ -68,7 +74,7 @@ def make_app(config: Config) -> web.Application:
     app[CONFIG] = config
     app[METRICS] = Metrics()
     app[LIFECYCLE] = Lifecycle()
-    app.on_response_prepare.append(sign)
+    app[ACCESS_LOG] = AccessLog(config.log_format)
     app.cleanup_ctx.extend((_tokens, _store, _database, _threads))
     add_routes(app)
     return app
@@ -114,6 +120,10 @@ async def _tokens(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _threads(app: web.Application) -> AsyncIterator[None]:
-    with ThreadPoolExecutor(SEND_THREADS, "sfs-send") as pool:
-        app[SEND_POOL] = pool
+    with (
+        ThreadPoolExecutor(SEND_THREADS, "sfs-send") as sending,
+        ThreadPoolExecutor(RECEIVE_THREADS, "sfs-receive") as receiving,
+    ):
+        app[SEND_POOL], app[RECEIVE_POOL] = sending, receiving
         yield
+    app[ACCESS_LOG].flush()

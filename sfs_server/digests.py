@@ -13,6 +13,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 
+from gfs.types import Bytes
 from sfs_server.errors import Problem
 
 # One member of a dictionary whose values are byte sequences (RFC 9651 §3.2, §3.3.5).
@@ -28,7 +29,7 @@ class Digest:
         self._promised = _sha256(field, ", ".join(values))
         self._seen = hashlib.sha256()
 
-    def update(self, piece: bytes) -> None:
+    def update(self, piece: Bytes) -> None:
         """Add bytes that arrived."""
         if self._promised is not None:
             self._seen.update(piece)

@@ -10,6 +10,7 @@ from gfs.api import FileSystem
 from sfs_server.auth import Principal, Verifier
 from sfs_server.config import Config
 from sfs_server.database import Database
+from sfs_server.logs import AccessLog
 from sfs_server.metrics import Metrics
 from sfs_server.namespaces import Namespaces
 
@@ -23,17 +24,22 @@ class Lifecycle:
         self.running = 0
 
 
+ACCESS_LOG = web.AppKey("ACCESS_LOG", AccessLog)
 CONFIG = web.AppKey("CONFIG", Config)
 DATABASE = web.AppKey("DATABASE", Database)
 FILESYSTEM = web.AppKey[FileSystem]("FILESYSTEM", FileSystem)
 LIFECYCLE = web.AppKey("LIFECYCLE", Lifecycle)
 METRICS = web.AppKey("METRICS", Metrics)
 NAMESPACES = web.AppKey("NAMESPACES", Namespaces)
+RECEIVE_POOL = web.AppKey[Executor]("RECEIVE_POOL", Executor)
+"""The threads that take large bodies from their sockets."""
 SEND_POOL = web.AppKey[Executor]("SEND_POOL", Executor)
 """The threads that wait for the disk in sendfile(2)."""
 VERIFIER = web.AppKey("VERIFIER", Verifier)
 
-PRINCIPAL = web.RequestKey("PRINCIPAL", Principal)
-REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 CREDENTIALED = web.RequestKey("CREDENTIALED", bool)
 """Whether the request carried a credential, good for what it asked or not."""
+PRINCIPAL = web.RequestKey("PRINCIPAL", Principal)
+REQUEST_ID = web.RequestKey("REQUEST_ID", str)
+TAKEN = web.RequestKey("TAKEN", bool)
+"""Set where the body is read behind aiohttp's back: the connection cannot be used again."""

@@ -13,30 +13,42 @@ from __future__ import annotations
 
 import html
 import logging
+import os
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 
 from aiohttp import HttpVersion11, hdrs, web
 
 from sfs_server.auth import ANONYMOUS, InvalidToken, credential
 from sfs_server.errors import Problem, problem_of
-from sfs_server.keys import CREDENTIALED, LIFECYCLE, METRICS, PRINCIPAL, REQUEST_ID, VERIFIER
-from sfs_server.wire import problem_response
+from sfs_server.keys import (
+    ACCESS_LOG,
+    CREDENTIALED,
+    LIFECYCLE,
+    METRICS,
+    PRINCIPAL,
+    REQUEST_ID,
+    TAKEN,
+    VERIFIER,
+)
+from sfs_server.wire import problem_response, stamp
 
 CLIENT_GONE = 499
 """What logs and metrics call a request whose client went away, as nginx does."""
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_GUARDED = ("/storage/", "/api/")
+_OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Paths where nobody asks who asks: a probe's own credential is not one of ours."""
+
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
-_access = logging.getLogger("sfs.access")
 _log = logging.getLogger("sfs.error")
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._~%!$&'()*+;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 """A host and a port (RFC 9110 §7.2), without the comma that joins two of them."""
 
+_NO_HOSTS: list[str] = []
 _CLOSE = {"Connection": "close"}
 _INVALID_TOKEN = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 
@@ -45,25 +57,30 @@ _INVALID_TOKEN = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
     """Answer, count and log one request."""
     began = time.monotonic()
-    request[REQUEST_ID] = request_id = uuid.uuid4().hex
+    app = request.app
+    request[REQUEST_ID] = request_id = os.urandom(16).hex()
     status = CLIENT_GONE
-    lifecycle = request.app[LIFECYCLE]
+    lifecycle = app[LIFECYCLE]
     lifecycle.running += 1
     try:
         try:
             _check_form(request)
-            _check_expectation(request)
-            if request.path.startswith(_GUARDED):
+            if request.rel_url.raw_path not in _OPEN:
                 await _identify(request)
             response = await handler(request)
         except web.HTTPException as error:
             response = _answer(request, _from_router(error))
+        except ConnectionError:
+            if request.transport is not None:  # a client that stalls would keep a mere close open
+                request.transport.abort()
+            raise
         except Exception as error:  # noqa: BLE001 - the one place where an error becomes an answer
             response = _failed(request, error)
-        unread = request.body_exists and not request.content.at_eof()
-        ending = lifecycle.draining or hdrs.CONNECTION in response.headers
-        if not response.prepared and (unread or ending):
-            response.force_close()
+        if not response.prepared:
+            stamp(request, response)
+            unread = TAKEN in request or (request.body_exists and not request.content.at_eof())
+            if unread or lifecycle.draining or hdrs.CONNECTION in response.headers:
+                response.force_close()
         status = response.status
         return response
     finally:
@@ -72,32 +89,27 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
         route = request.match_info.route.resource
         template = route.canonical if route is not None else "unknown"
         method = request.method if request.method in _METHODS else "other"
-        request.app[METRICS].observe(template, method, status, seconds)
-        _access.info("%s %s %s %d %.6f", request_id, request.method, template, status, seconds)
-
-
-async def sign(request: web.Request, response: web.StreamResponse) -> None:
-    """Put into the headers of every answer what belongs into every one."""
-    if REQUEST_ID in request:
-        response.headers["X-Request-Id"] = request[REQUEST_ID]
-    response.headers[hdrs.SERVER] = "SFS"
+        app[METRICS].observe(template, method, status, seconds)
+        app[ACCESS_LOG].write(request_id, method, template, status, seconds)
 
 
 def _check_form(request: web.Request) -> None:
     """Refuse what aiohttp's parser lets pass although what follows it on the connection cannot be
-    trusted (RFC 9112 §3.2, §6.1). Problem 400, which closes the connection."""
-    if not request.headers.get(hdrs.TRANSFER_ENCODING, "chunked").strip():
+    trusted (RFC 9112 §3.2, §6.1): Problem 400, which closes the connection. And 417 for an
+    expectation that nobody can meet."""
+    headers = request.headers
+    if not headers.get(hdrs.TRANSFER_ENCODING, "chunked").strip():
         raise Problem(400, "The Transfer-Encoding is empty.", _CLOSE)
-    hosts = request.headers.getall(hdrs.HOST, [])
-    if not hosts and request.version < HttpVersion11:
-        return
-    if len(hosts) != 1 or _HOST.fullmatch(hosts[0].strip()) is None:
+    hosts = headers.getall(hdrs.HOST, _NO_HOSTS)
+    if (len(hosts) != 1 or not _is_host(hosts[0])) and (hosts or request.version >= HttpVersion11):
         raise Problem(400, "The request needs one Host field with one host in it.", _CLOSE)
-
-
-def _check_expectation(request: web.Request) -> None:
-    if request.headers.get(hdrs.EXPECT, "100-continue").lower() != "100-continue":
+    if hdrs.EXPECT in headers and headers[hdrs.EXPECT].lower() != "100-continue":
         raise Problem(417, "The only expectation that can be met is 100-continue.")
+
+
+@lru_cache(256)
+def _is_host(text: str) -> bool:
+    return _HOST.fullmatch(text.strip()) is not None
 
 
 async def _identify(request: web.Request) -> None:

@@ -40,6 +40,7 @@ def check_namespace(name: str) -> str:
     return name
 
 
+@lru_cache(4096)
 def file_target(raw_path: str) -> tuple[str, str]:
     """The namespace and the file of a path ``…/NS/FILE``, as the client sent it.
 

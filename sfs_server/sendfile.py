@@ -23,12 +23,14 @@ import struct
 import termios
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 
 from aiohttp.abc import AbstractStreamWriter
 
 from gfs.errors import DataLoss
 from gfs.pagecache import resident
 from gfs.threads import in_thread
+from sfs_server.multipart_ranges import ByteRange
 
 WINDOW = 1024 * 1024
 STALL_SECONDS = 120.0
@@ -39,38 +41,56 @@ class ClientStalled(ConnectionError):
 
 
 async def send_descriptor(
-    transport: asyncio.Transport, source: int, start: int, length: int, pool: Executor
+    transport: asyncio.Transport, source: int, body: ByteRange, known: int, pool: Executor
 ) -> None:
-    """Send ``length`` bytes from byte ``start`` of the file ``source`` on.
+    """Send the bytes ``body`` of the file ``source``, which up to byte ``known`` are in memory.
 
     All that was written to ``transport`` before must have left it (:func:`drain_fully`). Raises
     DataLoss if the file is shorter, ConnectionError if the client is gone or stalled, OSError if
-    the disk fails. When cancelled, no thread uses ``source`` any more.
+    the disk fails. When cancelled, no thread uses ``source`` or the socket any more.
     """
-    loop = asyncio.get_running_loop()
-    target = os.dup(transport.get_extra_info("socket").fileno())
-    end = start + length
-    known = start  # up to here the file was in memory when it was looked at
+    if transport.is_closing():
+        raise ConnectionResetError("the client is gone")
+    target = transport.get_extra_info("socket").fileno()
+    start, end = body.start, body.start + body.length
+    if known >= end:
+        # A small file in memory mostly goes out in one call, which needs no descriptor of its own.
+        with suppress(BlockingIOError):
+            start += _moved(os.sendfile(target, source, start, body.length))
+        if start == end:
+            return
+    target = os.dup(target)
     try:
-        while start < end:
-            count = min(WINDOW, end - start)
-            if start >= known and resident(source, start, count):
-                known = start + count
-            try:
-                if start < known:
-                    sent = os.sendfile(target, source, start, min(count, known - start))
-                else:
-                    sent = await in_thread(pool, os.sendfile, target, source, start, count)
-            except BlockingIOError:
-                await _writable(loop, target)
-                continue
-            if not sent:
-                raise DataLoss("the file was cut short while it was sent")
-            start += sent
-            if sent == WINDOW:
-                await asyncio.sleep(0)
+        await _send_rest(target, source, start, end, known, pool)
     finally:
         os.close(target)
+
+
+async def _send_rest(
+    target: int, source: int, start: int, end: int, known: int, pool: Executor
+) -> None:
+    loop = asyncio.get_running_loop()
+    while start < end:
+        count = min(WINDOW, end - start)
+        if start >= known and resident(source, start, count):
+            known = start + count
+        try:
+            if start < known:
+                sent = _moved(os.sendfile(target, source, start, min(count, known - start)))
+            else:
+                sent = _moved(await in_thread(pool, os.sendfile, target, source, start, count))
+        except BlockingIOError:
+            await _writable(loop, target)
+            continue
+        start += sent
+        if sent == WINDOW:
+            await asyncio.sleep(0)
+
+
+def _moved(count: int) -> int:
+    if not count:
+        raise DataLoss("the file was cut short while it was sent")
+    return count
 
 
 async def drain_fully(transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
@@ -78,7 +98,6 @@ async def drain_fully(transport: asyncio.Transport, writer: AbstractStreamWriter
 
     Raises ClientStalled. Afterwards the transport has its default limits again.
     """
-    await asyncio.sleep(0)  # uvloop writes at the end of the iteration: mostly this is enough
     if not transport.get_write_buffer_size():
         return
     transport.set_write_buffer_limits(high=0)

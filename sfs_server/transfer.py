@@ -18,6 +18,8 @@ import os
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from contextlib import aclosing
+from functools import cache
+from typing import cast
 
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -30,7 +32,8 @@ from gfs.threads import in_thread
 from gfs.types import Bytes
 from sfs_server.errors import Problem
 from sfs_server.multipart_ranges import ByteRange, Multipart
-from sfs_server.sendfile import drain, drain_fully, send_descriptor
+from sfs_server.sendfile import WINDOW, drain, drain_fully, send_descriptor
+from sfs_server.wire import stamp
 
 
 async def send(
@@ -48,10 +51,11 @@ async def send(
     """
     response.content_length = body.length
     if request.method == "HEAD" or not body.length:
-        await response.prepare(request)
+        await begin(request, response)
         return response
-    if isinstance(body, ByteRange) and isinstance(reader, DescriptorReader):
-        return await _send_descriptor(request, response, reader.fileno(), body, pool)
+    if isinstance(body, ByteRange) and _has_descriptor(type(reader)):
+        source = cast(DescriptorReader, reader).fileno()
+        return await _send_descriptor(request, response, source, body, pool)
     pieces = _framed(reader, body) if isinstance(body, Multipart) else _plain(reader, body)
     async with aclosing(pieces):
         first = await anext(pieces)
@@ -62,6 +66,12 @@ async def send(
     return response
 
 
+@cache
+def _has_descriptor(kind: type[Reader]) -> bool:
+    """Whether readers of this class are DescriptorReaders; isinstance would look each time."""
+    return issubclass(kind, DescriptorReader)
+
+
 async def _send_descriptor(
     request: web.Request,
     response: web.StreamResponse,
@@ -70,7 +80,8 @@ async def _send_descriptor(
     pool: Executor,
 ) -> web.StreamResponse:
     start, length = body
-    if not resident(source, start, 1):
+    known = min(length, WINDOW) if resident(source, start, min(length, WINDOW)) else 0
+    if not known:
         try:
             first = await in_thread(pool, os.pread, source, 1, start)
         except OSError as error:
@@ -80,7 +91,7 @@ async def _send_descriptor(
     writer = await begin(request, response)
     transport = _transport(request)
     await drain_fully(transport, writer)
-    await send_descriptor(transport, source, start, length, pool)
+    await send_descriptor(transport, source, body, start + known, pool)
     return response
 
 
@@ -102,6 +113,7 @@ async def _framed(reader: Reader, body: Multipart) -> AsyncGenerator[Bytes, None
 
 async def begin(request: web.Request, response: web.StreamResponse) -> AbstractStreamWriter:
     """Send the headers of ``response``, and return what its body is written to."""
+    stamp(request, response)
     writer = await response.prepare(request)
     if writer is None:
         raise ConnectionResetError("the response has ended already")
@@ -130,12 +142,11 @@ async def begin_body(request: web.Request) -> None:
 
 
 async def receive(request: web.Request, idle_timeout: float) -> AsyncGenerator[bytes, None]:
-    """Yield the body as it arrives, in pieces of at least one byte.
+    """Yield the body as it arrives, in pieces of at least one byte, after :func:`begin_body`.
 
     Raises Problem 408 when no byte arrives for ``idle_timeout`` seconds; the time that the
     consumer takes does not count. Raises ConnectionError when the client goes away.
     """
-    await begin_body(request)
     content = request.content
     loop = asyncio.get_running_loop()
     try:

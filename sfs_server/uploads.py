@@ -9,17 +9,21 @@ nothing is stored.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import Executor
 from contextlib import aclosing
 
 from aiohttp import hdrs, web
 
-from gfs.api import Writer
+from gfs.api import BlockingWriter, Writer
+from gfs.types import Bytes
 from sfs_server.config import Config
 from sfs_server.digests import Digest
 from sfs_server.errors import Problem
 from sfs_server.form import MAX_OTHER_BYTES, FormFile
+from sfs_server.keys import TAKEN
 from sfs_server.metrics import Metrics
-from sfs_server.transfer import receive
+from sfs_server.recvfile import LEAST, receive_large
+from sfs_server.transfer import begin_body, receive
 
 MAX_SIZE = 2**63 - 1
 """No file system has larger files; a longer number is a mistake."""
@@ -52,28 +56,66 @@ class Upload:
         self._content = _digest(request, "Content-Digest")
         self._representation = _digest(request, "Repr-Digest")
         announced = _file_size(headers.get("X-File-Size"))
-        length = request.content_length
+        self._length = length = request.content_length
         if self._form is None and length is not None:
             if announced not in (None, length):
                 raise Problem(400, "X-File-Size and Content-Length contradict each other.")
             announced = length
         self.size = announced
-        self._received = 0
+        self._arrived = 0  # bytes of the body
+        self._received = 0  # bytes of the file
         self._check_limit(announced or 0)
         if self._form is not None and length is not None and self._limit:
             self._check_limit(length - MAX_OTHER_BYTES)
 
-    async def receive_into(self, writer: Writer) -> None:
+    async def receive_into(self, writer: Writer, pool: Executor) -> None:
         """Read the body and hand it on. Raises Problem 400, 408 or 413, and what ``writer`` does.
 
-        Returns when all has come, and sizes and digests agree.
+        Returns when all has come, and sizes and digests agree. Blocking work is done in ``pool``.
         """
-        self._metrics.uploading.inc()
+        self._metrics.uploading += 1
         try:
-            async with aclosing(receive(self._request, self._idle_timeout)) as pieces:
-                await self._pump(pieces, writer)
+            await begin_body(self._request)
+            if isinstance(writer, BlockingWriter) and (self._length or 0) >= LEAST:
+                await self._receive_in_threads(writer, self._length or 0, pool)
+            else:
+                async with aclosing(receive(self._request, self._idle_timeout)) as pieces:
+                    await self._pump(pieces, writer)
         finally:
-            self._metrics.uploading.dec()
+            self._metrics.uploading -= 1
+            self._metrics.received += self._arrived
+        self._finish()
+
+    async def _receive_in_threads(
+        self, writer: BlockingWriter, length: int, pool: Executor
+    ) -> None:
+        self._request[TAKEN] = True
+
+        def sink(piece: Bytes) -> None:
+            for part in self._take(piece):
+                writer.write_blocking(part)
+
+        await receive_large(self._request, length, sink, self._idle_timeout, pool)
+
+    async def _pump(self, pieces: AsyncGenerator[bytes, None], writer: Writer) -> None:
+        async for piece in pieces:
+            for part in self._take(piece):
+                await writer.write(part)
+
+    def _take(self, piece: Bytes) -> Iterator[Bytes]:
+        """What ``piece`` of the body brings of the file, counted and digested."""
+        self._arrived += len(piece)
+        if self._content is not None:
+            self._content.update(piece)
+        for part in (piece,) if self._form is None else self._form.feed(bytes(piece)):
+            self._received += len(part)
+            self._check_limit(self._received)
+            if self._representation is not None:
+                self._representation.update(part)
+            yield part
+
+    def _finish(self) -> None:
+        """The body has ended: is it what was announced?"""
         if self._form is not None:
             self._form.finish()
         if self.size not in (None, self._received):
@@ -83,21 +125,6 @@ class Upload:
         for digest in (self._content, self._representation):
             if digest is not None:
                 digest.verify()
-
-    async def _pump(self, pieces: AsyncGenerator[bytes, None], writer: Writer) -> None:
-        async for piece in pieces:
-            self._metrics.received(len(piece))
-            if self._content is not None:
-                self._content.update(piece)
-            for part in self._file_bytes(piece):
-                self._received += len(part)
-                self._check_limit(self._received)
-                if self._representation is not None:
-                    self._representation.update(part)
-                await writer.write(part)
-
-    def _file_bytes(self, piece: bytes) -> Iterator[bytes]:
-        return iter((piece,)) if self._form is None else self._form.feed(piece)
 
     def _check_limit(self, count: int) -> None:
         if self._limit and count > self._limit:

@@ -1,4 +1,5 @@
-"""What aiohttp's server says by itself, below the application: about requests that are not HTTP.
+"""What every answer has in common, and what aiohttp's server says by itself, below the application,
+about requests that are not HTTP.
 
 Its own answer and its own log line quote the bytes that its parser stumbled over, and there may be
 a token among them. It has a setting for the log, and none for the answer: ``RequestHandler`` makes
@@ -16,6 +17,7 @@ from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError
 
 from sfs_server.errors import Problem
+from sfs_server.keys import REQUEST_ID
 
 _original = web.RequestHandler.handle_error
 
@@ -30,6 +32,13 @@ class WireLog(logging.LoggerAdapter[logging.Logger]):
         if isinstance(kwargs.get("exc_info"), HttpProcessingError):
             kwargs["exc_info"] = None
         return msg, kwargs
+
+
+def stamp(request: web.Request, response: web.StreamResponse) -> None:
+    """Put into the headers of an answer what belongs into every one."""
+    headers = response.headers
+    headers["X-Request-Id"] = request[REQUEST_ID]
+    headers[hdrs.SERVER] = "SFS"
 
 
 def problem_response(problem: Problem) -> web.Response:
@@ -51,7 +60,13 @@ def _answer(
     exc: BaseException | None = None,
     message: str | None = None,
 ) -> web.StreamResponse:
-    """Log as aiohttp does, and answer without ``message``. Closes the connection."""
+    """Log as aiohttp does, and answer without ``message``. Closes the connection.
+
+    Nothing went wrong here when the client is gone, and nobody is there to be answered: raises
+    ConnectionError, which ends the connection.
+    """
+    if isinstance(exc, ConnectionError):
+        raise exc
     _original(self, request, status, exc)
     malformed = "The request is not well-formed HTTP, or its head is too long."
     failed = "The service failed. Its log says more."

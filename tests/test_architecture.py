@@ -26,12 +26,11 @@ sfs_server.digests sfs_server.form sfs_server.logs
 sfs_server.database_address sfs_server.database_session sfs_server.database sfs_server.listener
 sfs_server.embedded_postgres_files sfs_server.embedded_postgres
 sfs_server.namespaces
-sfs_server.metrics
-sfs_server.sendfile sfs_server.transfer sfs_server.uploads
-sfs_server.keys
+sfs_server.metrics sfs_server.keys sfs_server.wire
+sfs_server.sendfile sfs_server.recvfile sfs_server.transfer sfs_server.uploads
 sfs_server.handlers sfs_server.handlers.files sfs_server.handlers.listings
 sfs_server.handlers.namespaces sfs_server.handlers.service
-sfs_server.wire sfs_server.middlewares sfs_server.routes
+sfs_server.middlewares sfs_server.routes
 sfs_server.app
 sfs_server.cli
 sfs_server.__main__

@@ -34,6 +34,7 @@ class EmbeddedFileSystem(FileSystem):
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
+        self._names = listing.NameCache(tree.root)
         self._readers = ThreadPoolExecutor(READ_THREADS, "gfs-read")
         self._writers = ThreadPoolExecutor(WRITE_THREADS, "gfs-write")
         self._emptying: set[asyncio.Task[None]] = set()
@@ -109,7 +110,7 @@ class EmbeddedFileSystem(FileSystem):
         keep, batch = listing.FIRST_PASS, LIST_FIRST
         while left is None or left > 0:
             names = await in_thread(
-                self._readers, listing.smallest, self._tree, directory, prefix, after, keep
+                self._readers, self._names.names, directory, prefix, after, keep
             )
             for position in range(0, len(names), batch):
                 infos = await in_thread(
@@ -132,9 +133,7 @@ class EmbeddedFileSystem(FileSystem):
 
     async def count(self, directory: str) -> int:
         check_directory(directory)
-        return await in_thread(
-            self._readers, lambda: sum(map(listing.valid, self._tree.scan(directory)))
-        )
+        return await in_thread(self._readers, self._names.count, directory)
 
     async def status(self) -> Status:
         capacity, used, _ = await in_thread(self._readers, self._tree.space)

@@ -63,6 +63,10 @@ class EmbeddedWriter(Writer):
             await self._settle()
             self._begin()
 
+    def write_blocking(self, piece: Bytes) -> None:
+        self._sealed = False
+        self._write_batch([piece])
+
     async def flush(self) -> None:
         await self._settle()
         self._begin()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from aiohttp import hdrs, web
 
@@ -21,6 +23,7 @@ from sfs_server.keys import (
     METRICS,
     NAMESPACES,
     PRINCIPAL,
+    RECEIVE_POOL,
     SEND_POOL,
 )
 from sfs_server.multipart_ranges import (
@@ -52,10 +55,10 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 
 async def _serve(request: web.Request, *, attachment: bool) -> web.StreamResponse:
-    raw_path = request.rel_url.raw_path
+    app, raw_path = request.app, request.rel_url.raw_path
     directory, name = file_target(raw_path)
-    anonymous_read = request.app[CONFIG].anonymous_read
-    namespace = await request.app[NAMESPACES].resolve(directory, stale_ok=True)
+    anonymous_read = app[CONFIG].anonymous_read
+    namespace = await app[NAMESPACES].resolve(directory, stale_ok=True)
     require(request[PRINCIPAL], Action.READ, namespace, anonymous_read=anonymous_read)
     # Another spelling of the path is another entry of a cache, which no upload would evict.
     public = (
@@ -64,7 +67,7 @@ async def _serve(request: web.Request, *, attachment: bool) -> web.StreamRespons
         and namespace is not None
         and publicly_readable(namespace, anonymous_read=anonymous_read)
     )
-    async with await request.app[FILESYSTEM].open(directory, name) as reader:
+    async with await app[FILESYSTEM].open(directory, name) as reader:
         info = reader.info
         planned = plan(request.method, request.headers, info, time.time())
         headers = _version_headers(info, public=public)
@@ -79,14 +82,14 @@ async def _serve(request: web.Request, *, attachment: bool) -> web.StreamRespons
         if planned.status == 206 and isinstance(body, ByteRange):
             headers[hdrs.CONTENT_RANGE] = content_range(body, info.size)
         response = web.StreamResponse(status=planned.status, headers=headers)
-        metrics = request.app[METRICS]
-        metrics.downloading.inc()
+        metrics = app[METRICS]
+        metrics.downloading += 1
         try:
-            await send(request, response, reader, body, request.app[SEND_POOL])
+            await send(request, response, reader, body, app[SEND_POOL])
         finally:
-            metrics.downloading.dec()
+            metrics.downloading -= 1
         if request.method == "GET":
-            metrics.sent(body.length)
+            metrics.sent += body.length
         return response
 
 
@@ -106,18 +109,27 @@ def _describe(
     headers: dict[str, str], ranges: tuple[ByteRange, ...], info: FileInfo, *, attachment: bool
 ) -> ByteRange | Multipart:
     """Add what describes the body to ``headers``, and return the body."""
-    kind = content_type(info.name)
-    disposition = content_disposition("attachment" if attachment else "inline", info.name)
-    headers[hdrs.CONTENT_DISPOSITION] = disposition
-    headers["X-Content-Type-Options"] = "nosniff"
-    if active(kind) and not attachment:
-        headers["Content-Security-Policy"] = SANDBOX
-    headers[hdrs.CONTENT_TYPE] = kind
+    headers.update(_entity_headers(info.name, attachment))
     if len(ranges) > 1:
-        body = byteranges(ranges, info.size, kind, new_boundary())
+        body = byteranges(ranges, info.size, headers[hdrs.CONTENT_TYPE], new_boundary())
         headers[hdrs.CONTENT_TYPE] = body.content_type
         return body
     return ranges[0] if ranges else _NOTHING
+
+
+@lru_cache(4096)
+def _entity_headers(name: str, attachment: bool) -> Mapping[str, str]:
+    """What follows from a file's name and how it is asked for."""
+    kind = content_type(name)
+    disposition = content_disposition("attachment" if attachment else "inline", name)
+    headers = {
+        hdrs.CONTENT_DISPOSITION: disposition,
+        hdrs.CONTENT_TYPE: kind,
+        "X-Content-Type-Options": "nosniff",
+    }
+    if active(kind) and not attachment:
+        headers["Content-Security-Policy"] = SANDBOX
+    return headers
 
 
 async def upload(request: web.Request) -> web.Response:
@@ -181,7 +193,7 @@ async def _store(
             await fs.make_directory(namespace.name)
         writer = await fs.create(namespace.name, name, expect=expect, size=incoming.size)
     async with writer:
-        await incoming.receive_into(writer)
+        await incoming.receive_into(writer, request.app[RECEIVE_POOL])
         await writer.flush()
         # The rights may have changed while the bytes came; the token's expiry does not matter now.
         async with namespaces.guard(namespace) as fresh:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from sfs_server.keys import ACCESS_LOG
 from tests.server import tokens
 from tests.server.conftest import SECRET, Service
 from tests.server.http import Answer, connect
@@ -297,7 +298,10 @@ async def test_an_api_token_may_do_only_what_its_scopes_grant(
 
 
 async def test_a_token_shows_in_no_log_line_metric_or_answer(
-    service: Service, callers: dict[str, dict[str, str]], caplog: pytest.LogCaptureFixture
+    service: Service,
+    callers: dict[str, dict[str, str]],
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     caplog.set_level(logging.DEBUG)
     good, expired = service.token(), token(exp=time.time() - 60)
@@ -335,8 +339,10 @@ async def test_a_token_shows_in_no_log_line_metric_or_answer(
             refused = await service.raw(malformed.encode("latin-1"))
             assert refused.partition(b" ")[2].startswith(b"400 "), malformed
             assert b"oken" not in refused, malformed
-    written = caplog.text + "".join(str(record.__dict__) for record in caplog.records)
-    assert "sfs.access" in caplog.text
+    service.app[ACCESS_LOG].flush()
+    lines = capsys.readouterr().err
+    assert "GET /storage/{namespace}/{file} 200" in lines
+    written = lines + caplog.text + "".join(str(record.__dict__) for record in caplog.records)
     for text in (good, expired, forged, "a-token-that-is-none"):
         for part in text.split("."):
             assert part.encode() not in seen

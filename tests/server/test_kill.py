@@ -121,11 +121,12 @@ async def test_sigterm_lets_running_transfers_finish(tmp_path: Path, database_ur
     try:
         async with (
             connect(process.port, receive_buffer=65536) as down,
+            connect(process.port) as before,
             connect(process.port) as up,
             connect(process.port) as idle,
         ):
-            up.send_raw(request("PUT", target("big"), "raw", content, BEARER))
-            assert (await up.answer()).status == 201
+            before.send_raw(request("PUT", target("big"), "raw", content, BEARER))
+            assert (await before.answer()).status == 201
             assert (await idle.ask("GET", "/healthz")).status == 200
             down.send("GET", target("big"))
             assert (await down.head())[0] == 200
