@@ -5,7 +5,7 @@ PYTHON ?= python3
 PYENV := $(shell pyenv versions --bare 2>/dev/null | grep -E '^3\.1[1-9]\.[0-9]+$$' | paste -sd: -)
 TOX = $(if $(PYENV),PYENV_VERSION=$(PYENV)) .venv/bin/tox
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench proto clean
 
 run: .venv/installed
 	.venv/bin/sfs-server $(ARGS)
@@ -18,6 +18,10 @@ lint: .venv/tox
 
 bench: .venv/bench
 	.venv/bin/python -m bench $(ARGS)
+
+# After a change of gfs/seaweedfs/proto/*.proto: the generated modules beside them.
+proto: .venv/proto
+	.venv/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. gfs/seaweedfs/proto/*.proto
 
 clean:
 	rm -rf .venv .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -36,5 +40,9 @@ clean:
 	touch $@
 
 .venv/bench: .venv/installed
-	.venv/bin/pip install --quiet --disable-pip-version-check 'psutil>=7,<8' 'copyparty>=1.19,<2'
+	.venv/bin/pip install --quiet --disable-pip-version-check 'copyparty>=1.19,<2'
+	touch $@
+
+.venv/proto: .venv/bin/python
+	.venv/bin/pip install --quiet --disable-pip-version-check 'grpcio-tools>=1.85,<1.86'
 	touch $@

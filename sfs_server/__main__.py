@@ -93,9 +93,12 @@ def _signalled(stop: asyncio.Event, runner: web.AppRunner) -> None:
 def _banner(app: web.Application, config: Config, addresses: list[tuple[str, int]]) -> None:
     port = addresses[0][1]
     origin = f"http://{config.host or 'localhost'}:{port}"
+    place = f"{os.path.abspath(config.data)} (engine: embedded)"
+    if config.master is not None:
+        place = f"{config.master} (engine: seaweedfs)"
     lines = [
         f"SFS {__version__} serves at {origin}",
-        f"  files     {os.path.abspath(config.data)} (engine: embedded)",
+        f"  files     {place}",
         f"  database  {'-database' if config.database else 'embedded PostgreSQL'}",
     ]
     secret = secret_of(config)

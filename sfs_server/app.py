@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, contextmanager
 
 from aiohttp import web
 
@@ -75,41 +77,58 @@ def make_app(config: Config) -> web.Application:
     app[METRICS] = Metrics()
     app[LIFECYCLE] = Lifecycle()
     app[ACCESS_LOG] = AccessLog(config.log_format)
-    app.cleanup_ctx.extend((_tokens, _store, _database, _threads))
+    app.cleanup_ctx.extend((_tokens, _database, _store, _threads))
     add_routes(app)
     return app
 
 
 async def _store(app: web.Application) -> AsyncIterator[None]:
+    config = app[CONFIG]
+    flag = "-data" if config.master is None else "-master"
     try:
-        fs = await open_filesystem(os.path.join(app[CONFIG].data, "files"))
-    except GfsError as error:
-        raise ConfigError(f"The store under -data cannot be opened: {error}.") from error
+        fs = await open_filesystem(os.path.join(config.data, "files"), config.master)
+    except (GfsError, ValueError) as error:
+        raise ConfigError(f"The store of {flag} cannot be opened: {error}.") from error
     app[FILESYSTEM] = fs
-    yield
-    await fs.close()
+    try:
+        await fs.make_directory(DEFAULT_NAMESPACE)
+        yield
+    finally:
+        await fs.close()
 
 
 async def _database(app: web.Application) -> AsyncIterator[None]:
-    config = app[CONFIG]
-    embedded = None if config.database else await embedded_postgres.start(config.data)
+    async with AsyncExitStack() as stack:
+        url = app[CONFIG].database
+        if url is None:
+            stack.enter_context(_sole_user(app[CONFIG].data))
+            embedded = await embedded_postgres.start(app[CONFIG].data)
+            stack.push_async_callback(embedded.stop)
+            url = embedded.url
+        app[DATABASE] = database = await Database.connect(url)
+        stack.push_async_callback(database.close)
+        await database.apply_schema()
+        app[NAMESPACES] = namespaces = Namespaces(database)
+        await namespaces.start()
+        stack.push_async_callback(namespaces.close)
+        yield
+
+
+@contextmanager
+def _sole_user(data: str) -> Iterator[None]:
+    """Keep other processes away from the embedded PostgreSQL under ``data``. ConfigError if one
+    has it."""
+    os.makedirs(data, exist_ok=True)
+    descriptor = os.open(os.path.join(data, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        database = await Database.connect(config.database or (embedded.url if embedded else ""))
-        try:
-            await database.apply_schema()
-            namespaces = Namespaces(database)
-            await namespaces.start()
-            try:
-                app[DATABASE], app[NAMESPACES] = database, namespaces
-                await app[FILESYSTEM].make_directory(DEFAULT_NAMESPACE)
-                yield
-            finally:
-                await namespaces.close()
-        finally:
-            await database.close()
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ConfigError(
+            "Another process serves the directory of -data: give this one a directory of its own."
+        ) from None
     finally:
-        if embedded is not None:
-            await embedded.stop()
+        os.close(descriptor)
 
 
 async def _tokens(app: web.Application) -> AsyncIterator[None]:

@@ -18,6 +18,7 @@ class Config:
 
     host: str = ""
     port: int = 8080
+    master: str | None = None
     data: str = "./sfs-data"
     database: str | None = None
     anonymous_read: bool = True
@@ -48,6 +49,7 @@ class Flag:
 
 FLAGS = (
     Flag("addr", "listen address, HOST:PORT or :PORT (default :8080)", "ADDR"),
+    Flag("master", "GFS masters, HOST:PORT, several with commas; without it, -data", "ADDR"),
     Flag("data", "where the embedded store and PostgreSQL keep their data (./sfs-data)", "DIR"),
     Flag("database", "PostgreSQL URL; without it an embedded PostgreSQL under -data", "URL"),
     Flag("anonymous", "what a caller without a token may do in 'default': read or none", "MODE"),
@@ -81,6 +83,7 @@ def make_config(
     config = Config(
         host=host,
         port=port,
+        master=_masters(value("master")),
         data=value("data") or "./sfs-data",
         database=value("database") or environ.get("DATABASE_URL") or None,
         anonymous_read=_choice("anonymous", value("anonymous") or "read", "read", "none") == "read",
@@ -110,6 +113,18 @@ def _address(text: str) -> tuple[str, int]:
     if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ConfigError(f"-addr is HOST:PORT or :PORT, with a port up to 65535, not {text!r}.")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _masters(text: str | None) -> str | None:
+    """The addresses, without the scheme that may stand before them."""
+    if text is None:
+        return None
+    addresses = text.removeprefix("seaweedfs://")
+    if "://" in addresses:
+        raise ConfigError(
+            f"-master is HOST:PORT, several with commas, perhaps behind seaweedfs://, not {text!r}."
+        )
+    return addresses
 
 
 def _choice(name: str, text: str, *allowed: str) -> str:

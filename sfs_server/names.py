@@ -50,7 +50,6 @@ def file_target(raw_path: str) -> tuple[str, str]:
     return check_namespace(decode(namespace)), check_name(decode(name))
 
 
-@lru_cache(4096)
 def file_path(namespace: str, name: str) -> str:
     """The path of a file's inline view, percent-encoded: the one path that names it."""
     return f"/storage/{namespace}/{quote(name, safe='')}"

@@ -17,6 +17,12 @@ gfs.api
 gfs.replicas gfs.replicas_http
 gfs.embedded gfs.embedded.border gfs.embedded.tree gfs.embedded.listing
 gfs.embedded.reader gfs.embedded.writer gfs.embedded.filesystem
+gfs.seaweedfs gfs.seaweedfs.proto
+gfs.seaweedfs.proto.filer_pb2 gfs.seaweedfs.proto.master_pb2 gfs.seaweedfs.proto.volume_pb2
+gfs.seaweedfs.address gfs.seaweedfs.fid gfs.seaweedfs.signing gfs.seaweedfs.rpc
+gfs.seaweedfs.entries gfs.seaweedfs.master gfs.seaweedfs.filer gfs.seaweedfs.volume
+gfs.seaweedfs.needles gfs.seaweedfs.watch gfs.seaweedfs.publishing gfs.seaweedfs.uploads
+gfs.seaweedfs.writer gfs.seaweedfs.reader gfs.seaweedfs.filesystem
 gfs.factory
 sfs_server
 sfs_server.config sfs_server.errors
@@ -50,6 +56,12 @@ HOMES = {
     "psutil": {"sfs_server.embedded_postgres"},
     "uvloop": {"sfs_server.__main__"},
     "ctypes": {"gfs.pagecache"},
+    "grpc": {"gfs.seaweedfs.rpc"},
+    "google_crc32c": {
+        "gfs.seaweedfs.needles",
+        "gfs.seaweedfs.volume",
+        "gfs.seaweedfs.writer",
+    },
 }
 """Library → the modules that alone may know it."""
 
@@ -111,9 +123,10 @@ def test_one_library_has_one_home(name: str) -> None:
 
 
 def test_only_the_factory_names_an_engine() -> None:
-    for name, tree in TREES.items():
-        if not name.startswith("gfs.embedded") and name != "gfs.factory":
-            assert not any(other.startswith("gfs.embedded") for other in imported(tree)), name
+    for engine in ("gfs.embedded", "gfs.seaweedfs"):
+        for name, tree in TREES.items():
+            if not name.startswith(engine) and name != "gfs.factory":
+                assert not any(other.startswith(engine) for other in imported(tree)), name
 
 
 @pytest.mark.parametrize("name", TREES)

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 
 from gfs.errors import GfsError, InvalidName, NoSuchFile, StoreFull, StoreUnavailable
 
+DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""How a directory of the store is opened: no link leads out of it."""
+
 _ABSENT = frozenset(
     {
         errno.ENOENT,

@@ -16,9 +16,10 @@ one that comes meanwhile makes a pass.
 What is kept is true as long as the directory's change time is the same: every entry that comes or
 goes, by this program or by another, sets it. Not the modification time, which ``rsync`` and ``tar``
 set back. The kernel's clock for it ticks every 1 to 10 ms, so a change can hide in the tick of the
-one before. Therefore names are kept only if the change time was TICKS old when the scan began and
-the same when it had ended; a time in the future, as after a clock was set back, is never old. It
-follows that a directory in which something is published all the time is listed in passes.
+one before. Therefore names are kept only if the change time was TICKS old when the scan began; a
+time in the future, as after a clock was set back, is never old. What comes or goes during the scan
+or after it gives another time, and then what was found is not used. It follows that a directory in
+which something is published all the time is listed in passes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
-from gfs.embedded.border import border
+from gfs.embedded.border import DIRECTORY_FLAGS, border
 from gfs.errors import InvalidName
 from gfs.paths import check_name
 
@@ -50,7 +51,6 @@ _RUN = 4096
 _BLOCK = 256
 _NAME_COST = 16
 _DIRECTORY_COST = 512
-_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class NameCache:
             finally:
                 if gathers:
                     self._gathering.release()
-            self._keep(directory, descriptor, state, replace(known, passed=True))
+            self._keep(directory, state, replace(known, passed=True))
             return names
 
     def count(self, directory: str) -> int:
@@ -123,7 +123,7 @@ class NameCache:
                 return known.count
             names = scan(descriptor) if known.blocks is None else _unpacked(known.blocks)
             count = sum(map(valid, names))
-            self._keep(directory, descriptor, state, replace(known, count=count))
+            self._keep(directory, state, replace(known, count=count))
             return count
 
     def _find(self, directory: str, identity: tuple[int, int, int]) -> _Known:
@@ -134,9 +134,9 @@ class NameCache:
             self._known.move_to_end(directory)
             return known
 
-    def _keep(self, directory: str, descriptor: int, state: _State, known: _Known) -> None:
-        """Keep what a scan from ``state`` on has found, if it can be trusted."""
-        if not state.settled or _state(descriptor).identity != state.identity:
+    def _keep(self, directory: str, state: _State, known: _Known) -> None:
+        """Keep what a scan has found in a directory that was in ``state`` when it began."""
+        if not state.settled:
             return
         with self._lock:
             old = self._known.pop(directory, None)
@@ -225,7 +225,7 @@ def valid(name: str) -> bool:
 @contextmanager
 def _opened(root: int, directory: str) -> Iterator[int | None]:
     try:
-        descriptor = os.open(directory, _DIRECTORY_FLAGS, dir_fd=root)
+        descriptor = os.open(directory, DIRECTORY_FLAGS, dir_fd=root)
     except (FileNotFoundError, NotADirectoryError):
         yield None
         return

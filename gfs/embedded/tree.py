@@ -28,10 +28,9 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 
-from gfs.embedded.border import border, missing
+from gfs.embedded.border import DIRECTORY_FLAGS, border, missing
 from gfs.errors import (
     AlreadyExists,
     InvalidName,
@@ -44,7 +43,6 @@ from gfs.types import Expect, FileInfo, Published
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """A link is not followed out of the tree, and a FIFO that somebody put there does not block."""
 
-_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATED = "user.sfs.created"
 _UNFIT = "the file system of the data directory does not keep {}; choose another one"
 
@@ -68,7 +66,7 @@ class Tree:
         self._last_stamp = 0
         with border():
             os.makedirs(root, mode=0o700, exist_ok=True)
-            self.root = os.open(root, _DIRECTORY_FLAGS)
+            self.root = os.open(root, DIRECTORY_FLAGS)
         try:
             with border():
                 self._lock()
@@ -104,7 +102,7 @@ class Tree:
         return len(names)
 
     def _names(self, directory: str) -> list[str]:
-        descriptor = os.open(directory, _DIRECTORY_FLAGS, dir_fd=self.root)
+        descriptor = os.open(directory, DIRECTORY_FLAGS, dir_fd=self.root)
         try:
             return os.listdir(descriptor)
         finally:
@@ -280,23 +278,8 @@ class Tree:
                 return
             os.fsync(self.root)
 
-    def scan(self, directory: str) -> Iterator[str]:
-        """The names of a directory's plain files, in no order; none if it does not exist."""
-        with border():
-            try:
-                descriptor = os.open(directory, _DIRECTORY_FLAGS, dir_fd=self.root)
-            except (FileNotFoundError, NotADirectoryError):
-                return
-            try:
-                with os.scandir(descriptor) as entries:
-                    for entry in entries:
-                        if entry.is_file(follow_symlinks=False):
-                            yield entry.name
-            finally:
-                os.close(descriptor)
-
     def _sync(self, directory: str) -> None:
-        descriptor = os.open(directory, _DIRECTORY_FLAGS, dir_fd=self.root)
+        descriptor = os.open(directory, DIRECTORY_FLAGS, dir_fd=self.root)
         try:
             os.fsync(descriptor)
         finally:

@@ -63,7 +63,7 @@ async def _serve(request: web.Request, *, attachment: bool) -> web.StreamRespons
     # Another spelling of the path is another entry of a cache, which no upload would evict.
     public = (
         not request[CREDENTIALED]
-        and raw_path.endswith(file_path(directory, name).removeprefix("/storage"))
+        and raw_path in _canonical(directory, name)
         and namespace is not None
         and publicly_readable(namespace, anonymous_read=anonymous_read)
     )
@@ -115,6 +115,13 @@ def _describe(
         headers[hdrs.CONTENT_TYPE] = body.content_type
         return body
     return ranges[0] if ranges else _NOTHING
+
+
+@lru_cache(4096)
+def _canonical(directory: str, name: str) -> tuple[str, str]:
+    """The paths of a file as they are written: of its view and of its download."""
+    path = file_path(directory, name)
+    return path, path.replace("/storage/", "/storage/download/", 1)
 
 
 @lru_cache(4096)

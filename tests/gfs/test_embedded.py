@@ -6,8 +6,11 @@ import asyncio
 import errno
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -263,6 +266,264 @@ async def test_a_listing_takes_as_many_passes_as_it_needs(
     assert await names(fs) == expected
     assert await names(fs, after="050", limit=30) == expected[51:81]
     assert await names(fs, prefix="09") == expected[90:100]
+
+
+@pytest.fixture
+def scans(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with each scan of a directory."""
+    made: list[int] = []
+    real = listing.scan
+
+    def counted(descriptor: int) -> Iterator[str]:
+        made.append(descriptor)
+        return real(descriptor)
+
+    monkeypatch.setattr(listing, "scan", counted)
+    return made
+
+
+def settle() -> None:
+    """Let the last change of every directory become old enough to be trusted."""
+    time.sleep(listing.TICKS / 1e9 + 0.02)
+
+
+async def test_a_directory_that_does_not_change_is_scanned_twice(
+    fs: EmbeddedFileSystem, root: Path, scans: list[int]
+) -> None:
+    expected = [f"{n:03}" for n in range(600)]
+    for name in expected:
+        (root / DIR / name).touch()
+    (root / DIR / " spaced ").touch()
+    settle()
+    assert await names(fs) == expected
+    assert await names(fs) == expected
+    assert len(scans) == 2
+    assert await fs.count(DIR) == 600
+    assert await names(fs) == expected
+    assert await names(fs, prefix="1", after="150", limit=3) == ["151", "152", "153"]
+    (root / DIR / "000").write_bytes(b"grown")  # what is kept is the names, nothing of the files
+    async with aclosing(fs.list_files(DIR, limit=1)) as batches:
+        assert (await anext(batches))[0].size == 5
+    assert len(scans) == 2
+
+
+async def test_a_count_is_kept_without_the_names(
+    fs: EmbeddedFileSystem, root: Path, scans: list[int]
+) -> None:
+    (root / DIR / "f").touch()
+    settle()
+    assert [await fs.count(DIR) for _ in range(3)] == [1, 1, 1]
+    assert len(scans) == 1
+    (root / DIR / "g").touch()
+    assert await fs.count(DIR) == 2
+
+
+def create_and_set_the_time_back(directory: Path) -> None:
+    found = directory.stat()
+    (directory / "c").touch()
+    os.utime(directory, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda fs, _: store(fs, "c", b""), ["a", "b", "c"]),
+        (lambda fs, _: fs.delete(DIR, "a"), ["b"]),
+        (lambda _, directory: (directory / "c").touch(), ["a", "b", "c"]),
+        (lambda _, directory: (directory / "a").unlink(), ["b"]),
+        (lambda _, directory: os.rename(directory / "a", directory / "c"), ["b", "c"]),
+        (lambda _, directory: os.rename(directory / "a", directory / "b"), ["b"]),
+        (lambda _, directory: create_and_set_the_time_back(directory), ["a", "b", "c"]),
+    ],
+    ids="publish delete create unlink rename replace backdate".split(),
+)
+async def test_a_listing_sees_what_anybody_has_changed(
+    fs: EmbeddedFileSystem,
+    root: Path,
+    scans: list[int],
+    change: Callable[[EmbeddedFileSystem, Path], Awaitable[object] | None],
+    expected: list[str],
+) -> None:
+    for name in ("a", "b"):
+        (root / DIR / name).touch()
+    settle()
+    for _ in range(3):
+        assert await names(fs) == ["a", "b"]
+        assert await fs.count(DIR) == 2
+    assert len(scans) == 3
+    changing = change(fs, root / DIR)
+    if changing is not None:
+        await changing
+    for _ in range(3):
+        assert await names(fs) == expected
+        assert await fs.count(DIR) == len(expected)
+
+
+async def test_a_directory_that_was_made_again_is_another(
+    fs: EmbeddedFileSystem, scans: list[int]
+) -> None:
+    await store(fs, "old", b"")
+    settle()
+    assert [await names(fs) for _ in range(3)] == [["old"]] * 3
+    assert len(scans) == 2
+    await fs.remove_directory(DIR)
+    assert await names(fs) == []
+    assert await fs.count(DIR) == 0
+    await fs.make_directory(DIR)
+    assert await names(fs) == []
+    await store(fs, "new", b"")
+    assert await names(fs) == ["new"]
+
+
+@pytest.mark.parametrize("trusted_from", [-1, listing.TICKS - 1, listing.TICKS])
+async def test_a_change_that_is_too_young_or_in_the_future_is_not_trusted(
+    fs: EmbeddedFileSystem,
+    root: Path,
+    scans: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    trusted_from: int,
+) -> None:
+    (root / DIR / "f").touch()
+    now = (root / DIR).stat().st_ctime_ns + trusted_from
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    for _ in range(5):
+        assert await names(fs) == ["f"]
+    assert len(scans) == (2 if trusted_from == listing.TICKS else 5)
+
+
+async def test_pages_come_from_the_names_that_are_kept(
+    fs: EmbeddedFileSystem, root: Path, scans: list[int]
+) -> None:
+    expected = sorted((f"{'aé😀'[n % 3]}{n * 7919 % 5000:04}" for n in range(5000)), key=str.encode)
+    for name in expected:
+        (root / DIR / name).touch()
+    settle()
+    for limit in (700, 4999, 5000):
+        found: list[str] = []
+        while page := await names(fs, limit=limit, after=found[-1] if found else ""):
+            found += page
+        assert found == expected
+    assert len(scans) == 2
+    assert await names(fs, prefix="é") == [name for name in expected if name[0] == "é"]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[listing.NameCache]:
+    root = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    yield listing.NameCache(root)
+    os.close(root)
+
+
+def plant(directory: Path, *found: str) -> None:
+    directory.mkdir()
+    for name in found:
+        (directory / name).touch()
+
+
+def test_kept_names_are_found_wherever_one_begins(
+    cache: listing.NameCache, tmp_path: Path, scans: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "_BLOCK", 3)
+    monkeypatch.setattr(listing, "_RUN", 5)
+    present = ["a", "a\n", "a b", "aa", "aaa", "ab", "b", "ü", "\uffee", "😀", "😀b", "\udcff", "Z"]
+    plant(tmp_path / "d", *present)
+    settle()
+    for _ in range(2):
+        assert cache.names("d", "", "", 100) == sorted(present)
+    asked = [*present, "", "A", "aab", "a\0", "\0", "\ud800", "\U0010ffff", "aaaa", "c"]
+    for prefix in asked:
+        for after in asked:
+            wanted = [n for n in sorted(present) if n > after and n.startswith(prefix)]
+            for keep in (1, 2, 100):
+                assert cache.names("d", prefix, after, keep) == wanted[:keep], (prefix, after)
+    assert len(scans) == 2
+
+
+def test_the_names_used_last_are_kept(
+    cache: listing.NameCache, tmp_path: Path, scans: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for directory in "abcd":
+        plant(tmp_path / directory, *(f"{directory}{n:03}" for n in range(100)))
+    settle()
+
+    def scanned(directory: str) -> int:
+        before = len(scans)
+        assert len(cache.names(directory, "", "", 1000)) == 100
+        return len(scans) - before
+
+    monkeypatch.setattr(listing, "MOST_BYTES", 3 * (512 + 100 * (16 + 4)))
+    for directory in "abc":
+        assert [scanned(directory) for _ in range(3)] == [1, 1, 0]
+    assert scanned("a") == 0
+    assert [scanned("d") for _ in range(3)] == [1, 1, 0]  # makes room by forgetting "b"
+    assert [scanned(directory) for directory in "acd"] == [0, 0, 0]
+    assert [scanned("b") for _ in range(3)] == [1, 1, 0]
+    assert scanned("a") == 1
+
+
+@pytest.mark.parametrize("letter", ["a", "😀"])
+def test_names_without_room_are_left_to_the_passes(
+    cache: listing.NameCache,
+    tmp_path: Path,
+    scans: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    letter: str,
+) -> None:
+    """Whether that is seen while they are gathered, or by what they are in UTF-8."""
+    monkeypatch.setattr(listing, "MOST_BYTES", 512 + (400 if letter == "a" else 450) * (16 + 43))
+    monkeypatch.setattr(listing, "_RUN", 50)
+    gathered = Mock(wraps=listing._gather)
+    monkeypatch.setattr(listing, "_gather", gathered)
+    expected = [letter * 40 + f"{n:03}" for n in range(425)]
+    plant(tmp_path / "d", *expected)
+    settle()
+    for _ in range(4):
+        assert cache.names("d", "", "", 1000) == expected
+        assert cache.names("d", "", expected[99], 10) == expected[100:110]
+        assert cache.count("d") == 425
+    assert len(scans) == 4 * 2 + 1
+    assert gathered.call_count == 1
+
+
+def test_one_thread_gathers_and_the_others_do_not_wait(
+    cache: listing.NameCache, tmp_path: Path, scans: list[int]
+) -> None:
+    plant(tmp_path / "d", "a", "b")
+    settle()
+    with cache._gathering:
+        assert [cache.names("d", "", "", 9) for _ in range(3)] == [["a", "b"]] * 3
+    assert len(scans) == 3
+    assert [cache.names("d", "", "", 9) for _ in range(3)] == [["a", "b"]] * 3
+    assert len(scans) == 4
+
+
+def test_threads_list_what_changes_and_what_does_not(
+    cache: listing.NameCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MOST_BYTES", 2 * (512 + 300 * (16 + 3)))
+    stay = [f"{n:03}" for n in range(300)]
+    for directory in "abc":
+        plant(tmp_path / directory, *stay)
+    settle()
+    ends = time.monotonic() + 0.5
+
+    def lists(directory: str) -> int:
+        done = 0
+        while time.monotonic() < ends:
+            assert [n for n in cache.names(directory, "", "", 1000) if n in stay] == stay
+            assert cache.count(directory) - 300 in (0, 1)
+            done += 1
+        return done
+
+    with ThreadPoolExecutor() as pool:
+        running = [pool.submit(lists, directory) for directory in "abcabc"]
+        while time.monotonic() < ends:
+            (tmp_path / "c" / "comes").touch()
+            assert "comes" in cache.names("c", "", "", 1000)
+            (tmp_path / "c" / "comes").unlink()
+            assert "comes" not in cache.names("c", "", "", 1000)
+            time.sleep(0.001)
+        assert all(thread.result() for thread in running)
 
 
 def test_the_page_cache_can_be_asked(tmp_path: Path) -> None:

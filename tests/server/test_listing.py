@@ -81,6 +81,18 @@ async def test_each_entry_says_what_the_download_will_say(service: Service) -> N
         assert (entry["size"], entry["content_type"]) == (size, kind)
 
 
+async def test_an_entry_is_the_json_that_python_would_write(service: Service) -> None:
+    stored = ['"', "'", "<&>", "{x}", "é", "a\u2028b", "\U0001f600", "a b", "%22", "x"]
+    stored += ["\xad\u200b.html", "\ufeff", "null", "1", 'a",\u2029"b.txt', "\ue000\U0010ffff"]
+    plant(service, *stored)
+    async with connect(service.port) as connection:
+        for target in ("/storage/files", "/storage/files?limit=100"):
+            answer = await connection.ask("GET", target)
+            assert names(answer) == sorted(stored, key=str.encode)
+            lines = [json.dumps(entry, ensure_ascii=False) for entry in answer.json()]
+            assert answer.body.decode() == "[" + ",\n".join(lines) + "]\n"
+
+
 async def test_an_overwrite_keeps_the_time_of_creation(service: Service) -> None:
     await service.put("/storage/default/a", b"1")
     past = 1_600_000_000

@@ -1,0 +1,198 @@
+"""What an entry of the filer means: a FileInfo, and which needles hold which of its bytes. Pure.
+
+An entry lists chunks: each says that bytes from ``offset`` on are in a needle. Chunks may overlap;
+of two, the one that was modified later holds the byte (writes of a mount appear so), and of two of
+the same time the one further back in the list. Where no chunk is, bytes are zero, up to the size.
+A small file may be kept in the entry itself (``content``). A chunk may be a *manifest*: its needle
+is a list of more chunks, and ``offset`` and ``size`` are the span of all of them.
+
+What this engine cannot read it refuses with a clear error before the first byte: needles that are
+encrypted by whoever wrote them, and files whose bytes are in a remote store.
+
+The version of a file is a digest of all that determines its bytes: needles are written once, so
+these are the needles' names and places, with the id that SFS writes into each entry it makes, so
+that two publishes of equal bytes differ. It cannot go stale when another SeaweedFS client changes
+the file and copies the attributes along.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import pairwise
+
+from gfs.errors import DataLoss
+from gfs.seaweedfs import fid as fids
+from gfs.seaweedfs.proto.filer_pb2 import Entry, FileChunk, FuseAttributes
+from gfs.types import FileInfo
+
+DIRECTORY_MODE = 0x80000000 | 0o755
+"""The bit of Go's os.ModeDir makes a directory; ``is_directory`` is not looked at."""
+
+FILE_MODE = 0o644
+VERSION_KEY = "Sfs-Version"
+DIGEST_KEY = "Sfs-Sha256"
+
+_SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Needle:
+    """One object on volume servers. ``size``: its plain bytes. ``crc``: its CRC32C as eight
+    hexadecimal digits where SFS wrote it, else ''. ``compressed``: stored compressed."""
+
+    fid: str
+    size: int
+    crc: str = ""
+    compressed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One chunk of an entry. ``manifest``: the needle lists the chunks of the span."""
+
+    offset: int
+    size: int
+    modified_ns: int
+    needle: Needle
+    manifest: bool = False
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.size
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """``length`` bytes of the file from ``offset`` on: those from ``start`` on in the needle,
+    or zeros where there is none."""
+
+    offset: int
+    length: int
+    needle: Needle | None
+    start: int = 0
+
+
+def directory_entry(name: str) -> Entry:
+    """The entry that makes a directory."""
+    attributes = FuseAttributes(file_mode=DIRECTORY_MODE)
+    return Entry(name=name, is_directory=True, attributes=attributes)
+
+
+def size_of(entry: Entry) -> int:
+    """The bytes of the file."""
+    if entry.content and not entry.chunks:
+        return len(entry.content)
+    end = max((chunk.offset + chunk.size for chunk in entry.chunks), default=0)
+    return max(entry.attributes.file_size, end)
+
+
+def file_info(directory: str, entry: Entry) -> FileInfo:
+    """What the entry, which is of a file, says of it."""
+    attributes = entry.attributes
+    return FileInfo(
+        directory=directory,
+        name=entry.name,
+        size=size_of(entry),
+        version=version_of(entry),
+        created_ns=attributes.crtime * _SECOND + attributes.crtime_ns,
+        modified_ns=attributes.mtime * _SECOND + attributes.mtime_ns,
+    )
+
+
+def version_of(entry: Entry) -> str:
+    """The version: 32 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(b"%d;" % size_of(entry))
+    for part in (entry.extended.get(VERSION_KEY, b""), entry.content):
+        digest.update(b"%d:%s" % (len(part), part))
+    for chunk in entry.chunks:
+        place = f"{fid_of(chunk)};{chunk.offset};{chunk.size};{chunk.modified_ts_ns}|"
+        digest.update(place.encode())
+    return digest.hexdigest()
+
+
+def fid_of(chunk: FileChunk) -> str:
+    """The identifier of the needle, which chunks inside manifests carry in another form."""
+    if chunk.file_id or not chunk.HasField("fid"):
+        return chunk.file_id
+    return fids.make(chunk.fid.volume_id, chunk.fid.file_key, chunk.fid.cookie)
+
+
+def refuse(entry: Entry) -> None:
+    """Raise DataLoss if the bytes of the entry are where this engine cannot read them."""
+    stored = entry.chunks or entry.content
+    if entry.HasField("remote_entry") and entry.remote_entry.remote_size and not stored:
+        raise DataLoss("the file is in a remote store and was never brought into the cluster")
+
+
+def pieces_of(chunks: Iterable[FileChunk]) -> tuple[Piece, ...]:
+    """The chunks as Pieces, in the order given. Raises DataLoss for those that are encrypted or
+    make no sense."""
+    return tuple(map(_piece, chunks))
+
+
+def _piece(chunk: FileChunk) -> Piece:
+    if chunk.cipher_key or chunk.sse_type:
+        raise DataLoss("the file was encrypted by who wrote it, and this service has no key")
+    fid = fid_of(chunk)
+    try:
+        fids.volume_of(fid)
+    except ValueError as error:
+        raise DataLoss("the entry names a chunk that cannot be") from error
+    if chunk.offset < 0 or chunk.size < 1:
+        raise DataLoss("the entry has a chunk of an impossible place or size")
+    etag = chunk.e_tag.strip('"')
+    crc = etag if len(etag) == 8 and not chunk.is_compressed else ""
+    needle = Needle(fid, chunk.size, crc, chunk.is_compressed)
+    return Piece(chunk.offset, chunk.size, chunk.modified_ts_ns, needle, chunk.is_chunk_manifest)
+
+
+def visible(pieces: Sequence[Piece], start: int, end: int) -> Iterator[View]:
+    """Which needles hold the bytes from ``start`` up to ``end``, in order and without a gap.
+
+    ``pieces`` may come in any order and overlap; none is a manifest.
+    """
+    chosen = sorted(
+        (piece.offset, index)
+        for index, piece in enumerate(pieces)
+        if piece.offset < end and piece.end > start
+    )
+    edges = sorted(
+        {start, end}
+        | {pieces[index].offset for _, index in chosen}
+        | {pieces[index].end for _, index in chosen}
+    )
+    edges = edges[bisect_right(edges, start) - 1 : bisect_right(edges, end)]
+    newest: list[tuple[int, int]] = []
+    position = 0
+    last: View | None = None
+    for left, right in pairwise(edges):
+        while position < len(chosen) and chosen[position][0] <= left:
+            index = chosen[position][1]
+            heappush(newest, (-pieces[index].modified_ns, -index))
+            position += 1
+        while newest and pieces[-newest[0][1]].end <= left:
+            heappop(newest)
+        view = _view(pieces[-newest[0][1]] if newest else None, left, right)
+        if last is not None and last.needle is view.needle and _adjoin(last, view):
+            last = View(last.offset, last.length + view.length, last.needle, last.start)
+            continue
+        if last is not None:
+            yield last
+        last = view
+    if last is not None:
+        yield last
+
+
+def _view(piece: Piece | None, left: int, right: int) -> View:
+    if piece is None:
+        return View(left, right - left, None)
+    return View(left, right - left, piece.needle, left - piece.offset)
+
+
+def _adjoin(first: View, second: View) -> bool:
+    return first.needle is None or first.start + first.length == second.start

@@ -1,0 +1,303 @@
+"""The cluster engine as a :class:`gfs.api.FileSystem`.
+
+A file ``f`` of the directory ``d`` is the entry ``<prefix>/d/f`` of the filer, so that mounts, the
+S3 gateway and the filer's own pages show the same files. What others put there is listed and
+served too, as far as its name passes :mod:`gfs.paths`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from gfs.api import FileSystem, Reader, Writer
+from gfs.errors import (
+    AlreadyExists,
+    DataLoss,
+    InvalidName,
+    NoSuchFile,
+    StoreFull,
+    StoreUnavailable,
+)
+from gfs.paths import check_directory, check_name
+from gfs.replicas import OnFailover
+from gfs.seaweedfs import address, entries
+from gfs.seaweedfs.filer import Filers
+from gfs.seaweedfs.master import Masters, Room
+from gfs.seaweedfs.needles import Needles
+from gfs.seaweedfs.proto.filer_pb2 import Entry
+from gfs.seaweedfs.publishing import Publisher
+from gfs.seaweedfs.reader import SeaweedReader
+from gfs.seaweedfs.rpc import Channels, Credentials
+from gfs.seaweedfs.uploads import CHUNK_BYTES, Uploads
+from gfs.seaweedfs.volume import VolumeServers
+from gfs.seaweedfs.watch import EntryCache, Known
+from gfs.seaweedfs.writer import MANIFEST_CHUNKS, SeaweedWriter
+from gfs.threads import to_the_end
+from gfs.types import ANYTHING, Expect, FileInfo, Published, Status
+
+PREFIX = "/sfs"
+START_SECONDS = 10.0
+CACHE_SECONDS = 2.0
+CHECK_SECONDS = 2.0
+"""For the filer; the master has two more."""
+
+ROOM_SECONDS = 5.0
+"""How old the count of free bytes may be that an upload is compared with."""
+
+LIST_FIRST = 100
+LIST_PAGE = 1_000
+LIST_BATCH = 250
+COUNT_PAGE = 10_000
+
+_log = logging.getLogger(__name__)
+
+
+class SeaweedFileSystem(FileSystem):
+    """Files on a SeaweedFS cluster. Open it with :meth:`start`."""
+
+    def __init__(
+        self,
+        channels: Channels,
+        masters: Masters,
+        volumes: VolumeServers,
+        prefix: str,
+        chunk_bytes: int,
+        manifest_chunks: int,
+        on_failover: OnFailover | None,
+    ) -> None:
+        self._channels = channels
+        self._masters = masters
+        self._volumes = volumes
+        self._filers = Filers(channels, masters)
+        self._uploads = Uploads(masters, self._filers, volumes)
+        self._needles = Needles(masters, volumes, on_failover)
+        self._cache = EntryCache(self._filers, prefix)
+        self._publisher = Publisher(self._filers, self._cache, prefix)
+        self._prefix = prefix
+        self._chunk_bytes = chunk_bytes
+        self._manifest_chunks = manifest_chunks
+        self._room: tuple[float, Room] | None = None
+
+    @classmethod
+    async def start(
+        cls,
+        masters: str,
+        *,
+        prefix: str = PREFIX,
+        read_key: bytes | None = None,
+        write_key: bytes | None = None,
+        credentials: Credentials | None = None,
+        chunk_bytes: int = CHUNK_BYTES,
+        manifest_chunks: int = MANIFEST_CHUNKS,
+        on_failover: OnFailover | None = None,
+    ) -> SeaweedFileSystem:
+        """Connect to the cluster of ``masters``: ``host:port`` or ``host:http.grpc``, with commas
+        between several.
+
+        ``prefix`` is the directory of the filer that everything is in. ``read_key`` and
+        ``write_key`` are the cluster's ``jwt.signing.read`` and ``jwt.signing`` keys, where it has
+        them; ``credentials`` are for gRPC with TLS. ``on_failover`` is told of each replica that a
+        reading had to pass over. Raises StoreUnavailable if there is no
+        leading master or no filer within START_SECONDS, ValueError for a malformed address.
+        """
+        addresses = address.parse_list(masters)
+        channels = Channels(credentials)
+        self = cls(
+            channels,
+            Masters(channels, addresses),
+            VolumeServers(channels, read_key=read_key, write_key=write_key),
+            prefix.rstrip("/"),
+            chunk_bytes,
+            manifest_chunks,
+            on_failover,
+        )
+        try:
+            await self._masters.ready(START_SECONDS)
+            above, _, name = self._prefix.rpartition("/")
+            await self._filers.make_directory(above or "/", entries.directory_entry(name))
+            await self._cache.ready(CACHE_SECONDS)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def make_directory(self, directory: str) -> None:
+        entry = entries.directory_entry(check_directory(directory))
+        try:
+            await self._filers.make_directory(self._prefix, entry)
+        except AlreadyExists as error:
+            raise StoreUnavailable("a file is where the directory should be") from error
+
+    async def remove_directory(self, directory: str) -> None:
+        try:
+            await self._filers.remove_tree(self._prefix, check_directory(directory))
+        finally:
+            self._cache.clear()
+
+    async def stat(self, directory: str, name: str) -> FileInfo:
+        try:
+            return (await self._known(directory, name)).info
+        except DataLoss:  # it cannot be read, but it is there
+            return entries.file_info(directory, await self._entry(directory, name))
+
+    async def open(self, directory: str, name: str) -> Reader:
+        known = await self._known(directory, name)
+        return SeaweedReader(self._needles, known.info, known.content, known.pieces)
+
+    async def create(
+        self, directory: str, name: str, *, expect: Expect = ANYTHING, size: int | None = None
+    ) -> Writer:
+        path = self._path(directory)
+        check_name(name)
+        await self._publisher.require_directory(directory)
+        if expect != ANYTHING:
+            current = await self._publisher.find(directory, name)
+            expect.check(None if current is None else entries.file_info(directory, current))
+        if size:
+            await self._require_room(size)
+
+        async def publish(entry: Entry) -> Published:
+            return await to_the_end(self._publisher.publish(directory, entry, expect))
+
+        return SeaweedWriter(
+            self._uploads,
+            f"{path}/{name}",
+            publish,
+            chunk_bytes=self._chunk_bytes,
+            manifest_chunks=self._manifest_chunks,
+        )
+
+    async def delete(self, directory: str, name: str, *, expect: Expect = ANYTHING) -> None:
+        check_directory(directory)
+        await self._publisher.delete(directory, check_name(name), expect)
+
+    async def list_files(
+        self, directory: str, *, prefix: str = "", after: str = "", limit: int | None = None
+    ) -> AsyncGenerator[list[FileInfo], None]:
+        path = self._path(directory)
+        if after and not after.startswith(prefix):
+            if after.encode() > prefix.encode():
+                return
+            after = ""  # the filer finds nothing from a name on that lacks the prefix
+        left = math.inf if limit is None else limit
+        batch = LIST_FIRST
+        infos: list[FileInfo] = []
+        async with aclosing(self._walk(path, prefix, after, limit)) as found:
+            async for entry in found:
+                if left <= 0:
+                    break
+                if _is_file(entry):
+                    infos.append(entries.file_info(directory, entry))
+                    left -= 1
+                if len(infos) == batch:
+                    yield infos
+                    infos, batch = [], LIST_BATCH
+        if infos:
+            yield infos
+
+    async def _walk(
+        self, path: str, prefix: str, after: str, limit: int | None
+    ) -> AsyncGenerator[Entry, None]:
+        """All entries, page by page. ``limit``: how many are probably wanted."""
+        page = min(LIST_FIRST, LIST_FIRST if limit is None else max(limit, 1))
+        while True:
+            seen = 0
+            listing = self._filers.listing(path, prefix=prefix, after=after, limit=page)
+            async with aclosing(listing) as found:
+                async for entry in found:
+                    seen += 1
+                    after = entry.name
+                    yield entry
+            if seen < page:
+                return
+            page = LIST_PAGE
+
+    async def count(self, directory: str) -> int:
+        path = self._path(directory)
+        total, after = 0, ""
+        while True:
+            seen = 0
+            listing = self._filers.listing(
+                path, prefix="", after=after, limit=COUNT_PAGE, omit_chunks=True
+            )
+            async with aclosing(listing) as found:
+                async for entry in found:
+                    seen += 1
+                    after = entry.name
+                    total += _is_file(entry)
+            if seen < COUNT_PAGE:
+                return total
+
+    async def status(self) -> Status:
+        status = await self._masters.status()
+        filers = len(self._masters.filers)
+        return Status(
+            status.engine,
+            status.chunkservers,
+            status.servers + filers,
+            status.capacity,
+            status.used,
+        )
+
+    async def check(self) -> None:
+        above, _, name = self._prefix.rpartition("/")
+        await self._filers.lookup(above or "/", name, patience=CHECK_SECONDS)
+        await self._require_room(1)
+
+    async def close(self) -> None:
+        await self._cache.close()
+        await self._masters.close()
+        await self._volumes.close()
+        await self._channels.close()
+
+    def _path(self, directory: str) -> str:
+        return f"{self._prefix}/{check_directory(directory)}"
+
+    async def _known(self, directory: str, name: str) -> Known:
+        """What a reader needs. Raises DataLoss for a file that cannot be read."""
+
+        async def look() -> Known:
+            entry = await self._entry(directory, name)
+            entries.refuse(entry)
+            pieces = entries.pieces_of(entry.chunks)
+            return Known(entries.file_info(directory, entry), entry.content, pieces)
+
+        return await self._cache.get((self._path(directory), check_name(name)), look)
+
+    async def _entry(self, directory: str, name: str) -> Entry:
+        check_directory(directory)
+        entry = await self._publisher.find(directory, check_name(name))
+        if entry is None:
+            raise NoSuchFile(name)
+        return entry
+
+    async def _require_room(self, size: int) -> None:
+        """Raise StoreFull if ``size`` bytes do not fit. Where that cannot be asked, they may."""
+        now = _now()
+        if self._room is None or now - self._room[0] > ROOM_SECONDS:
+            try:
+                self._room = now, await self._masters.room()
+            except StoreUnavailable as error:
+                _log.warning("the free room of the cluster is not known: %s", error)
+                return
+        if size * self._room[1].copies > self._room[1].free:
+            raise StoreFull("the file is larger than the room that is left")
+
+
+def _is_file(entry: Entry) -> bool:
+    """Whether the entry is a file that can be asked for; something else may have put it there."""
+    if entry.is_directory:
+        return False
+    try:
+        check_name(entry.name)
+    except InvalidName:
+        return False
+    return True
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,273 @@
+"""The masters: who leads, which filers there are, and which servers hold which volume.
+
+One task follows the leader. It asks the masters in turn who leads, opens ``KeepConnected`` to that
+one, and keeps what comes: first a message for each volume server with all its volumes, and one
+for each filer, then what changes. A server that was killed is out of the cache in about 50 ms.
+When the stream ends, it begins again with the next master. What it knew stays meanwhile: needles
+do not move because a master is away, and reads and publishes go on without one.
+
+``ListClusterNodes`` must be asked of the leader: any other master answers an empty list and OK.
+``LookupVolume`` may be asked of any; it is the way for volumes that the stream did not tell of,
+right after the start for example.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from gfs.errors import StoreUnavailable
+from gfs.seaweedfs import address
+from gfs.seaweedfs.address import Address
+from gfs.seaweedfs.proto import master_pb2 as pb
+from gfs.seaweedfs.rpc import Channels, Method
+from gfs.types import Status
+
+CALL_SECONDS = 2.0
+"""A master answers in about a millisecond; one that needs longer is passed over."""
+
+RETRY_SECONDS = 0.2
+"""Between two attempts to find a leader."""
+
+MAX_VOLUMES_ASKED = 512
+"""How many volumes that the stream did not tell of are remembered."""
+
+_KEEP = Method(
+    "/master_pb.Seaweed/KeepConnected", pb.KeepConnectedRequest, pb.KeepConnectedResponse
+)
+_LOOKUP = Method("/master_pb.Seaweed/LookupVolume", pb.LookupVolumeRequest, pb.LookupVolumeResponse)
+_VOLUMES = Method("/master_pb.Seaweed/VolumeList", pb.VolumeListRequest, pb.VolumeListResponse)
+_CONFIGURATION = Method(
+    "/master_pb.Seaweed/GetMasterConfiguration",
+    pb.GetMasterConfigurationRequest,
+    pb.GetMasterConfigurationResponse,
+)
+_NODES = Method(
+    "/master_pb.Seaweed/ListClusterNodes", pb.ListClusterNodesRequest, pb.ListClusterNodesResponse
+)
+_RAFT = Method(
+    "/master_pb.Seaweed/RaftListClusterServers",
+    pb.RaftListClusterServersRequest,
+    pb.RaftListClusterServersResponse,
+)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the volume servers have, in bytes. ``free`` counts each copy; of a replicated file
+    several are made, ``copies`` of them."""
+
+    capacity: int
+    used: int
+    free: int
+    copies: int
+    servers: int
+
+
+class Masters:
+    """The masters of one cluster. ``close`` it."""
+
+    def __init__(self, channels: Channels, masters: Sequence[Address]) -> None:
+        self._channels = channels
+        self._masters = list(masters)
+        self._leader: Address | None = None
+        self._filers: set[Address] = set()
+        self._filers_before: set[Address] = set()
+        self._volumes: dict[int, dict[str, Address]] = {}
+        self.servers: dict[str, Address] = {}
+        """Every volume server that was told of, by its HTTP address."""
+
+        self._asked: dict[int, tuple[Address, ...]] = {}
+        self._changed = asyncio.Event()
+        self._following = asyncio.create_task(self._follow(), name="gfs-masters")
+
+    @property
+    def filers(self) -> list[Address]:
+        """The filers that are there, in the same order in every process. If all are gone, those
+        that were there last: a filer that is started again is back before the masters tell."""
+        return sorted(self._filers or self._filers_before)
+
+    async def ready(self, seconds: float) -> None:
+        """Return when a leader and a filer are known; StoreUnavailable after ``seconds``."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._leader is None or not self._filers:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError as error:
+            what = "no master leads" if self._leader is None else "the cluster has no filer"
+            raise StoreUnavailable(f"{what} after {seconds:g} s") from error
+
+    async def locations(self, volume: int, *, fresh: bool = False) -> tuple[Address, ...]:
+        """The servers that hold ``volume``; none if nobody knows one.
+
+        ``fresh``: ask the masters even if that seems to be known; if none answers, what was known.
+        """
+        known = self._volumes.get(volume)
+        if known and not fresh:
+            return tuple(known.values())
+        if not fresh and volume in self._asked:
+            return self._asked[volume]
+        try:
+            found = await self._look_up(volume)
+        except StoreUnavailable:
+            _log.warning("no master says where volume %d is", volume)
+            return tuple(known.values()) if known else self._asked.get(volume, ())
+        if found:
+            while len(self._asked) >= MAX_VOLUMES_ASKED:
+                del self._asked[next(iter(self._asked))]
+            self._asked[volume] = found
+        return found
+
+    async def room(self) -> Room:
+        """What the volume servers have. Raises StoreUnavailable without a leader."""
+        leader = self._leader
+        if leader is None:
+            raise StoreUnavailable("no master leads")
+        listing = self._channels.call(leader.grpc, _VOLUMES, pb.VolumeListRequest(), CALL_SECONDS)
+        listed, configuration = await asyncio.gather(listing, self._configuration(leader))
+        copies = 1 + sum(int(c) for c in configuration.default_replication if c.isdigit())
+        return _room(listed, copies)
+
+    async def status(self) -> Status:
+        """Size and number of servers. Raises StoreUnavailable without a leader."""
+        room = await self.room()
+        leader = self._leader
+        masters = 1
+        if leader is not None:
+            raft = await self._channels.call(
+                leader.grpc, _RAFT, pb.RaftListClusterServersRequest(), CALL_SECONDS
+            )
+            masters = max(len(raft.cluster_servers), 1)
+        return Status(
+            "seaweedfs",
+            chunkservers=room.servers,
+            servers=room.servers + masters,
+            capacity=room.capacity,
+            used=room.used,
+        )
+
+    async def close(self) -> None:
+        """Stop following. Idempotent."""
+        self._following.cancel()
+        await asyncio.wait([self._following])
+
+    async def _look_up(self, volume: int) -> tuple[Address, ...]:
+        request = pb.LookupVolumeRequest(volume_or_file_ids=[str(volume)])
+        failure = StoreUnavailable("no master is known")
+        for master in self._candidates():
+            try:
+                answer = await self._channels.call(master.grpc, _LOOKUP, request, CALL_SECONDS)
+            except StoreUnavailable as error:
+                failure = error
+                continue
+            found = {
+                location.url: address.parse(location.url, location.grpc_port)
+                for one in answer.volume_id_locations
+                for location in one.locations
+            }
+            self.servers.update(found)
+            return tuple(found.values())
+        raise failure
+
+    def _candidates(self) -> list[Address]:
+        """The masters, the leader first."""
+        known = [self._leader] if self._leader is not None else []
+        return known + [master for master in self._masters if master != self._leader]
+
+    async def _follow(self) -> None:
+        """Follow leader after leader, until it is cancelled."""
+        while True:
+            for master in self._candidates():
+                try:
+                    configuration = await self._configuration(master)
+                    if configuration.leader:
+                        await self._follow_leader(address.parse(configuration.leader))
+                except (StoreUnavailable, ValueError) as error:
+                    _log.info("master %s: %s", master, error)
+                self._leader = None
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _configuration(self, master: Address) -> pb.GetMasterConfigurationResponse:
+        request = pb.GetMasterConfigurationRequest()
+        return await self._channels.call(master.grpc, _CONFIGURATION, request, CALL_SECONDS)
+
+    async def _follow_leader(self, leader: Address) -> None:
+        """Keep what ``leader`` tells, until it stops or another one leads."""
+        nodes = await self._channels.call(
+            leader.grpc, _NODES, pb.ListClusterNodesRequest(client_type="filer"), CALL_SECONDS
+        )
+        if nodes.cluster_nodes:
+            self._filers = {address.parse(node.address) for node in nodes.cluster_nodes}
+        told: set[str] = set()
+        stream = self._channels.converse(leader.grpc, _KEEP, _introduction())
+        async with aclosing(stream) as messages:
+            async for message in messages:
+                if self._leader is None:
+                    _log.info("following master %s", leader)
+                    self._leader = leader
+                if message.HasField("cluster_node_update"):
+                    self._keep_node(message.cluster_node_update)
+                if message.HasField("volume_location"):
+                    location = message.volume_location
+                    if location.leader and address.parse(location.leader) != leader:
+                        return
+                    if location.url:
+                        self._keep_volumes(location, first=location.url not in told)
+                        told.add(location.url)
+                self._changed.set()
+
+    def _keep_node(self, update: pb.ClusterNodeUpdate) -> None:
+        if update.node_type != "filer":
+            return
+        filer = address.parse(update.address)
+        self._filers_before = set(self._filers) or self._filers_before
+        if update.is_add:
+            self._filers.add(filer)
+        else:
+            self._filers.discard(filer)
+
+    def _keep_volumes(self, location: pb.VolumeLocation, *, first: bool) -> None:
+        """``first``: of this stream from this server, so that it is the whole list."""
+        url = location.url
+        if first:
+            for holders in self._volumes.values():
+                holders.pop(url, None)
+        server = self.servers[url] = address.parse(url, location.grpc_port)
+        for volume in location.new_vids:
+            self._volumes.setdefault(volume, {})[url] = server
+            self._asked.pop(volume, None)
+        for volume in location.deleted_vids:
+            self._volumes.get(volume, {}).pop(url, None)
+            self._asked.pop(volume, None)
+
+
+async def _introduction() -> AsyncIterator[pb.KeepConnectedRequest]:
+    """The one message of ours; the stream of requests stays open behind it."""
+    yield pb.KeepConnectedRequest(client_type="sfs", version="sfs")
+    await asyncio.Event().wait()
+
+
+def _room(listed: pb.VolumeListResponse, copies: int) -> Room:
+    """Add the servers up. A server has room for as many bytes as its disks have left, and for as
+    many as fit into its volumes and those that it may still make."""
+    limit = listed.volume_size_limit_mb * 1024 * 1024
+    used = free = servers = 0
+    for center in listed.topology_info.data_center_infos:
+        for rack in center.rack_infos:
+            for node in rack.data_node_infos:
+                servers += 1
+                for disk in node.diskInfos.values():
+                    sizes = [v.size for v in disk.volume_infos]
+                    used += sum(sizes)
+                    volumes = sum(
+                        max(limit - v.size, 0) for v in disk.volume_infos if not v.read_only
+                    )
+                    room = volumes + max(disk.free_volume_count, 0) * limit
+                    free += min(room, disk.disk_free_bytes) if disk.disk_total_bytes else room
+    return Room(used + free, used, free, copies, servers)

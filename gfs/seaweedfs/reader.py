@@ -1,0 +1,173 @@
+"""Reading a pinned version: the chunk list of its entry is the pin, since needles are written once.
+
+When the last MiB of one needle is being passed on, the next one is asked for and its first piece
+had, so that there is no gap between two; never more than one ahead. An answer that nobody reads yet
+holds less than a MiB (see :mod:`gfs.replicas_http`), so a reader holds about two, whatever the
+file.
+
+Chunk lists of large files are in manifests. They are loaded as the reading comes to them, in
+windows of WINDOW_BYTES, and the last few are kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from google.protobuf.message import DecodeError
+
+from gfs.api import Reader
+from gfs.errors import DataLoss
+from gfs.seaweedfs.entries import Needle, Piece, View, pieces_of, visible
+from gfs.seaweedfs.needles import Needles
+from gfs.seaweedfs.proto.filer_pb2 import FileChunkManifest
+from gfs.types import Bytes, FileInfo
+
+AHEAD_BYTES = 1024 * 1024
+WINDOW_BYTES = 4 * 1024 * 1024 * 1024
+MANIFESTS_KEPT = 4
+MANIFEST_DEPTH = 8
+PIECE_BYTES = 256 * 1024
+
+_ZEROS = bytes(PIECE_BYTES)
+
+
+class _Ahead:
+    """A view that is being read, whose first piece may be had before it is wanted."""
+
+    def __init__(self, pieces: AsyncGenerator[Bytes, None], length: int) -> None:
+        self._pieces = pieces
+        self._first: asyncio.Task[Bytes] | None = None
+        self.left = length
+
+    def begin(self) -> None:
+        """Ask for the first piece, without waiting for it."""
+        self._first = asyncio.create_task(anext(self._pieces))
+
+    async def next(self) -> Bytes:
+        """The next piece; there is one as long as ``left`` is not 0."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            try:
+                piece = await first
+            except asyncio.CancelledError:
+                first.cancel()
+                raise
+        else:
+            piece = await anext(self._pieces)
+        self.left -= len(piece)
+        return piece
+
+    async def close(self) -> None:
+        if self._first is not None:
+            self._first.cancel()
+            await asyncio.wait([self._first])
+            if not self._first.cancelled():
+                self._first.exception()  # nobody wants the piece any more, nor why there is none
+        await self._pieces.aclose()
+
+
+class SeaweedReader(Reader):
+    """One entry as it was when it was opened."""
+
+    def __init__(
+        self, needles: Needles, info: FileInfo, content: bytes, pieces: tuple[Piece, ...]
+    ) -> None:
+        self._needles = needles
+        self._info = info
+        self._content = content
+        self._top = pieces
+        self._loaded: dict[str, tuple[Piece, ...]] = {}
+
+    @property
+    def info(self) -> FileInfo:
+        return self._info
+
+    async def read(self, start: int, length: int) -> AsyncGenerator[Bytes, None]:
+        if start < 0 or length < 0 or start + length > self._info.size:
+            raise ValueError(f"no {length} bytes from {start} on in {self._info.size}")
+        current: _Ahead | None = None
+        following: _Ahead | None = None
+        async with aclosing(self._views(start, start + length)) as views:
+            try:
+                while (current := following or await self._next(views)) is not None:
+                    following = None
+                    asked = False
+                    while current.left:
+                        piece = await current.next()
+                        if not asked and current.left <= AHEAD_BYTES:
+                            asked = True
+                            following = await self._next(views)
+                            if following is not None:
+                                following.begin()
+                        yield piece
+                    await current.close()
+            finally:
+                for reading in (current, following):
+                    if reading is not None:
+                        await reading.close()
+
+    async def close(self) -> None:
+        self._loaded.clear()
+
+    async def _next(self, views: AsyncGenerator[View, None]) -> _Ahead | None:
+        view = await anext(views, None)
+        return None if view is None else _Ahead(self._read(view), view.length)
+
+    async def _read(self, view: View) -> AsyncGenerator[Bytes, None]:
+        """The bytes of one view."""
+        if view.needle is None:
+            for start in range(0, view.length, PIECE_BYTES):
+                yield self._inline(view.offset + start, min(PIECE_BYTES, view.length - start))
+            return
+        reading = self._needles.read(view.needle, view.start, view.length)
+        async with aclosing(reading) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    def _inline(self, start: int, length: int) -> bytes:
+        """Bytes that are in no needle: in the entry itself, or nowhere, and then zero."""
+        found = self._content[start : start + length]
+        return found + _ZEROS[: length - len(found)] if len(found) < length else found
+
+    async def _views(self, start: int, end: int) -> AsyncGenerator[View, None]:
+        """Which needles hold the bytes from ``start`` to ``end``."""
+        while start < end:
+            stop = min(end, start + WINDOW_BYTES)
+            pieces = await self._resolve(self._top, start, stop, MANIFEST_DEPTH)
+            for view in visible(pieces, start, stop):
+                yield view
+            start = stop
+
+    async def _resolve(
+        self, pieces: tuple[Piece, ...], start: int, end: int, depth: int
+    ) -> list[Piece]:
+        """The pieces that touch the range, with manifests replaced by what they list."""
+        found: list[Piece] = []
+        for piece in pieces:
+            if piece.offset >= end or piece.end <= start:
+                continue
+            if not piece.manifest:
+                found.append(piece)
+            elif depth == 0:
+                raise DataLoss(f"manifests inside each other more than {MANIFEST_DEPTH} deep")
+            else:
+                listed = await self._load(piece.needle)
+                found += await self._resolve(listed, start, end, depth - 1)
+        return found
+
+    async def _load(self, needle: Needle) -> tuple[Piece, ...]:
+        """The pieces that a manifest lists."""
+        known = self._loaded.get(needle.fid)
+        if known is None:
+            manifest = FileChunkManifest()
+            try:
+                manifest.ParseFromString(await self._needles.load(needle))
+            except DecodeError as error:
+                raise DataLoss("a manifest makes no sense") from error
+            known = pieces_of(manifest.chunks)
+            while len(self._loaded) >= MANIFESTS_KEPT:
+                del self._loaded[next(iter(self._loaded))]
+            self._loaded[needle.fid] = known
+        return known

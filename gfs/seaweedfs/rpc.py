@@ -1,0 +1,153 @@
+"""gRPC, and the border at which its errors become ours.
+
+A call either comes back within its seconds or raises: StoreUnavailable (:class:`CallFailed`, which
+remembers what gRPC said for those who must tell one refusal from another). SeaweedFS has no status
+of its own for "not found": it answers UNKNOWN with a sentence, so the sentence is read here, once.
+
+A channel connects again by itself. gRPC waits up to two minutes between two attempts where nothing
+is set; here it is a second, so that a server that was started again is found at once. Messages may
+be 64 MiB (4 MiB is the default): the chunk list of a large file that somebody else wrote is one
+message. Servers refuse pings that come more often than every 20 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from gfs.errors import StoreUnavailable
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+RECONNECT_MS = 1_000
+KEEPALIVE_MS = 30_000
+KEEPALIVE_TIMEOUT_MS = 5_000
+
+_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", RECONNECT_MS),
+    ("grpc.max_reconnect_backoff_ms", RECONNECT_MS),
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+]
+_ABSENT = "no entry is found in filer store"
+
+Credentials: TypeAlias = grpc.ChannelCredentials
+
+_Q = TypeVar("_Q", bound=Message)
+_R = TypeVar("_R", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[_Q, _R]):
+    """A method of a service: its path, and what goes in and comes out."""
+
+    path: str
+    request: type[_Q]
+    response: type[_R]
+
+
+class CallFailed(StoreUnavailable):
+    """A call that gRPC ended with a status. ``code`` and ``details`` are what it said."""
+
+    def __init__(self, peer: str, code: grpc.StatusCode, details: str) -> None:
+        super().__init__(f"{peer}: {code.name.lower()}")
+        self.code = code
+        self.details = details
+
+    @property
+    def absent(self) -> bool:
+        """Whether the server has answered, and said that there is no such entry."""
+        return self.code is grpc.StatusCode.NOT_FOUND or _ABSENT in self.details
+
+
+class Channels:
+    """One channel for each server that was ever called. ``credentials``: TLS; else plain text."""
+
+    def __init__(self, credentials: Credentials | None = None) -> None:
+        self._credentials = credentials
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._calls: dict[tuple[str, str], Any] = {}
+
+    async def call(self, peer: str, method: Method[_Q, _R], request: _Q, seconds: float) -> _R:
+        """The response of ``peer`` (``host:port``). Raises CallFailed, after ``seconds`` at most.
+
+        A cancellation cancels the call; the server may have carried it out all the same.
+        """
+        invoke = self._multicallable(peer, method, "unary_unary")
+        try:
+            response: _R = await invoke(request, timeout=seconds)
+        except grpc.aio.AioRpcError as error:
+            raise _ours(peer, error) from error
+        return response
+
+    async def stream(
+        self, peer: str, method: Method[_Q, _R], request: _Q, seconds: float | None
+    ) -> AsyncGenerator[_R, None]:
+        """The responses of ``peer``, one by one, all within ``seconds``. Raises CallFailed.
+
+        Hold it in ``contextlib.aclosing``.
+        """
+        invoke = self._multicallable(peer, method, "unary_stream")
+        call = invoke(request, timeout=seconds)
+        try:
+            async for response in call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise _ours(peer, error) from error
+        finally:
+            call.cancel()
+
+    async def converse(
+        self, peer: str, method: Method[_Q, _R], requests: AsyncIterable[_Q]
+    ) -> AsyncGenerator[_R, None]:
+        """Like ``stream``, with a stream of requests, and without a deadline."""
+        invoke = self._multicallable(peer, method, "stream_stream")
+        call = invoke(requests)
+        try:
+            async for response in call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise _ours(peer, error) from error
+        finally:
+            call.cancel()
+
+    async def close(self) -> None:
+        """Close all channels; calls that are open are cancelled."""
+        self._calls.clear()
+        while self._channels:
+            _, channel = self._channels.popitem()
+            await channel.close(None)
+
+    def _multicallable(self, peer: str, method: Method[_Q, _R], kind: str) -> Any:
+        key = peer, method.path
+        found = self._calls.get(key)
+        if found is None:
+            factory = getattr(self._channel(peer), kind)
+            found = self._calls[key] = factory(
+                method.path,
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.response.FromString,
+            )
+        return found
+
+    def _channel(self, peer: str) -> grpc.aio.Channel:
+        channel = self._channels.get(peer)
+        if channel is None:
+            if self._credentials is None:
+                channel = grpc.aio.insecure_channel(peer, options=_OPTIONS)
+            else:
+                channel = grpc.aio.secure_channel(peer, self._credentials, options=_OPTIONS)
+            self._channels[peer] = channel
+        return channel
+
+
+def _ours(peer: str, error: grpc.aio.AioRpcError) -> CallFailed:
+    return CallFailed(peer, error.code(), error.details() or "")

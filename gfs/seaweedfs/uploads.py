@@ -1,0 +1,177 @@
+"""Storing chunks: assign, put, and put again elsewhere what failed.
+
+One chunk in memory is 4 MiB, and of one upload IN_FLIGHT are on their way to volume servers while
+the next one fills; of all uploads of a process together TOTAL_IN_FLIGHT, so that 32 uploads hold
+about 200 MiB and not 500. Needles are reserved several at a time, since an assign costs as much as
+a small write; the numbers double up to ASSIGN_MOST, so that a small file reserves one.
+
+A write that failed is not repeated where it failed: the needles that were reserved with it are
+forgotten, and the chunk goes to a newly assigned volume, for SEND_SECONDS (the time that a cluster
+needs for a new leading master is about 27 s). What the failed write may have left on some replica
+is noted and freed with the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gfs.errors import StoreFull, StoreUnavailable
+from gfs.seaweedfs import fid as fids
+from gfs.seaweedfs.filer import Assigned, Filers
+from gfs.seaweedfs.master import Masters
+from gfs.seaweedfs.volume import VolumeServers, by_server
+
+CHUNK_BYTES = 4 * 1024 * 1024
+"""What a volume server checks before it sends it; see :mod:`gfs.seaweedfs.volume`."""
+
+IN_FLIGHT = 3
+TOTAL_IN_FLIGHT = 20
+ASSIGN_MOST = 8
+AVOID_TRIES = 12
+"""How often another volume is asked for, where the one assigned is on a suspect server."""
+
+SEND_SECONDS = 45.0
+FULL_SECONDS = 3.0
+"""A volume server that is away for a moment makes a small cluster look full."""
+
+RETRY_SECONDS = 0.1
+RETRY_MOST_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A needle that was reserved, and the servers (HTTP ``host:port``) of its volume."""
+
+    fid: str
+    servers: tuple[str, ...]
+
+
+class Uploads:
+    """What all uploads of one process share."""
+
+    def __init__(self, masters: Masters, filers: Filers, volumes: VolumeServers) -> None:
+        self.masters = masters
+        self.filers = filers
+        self.volumes = volumes
+        self.slots = asyncio.Semaphore(TOTAL_IN_FLIGHT)
+
+    async def free(self, targets: Sequence[Target]) -> None:
+        """Delete needles on all their servers, as far as these can be reached.
+
+        The servers are those that were assigned: of a volume that was just made, and of a server
+        that had none before, the masters tell a little later. Then they are asked.
+        """
+        known = self.masters.servers
+        for volume, servers in {fids.volume_of(t.fid): t.servers for t in targets}.items():
+            if not known.keys() >= set(servers):
+                await self.masters.locations(volume, fresh=True)
+        located = [
+            (target.fid, [known[server] for server in target.servers if server in known])
+            for target in targets
+        ]
+        lost = sum(
+            len(t.servers) - len(found) for t, (_, found) in zip(targets, located, strict=True)
+        )
+        lost += await self.volumes.free(by_server(located))
+        if lost:
+            _log.warning("%d copies of chunks of no file are left for volume.fsck", lost)
+
+
+class Sender:
+    """Stores the chunks of one file. ``path`` is its path in the filer."""
+
+    def __init__(self, uploads: Uploads, path: str) -> None:
+        self._uploads = uploads
+        self._path = path
+        self._lock = asyncio.Lock()
+        self._targets: list[Target] = []
+        self._count = 1
+        self._stopped = False
+        self.stored: list[Target] = []
+        """The needles that hold chunks of the file."""
+
+        self.spoiled: list[Target] = []
+        """Those that may hold something, but are not used."""
+
+    async def send(self, pieces: Sequence[bytes], crc: int) -> str:
+        """Store one chunk, whose CRC32C is ``crc``; returns its needle.
+
+        Raises StoreFull, and StoreUnavailable after SEND_SECONDS. When cancelled, the needle that
+        was being written is among the spoiled ones.
+        """
+        begun = _now()
+        pause = RETRY_SECONDS
+        while True:
+            try:
+                return await self._try(pieces, crc)
+            except StoreFull:
+                if _now() - begun > FULL_SECONDS:
+                    raise
+            except StoreUnavailable as error:
+                if _now() - begun > SEND_SECONDS:
+                    raise
+                _log.info("a chunk is sent again: %s", error)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, RETRY_MOST_SECONDS)
+
+    def stop(self) -> None:
+        """Begin nothing more: what ``send`` is doing ends with the write that is under way."""
+        self._stopped = True
+
+    async def free(self, *, stored: bool) -> None:
+        """Delete the spoiled needles, and if the file is given up those that are ``stored``."""
+        targets, self.spoiled = self.spoiled, []
+        if stored:
+            targets, self.stored = targets + self.stored, []
+        if targets:
+            await self._uploads.free(targets)
+
+    async def _try(self, pieces: Sequence[bytes], crc: int) -> str:
+        volumes = self._uploads.volumes
+        target = await self._target()
+        if self._stopped:
+            raise asyncio.CancelledError
+        self.spoiled.append(target)
+        try:
+            await volumes.put(volumes.order(target.servers)[0], target.fid, pieces, crc)
+        except StoreUnavailable:
+            volume = fids.volume_of(target.fid)
+            self._targets = [t for t in self._targets if fids.volume_of(t.fid) != volume]
+            if self._stopped:
+                raise asyncio.CancelledError from None
+            await volumes.probe(target.servers)
+            raise
+        self.spoiled.remove(target)
+        self.stored.append(target)
+        return target.fid
+
+    async def _target(self) -> Target:
+        """A needle that nothing was written to, on servers that are not suspect if possible."""
+        async with self._lock:
+            for _ in range(AVOID_TRIES):
+                while self._targets:
+                    target = self._targets.pop()
+                    if not any(map(self._uploads.volumes.suspected, target.servers)):
+                        self._count = min(2 * self._count, ASSIGN_MOST)
+                        return target
+                assigned = await self._uploads.filers.assign(self._path, self._count)
+                self._targets = _targets(assigned)
+            self._count = min(2 * self._count, ASSIGN_MOST)
+            return self._targets.pop()
+
+
+def _targets(assigned: Assigned) -> list[Target]:
+    """All needles of an assign, the first of them at the end."""
+    return [
+        Target(fids.following(assigned.fid, step), assigned.servers)
+        for step in reversed(range(assigned.count))
+    ]
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

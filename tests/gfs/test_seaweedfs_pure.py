@@ -1,0 +1,162 @@
+"""The pure parts of the cluster engine."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.gfs.cluster import require
+
+require()
+
+from gfs.errors import DataLoss  # noqa: E402
+from gfs.seaweedfs import address, entries, fid, signing  # noqa: E402
+from gfs.seaweedfs.entries import Needle, Piece, visible  # noqa: E402
+from gfs.seaweedfs.proto.filer_pb2 import Entry, FileChunk, FileId, FuseAttributes  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    ("text", "http", "grpc"),
+    [
+        ("127.0.0.1:9333", "127.0.0.1:9333", "127.0.0.1:19333"),
+        ("master:22000.22001", "master:22000", "master:22001"),
+        (" m.example:1.2 ", "m.example:1", "m.example:2"),
+        ("[::1]:9333", "[::1]:9333", "[::1]:19333"),
+    ],
+)
+def test_an_address_has_two_ports(text: str, http: str, grpc: str) -> None:
+    found = address.parse(text)
+    assert (found.http, found.grpc) == (http, grpc)
+    assert address.parse(str(found)) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["", "host", "host:", ":80", "host:0", "host:x", "host:1.x", "host:60000", "::1:80"]
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a"):
+        address.parse(text)
+
+
+def test_a_port_that_was_told_apart_is_used() -> None:
+    assert address.parse("host:60000", 5).grpc == "host:5"
+    assert address.parse_list("a:1, b:2.3,")[1].grpc == "b:3"
+    with pytest.raises(ValueError, match="no address"):
+        address.parse_list(" , ")
+
+
+@pytest.mark.parametrize(
+    ("text", "step", "following"),
+    [
+        ("3,01637037d6", 0, "3,01637037d6"),
+        ("3,ff637037d6", 1, "3,0100637037d6"),
+        ("12,044e12345678", 2, "12,045012345678"),
+    ],
+)
+def test_the_needles_of_one_assign_follow_each_other(text: str, step: int, following: str) -> None:
+    assert fid.following(text, step) == following
+    assert fid.make(*fid.split(following)) == following
+
+
+@pytest.mark.parametrize("text", ["", "3", "3,", "3,12345678", "3,01637037d6_1", "x,01637037d6"])
+def test_what_is_no_needle_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not the identifier"):
+        fid.volume_of(text)
+
+
+def test_a_key_has_64_bits() -> None:
+    with pytest.raises(ValueError, match="64"):
+        fid.make(1, 2**64, 0)
+
+
+def test_a_token_is_a_jwt_that_names_its_needle() -> None:
+    head, body, signature = signing.token(b"key", "3,01637037d6", 1000.9).split(".")
+    digest = hmac.digest(b"key", f"{head}.{body}".encode(), hashlib.sha256)
+    assert base64.urlsafe_b64decode(signature + "=") == digest
+    claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    assert claims == {"fid": "3,01637037d6", "exp": 1060}
+
+
+SPANS = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 30), st.integers(0, 3)), max_size=12)
+
+
+@given(SPANS, st.integers(0, 60), st.integers(1, 60))
+def test_of_chunks_that_overlap_the_newest_shows(
+    chosen: list[tuple[int, int, int]], start: int, length: int
+) -> None:
+    end = start + length
+    pieces = [
+        Piece(offset, size, modified, Needle(f"{index},0100000000", size))
+        for index, (offset, size, modified) in enumerate(chosen)
+    ]
+    painted: list[tuple[str, int] | None] = [None] * 200
+    for piece in sorted(pieces, key=lambda piece: piece.modified_ns):
+        for byte in range(piece.size):
+            painted[piece.offset + byte] = (piece.needle.fid, byte)
+    got: list[tuple[str, int] | None] = []
+    position = start
+    for view in visible(pieces, start, end):
+        assert view.offset == position
+        position += view.length
+        for byte in range(view.length):
+            needle = view.needle
+            got.append(None if needle is None else (needle.fid, view.start + byte))
+    assert got == painted[start:end]
+
+
+def chunk(**fields: object) -> FileChunk:
+    return FileChunk(**{"file_id": "3,01637037d6", "size": 5, **fields})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        chunk(cipher_key=b"k"),
+        chunk(sse_type=1),
+        chunk(file_id="3,01637037d6_1"),
+        chunk(offset=-1),
+        chunk(size=0),
+    ],
+)
+def test_a_chunk_that_cannot_be_read_is_refused(bad: FileChunk) -> None:
+    with pytest.raises(DataLoss):
+        entries.pieces_of([bad])
+
+
+def test_both_forms_of_a_needles_name_are_one() -> None:
+    inner = FileChunk(fid=FileId(volume_id=3, file_key=0x163, cookie=0x7037D6), size=5)
+    assert entries.fid_of(inner) == "3,0163007037d6"
+
+
+def test_a_size_is_what_the_filer_says_it_is() -> None:
+    def size(**fields: object) -> int:
+        return entries.size_of(Entry(**fields))  # type: ignore[arg-type]
+
+    assert size() == 0
+    assert size(content=b"123") == 3
+    assert size(chunks=[chunk(offset=10)]) == 15
+    assert size(chunks=[chunk()], attributes=FuseAttributes(file_size=9)) == 9
+
+
+def test_a_version_tells_apart_what_has_other_bytes() -> None:
+    some = [
+        Entry(),
+        Entry(content=b"1"),
+        Entry(content=b"2"),
+        Entry(extended={entries.VERSION_KEY: b"1"}),
+        Entry(attributes=FuseAttributes(file_size=9)),
+        Entry(chunks=[chunk()]),
+        Entry(chunks=[chunk(offset=1)]),
+        Entry(chunks=[chunk(file_id="4,01637037d6")]),
+        Entry(chunks=[chunk(), chunk(offset=5)]),
+    ]
+    versions = [entries.version_of(entry) for entry in some]
+    assert len(set(versions)) == len(some)
+    touched = Entry(attributes=FuseAttributes(mtime=5))
+    assert entries.version_of(touched) == versions[0]
