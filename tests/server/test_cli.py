@@ -154,7 +154,9 @@ def test_help_names_every_flag(spelling: str, capsys: pytest.CaptureFixture[str]
     assert caught.value.code == 0
     said = capsys.readouterr().out
     for flag in FLAGS:
-        assert re.search(rf"^ +-{flag.name} {flag.placeholder}\b", said, re.MULTILINE), flag
+        # Python 3.13 does not repeat the placeholder behind each spelling.
+        line = rf"^ +-{flag.name}(, --{flag.name})? {flag.placeholder}\b"
+        assert re.search(line, said, re.MULTILINE), flag
     for word in ("SFS_<NAME>", "JWT_SECRET", "DATABASE_URL", "token"):
         assert word in said
 
