@@ -4,9 +4,10 @@ aiohttp's way of a body is made for any body: each read is copied into an object
 and handed on by the loop, 1.2 s of CPU per GiB beside the work of the kernel. For a large body of
 known length none of that is needed: what follows on the socket are its bytes, that many of them,
 and nothing else. So what the loop has received already is taken over, reading is paused, and the
-rest is read from a duplicate of the descriptor by a thread, into one buffer that is used again
-and again, and written from there. The loop only waits for the socket to become readable; a
-thread works while bytes are there, up to BURST, and goes, so slow clients hold none.
+rest is read from a duplicate of the descriptor by a thread and written from there, piece by
+piece, so that an upload of any size holds one of them. The loop only waits for the socket to
+become readable; a thread works while bytes are there, up to BURST, and goes, so slow clients hold
+none.
 
 aiohttp does not know that its body was read behind its back. It is told the end of it, and the
 connection is closed after the answer.
@@ -22,13 +23,12 @@ from concurrent.futures import Executor
 from aiohttp import web
 
 from gfs.threads import in_thread
-from gfs.types import Bytes
 from sfs_server.errors import Problem
 
 LEAST = 1024 * 1024
 """Bytes of a body for which this is worth the connection; more than aiohttp ever has buffered."""
 
-BUFFER = 256 * 1024
+PIECE = 512 * 1024
 BURST = 8 * 1024 * 1024
 """Bytes that one thread moves before others get their turn."""
 
@@ -36,13 +36,13 @@ BURST = 8 * 1024 * 1024
 async def receive_large(
     request: web.Request,
     length: int,
-    sink: Callable[[Bytes], object],
+    sink: Callable[[bytes], object],
     idle_timeout: float,
     pool: Executor,
 ) -> None:
     """Give the body of ``length`` >= LEAST bytes to ``sink``, by pieces, in threads of ``pool``.
 
-    ``sink`` blocks, and must not keep a piece. No byte of the body has been read yet; the client
+    ``sink`` blocks, and should not keep a piece. No byte of the body has been read yet; the client
     has been told to continue. Raises what ``sink`` raises, Problem 408 when no byte arrives for
     ``idle_timeout`` seconds, ConnectionError when the client goes away. Whatever happens, the
     connection must be closed after the answer. When cancelled, ``sink`` is not running any more.
@@ -58,10 +58,9 @@ async def receive_large(
         left = length - len(head)
         if head:
             await in_thread(pool, sink, head)
-        view = memoryview(bytearray(BUFFER))
         while left:
             await _readable(target, idle_timeout)
-            left -= await in_thread(pool, _burst, target, view, left, sink)
+            left -= await in_thread(pool, _burst, target, left, sink)
         request.content.feed_eof()
     except BaseException:
         # The client may still be sending: let aiohttp read, so that the answer is not lost.
@@ -72,19 +71,19 @@ async def receive_large(
         os.close(target)
 
 
-def _burst(target: int, view: memoryview, left: int, sink: Callable[[Bytes], object]) -> int:
+def _burst(target: int, left: int, sink: Callable[[bytes], object]) -> int:
     """Move what is there, at most BURST and ``left`` bytes; how many it was."""
     goal = min(BURST, left)
     moved = 0
     while moved < goal:
         try:
-            count = os.readv(target, [view[: min(BUFFER, left - moved)]])
+            piece = os.read(target, min(PIECE, left - moved))
         except BlockingIOError:
             break
-        if not count:
+        if not piece:
             raise ConnectionResetError("the client is gone")
-        sink(view[:count])
-        moved += count
+        sink(piece)
+        moved += len(piece)
     return moved
 
 

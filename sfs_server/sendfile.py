@@ -21,7 +21,6 @@ import fcntl
 import os
 import struct
 import termios
-from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 
@@ -113,43 +112,44 @@ async def drain(transport: asyncio.Transport, writer: AbstractStreamWriter) -> N
         return
     # aiohttp's drain cannot be awaited again after it was cancelled: one task sees it through.
     waiting = asyncio.ensure_future(writer.drain())
+    before: int | None = None
     try:
-        await _patiently(lambda: asyncio.shield(waiting), lambda: _queued(transport))
+        while not (await asyncio.wait([waiting], timeout=STALL_SECONDS))[0]:
+            before = _fallen(before, _queued(transport))
+        waiting.result()
     finally:
         waiting.cancel()
 
 
 async def _writable(loop: asyncio.AbstractEventLoop, target: int) -> None:
-    """Wait until the kernel takes more bytes for ``target``. Raises ClientStalled."""
+    """Wait until the kernel takes more bytes for ``target``. Raises ClientStalled.
 
-    async def wait() -> None:
-        ready = loop.create_future()
-        loop.add_writer(target, _set, ready)
-        try:
-            await ready
-        finally:
-            loop.remove_writer(target)
-
-    await _patiently(wait, lambda: _outq(target))
-
-
-async def _patiently(wait: Callable[[], Awaitable[None]], queued: Callable[[], int]) -> None:
-    """Await ``wait()``, again and again as long as ``queued()`` falls within STALL_SECONDS."""
+    Done some thousand times a second, so with a bare timer, which is cheaper than a timeout.
+    """
     before: int | None = None
     while True:
+        ready: asyncio.Future[bool] = loop.create_future()
+        loop.add_writer(target, _set, ready, True)
+        timer = loop.call_later(STALL_SECONDS, _set, ready, False)
         try:
-            async with asyncio.timeout(STALL_SECONDS):
-                return await wait()
-        except TimeoutError:
-            now = queued()
-            if before is not None and now >= before:
-                raise ClientStalled("the client takes no bytes") from None
-            before = now
+            if await ready:
+                return
+        finally:
+            timer.cancel()
+            loop.remove_writer(target)
+        before = _fallen(before, _outq(target))
 
 
-def _set(ready: asyncio.Future[None]) -> None:
+def _set(ready: asyncio.Future[bool], value: bool) -> None:
     if not ready.done():
-        ready.set_result(None)
+        ready.set_result(value)
+
+
+def _fallen(before: int | None, now: int) -> int:
+    """``now``, if fewer bytes are queued than ``before``; else the client has stalled."""
+    if before is not None and now >= before:
+        raise ClientStalled("the client takes no bytes")
+    return now
 
 
 def _queued(transport: asyncio.Transport) -> int:

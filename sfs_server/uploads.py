@@ -15,7 +15,6 @@ from contextlib import aclosing
 from aiohttp import hdrs, web
 
 from gfs.api import BlockingWriter, Writer
-from gfs.types import Bytes
 from sfs_server.config import Config
 from sfs_server.digests import Digest
 from sfs_server.errors import Problem
@@ -91,7 +90,7 @@ class Upload:
     ) -> None:
         self._request[TAKEN] = True
 
-        def sink(piece: Bytes) -> None:
+        def sink(piece: bytes) -> None:
             for part in self._take(piece):
                 writer.write_blocking(part)
 
@@ -102,12 +101,12 @@ class Upload:
             for part in self._take(piece):
                 await writer.write(part)
 
-    def _take(self, piece: Bytes) -> Iterator[Bytes]:
+    def _take(self, piece: bytes) -> Iterator[bytes]:
         """What ``piece`` of the body brings of the file, counted and digested."""
         self._arrived += len(piece)
         if self._content is not None:
             self._content.update(piece)
-        for part in (piece,) if self._form is None else self._form.feed(bytes(piece)):
+        for part in (piece,) if self._form is None else self._form.feed(piece):
             self._received += len(part)
             self._check_limit(self._received)
             if self._representation is not None:
