@@ -44,6 +44,9 @@ READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """A link is not followed out of the tree, and a FIFO that somebody put there does not block."""
 
 _CREATED = "user.sfs.created"
+MOST_KNOWN = 4096
+"""Versions whose FileInfo is kept at most: about 2 MB."""
+
 _UNFIT = "the file system of the data directory does not keep {}; choose another one"
 
 
@@ -63,6 +66,9 @@ class Tree:
         """
         self._publishing = threading.Lock()
         self._stamping = threading.Lock()
+        # What a version is never changes, so what was found of one is kept: asking for the
+        # attribute costs more than all the rest of a look.
+        self._known: dict[tuple[str, str, int, int, int], FileInfo] = {}
         self._last_stamp = 0
         with border():
             os.makedirs(root, mode=0o700, exist_ok=True)
@@ -154,10 +160,16 @@ class Tree:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise NoSuchFile(name)
-        modified = found.st_mtime_ns
-        version = f"{found.st_ino:x}-{found.st_size:x}-{modified:x}"
-        created = _created(descriptor, modified)
-        return FileInfo(directory, name, found.st_size, version, created, modified)
+        key = (directory, name, found.st_ino, found.st_size, found.st_mtime_ns)
+        info = self._known.get(key)
+        if info is None:
+            version = f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}"
+            created = _created(descriptor, found.st_mtime_ns)
+            info = FileInfo(directory, name, found.st_size, version, created, found.st_mtime_ns)
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = info
+        return info
 
     def open(self, directory: str, name: str) -> int:
         """A descriptor of the current version. Raises NoSuchFile."""
