@@ -48,7 +48,7 @@ async def receive_large(
     connection must be closed after the answer. When cancelled, ``sink`` is not running any more.
     """
     transport = request.transport
-    if transport is None:
+    if transport is None or transport.is_closing():
         raise ConnectionResetError("the client is gone")
     target = os.dup(transport.get_extra_info("socket").fileno())
     try:
