@@ -86,7 +86,8 @@ async def _store(app: web.Application) -> AsyncIterator[None]:
     config = app[CONFIG]
     flag = "-data" if config.master is None else "-master"
     try:
-        fs = await open_filesystem(os.path.join(config.data, "files"), config.master)
+        files = os.path.join(config.data, "files")
+        fs = await open_filesystem(files, config.master, app[METRICS].gfs)
     except (GfsError, ValueError) as error:
         raise ConfigError(f"The store of {flag} cannot be opened: {error}.") from error
     app[FILESYSTEM] = fs

@@ -9,8 +9,10 @@ into samples when it is scraped: the library's own counters take a lock each tim
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate
 
@@ -29,20 +31,106 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from gfs.errors import GfsError
 from sfs_server import __version__
 
 SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 900.0, 3600.0)
 """Upper bounds of the buckets, from a hot GET to an hour of transfer."""
 
 
+GFS_SECONDS = (0.0001, 0.0005, 0.002, 0.01, 0.05, 0.2, 1.0, 5.0, 20.0, 60.0, 300.0)
+"""The same for the store, from an open of what is in memory to the waits of a large upload."""
+
+
 class _Durations:
-    """How long the requests of one kind took: how many per bucket, and the sum in seconds."""
+    """How long things of one kind took: how many per bucket, and the sum in seconds."""
 
-    __slots__ = ("buckets", "total")
+    __slots__ = ("_bounds", "_buckets", "_total")
 
-    def __init__(self) -> None:
-        self.buckets = [0] * (len(SECONDS) + 1)
-        self.total = 0.0
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._buckets = [0] * (len(bounds) + 1)
+        self._total = 0.0
+
+    def add(self, seconds: float) -> None:
+        self._buckets[bisect_left(self._bounds, seconds)] += 1
+        self._total += seconds
+
+    def sample(self, family: HistogramMetricFamily, labels: list[str]) -> None:
+        """Add itself to ``family``."""
+        bounds = [*map(str, self._bounds), "+Inf"]
+        buckets = list(zip(bounds, accumulate(self._buckets), strict=True))
+        family.add_metric(labels, buckets, self._total)
+
+
+class GfsMetrics:
+    """What the store told (:class:`gfs.observe.Listener`): of one engine."""
+
+    def __init__(self, engine: str) -> None:
+        self.engine = engine
+        self.bytes_read = 0
+        self.bytes_written = 0
+        self.durations: dict[str, _Durations] = {}
+        self.failures: Counter[tuple[str, str]] = Counter()
+        self.failovers: Counter[str] = Counter()
+
+    def done(self, operation: str, seconds: float, error: BaseException | None) -> None:
+        found = self.durations.get(operation)
+        if found is None:
+            found = self.durations[operation] = _Durations(GFS_SECONDS)
+        found.add(seconds)
+        if error is not None:
+            self.failures[operation, _error_class(error)] += 1
+
+    def read(self, count: int) -> None:
+        self.bytes_read += count
+
+    def wrote(self, count: int) -> None:
+        self.bytes_written += count
+
+    def failover(self, error: GfsError) -> None:
+        self.failovers[_error_class(error)] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ["engine", "operation"]
+        durations = HistogramMetricFamily(
+            "sfs_gfs_operation_duration_seconds",
+            "Time that an operation of the store was waited for.",
+            labels=labels,
+        )
+        for operation, found in self.durations.items():
+            found.sample(durations, [self.engine, operation])
+        yield durations
+        failures = CounterMetricFamily(
+            "sfs_gfs_failures",
+            "Operations of the store that raised an error, refusals and cancellations included.",
+            labels=[*labels, "error"],
+        )
+        for (operation, error), count in self.failures.items():
+            failures.add_metric([self.engine, operation, error], count)
+        yield failures
+        failovers = CounterMetricFamily(
+            "sfs_gfs_failovers",
+            "Replicas that a reading had to pass over.",
+            labels=["engine", "error"],
+        )
+        for error, count in self.failovers.items():
+            failovers.add_metric([self.engine, error], count)
+        yield failovers
+        for name, text, count in (
+            ("read", "Bytes read, but for those that the kernel sent by itself.", self.bytes_read),
+            ("written", "Bytes written, published or not.", self.bytes_written),
+        ):
+            family = CounterMetricFamily(f"sfs_gfs_{name}_bytes", text, labels=["engine"])
+            family.add_metric([self.engine], count)
+            yield family
+
+
+def _error_class(error: BaseException) -> str:
+    """The name of one of our errors; a closed set."""
+    if isinstance(error, GfsError):
+        return type(error).__name__
+    return "Cancelled" if isinstance(error, asyncio.CancelledError) else "other"
 
 
 class Metrics(Collector):
@@ -57,6 +145,7 @@ class Metrics(Collector):
         """Bytes of files sent."""
         self.uploading = 0
         self.downloading = 0
+        self._gfs: GfsMetrics | None = None
         self._requests: dict[tuple[str, str, int], _Durations] = {}
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
@@ -68,9 +157,13 @@ class Metrics(Collector):
         key = (route, method, status)
         found = self._requests.get(key)
         if found is None:
-            found = self._requests[key] = _Durations()
-        found.buckets[bisect_left(SECONDS, seconds)] += 1
-        found.total += seconds
+            found = self._requests[key] = _Durations(SECONDS)
+        found.add(seconds)
+
+    def gfs(self, engine: str) -> GfsMetrics:
+        """The listener for the store, of which there is one."""
+        self._gfs = GfsMetrics(engine)
+        return self._gfs
 
     def render(self) -> bytes:
         """The text exposition."""
@@ -94,6 +187,8 @@ class Metrics(Collector):
         transfers.add_metric(["upload"], self.uploading)
         transfers.add_metric(["download"], self.downloading)
         yield transfers
+        if self._gfs is not None:
+            yield from self._gfs.collect()
 
     def _durations(self) -> HistogramMetricFamily:
         family = HistogramMetricFamily(
@@ -101,8 +196,6 @@ class Metrics(Collector):
             "Time from a request's headers to the last byte of its answer.",
             labels=["route", "method", "status"],
         )
-        bounds = [*map(str, SECONDS), "+Inf"]
-        for (route, method, status), found in list(self._requests.items()):
-            buckets = list(zip(bounds, accumulate(found.buckets), strict=True))
-            family.add_metric([route, method, str(status)], buckets, found.total)
+        for (route, method, status), found in self._requests.items():
+            found.sample(family, [route, method, str(status)])
         return family
