@@ -68,6 +68,16 @@ BEGIN
 END
 $$;
 
+-- The one key under which every process makes and opens links (sfs_server/links.py), of 244 random
+-- bits, made once. Delete the row, and all links end when the processes have been started again.
+CREATE TABLE IF NOT EXISTS link_key (
+    one BOOLEAN PRIMARY KEY DEFAULT true CHECK (one),
+    key BYTEA NOT NULL CHECK (octet_length(key) = 32)
+);
+INSERT INTO link_key (key)
+VALUES (sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())))
+ON CONFLICT (one) DO NOTHING;
+
 -- The shared namespace that always exists. Where it is there, nothing is written.
 INSERT INTO namespaces (name) VALUES ('default') ON CONFLICT (name) DO NOTHING;
 

@@ -25,6 +25,7 @@ from sfs_server.keys import (
     DATABASE,
     FILESYSTEM,
     LIFECYCLE,
+    LINKS,
     METRICS,
     NAMESPACES,
     RECEIVE_POOL,
@@ -32,6 +33,7 @@ from sfs_server.keys import (
     VERIFIER,
     Lifecycle,
 )
+from sfs_server.links import Links
 from sfs_server.logs import AccessLog
 from sfs_server.metrics import Metrics
 from sfs_server.middlewares import around
@@ -109,6 +111,7 @@ async def _database(app: web.Application) -> AsyncIterator[None]:
         app[DATABASE] = database = await Database.connect(url)
         stack.push_async_callback(database.close)
         await database.apply_schema()
+        app[LINKS] = await Links.of(database)
         app[NAMESPACES] = namespaces = Namespaces(database)
         await namespaces.start()
         stack.push_async_callback(namespaces.close)

@@ -10,6 +10,7 @@ from gfs.api import FileSystem
 from sfs_server.auth import Principal, Verifier
 from sfs_server.config import Config
 from sfs_server.database import Database
+from sfs_server.links import Link, Links
 from sfs_server.logs import AccessLog
 from sfs_server.metrics import Metrics
 from sfs_server.namespaces import Namespaces
@@ -29,6 +30,7 @@ CONFIG = web.AppKey("CONFIG", Config)
 DATABASE = web.AppKey("DATABASE", Database)
 FILESYSTEM = web.AppKey[FileSystem]("FILESYSTEM", FileSystem)
 LIFECYCLE = web.AppKey("LIFECYCLE", Lifecycle)
+LINKS = web.AppKey("LINKS", Links)
 METRICS = web.AppKey("METRICS", Metrics)
 NAMESPACES = web.AppKey("NAMESPACES", Namespaces)
 RECEIVE_POOL = web.AppKey[Executor]("RECEIVE_POOL", Executor)
@@ -39,6 +41,10 @@ VERIFIER = web.AppKey("VERIFIER", Verifier)
 
 CREDENTIALED = web.RequestKey("CREDENTIALED", bool)
 """Whether the request carried a credential, good for what it asked or not."""
+IN_URL = web.RequestKey("IN_URL", bool)
+"""Set where the credential stands in the URL, which must not travel on in a Referer."""
+LINK = web.RequestKey("LINK", Link)
+"""The link by which the request came, if it did; PRINCIPAL is then whoever made it."""
 PRINCIPAL = web.RequestKey("PRINCIPAL", Principal)
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 TAKEN = web.RequestKey("TAKEN", bool)

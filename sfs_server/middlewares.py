@@ -26,13 +26,18 @@ from sfs_server.errors import Problem, problem_of
 from sfs_server.keys import (
     ACCESS_LOG,
     CREDENTIALED,
+    IN_URL,
     LIFECYCLE,
+    LINK,
+    LINKS,
     METRICS,
     PRINCIPAL,
     REQUEST_ID,
     TAKEN,
     VERIFIER,
 )
+from sfs_server.links import file_subject, looks_like_link
+from sfs_server.names import file_target
 from sfs_server.wire import problem_response, stamp
 
 CLIENT_GONE = 499
@@ -118,8 +123,18 @@ async def _identify(request: web.Request) -> None:
     try:
         token = credential(request.headers, query_token, request.method)
         request[CREDENTIALED] = token is not None
-        verifier = request.app[VERIFIER]
-        request[PRINCIPAL] = ANONYMOUS if token is None else await verifier.verify(token)
+        if token is None:
+            request[PRINCIPAL] = ANONYMOUS
+            return
+        if hdrs.AUTHORIZATION not in request.headers:
+            request[IN_URL] = True
+            # Of the routes that have a file in them, those that are read; nothing else is linked.
+            if looks_like_link(token) and "file" in request.match_info:
+                subject = file_subject(*file_target(request.rel_url.raw_path))
+                request[LINK] = link = request.app[LINKS].open(token, subject)
+                request[PRINCIPAL] = link.maker
+                return
+        request[PRINCIPAL] = await request.app[VERIFIER].verify(token)
     except InvalidToken as error:
         raise Problem(401, f"The token cannot be used: {error}.", _INVALID_TOKEN) from None
 

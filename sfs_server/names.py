@@ -53,3 +53,8 @@ def file_target(raw_path: str) -> tuple[str, str]:
 def file_path(namespace: str, name: str) -> str:
     """The path of a file's inline view, percent-encoded: the one path that names it."""
     return f"/storage/{namespace}/{quote(name, safe='')}"
+
+
+def download_path(namespace: str, name: str) -> str:
+    """The path of the same file's download."""
+    return f"/storage/download/{namespace}/{quote(name, safe='')}"

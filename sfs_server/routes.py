@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from sfs_server.handlers import files, listings, namespaces, service
+from sfs_server.handlers import files, links, listings, namespaces, service
 
 _FILE = "/storage/{namespace:[^/]+}/{file:[^/]+}"
 _DOWNLOAD = "/storage/download/{namespace:[^/]+}/{file:[^/]+}"
@@ -24,6 +24,7 @@ def add_routes(app: web.Application) -> None:
     router.add_post("/storage/namespaces", namespaces.create_namespace, expect_handler=expect)
     router.add_put(_NAMESPACE, namespaces.update_namespace, expect_handler=expect)
     router.add_delete(_NAMESPACE, namespaces.delete_namespace, expect_handler=expect)
+    router.add_post("/storage/links", links.create_link, expect_handler=expect)
     router.add_get("/storage/status", service.status)
     router.add_get(_DOWNLOAD, files.download)
     router.add_get(_FILE, files.view)

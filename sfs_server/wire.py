@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError
 
 from sfs_server.errors import Problem
-from sfs_server.keys import REQUEST_ID
+from sfs_server.keys import IN_URL, REQUEST_ID
 
 _original = web.RequestHandler.handle_error
 
@@ -39,6 +39,8 @@ def stamp(request: web.Request, response: web.StreamResponse) -> None:
     headers = response.headers
     headers["X-Request-Id"] = request[REQUEST_ID]
     headers[hdrs.SERVER] = "SFS"
+    if IN_URL in request:
+        headers["Referrer-Policy"] = "no-referrer"
 
 
 def problem_response(problem: Problem) -> web.Response:

@@ -31,10 +31,12 @@ sfs_server.names sfs_server.multipart_ranges sfs_server.conditional sfs_server.d
 sfs_server.digests sfs_server.form sfs_server.logs
 sfs_server.database_address sfs_server.database_session sfs_server.database sfs_server.listener
 sfs_server.embedded_postgres_files sfs_server.embedded_postgres
-sfs_server.namespaces
+sfs_server.namespaces sfs_server.links
 sfs_server.metrics sfs_server.keys sfs_server.wire
 sfs_server.sendfile sfs_server.recvfile sfs_server.transfer sfs_server.uploads
+sfs_server.json_body
 sfs_server.handlers sfs_server.handlers.files sfs_server.handlers.listings
+sfs_server.handlers.links
 sfs_server.handlers.namespaces sfs_server.handlers.service
 sfs_server.middlewares sfs_server.routes
 sfs_server.app

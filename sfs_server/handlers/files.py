@@ -20,6 +20,7 @@ from sfs_server.keys import (
     CONFIG,
     CREDENTIALED,
     FILESYSTEM,
+    LINK,
     METRICS,
     NAMESPACES,
     PRINCIPAL,
@@ -34,7 +35,7 @@ from sfs_server.multipart_ranges import (
     new_boundary,
     unsatisfied_range,
 )
-from sfs_server.names import file_path, file_target
+from sfs_server.names import download_path, file_path, file_target
 from sfs_server.transfer import send
 from sfs_server.uploads import Upload
 
@@ -59,6 +60,8 @@ async def _serve(request: web.Request, *, attachment: bool) -> web.StreamRespons
     directory, name = file_target(raw_path)
     anonymous_read = app[CONFIG].anonymous_read
     namespace = await app[NAMESPACES].resolve(directory, stale_ok=True)
+    if LINK in request:
+        namespace = request[LINK].same(namespace)
     require(request[PRINCIPAL], Action.READ, namespace, anonymous_read=anonymous_read)
     # Another spelling of the path is another entry of a cache, which no upload would evict.
     public = (
@@ -120,8 +123,7 @@ def _describe(
 @lru_cache(4096)
 def _canonical(directory: str, name: str) -> tuple[str, str]:
     """The paths of a file as they are written: of its view and of its download."""
-    path = file_path(directory, name)
-    return path, path.replace("/storage/", "/storage/download/", 1)
+    return file_path(directory, name), download_path(directory, name)
 
 
 @lru_cache(4096)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from typing import Any
 
 from aiohttp import web
@@ -11,12 +9,9 @@ from aiohttp import web
 from gfs.threads import to_the_end
 from sfs_server.access import Action, Namespace, require, visible
 from sfs_server.errors import Problem
+from sfs_server.json_body import members, string
 from sfs_server.keys import CONFIG, FILESYSTEM, NAMESPACES, PRINCIPAL
 from sfs_server.names import check_namespace, decode
-from sfs_server.transfer import begin_body
-
-MAX_JSON = 64 * 1024
-JSON_SECONDS = 10.0
 
 
 async def list_namespaces(request: web.Request) -> web.Response:
@@ -35,12 +30,9 @@ async def create_namespace(request: web.Request) -> web.Response:
     """POST ``/storage/namespaces`` with ``{"name", "hidden": false}``."""
     app, principal = request.app, request[PRINCIPAL]
     require(principal, Action.CREATE_NAMESPACE, None, anonymous_read=app[CONFIG].anonymous_read)
-    members = await _members(request)
-    name = members.get("name")
-    if not isinstance(name, str):
-        raise Problem(400, 'The member "name" is missing or is not a string.')
-    check_namespace(name)
-    hidden = _hidden(members, default=False)
+    wanted = await members(request)
+    name = check_namespace(string(wanted, "name"))
+    hidden = _hidden(wanted, default=False)
     # First the directory: what a crash leaves is then an empty one that nobody sees.
     await app[FILESYSTEM].make_directory(name)
     created = await app[NAMESPACES].create(name, hidden=hidden, owner=principal.user)
@@ -50,8 +42,7 @@ async def create_namespace(request: web.Request) -> web.Response:
 async def update_namespace(request: web.Request) -> web.Response:
     """PUT ``/storage/namespaces/:name`` with ``{"hidden": true}``."""
     namespace = await _target(request, Action.UPDATE_NAMESPACE)
-    members = await _members(request)
-    hidden = _hidden(members, default=None)
+    hidden = _hidden(await members(request), default=None)
     updated = await request.app[NAMESPACES].update(namespace.name, hidden=hidden)
     if updated is None:
         raise Problem(404, "There is no such namespace.")
@@ -89,31 +80,8 @@ async def _describe(request: web.Request, namespace: Namespace) -> dict[str, obj
     }
 
 
-async def _members(request: web.Request) -> dict[str, Any]:
-    """The JSON object of the body. Problem 400, 408, 413 or 415."""
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise Problem(415, "Send the JSON without Content-Encoding.")
-    await begin_body(request)
-    body = bytearray()
-    try:
-        async with asyncio.timeout(JSON_SECONDS):
-            while piece := await request.content.readany():
-                body += piece
-                if len(body) > MAX_JSON:
-                    raise Problem(413, f"The JSON has at most {MAX_JSON} bytes.")
-    except TimeoutError:
-        raise Problem(408, f"The JSON did not come within {JSON_SECONDS:g} seconds.") from None
-    try:
-        members = json.loads(body)
-    except (ValueError, RecursionError):
-        raise Problem(400, "The body is not JSON in UTF-8.") from None
-    if not isinstance(members, dict):
-        raise Problem(400, "The body is not a JSON object.")
-    return members
-
-
-def _hidden(members: dict[str, Any], default: bool | None) -> bool:
-    hidden = members.get("hidden", default)
+def _hidden(wanted: dict[str, Any], default: bool | None) -> bool:
+    hidden = wanted.get("hidden", default)
     if not isinstance(hidden, bool):
         raise Problem(400, 'The member "hidden" is missing or is not true or false.')
     return hidden

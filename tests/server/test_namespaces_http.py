@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sfs_server.handlers import namespaces as handler
+from sfs_server import json_body
 from tests.server.conftest import Service
 from tests.server.http import Answer, Connection, connect
 
@@ -173,7 +173,7 @@ async def test_a_body_that_is_not_a_small_json_object_is_refused(
     async with connect(service.port) as connection:
         headers = {**service.bearer(), "Content-Encoding": "gzip"}
         assert (await connection.ask("POST", ALL, headers, b"{}")).status == 415
-    monkeypatch.setattr(handler, "JSON_SECONDS", 0.1)
+    monkeypatch.setattr(json_body, "JSON_SECONDS", 0.1)
     async with connect(service.port) as connection:
         connection.send("POST", ALL, {**service.bearer(), "Content-Length": "10"}, b'{"')
         slow = await connection.answer()

@@ -1,0 +1,46 @@
+"""Links: URLs that open one file for a while, for those who cannot send a header."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from gfs.paths import check_name
+from sfs_server.access import Action, require
+from sfs_server.errors import Problem
+from sfs_server.json_body import members, string
+from sfs_server.keys import CONFIG, FILESYSTEM, LINKS, NAMESPACES, PRINCIPAL
+from sfs_server.links import DEFAULT_TTL, MAX_TTL, file_subject
+from sfs_server.names import check_namespace, download_path, file_path
+
+
+async def create_link(request: web.Request) -> web.Response:
+    """POST ``/storage/links`` with ``{"namespace", "file", "ttl": 300}``."""
+    app, principal = request.app, request[PRINCIPAL]
+    wanted = await members(request)
+    directory = check_namespace(string(wanted, "namespace"))
+    name = check_name(string(wanted, "file"))
+    ttl = _ttl(wanted)
+    namespace = await app[NAMESPACES].resolve(directory)
+    require(principal, Action.READ, namespace, anonymous_read=app[CONFIG].anonymous_read)
+    await app[FILESYSTEM].stat(directory, name)
+    token, expires_at = app[LINKS].make(principal, file_subject(directory, name), namespace, ttl)
+    return web.json_response(
+        {
+            "url": f"{file_path(directory, name)}?token={token}",
+            "download_url": f"{download_path(directory, name)}?token={token}",
+            "expires_at": expires_at,
+        },
+        status=201,
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def _ttl(wanted: dict[str, Any]) -> int:
+    ttl = wanted.get("ttl", DEFAULT_TTL)
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 1 <= ttl <= MAX_TTL:
+        raise Problem(400, f'The member "ttl" is a number of seconds from 1 to {MAX_TTL}.')
+    if ttl != int(ttl):
+        raise Problem(400, 'The member "ttl" is a whole number of seconds.')
+    return int(ttl)

@@ -1,0 +1,319 @@
+"""Links over HTTP: who may make one, what it opens, and what ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from sfs_server.keys import ACCESS_LOG, DATABASE, LINKS
+from sfs_server.links import MAX_TTL
+from tests.server import tokens
+from tests.server.conftest import SECRET, Service
+from tests.server.http import Answer, connect
+from tests.server.processes import Process
+
+LINKS_PATH = "/storage/links"
+NAMESPACES_PATH = "/storage/namespaces"
+PRIVATE = "private, no-cache"
+
+
+async def call(
+    service: Service,
+    method: str,
+    target: str,
+    headers: dict[str, str] | None = None,
+    body: object = None,
+) -> Answer:
+    sent = b"" if body is None else json.dumps(body).encode()
+    async with connect(service.port) as connection:
+        return await connection.ask(method, target, headers, sent)
+
+
+async def link(
+    service: Service, namespace: str, name: str, headers: dict[str, str], **more: object
+) -> Any:
+    body = {"namespace": namespace, "file": name, **more}
+    answer = await call(service, "POST", LINKS_PATH, headers, body)
+    assert answer.status == 201, answer
+    assert answer.headers["Cache-Control"] == "no-store"
+    found = answer.json()
+    assert list(found) == ["url", "download_url", "expires_at"]
+    return found
+
+
+async def make(
+    service: Service, name: str, user: str = "alice", *, hidden: bool = False, body: bytes = b"1"
+) -> None:
+    """A namespace with a file ``a.txt`` in it."""
+    wanted = {"name": name, "hidden": hidden}
+    answer = await call(service, "POST", NAMESPACES_PATH, service.bearer(user), wanted)
+    assert answer.status == 201
+    await service.put(f"/storage/{name}/a.txt", body, user)
+
+
+async def hide(service: Service, name: str, user: str = "alice", *, hidden: bool = True) -> None:
+    path, headers = f"{NAMESPACES_PATH}/{name}", service.bearer(user, admin=user == "root")
+    assert (await call(service, "PUT", path, headers, {"hidden": hidden})).status == 200
+
+
+@pytest.mark.parametrize("name", ["a b.txt", "ü\N{SNOWMAN}.png", "100%41.txt", "q\"'#?&=+;.html"])
+async def test_a_link_opens_its_file_by_view_and_by_download(service: Service, name: str) -> None:
+    await make(service, "secret", hidden=True)
+    await service.put(f"/storage/secret/{quote(name, safe='')}", b"0123456789")
+    made = await link(service, "secret", name, service.bearer(), ttl=60)
+    assert abs(made["expires_at"] - time.time() - 60) < 5
+    kinds = (("url", "/storage/", "inline"), ("download_url", "/storage/download/", "attachment"))
+    for member, prefix, disposition in kinds:
+        url = made[member]
+        assert url.startswith(f"{prefix}secret/{quote(name, safe='')}?token=")
+        async with connect(service.port) as connection:
+            whole = await connection.ask("GET", url)
+            assert (whole.status, whole.body) == (200, b"0123456789")
+            assert whole.headers["Content-Disposition"].startswith(disposition)
+            head = await connection.ask("HEAD", url)
+            assert (head.status, head.headers["Content-Length"]) == (200, "10")
+            part = await connection.ask("GET", url, {"Range": "bytes=2-4"})
+            assert (part.status, part.body) == (206, b"234")
+            etag = {"If-None-Match": whole.headers["ETag"]}
+            unchanged = await connection.ask("GET", url, etag)
+            assert unchanged.status == 304
+            beyond = await connection.ask("GET", url, {"Range": "bytes=10-"})
+            assert beyond.status == 416
+        for answer in (whole, head, part, unchanged, beyond):
+            assert answer.headers["Referrer-Policy"] == "no-referrer"
+        for answer in (whole, head, part, unchanged):
+            assert answer.headers["Cache-Control"] == PRIVATE
+    assert "Referrer-Policy" not in (await call(service, "GET", "/storage/files")).headers
+
+
+async def test_a_link_opens_nothing_else(service: Service) -> None:
+    await make(service, "secret", hidden=True)
+    await service.put("/storage/secret/b.txt", b"2")
+    await service.put("/storage/default/a.txt", b"3")
+    url = (await link(service, "secret", "a.txt", service.bearer()))["url"]
+    token = url.partition("?token=")[2]
+    for target in (
+        "/storage/secret/b.txt",
+        "/storage/secret/absent",
+        "/storage/download/secret/b.txt",
+        "/storage/default/a.txt",
+        "/storage/files",
+        "/storage/files?namespace=secret",
+        "/storage/namespaces",
+        "/storage/status",
+        "/api/session",
+        "/nowhere",
+    ):
+        joint = "&" if "?" in target else "?"
+        for method in ("GET", "HEAD"):
+            refused = await call(service, method, f"{target}{joint}token={token}")
+            assert refused.status == 401, (method, target)
+            assert refused.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+            assert refused.headers["Referrer-Policy"] == "no-referrer"
+    for method in ("PUT", "POST", "DELETE"):
+        ignored = await call(service, method, url, {}, {})
+        assert ignored.status == 404
+    bearer = {"Authorization": f"Bearer {token}"}
+    for method, target in (
+        ("GET", "/storage/secret/a.txt"),
+        ("GET", url),
+        ("GET", "/api/session"),
+        ("DELETE", "/storage/secret/a.txt"),
+        ("POST", LINKS_PATH),
+    ):
+        assert (await call(service, method, target, bearer)).status == 401
+    again = {"namespace": "secret", "file": "a.txt"}
+    assert (await call(service, "POST", f"{LINKS_PATH}?token={token}", {}, again)).status == 404
+    assert (await call(service, "GET", url)).body == b"1"
+
+
+async def test_who_may_not_read_the_file_cannot_make_a_link_to_it(service: Service) -> None:
+    await make(service, "open")
+    await make(service, "secret", hidden=True)
+    await service.put("/storage/default/a.txt", b"3")
+    bob, root = service.bearer("bob"), service.bearer("root", admin=True)
+    scopes = {"storage.bob.files.open": ["create"], "storage.bob.files.default": ["read"]}
+    claims = {"sub": "bob", "type": "api_token", "scopes": scopes, "exp": time.time() + 60}
+    api = {"Authorization": f"Bearer {tokens.token(claims, sign=tokens.hs256(SECRET))}"}
+    for namespace, name, headers, status in (
+        ("default", "a.txt", {}, 201),
+        ("default", "absent", {}, 404),
+        ("open", "a.txt", {}, 401),
+        ("open", "a.txt", bob, 201),
+        ("open", "a.txt", api, 403),
+        ("default", "a.txt", api, 201),
+        ("open", "absent", bob, 404),
+        ("secret", "a.txt", {}, 404),
+        ("secret", "a.txt", bob, 404),
+        ("secret", "absent", bob, 404),
+        ("secret", "a.txt", root, 201),
+        ("absent", "a.txt", root, 404),
+    ):
+        answer = await call(
+            service, "POST", LINKS_PATH, headers, {"namespace": namespace, "file": name}
+        )
+        assert answer.status == status, (namespace, name, headers)
+        if status == 201:
+            opened = await call(service, "GET", answer.json()["url"])
+            assert (opened.status, opened.headers["Cache-Control"]) == (200, PRIVATE)
+        else:
+            assert answer.problem()
+
+
+async def test_a_member_that_cannot_be_is_named(service: Service) -> None:
+    await service.put("/storage/default/a.txt", b"3")
+    good: dict[str, object] = {"namespace": "default", "file": "a.txt"}
+    ill_typed: list[tuple[str, list[object]]] = [
+        ("namespace", [None, 1, ["default"]]),
+        ("file", [None, 1, {}]),
+        ("ttl", [0, -1, 0.5, 1.5, MAX_TTL + 1, 10**400, 1e400, float("nan")]),
+        ("ttl", [True, None, "300", [300]]),
+    ]
+    unusable: list[tuple[str, list[object]]] = [
+        ("namespace", ["", "..", "a b", "links", "\ud800"]),
+        ("file", ["", "..", "a/b", "a\n", "x" * 256, "\ud800"]),
+    ]
+    changes = [
+        *((name, bad, f'"{name}"') for name, values in ill_typed for bad in values),
+        *((name, bad, "name") for name, values in unusable for bad in values),
+    ]
+    for member, bad, named in changes:
+        change = {member: bad}
+        answer = await call(service, "POST", LINKS_PATH, service.bearer(), {**good, **change})
+        assert answer.status == 400, change
+        assert named in answer.problem()
+    for missing in good:
+        body = {name: value for name, value in good.items() if name != missing}
+        answer = await call(service, "POST", LINKS_PATH, service.bearer(), body)
+        assert (answer.status, f'"{missing}"' in answer.problem()) == (400, True)
+    for ttl in (1, 300.0, MAX_TTL):
+        made = await link(service, "default", "a.txt", {}, ttl=ttl)
+        assert abs(made["expires_at"] - time.time() - ttl) < 5
+    made = await link(service, "default", "a.txt", {}, unknown=[1])
+    assert abs(made["expires_at"] - time.time() - 300) < 5
+    async with connect(service.port) as connection:
+        expecting = {"Expect": "100-continue", "Content-Length": "2"}
+        connection.send("POST", LINKS_PATH, expecting)
+        assert (await connection.head())[0] == 100
+        connection.send_raw(b"[]")
+        assert (await connection.answer()).status == 400
+
+
+async def test_a_link_dies_when_it_expires(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.put("/storage/default/a.txt", b"3")
+    url = (await link(service, "default", "a.txt", service.bearer(), ttl=60))["url"]
+    opened = await call(service, "GET", url)
+    assert opened.status == 200
+    monkeypatch.setattr(service.app[LINKS], "_clock", lambda: time.time() + 60)
+    for headers in ({}, {"If-None-Match": opened.headers["ETag"]}):
+        dead = await call(service, "GET", url, headers)
+        assert dead.status == 401
+        assert "expired" in dead.problem()
+
+
+async def test_a_link_dies_when_its_maker_may_not_read_the_file_any_more(service: Service) -> None:
+    await make(service, "team")
+    urls = {
+        who: (await link(service, "team", "a.txt", service.bearer(who, admin=who == "root")))["url"]
+        for who in ("alice", "bob", "root")
+    }
+
+    async def opens() -> dict[str, bool]:
+        answers = {who: await call(service, "GET", url) for who, url in urls.items()}
+        for answer in answers.values():
+            assert answer.status in (200, 404)
+        return {who: answer.status == 200 for who, answer in answers.items()}
+
+    assert await opens() == {"alice": True, "bob": True, "root": True}
+    await hide(service, "team")
+    assert await opens() == {"alice": True, "bob": False, "root": True}
+    await service.app[DATABASE].fetch("UPDATE namespaces SET owner = 'bob' WHERE name = 'team'")
+    async with asyncio.timeout(5):  # the change is heard of in milliseconds
+        while await opens() != {"alice": False, "bob": True, "root": True}:
+            await asyncio.sleep(0.01)
+    await hide(service, "team", "root", hidden=False)
+    assert await opens() == {"alice": True, "bob": True, "root": True}
+    removed = await call(service, "DELETE", f"{NAMESPACES_PATH}/team", service.bearer("bob"))
+    assert removed.status == 200
+    assert await opens() == {"alice": False, "bob": False, "root": False}
+    await make(service, "team", "alice", body=b"another")
+    assert await opens() == {"alice": False, "bob": False, "root": False}
+
+
+async def test_a_dead_link_tells_hidden_from_deleted_by_nothing(service: Service) -> None:
+    await make(service, "one")
+    await make(service, "two")
+    bob = service.bearer("bob")
+    urls = [(await link(service, name, "a.txt", bob))["url"] for name in ("one", "two")]
+    await hide(service, "one")
+    removed = await call(service, "DELETE", f"{NAMESPACES_PATH}/two", service.bearer())
+    assert removed.status == 200
+    hidden, gone = [await call(service, "GET", url) for url in urls]
+    assert (hidden.status, hidden.body) == (gone.status, gone.body)
+    assert hidden.status == 404
+    for answer in (hidden, gone):
+        for name in ("Date", "X-Request-Id"):
+            del answer.headers[name]
+    assert hidden.headers == gone.headers
+
+
+async def test_a_file_that_is_deleted_is_a_404_for_its_link(service: Service) -> None:
+    await service.put("/storage/default/a.txt", b"3")
+    url = (await link(service, "default", "a.txt", service.bearer()))["url"]
+    gone = await call(service, "DELETE", "/storage/default/a.txt", service.bearer())
+    assert gone.status == 200
+    assert (await call(service, "GET", url)).status == 404
+
+
+@pytest.mark.parametrize("settings", [{"log_format": "json"}, {"log_format": "text"}])
+async def test_a_link_is_in_no_log_line_and_in_no_answer(
+    service: Service, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await service.put("/storage/default/a.html", b"3")
+    url = (await link(service, "default", "a.html", service.bearer()))["url"]
+    token = url.partition("?token=")[2]
+    for target in (url, f"/storage/files?token={token}", f"{url[:-1]}?", f"/nowhere?token={token}"):
+        for headers in ({}, {"Accept": "text/html"}, {"Range": "bytes=9-"}):
+            answer = await call(service, "GET", target, headers)
+            assert token.encode() not in answer.body
+            assert token not in str(answer.headers)
+    service.app[ACCESS_LOG].flush()
+    assert token not in caplog.text
+    logged = capsys.readouterr()
+    assert "/storage/{namespace}/{file}" in logged.err
+    assert token not in logged.err + logged.out
+
+
+async def test_without_a_secret_of_its_own_a_service_makes_links_that_outlive_it(
+    database_url: str, tmp_path: Path
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    (tmp_path / "key.pem").write_bytes(tokens.public_pem(key))
+    text = tokens.token({"exp": time.time() + 600}, header={"alg": "ES256"}, sign=tokens.es256(key))
+    bearer = {"Authorization": f"Bearer {text}"}
+    body = json.dumps({"namespace": "default", "file": "a"}).encode()
+    url, said = "", ""
+    for lives in range(2):
+        arguments = ("-database", database_url, "-jwt-public-key", str(tmp_path / "key.pem"))
+        process = await asyncio.to_thread(Process, tmp_path / "data", *arguments)
+        try:
+            async with connect(process.port) as connection:
+                if not lives:
+                    put = await connection.ask("PUT", "/storage/default/a", bearer, b"bytes")
+                    assert put.status == 201
+                    url = (await connection.ask("POST", LINKS_PATH, bearer, body)).json()["url"]
+                opened = await connection.ask("GET", url)
+                assert (opened.status, opened.body) == (200, b"bytes")
+        finally:
+            await asyncio.to_thread(process.kill)
+            said += process.log
+    assert url.partition("?token=")[2] not in said
