@@ -23,6 +23,13 @@ from gfs.errors import GfsError
 from gfs.replicas import OnFailover
 from gfs.types import ANYTHING, Bytes, Expect, FileInfo, Published, Replica, Status
 
+OPERATIONS = (
+    *("make_directory", "remove_directory", "stat", "open", "create", "delete", "list_files"),
+    *("count", "status", "check", "read", "write", "flush", "commit"),
+)
+"""What a listener is told of: the methods of a FileSystem; of a Reader ``read``; of a Writer
+``write`` (all the writes of one version together), ``flush`` and ``commit``."""
+
 _T = TypeVar("_T")
 
 
@@ -30,11 +37,7 @@ class Listener(Protocol):
     """Told of everything, in the event loop. It must not block or raise, and should be quick."""
 
     def done(self, operation: str, seconds: float, error: BaseException | None) -> None:
-        """An operation has ended; ``error`` is what it raised, a cancellation included.
-
-        ``operation`` is the name of the method of ``FileSystem``; of those of a Reader or a Writer
-        ``read``, ``write`` (all the writes of one version together), ``flush`` or ``commit``.
-        """
+        """One of OPERATIONS has ended; ``error`` is what it raised, a cancellation included."""
         ...
 
     def read(self, count: int) -> None:
@@ -242,10 +245,8 @@ async def _stepped(
                 finally:
                     seconds += perf_counter() - began
                 yield step
-        except (StopAsyncIteration, GeneratorExit) as end:  # the end, or nobody wants more
+        except (StopAsyncIteration, GeneratorExit):  # the end, or nobody wants more
             listener.done(operation, seconds, None)
-            if isinstance(end, GeneratorExit):
-                raise
         except BaseException as error:
             listener.done(operation, seconds, error)
             raise

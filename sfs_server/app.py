@@ -79,7 +79,7 @@ def make_app(config: Config) -> web.Application:
     app[METRICS] = Metrics()
     app[LIFECYCLE] = Lifecycle()
     app[ACCESS_LOG] = AccessLog(config.log_format)
-    app.cleanup_ctx.extend((_tokens, _database, _store, _threads))
+    app.cleanup_ctx.extend((_lag, _tokens, _database, _store, _threads))
     add_routes(app)
     return app
 
@@ -115,6 +115,7 @@ async def _database(app: web.Application) -> AsyncIterator[None]:
         app[NAMESPACES] = namespaces = Namespaces(database)
         await namespaces.start()
         stack.push_async_callback(namespaces.close)
+        app[METRICS].watch_database(database, namespaces)
         yield
 
 
@@ -133,6 +134,13 @@ def _sole_user(data: str) -> Iterator[None]:
         ) from None
     finally:
         os.close(descriptor)
+
+
+async def _lag(app: web.Application) -> AsyncIterator[None]:
+    task = asyncio.create_task(app[METRICS].watch_loop())
+    yield
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def _tokens(app: web.Application) -> AsyncIterator[None]:

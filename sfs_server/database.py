@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,28 @@ MAX_REASON_CHARACTERS = 300
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How a pool is used now: sessions at most, in use and idle; callers that wait for one; and
+    how often, so far, it raised DatabaseUnavailable."""
+
+    size: int
+    busy: int
+    idle: int
+    waiting: int
+    failures: int
+
+
 class Database:
     """A pool of sessions on one PostgreSQL. Made by ``connect``; whoever made it closes it."""
 
     def __init__(self, url: str, *, size: int = 8) -> None:
         self._url = url
         self._address = DatabaseAddress(parse_url(url))
+        self._size = size
         self._permits = asyncio.Semaphore(size)
+        self._waiting = 0
+        self._failures = 0
         self._idle: list[Session] = []
         self._busy: set[Session] = set()
         self._closed = False
@@ -98,6 +114,11 @@ class Database:
                 say_at = now + WAIT_LOG_SECONDS
             await asyncio.sleep(RETRY_SECONDS)
 
+    @property
+    def use(self) -> Use:
+        """How the pool is used."""
+        return Use(self._size, len(self._busy), len(self._idle), self._waiting, self._failures)
+
     async def fetch(
         self, sql: str, params: Sequence[object] = (), *, idempotent: bool = False
     ) -> list[tuple[Any, ...]]:
@@ -107,7 +128,7 @@ class Database:
         Raises UniqueViolation, StatementFailed, DatabaseUnavailable. A cancelled statement may
         have been executed.
         """
-        with border():
+        with self._counted(), border():
             async with asyncio.timeout(FETCH_SECONDS):
                 if idempotent:
                     try:
@@ -136,17 +157,26 @@ class Database:
         the same Database for anything else: enough such bodies at once would wait for each
         other's sessions until ACQUIRE_SECONDS are over.
         """
-        async with self._session(0.0) as session:
-            try:
-                await session.fetch("BEGIN")
-                yield session
-                await _commit(session)
-            except Exception:
-                await _roll_back(session)
-                raise
-            except BaseException:
-                session.close()  # which rolls back, and waits for nothing
-                raise
+        with self._counted():
+            async with self._session(0.0) as session:
+                try:
+                    await session.fetch("BEGIN")
+                    yield session
+                    await _commit(session)
+                except Exception:
+                    await _roll_back(session)
+                    raise
+                except BaseException:
+                    session.close()  # which rolls back, and waits for nothing
+                    raise
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseUnavailable:
+            self._failures += 1
+            raise
 
     async def apply_schema(self) -> None:
         """Make the tables that are missing (see ``schema.sql``). Idempotent; raises like fetch,
@@ -177,7 +207,11 @@ class Database:
         """A session of the pool that has answered within the last ``idle_trust`` seconds."""
         with border():
             async with asyncio.timeout(ACQUIRE_SECONDS):
-                await self._permits.acquire()
+                self._waiting += 1
+                try:
+                    await self._permits.acquire()
+                finally:
+                    self._waiting -= 1
                 try:
                     session = await self._live(idle_trust)
                 except BaseException:

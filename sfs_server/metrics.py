@@ -13,8 +13,8 @@ import asyncio
 import platform
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
-from itertools import accumulate
+from collections.abc import Callable, Iterator
+from itertools import accumulate, product
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -32,14 +32,25 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from gfs.errors import GfsError
+from gfs.observe import OPERATIONS
 from sfs_server import __version__
+from sfs_server.database import Database
+from sfs_server.namespaces import Namespaces
 
 SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 900.0, 3600.0)
 """Upper bounds of the buckets, from a hot GET to an hour of transfer."""
 
-
 GFS_SECONDS = (0.0001, 0.0005, 0.002, 0.01, 0.05, 0.2, 1.0, 5.0, 20.0, 60.0, 300.0)
 """The same for the store, from an open of what is in memory to the waits of a large upload."""
+
+
+LAG_SECONDS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+LAG_POLL_SECONDS = 0.5
+"""How often the event loop is asked how late it is."""
+
+
+TROUBLE = ("StoreUnavailable", "StoreFull", "DataLoss")
+"""The errors of the store that are not the answer to a question."""
 
 
 class _Durations:
@@ -71,8 +82,10 @@ class GfsMetrics:
         self.bytes_read = 0
         self.bytes_written = 0
         self.durations: dict[str, _Durations] = {}
-        self.failures: Counter[tuple[str, str]] = Counter()
-        self.failovers: Counter[str] = Counter()
+        # Those that an alert watches begin with 0: an increase from nothing to 1 is none.
+        trouble = dict.fromkeys(product(OPERATIONS, TROUBLE), 0)
+        self.failures: Counter[tuple[str, str]] = Counter(trouble)
+        self.failovers: Counter[str] = Counter(dict.fromkeys(TROUBLE, 0))
 
     def done(self, operation: str, seconds: float, error: BaseException | None) -> None:
         found = self.durations.get(operation)
@@ -145,7 +158,11 @@ class Metrics(Collector):
         """Bytes of files sent."""
         self.uploading = 0
         self.downloading = 0
+        self.progress_watchers: Callable[[], int] = int
+        """How many event streams are being watched now."""
         self._gfs: GfsMetrics | None = None
+        self._database: tuple[Database, Namespaces] | None = None
+        self._lag = _Durations(LAG_SECONDS)
         self._requests: dict[tuple[str, str, int], _Durations] = {}
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
@@ -164,6 +181,18 @@ class Metrics(Collector):
         """The listener for the store, of which there is one."""
         self._gfs = GfsMetrics(engine)
         return self._gfs
+
+    def watch_database(self, database: Database, namespaces: Namespaces) -> None:
+        """Show the state of these from now on."""
+        self._database = database, namespaces
+
+    async def watch_loop(self) -> None:
+        """Measure how late the event loop is, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LAG_POLL_SECONDS
+            await asyncio.sleep(LAG_POLL_SECONDS)
+            self._lag.add(max(loop.time() - due, 0.0))
 
     def render(self) -> bytes:
         """The text exposition."""
@@ -189,6 +218,18 @@ class Metrics(Collector):
         yield transfers
         if self._gfs is not None:
             yield from self._gfs.collect()
+        if self._database is not None:
+            yield from _of_database(*self._database)
+        yield GaugeMetricFamily(
+            "sfs_progress_watchers",
+            "Event streams that are being watched.",
+            self.progress_watchers(),
+        )
+        lag = HistogramMetricFamily(
+            "sfs_event_loop_lag_seconds", "How late the event loop does what is due.", labels=[]
+        )
+        self._lag.sample(lag, [])
+        yield lag
 
     def _durations(self) -> HistogramMetricFamily:
         family = HistogramMetricFamily(
@@ -199,3 +240,28 @@ class Metrics(Collector):
         for (route, method, status), found in self._requests.items():
             found.sample(family, [route, method, str(status)])
         return family
+
+
+def _of_database(database: Database, namespaces: Namespaces) -> Iterator[Metric]:
+    use = database.use
+    connections = GaugeMetricFamily(
+        "sfs_database_connections", "Sessions of the pool that are open.", labels=["state"]
+    )
+    connections.add_metric(["in_use"], use.busy)
+    connections.add_metric(["idle"], use.idle)
+    yield connections
+    for name, text, value in (
+        ("connections_max", "Sessions that the pool has at most.", use.size),
+        ("waiting", "Statements that wait for a session of the pool.", use.waiting),
+        (
+            "listening",
+            "1 while changes of namespaces made elsewhere are being heard of.",
+            int(namespaces.listening),
+        ),
+    ):
+        yield GaugeMetricFamily(f"sfs_database_{name}", text, value)
+    yield CounterMetricFamily(
+        "sfs_database_failures",
+        "Statements that the database did not answer, or not in time.",
+        use.failures,
+    )

@@ -311,10 +311,10 @@ async def test_readiness_tells_store_database_and_shutdown_apart(
     async def never() -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("sfs_server.handlers.service.CHECK_SECONDS", 0.05)
     for owner, name in ((service.app[FILESYSTEM], "store"), (service.app[DATABASE], "database")):
         for failure in (away, never):
             with monkeypatch.context() as patch:
+                patch.setattr("sfs_server.handlers.service.CHECK_SECONDS", 0.5)
                 patch.setattr(owner, "check", failure)
                 status, found = await checks()
             assert status == 503
