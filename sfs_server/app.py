@@ -18,6 +18,7 @@ from sfs_server import embedded_postgres
 from sfs_server.access import DEFAULT_NAMESPACE
 from sfs_server.auth import Verifier
 from sfs_server.config import Config, ConfigError, secret_of
+from sfs_server.cors import Origins
 from sfs_server.database import Database
 from sfs_server.keys import (
     ACCESS_LOG,
@@ -28,6 +29,7 @@ from sfs_server.keys import (
     LINKS,
     METRICS,
     NAMESPACES,
+    ORIGINS,
     RECEIVE_POOL,
     SEND_POOL,
     VERIFIER,
@@ -76,6 +78,7 @@ def make_app(config: Config) -> web.Application:
     """
     app = web.Application(middlewares=[around], handler_args=dict(_CONNECTION))
     app[CONFIG] = config
+    app[ORIGINS] = Origins(config.cors_origins)
     app[METRICS] = Metrics()
     app[LIFECYCLE] = Lifecycle()
     app[ACCESS_LOG] = AccessLog(config.log_format)

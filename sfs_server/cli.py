@@ -62,7 +62,8 @@ def _parser(name: str, description: str) -> argparse.ArgumentParser:
 
 def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
     names = (f"-{flag.name}", f"--{flag.name}")
-    parser.add_argument(*names, metavar=flag.placeholder, help=flag.help)
+    action = "append" if flag.repeatable else "store"
+    parser.add_argument(*names, action=action, metavar=flag.placeholder, help=flag.help)
 
 
 def _config(
@@ -70,4 +71,5 @@ def _config(
 ) -> tuple[Config, argparse.Namespace]:
     parsed = parser.parse_args(arguments)
     flags = {flag.name: getattr(parsed, flag.name.replace("-", "_")) for flag in FLAGS}
+    flags = {name: ",".join(v) if isinstance(v, list) else v for name, v in flags.items()}
     return make_config(flags, os.environ, terminal=sys.stderr.isatty()), parsed

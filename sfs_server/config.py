@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sfs_server.cors import check_origin
+
 
 class ConfigError(Exception):
     """A setting that cannot be used. The text says which, and what to do; it is shown as it is."""
@@ -24,6 +26,7 @@ class Config:
     anonymous_read: bool = True
     max_upload_bytes: int = 0
     upload_idle_timeout: float = 60.0
+    cors_origins: tuple[str, ...] = ()
     drain_timeout: float = 30.0
     log_format: str = "text"
     jwt_secret: str | None = field(default=None, repr=False)
@@ -40,6 +43,8 @@ class Flag:
     name: str
     help: str
     placeholder: str
+    repeatable: bool = False
+    """Given several times, it is as if it were given once, with commas between."""
 
     @property
     def variable(self) -> str:
@@ -55,6 +60,7 @@ FLAGS = (
     Flag("anonymous", "what a caller without a token may do in 'default': read or none", "MODE"),
     Flag("max-upload-mb", "largest upload in MB of 1,000,000 bytes; 0 is no limit (0)", "N"),
     Flag("upload-idle-timeout", "seconds without a byte before an upload is given up (60)", "S"),
+    Flag("cors-origin", "web origin that may use the service; https://*.example.com", "URL", True),
     Flag("drain-timeout", "seconds that transfers get to finish at shutdown (30)", "S"),
     Flag("log-format", "text or json (text on a terminal, else json)", "FORMAT"),
     Flag("jwt-public-key", "PEM file of the public key that checks RS256 or ES256 tokens", "FILE"),
@@ -89,6 +95,7 @@ def make_config(
         anonymous_read=_choice("anonymous", value("anonymous") or "read", "read", "none") == "read",
         max_upload_bytes=_whole("max-upload-mb", value("max-upload-mb") or "0") * 1_000_000,
         upload_idle_timeout=_seconds("upload-idle-timeout", value("upload-idle-timeout") or "60"),
+        cors_origins=_origins(value("cors-origin") or ""),
         drain_timeout=_seconds("drain-timeout", value("drain-timeout") or "30"),
         log_format=_choice(
             "log-format", value("log-format") or ("text" if terminal else "json"), "text", "json"
@@ -125,6 +132,16 @@ def _masters(text: str | None) -> str | None:
             f"-master is HOST:PORT, several with commas, perhaps behind seaweedfs://, not {text!r}."
         )
     return addresses
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = []
+    for origin in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            origins.append(check_origin(origin))
+        except ValueError as error:
+            raise ConfigError(f"-cors-origin is an origin, not {origin!r}: {error}.") from None
+    return tuple(origins)
 
 
 def _choice(name: str, text: str, *allowed: str) -> str:

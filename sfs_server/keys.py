@@ -9,6 +9,7 @@ from aiohttp import web
 from gfs.api import FileSystem
 from sfs_server.auth import Principal, Verifier
 from sfs_server.config import Config
+from sfs_server.cors import Origins
 from sfs_server.database import Database
 from sfs_server.links import Link, Links
 from sfs_server.logs import AccessLog
@@ -33,6 +34,7 @@ LIFECYCLE = web.AppKey("LIFECYCLE", Lifecycle)
 LINKS = web.AppKey("LINKS", Links)
 METRICS = web.AppKey("METRICS", Metrics)
 NAMESPACES = web.AppKey("NAMESPACES", Namespaces)
+ORIGINS = web.AppKey("ORIGINS", Origins)
 RECEIVE_POOL = web.AppKey[Executor]("RECEIVE_POOL", Executor)
 """The threads that take large bodies from their sockets."""
 SEND_POOL = web.AppKey[Executor]("SEND_POOL", Executor)

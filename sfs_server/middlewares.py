@@ -38,7 +38,7 @@ from sfs_server.keys import (
 )
 from sfs_server.links import file_subject, looks_like_link
 from sfs_server.names import file_target
-from sfs_server.wire import problem_response, stamp
+from sfs_server.wire import preflight, problem_response, stamp
 
 CLIENT_GONE = 499
 """What logs and metrics call a request whose client went away, as nginx does."""
@@ -70,9 +70,10 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
     try:
         try:
             _check_form(request)
-            if request.rel_url.raw_path not in _OPEN:
+            answered = preflight(request)
+            if answered is None and request.rel_url.raw_path not in _OPEN:
                 await _identify(request)
-            response = await handler(request)
+            response = await handler(request) if answered is None else answered
         except web.HTTPException as error:
             response = _answer(request, _from_router(error))
         except ConnectionError:

@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError
 
 from sfs_server.errors import Problem
-from sfs_server.keys import IN_URL, REQUEST_ID
+from sfs_server.keys import IN_URL, ORIGINS, REQUEST_ID
 
 _original = web.RequestHandler.handle_error
 
@@ -41,6 +41,27 @@ def stamp(request: web.Request, response: web.StreamResponse) -> None:
     headers[hdrs.SERVER] = "SFS"
     if IN_URL in request:
         headers["Referrer-Policy"] = "no-referrer"
+    origins = request.app[ORIGINS]
+    if origins:
+        headers.update(origins.answer(_origin(request)))
+        vary = headers.get(hdrs.VARY)
+        if vary is None or "origin" not in vary.lower():
+            headers[hdrs.VARY] = "Origin" if vary is None else f"{vary}, Origin"
+
+
+def preflight(request: web.Request) -> web.Response | None:
+    """The answer to a preflight of an allowed origin; None for any other request. What it asks for
+    is not looked at: the browser compares."""
+    asks = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+    if not asks or not request.rel_url.raw_path.startswith("/"):
+        return None
+    headers = request.app[ORIGINS].preflight(_origin(request))
+    return None if headers is None else web.Response(status=204, headers=headers)
+
+
+def _origin(request: web.Request) -> str | None:
+    found = request.headers.getall(hdrs.ORIGIN, ())
+    return found[0] if len(found) == 1 else None
 
 
 def problem_response(problem: Problem) -> web.Response:

@@ -25,7 +25,7 @@ gfs.seaweedfs.needles gfs.seaweedfs.watch gfs.seaweedfs.publishing gfs.seaweedfs
 gfs.seaweedfs.writer gfs.seaweedfs.reader gfs.seaweedfs.filesystem
 gfs.factory
 sfs_server
-sfs_server.config sfs_server.errors
+sfs_server.cors sfs_server.config sfs_server.errors
 sfs_server.claims sfs_server.pem sfs_server.jwks sfs_server.auth sfs_server.access
 sfs_server.names sfs_server.multipart_ranges sfs_server.conditional sfs_server.disposition
 sfs_server.digests sfs_server.form sfs_server.logs
@@ -139,7 +139,7 @@ def test_no_import_hides_in_a_function(name: str) -> None:
             assert not inner, f"{name}.{node.name}"
 
 
-PURE = "claims names multipart_ranges conditional disposition access".split()
+PURE = "claims cors names multipart_ranges conditional disposition access".split()
 
 
 @pytest.mark.parametrize("name", PURE)

@@ -1,0 +1,108 @@
+"""Which web origins may use the service from a browser, and what such a browser is told. Pure.
+
+An origin is a scheme, a host and a port (RFC 6454 §4); a browser writes it into ``Origin`` in
+lower case, in ASCII and without the port that the scheme has anyway (§6.1), and that is the one
+spelling that is compared. Each of the allowed ones is written out, or has ``*`` for its first
+label: ``https://*.example.com`` are all hosts below example.com, at any depth, as in a content
+security policy (CSP 3 §6.7.2.8), and not example.com itself. Scheme and port are never wild.
+Credentials are allowed, so not everybody can be: there is no pattern ``*``, and ``null``, which
+any sandboxed page can be, is nobody.
+
+The answer names the very origin that asked, never a list. It therefore depends on ``Origin``, and
+says so in ``Vary`` also where it is a refusal (Fetch §3.2.5): otherwise a cache would give one
+origin the answer of another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+MAX_AGE_SECONDS = 7200
+"""How long a browser may remember a preflight: as long as any of them does (Chromium's limit)."""
+
+MAX_ORIGIN_CHARACTERS = 270
+"""A scheme, the longest name of DNS (RFC 1035 §2.3.4) and a port."""
+
+EXPOSED = "ETag, Content-Disposition, Content-Range, Link, Location"
+
+_METHODS = "GET, HEAD, POST, PUT, DELETE"
+_HEADERS = (
+    "Authorization, Content-Digest, Content-Type, Expect, If-Match, If-Modified-Since, "
+    "If-None-Match, If-Range, If-Unmodified-Since, Last-Event-ID, Range, Repr-Digest, "
+    "X-File-Size, X-Request-Id, X-Transfer-Id"
+)
+_VARY = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
+_PORTS = {"http": ":80", "https": ":443"}
+
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_PATTERN = re.compile(
+    rf"(?P<scheme>https?)://(?P<wild>\*\.)?"
+    rf"(?P<host>{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]+\])(?P<port>:[0-9]{{1,5}})?"
+)
+
+
+def check_origin(text: str) -> str:
+    """The spelling of the origin or pattern ``text`` that is compared. Raises ValueError, which
+    says what is wrong with it, without ``text``."""
+    found = _PATTERN.fullmatch(text.lower())
+    if text == "*" or text.lower() == "null":
+        raise ValueError("credentials are allowed, so the origins must be named")
+    if found is None:
+        raise ValueError("an origin is http:// or https://, a host in ASCII, and perhaps a port")
+    scheme, wild, host, port = found.groups(default="")
+    if wild and "." not in host:
+        raise ValueError("behind '*.' there must be a domain, as in https://*.example.com")
+    if wild and (host.startswith("[") or host.replace(".", "").isdigit()):
+        raise ValueError("an address has no hosts below it")
+    if port and int(port[1:]) > 65535:
+        raise ValueError("a port is at most 65535")
+    return f"{scheme}://{wild}{host}{'' if port == _PORTS[scheme] else port}"
+
+
+class Origins:
+    """The allowed ones. False if there are none."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        """``allowed`` are as ``check_origin`` spells them."""
+        self._allowed = frozenset(allowed)
+
+    def __bool__(self) -> bool:
+        return bool(self._allowed)
+
+    def allows(self, origin: str) -> bool:
+        """Whether ``origin``, as a browser sent it, is one of them."""
+        if origin in self._allowed:
+            return "*" not in origin
+        found = _PATTERN.fullmatch(origin) if len(origin) <= MAX_ORIGIN_CHARACTERS else None
+        if found is None or found["wild"]:
+            return False
+        scheme, _, host, port = found.groups(default="")
+        labels = host.split(".")
+        return any(
+            f"{scheme}://*.{'.'.join(labels[skipped:])}{port}" in self._allowed
+            for skipped in range(1, len(labels) - 1)
+        )
+
+    def answer(self, origin: str | None) -> dict[str, str]:
+        """What every answer to ``origin`` (None where the request names none) has in its headers,
+        beside ``Vary: Origin``; nothing if it is not allowed."""
+        if origin is None or not self.allows(origin):
+            return {}
+        return {
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Allow-Credentials": "true",
+            "Access-Control-Expose-Headers": EXPOSED,
+        }
+
+    def preflight(self, origin: str | None) -> dict[str, str] | None:
+        """The headers that answer a preflight (Fetch §3.2.2), beside those of ``answer``; None
+        if ``origin`` is not allowed."""
+        if origin is None or not self.allows(origin):
+            return None
+        return {
+            "Access-Control-Allow-Methods": _METHODS,
+            "Access-Control-Allow-Headers": _HEADERS,
+            "Access-Control-Max-Age": str(MAX_AGE_SECONDS),
+            "Vary": _VARY,
+        }
