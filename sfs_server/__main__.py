@@ -75,7 +75,7 @@ async def _drain(lifecycle: Lifecycle, deadline: float) -> None:
     Connections that are open are served on, each for one more request. The shutdown of aiohttp,
     which follows, stops reading from all of them at once: no upload could finish.
     """
-    lifecycle.draining = True
+    lifecycle.drain()
     loop = asyncio.get_running_loop()
     await asyncio.sleep(0)  # what has been received is being handled now
     while lifecycle.running and loop.time() < deadline:  # noqa: ASYNC110 - a counter is cheap

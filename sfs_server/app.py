@@ -30,6 +30,7 @@ from sfs_server.keys import (
     METRICS,
     NAMESPACES,
     ORIGINS,
+    PROGRESS,
     RECEIVE_POOL,
     SEND_POOL,
     VERIFIER,
@@ -40,6 +41,8 @@ from sfs_server.logs import AccessLog
 from sfs_server.metrics import Metrics
 from sfs_server.middlewares import around
 from sfs_server.namespaces import Namespaces
+from sfs_server.progress import Hub
+from sfs_server.progress_relay import Relay
 from sfs_server.routes import add_routes
 from sfs_server.wire import WireLog
 
@@ -82,7 +85,7 @@ def make_app(config: Config) -> web.Application:
     app[METRICS] = Metrics()
     app[LIFECYCLE] = Lifecycle()
     app[ACCESS_LOG] = AccessLog(config.log_format)
-    app.cleanup_ctx.extend((_lag, _tokens, _database, _store, _threads))
+    app.cleanup_ctx.extend((_lag, _tokens, _database, _progress, _store, _threads))
     add_routes(app)
     return app
 
@@ -119,6 +122,18 @@ async def _database(app: web.Application) -> AsyncIterator[None]:
         await namespaces.start()
         stack.push_async_callback(namespaces.close)
         app[METRICS].watch_database(database, namespaces)
+        yield
+
+
+async def _progress(app: web.Application) -> AsyncIterator[None]:
+    app[PROGRESS] = hub = Hub()
+    app[LIFECYCLE].on_drain.append(hub.drain)
+    async with AsyncExitStack() as stack:
+        stack.callback(hub.close)
+        if app[CONFIG].database is not None:  # nobody else has the embedded one
+            relay = Relay(hub, app[DATABASE])
+            stack.push_async_callback(relay.close)
+            await relay.start()
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 
 from aiohttp import web
@@ -15,15 +16,24 @@ from sfs_server.links import Link, Links
 from sfs_server.logs import AccessLog
 from sfs_server.metrics import Metrics
 from sfs_server.namespaces import Namespaces
+from sfs_server.progress import Hub
 
 
 class Lifecycle:
     """Whether the process takes new work, and which it has. ``draining`` is set once, when it
-    begins to stop; ``running`` counts the requests that are being answered."""
+    begins to stop, and ``on_drain`` is called then; ``running`` counts the requests that are being
+    answered."""
 
     def __init__(self) -> None:
         self.draining = False
         self.running = 0
+        self.on_drain: list[Callable[[], None]] = []
+
+    def drain(self) -> None:
+        """Begin to stop."""
+        self.draining = True
+        for call in self.on_drain:
+            call()
 
 
 ACCESS_LOG = web.AppKey("ACCESS_LOG", AccessLog)
@@ -35,6 +45,7 @@ LINKS = web.AppKey("LINKS", Links)
 METRICS = web.AppKey("METRICS", Metrics)
 NAMESPACES = web.AppKey("NAMESPACES", Namespaces)
 ORIGINS = web.AppKey("ORIGINS", Origins)
+PROGRESS = web.AppKey("PROGRESS", Hub)
 RECEIVE_POOL = web.AppKey[Executor]("RECEIVE_POOL", Executor)
 """The threads that take large bodies from their sockets."""
 SEND_POOL = web.AppKey[Executor]("SEND_POOL", Executor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from sfs_server.handlers import files, links, listings, namespaces, service
+from sfs_server.handlers import files, links, listings, namespaces, progress, service
 
 _FILE = "/storage/{namespace:[^/]+}/{file:[^/]+}"
 _DOWNLOAD = "/storage/download/{namespace:[^/]+}/{file:[^/]+}"
@@ -31,6 +31,7 @@ def add_routes(app: web.Application) -> None:
     router.add_post(_FILE, files.upload, expect_handler=expect)
     router.add_put(_FILE, files.upload, expect_handler=expect)
     router.add_delete(_FILE, files.delete, expect_handler=expect)
+    router.add_get("/sse/progress", progress.progress)
     router.add_get("/api/session", service.session)
     router.add_get("/healthz", service.healthz)
     router.add_get("/readyz", service.readyz)

@@ -30,6 +30,7 @@ from gfs.errors import DataLoss
 from gfs.pagecache import resident
 from gfs.threads import in_thread
 from sfs_server.multipart_ranges import ByteRange
+from sfs_server.progress_types import Count
 
 WINDOW = 1024 * 1024
 STALL_SECONDS = 120.0
@@ -40,9 +41,15 @@ class ClientStalled(ConnectionError):
 
 
 async def send_descriptor(
-    transport: asyncio.Transport, source: int, body: ByteRange, known: int, pool: Executor
+    transport: asyncio.Transport,
+    source: int,
+    body: ByteRange,
+    known: int,
+    pool: Executor,
+    count: Count,
 ) -> None:
-    """Send the bytes ``body`` of the file ``source``, which up to byte ``known`` are in memory.
+    """Send the bytes ``body`` of the file ``source``, which up to byte ``known`` are in memory, and
+    ``count`` them.
 
     All that was written to ``transport`` before must have left it (:func:`drain_fully`). Raises
     DataLoss if the file is shorter, ConnectionError if the client is gone or stalled, OSError if
@@ -56,17 +63,18 @@ async def send_descriptor(
         # A small file in memory mostly goes out in one call, which needs no descriptor of its own.
         with suppress(BlockingIOError):
             start += _moved(os.sendfile(target, source, start, body.length))
+            count.moved += start - body.start
         if start == end:
             return
     target = os.dup(target)
     try:
-        await _send_rest(target, source, start, end, known, pool)
+        await _send_rest(target, source, start, end, known, pool, count)
     finally:
         os.close(target)
 
 
 async def _send_rest(
-    target: int, source: int, start: int, end: int, known: int, pool: Executor
+    target: int, source: int, start: int, end: int, known: int, pool: Executor, counted: Count
 ) -> None:
     loop = asyncio.get_running_loop()
     while start < end:
@@ -82,6 +90,7 @@ async def _send_rest(
             await _writable(loop, target)
             continue
         start += sent
+        counted.moved += sent
         if sent == WINDOW:
             await asyncio.sleep(0)
 

@@ -32,6 +32,7 @@ from gfs.threads import in_thread
 from gfs.types import Bytes
 from sfs_server.errors import Problem
 from sfs_server.multipart_ranges import ByteRange, Multipart
+from sfs_server.progress_types import Count
 from sfs_server.sendfile import WINDOW, drain, drain_fully, send_descriptor
 from sfs_server.wire import stamp
 
@@ -42,8 +43,9 @@ async def send(
     reader: Reader,
     body: ByteRange | Multipart,
     pool: Executor,
+    count: Count,
 ) -> web.StreamResponse:
-    """Answer with one range of a file, or with several framed ones.
+    """Answer with one range of a file, or with several framed ones; ``count`` the bytes sent.
 
     ``response`` has its status and headers and has not begun; its Content-Length is set here.
     Raises GfsError before anything is sent; afterwards that, or ConnectionError, means that the
@@ -55,14 +57,16 @@ async def send(
         return response
     if isinstance(body, ByteRange) and _has_descriptor(type(reader)):
         source = cast(DescriptorReader, reader).fileno()
-        return await _send_descriptor(request, response, source, body, pool)
+        return await _send_descriptor(request, response, source, body, pool, count)
     pieces = _framed(reader, body) if isinstance(body, Multipart) else _plain(reader, body)
     async with aclosing(pieces):
         first = await anext(pieces)
         writer = await begin(request, response)
         await write_piece(request, writer, first)
+        count.moved += len(first)
         async for piece in pieces:
             await write_piece(request, writer, piece)
+            count.moved += len(piece)
     return response
 
 
@@ -78,6 +82,7 @@ async def _send_descriptor(
     source: int,
     body: ByteRange,
     pool: Executor,
+    count: Count,
 ) -> web.StreamResponse:
     start, length = body
     known = min(length, WINDOW) if resident(source, start, min(length, WINDOW)) else 0
@@ -91,7 +96,7 @@ async def _send_descriptor(
     writer = await begin(request, response)
     transport = _transport(request)
     await drain_fully(transport, writer)
-    await send_descriptor(transport, source, body, start + known, pool)
+    await send_descriptor(transport, source, body, start + known, pool, count)
     return response
 
 

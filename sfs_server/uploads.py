@@ -21,6 +21,7 @@ from sfs_server.errors import Problem
 from sfs_server.form import MAX_OTHER_BYTES, FormFile
 from sfs_server.keys import TAKEN
 from sfs_server.metrics import Metrics
+from sfs_server.progress_types import Count
 from sfs_server.recvfile import LEAST, receive_large
 from sfs_server.transfer import begin_body, receive
 
@@ -34,8 +35,11 @@ class Upload:
     ``size`` is the number of bytes that the file will have, where that is known beforehand.
     """
 
-    def __init__(self, request: web.Request, config: Config, metrics: Metrics) -> None:
-        """Read the announcements. Raises Problem 400, 413 or 415."""
+    def __init__(
+        self, request: web.Request, config: Config, metrics: Metrics, count: Count
+    ) -> None:
+        """Read the announcements. ``count`` is for the bytes of the file that arrive. Raises
+        Problem 400, 413 or 415."""
         headers = request.headers
         if headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower() != "identity":
             raise Problem(
@@ -62,7 +66,7 @@ class Upload:
             announced = length
         self.size = announced
         self._arrived = 0  # bytes of the body
-        self._received = 0  # bytes of the file
+        self._count = count
         self._check_limit(announced or 0)
         if self._form is not None and length is not None and self._limit:
             self._check_limit(length - MAX_OTHER_BYTES)
@@ -107,8 +111,8 @@ class Upload:
         if self._content is not None:
             self._content.update(piece)
         for part in (piece,) if self._form is None else self._form.feed(piece):
-            self._received += len(part)
-            self._check_limit(self._received)
+            self._count.moved += len(part)
+            self._check_limit(self._count.moved)
             if self._representation is not None:
                 self._representation.update(part)
             yield part
@@ -117,9 +121,10 @@ class Upload:
         """The body has ended: is it what was announced?"""
         if self._form is not None:
             self._form.finish()
-        if self.size not in (None, self._received):
+        received = self._count.moved
+        if self.size not in (None, received):
             raise Problem(
-                400, f"{self.size} bytes were announced and {self._received} came: nothing stored."
+                400, f"{self.size} bytes were announced and {received} came: nothing stored."
             )
         for digest in (self._content, self._representation):
             if digest is not None:

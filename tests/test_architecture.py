@@ -32,10 +32,13 @@ sfs_server.digests sfs_server.form sfs_server.logs
 sfs_server.database_address sfs_server.database_session sfs_server.database sfs_server.listener
 sfs_server.embedded_postgres_files sfs_server.embedded_postgres
 sfs_server.namespaces sfs_server.links
+sfs_server.progress_types sfs_server.progress sfs_server.progress_messages
+sfs_server.progress_relay
 sfs_server.metrics sfs_server.keys sfs_server.wire
 sfs_server.sendfile sfs_server.recvfile sfs_server.transfer sfs_server.uploads
 sfs_server.json_body
-sfs_server.handlers sfs_server.handlers.files sfs_server.handlers.listings
+sfs_server.handlers sfs_server.handlers.progress
+sfs_server.handlers.files sfs_server.handlers.listings
 sfs_server.handlers.links
 sfs_server.handlers.namespaces sfs_server.handlers.service
 sfs_server.middlewares sfs_server.routes
@@ -139,7 +142,7 @@ def test_no_import_hides_in_a_function(name: str) -> None:
             assert not inner, f"{name}.{node.name}"
 
 
-PURE = "claims cors names multipart_ranges conditional disposition access".split()
+PURE = "claims cors names multipart_ranges conditional disposition access progress_messages".split()
 
 
 @pytest.mark.parametrize("name", PURE)

@@ -16,6 +16,7 @@ from sfs_server.access import Action, Namespace, publicly_readable, require
 from sfs_server.conditional import etag_of, expectation, http_date, plan, refuse_stale
 from sfs_server.disposition import active, content_disposition, content_type
 from sfs_server.errors import Problem
+from sfs_server.handlers.progress import Tracked
 from sfs_server.keys import (
     CONFIG,
     CREDENTIALED,
@@ -56,6 +57,13 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 
 async def _serve(request: web.Request, *, attachment: bool) -> web.StreamResponse:
+    with Tracked(request, "download") as tracked:
+        return await _serve_tracked(request, tracked, attachment=attachment)
+
+
+async def _serve_tracked(
+    request: web.Request, tracked: Tracked, *, attachment: bool
+) -> web.StreamResponse:
     app, raw_path = request.app, request.rel_url.raw_path
     directory, name = file_target(raw_path)
     anonymous_read = app[CONFIG].anonymous_read
@@ -80,15 +88,17 @@ async def _serve(request: web.Request, *, attachment: bool) -> web.StreamRespons
             headers[hdrs.CONTENT_RANGE] = unsatisfied_range(info.size)
             raise Problem(416, f"The file has {info.size} bytes: no range begins in it.", headers)
         if planned.status == 304:
+            tracked.begin(0)
             return web.Response(status=304, headers=headers)
         body = _describe(headers, planned.ranges, info, attachment=attachment)
         if planned.status == 206 and isinstance(body, ByteRange):
             headers[hdrs.CONTENT_RANGE] = content_range(body, info.size)
         response = web.StreamResponse(status=planned.status, headers=headers)
+        tracked.begin(body.length)
         metrics = app[METRICS]
         metrics.downloading += 1
         try:
-            await send(request, response, reader, body, app[SEND_POOL])
+            await send(request, response, reader, body, app[SEND_POOL], tracked.count)
         finally:
             metrics.downloading -= 1
         if request.method == "GET":
@@ -143,13 +153,19 @@ def _entity_headers(name: str, attachment: bool) -> Mapping[str, str]:
 
 async def upload(request: web.Request) -> web.Response:
     """POST, PUT ``/storage/:ns/:file``: all that can be refused is, before the body is read."""
+    with Tracked(request, "upload") as tracked:
+        return await _upload_tracked(request, tracked)
+
+
+async def _upload_tracked(request: web.Request, tracked: Tracked) -> web.Response:
     directory, name = file_target(request.rel_url.raw_path)
     app, principal = request.app, request[PRINCIPAL]
     namespace = await app[NAMESPACES].resolve(directory)
     require(principal, Action.CREATE, namespace, anonymous_read=app[CONFIG].anonymous_read)
     assert namespace is not None  # noqa: S101 - require() has answered 404 for None
-    incoming = Upload(request, app[CONFIG], app[METRICS])
+    incoming = Upload(request, app[CONFIG], app[METRICS], tracked.count)
     expect = await _expect(request, directory, name)
+    tracked.begin(incoming.size)
     try:
         published = await _store(request, namespace, name, incoming, expect)
     except AlreadyExists:
