@@ -5,10 +5,13 @@ PYTHON ?= python3
 PYENV := $(shell pyenv versions --bare 2>/dev/null | grep -E '^3\.1[1-9]\.[0-9]+$$' | paste -sd: -)
 TOX = $(if $(PYENV),PYENV_VERSION=$(PYENV)) .venv/bin/tox
 
-.PHONY: run test lint bench proto clean
+.PHONY: run cluster test lint bench proto clean
 
 run: .venv/installed
 	.venv/bin/sfs-server $(ARGS)
+
+cluster: .venv/cluster
+	.venv/bin/python -m manifests.laptop $(ARGS)
 
 test: .venv/tox
 	$(TOX) run
@@ -33,6 +36,10 @@ clean:
 
 .venv/installed: .venv/bin/python pyproject.toml
 	.venv/bin/pip install --quiet --disable-pip-version-check --editable '.[embedded]'
+	touch $@
+
+.venv/cluster: .venv/bin/python pyproject.toml
+	.venv/bin/pip install --quiet --disable-pip-version-check --editable '.[embedded,cluster]'
 	touch $@
 
 .venv/tox: .venv/bin/python pyproject.toml

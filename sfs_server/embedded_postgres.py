@@ -73,7 +73,7 @@ _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "shared_buffers": "16MB",
-    "max_connections": "40",
+    "max_connections": "100",
     # A statement whose client is gone ends soon, and gives its connection back.
     "client_connection_check_interval": "500ms",
     "max_parallel_workers": "0",

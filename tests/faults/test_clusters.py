@@ -8,6 +8,7 @@ import urllib.error
 
 import pytest
 
+from manifests.laptop.weed import Sizes
 from tests.gfs.cluster import VOLUME_SERVERS, Cluster, Process, require, running
 
 require()
@@ -139,11 +140,8 @@ async def test_uploads_outlive_a_volume_server_that_hangs(
 
 
 async def test_a_cluster_that_is_full_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.gfs.cluster.VOLUME_MEGABYTES", 8)
-    monkeypatch.setattr("tests.gfs.cluster.MAX_VOLUMES", 2)
-    monkeypatch.setattr("tests.gfs.cluster.VOLUMES_GROWN", 1)
     monkeypatch.setattr("gfs.seaweedfs.uploads.FULL_SECONDS", 0.5)
-    with running() as cluster:
+    with running(sizes=Sizes(volume_megabytes=8, volumes_grown=1, volumes_most=2)) as cluster:
         fs = await SeaweedFileSystem.start(cluster.masters)
         try:
             await fs.make_directory(DIR)

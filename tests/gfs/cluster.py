@@ -15,11 +15,7 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sysconfig
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -28,111 +24,37 @@ from pathlib import Path
 
 import pytest
 
-START_SECONDS = 20.0
-STOP_SECONDS = 5.0
+from manifests.laptop.weed import (
+    GENEROUS,
+    Ports,
+    Sizes,
+    Weed,
+    free_ports,
+    program,
+    wait_until_registered,
+)
+
 HTTP_SECONDS = 10.0
 VOLUME_SERVERS = 3
-VOLUME_MEGABYTES = 1024
-VOLUMES_GROWN = 12
-"""At once, so that there are volumes without any one server."""
-
-MAX_VOLUMES = 60
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listened on a moment ago, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
+class Process(Weed):
+    """One server of the cluster, to be mistreated."""
 
-
-def weed() -> str | None:
-    """The program of the wheel that is installed beside this Python."""
-    path = Path(sysconfig.get_path("scripts")) / "weed"
-    return str(path) if path.exists() else None
-
-
-class Process:
-    """One server of the cluster. Its state outlives it, so that it can be started again."""
-
-    def __init__(
-        self,
-        name: str,
-        arguments: list[str],
-        home: Path,
-        ports: tuple[int, int],
-        settings: Mapping[str, str],
-    ) -> None:
-        http, grpc = ports
-        self.name = name
-        self.http = f"127.0.0.1:{http}"
-        self.grpc = f"127.0.0.1:{grpc}"
-        self.dotted = f"127.0.0.1:{http}.{grpc}"
-        self.home = home
-        self._arguments = arguments
-        self._settings = settings
-        self._process: subprocess.Popen[bytes] | None = None
-        self._frozen = False
-
-    @property
-    def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    def start(self) -> None:
-        program = weed()
-        assert program is not None
-        with open(self.home / f"{self.name}.log", "ab") as log:
-            self._process = subprocess.Popen(
-                [program, "-logtostderr=true", *self._arguments],
-                cwd=self.home,
-                env={
-                    "HOME": str(self.home),
-                    "PATH": os.environ.get("PATH", ""),
-                    "WEED_MASTER_VOLUME_GROWTH_COPY_2": str(VOLUMES_GROWN),
-                    **self._settings,
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-    def wait_until_healthy(self, seconds: float = START_SECONDS) -> None:
-        path = "/cluster/healthz" if self.name.startswith("master") else "/healthz"
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://{self.http}{path}", timeout=1):
-                    return
-            except OSError:
-                if not self.alive or time.monotonic() > deadline:
-                    raise RuntimeError(f"{self.name} did not start: {self.log()}") from None
-                time.sleep(0.01)
-
-    def log(self) -> str:
-        return (self.home / f"{self.name}.log").read_text(errors="replace")[-4000:]
+    _frozen = False
 
     def kill(self) -> None:
-        """End the process as a power cut does."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait(STOP_SECONDS)
-            self._frozen = False
+        super().kill()
+        self._frozen = False
 
     def stop(self) -> None:
         """Freeze the process: its sockets stay open and say nothing."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        self.signal(signal.SIGSTOP)
         self._frozen = True
 
     def cont(self) -> None:
         """Let a frozen process go on."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        self.signal(signal.SIGCONT)
         self._frozen = False
 
     def restart(self) -> None:
@@ -161,67 +83,31 @@ class Cluster:
         *,
         masters: int = 1,
         filers: int = 1,
+        sizes: Sizes = GENEROUS,
         settings: Mapping[str, str] | None = None,
+        store: Mapping[str, str] | None = None,
     ) -> None:
-        """``home`` is an empty directory; ``settings`` are more environment variables."""
+        """``home`` is an empty directory; ``settings`` are more environment variables, ``store``
+        those of filers."""
         self.home = home
-        self._settings = settings or {}
         chosen = free_ports(2 * (masters + VOLUME_SERVERS + filers))
-        self._ports = list(zip(chosen[::2], chosen[1::2], strict=True))
-        dotted = [f"127.0.0.1:{http}.{grpc}" for http, grpc in self._ports[:masters]]
-        self.masters = ",".join(dotted)
-        self.all_masters = [
-            self._process(
-                f"master{number}",
-                "-mdir={home}",
-                f"-peers={self.masters if masters > 1 else 'none'}",
-                "-defaultReplication=001",
-                "-telemetry=false",
-                "-electionTimeout=1s",
-                "-heartbeatInterval=100ms",
-                f"-volumeSizeLimitMB={VOLUME_MEGABYTES}",
-            )
-            for number in range(masters)
-        ]
+        ports = [Ports(*pair) for pair in zip(chosen[::2], chosen[1::2], strict=True)]
+        leading = ports[:masters]
+        self.masters = ",".join(map(str, leading))
+
+        def servers(kind: str, count: int, more: Mapping[str, str]) -> list[Process]:
+            homes = [home / f"{kind}{number}" for number in range(count)]
+            for one in homes:
+                one.mkdir()
+            return [Process(one, ports.pop(0), leading, sizes, more) for one in homes]
+
+        settings = settings or {}
+        self.all_masters = servers("master", masters, settings)
         self.master = self.all_masters[0]
-        self.volumes = [
-            self._process(
-                f"volume{number}",
-                "-dir={home}",
-                f"-max={MAX_VOLUMES}",
-                f"-master={self.masters}",
-                "-dataCenter=dc1",
-                "-rack=rack1",
-                "-preStopSeconds=0",
-                "-volume.allowUntrustedRemoteEndpoints",
-            )
-            for number in range(VOLUME_SERVERS)
-        ]
-        self.filers = [
-            self._process(
-                f"filer{number}",
-                "-defaultStoreDir={home}",
-                f"-master={self.masters}",
-                "-localSocket={home}/filer.sock",
-            )
-            for number in range(filers)
-        ]
+        self.volumes = servers("volume", VOLUME_SERVERS, settings)
+        self.filers = servers("filer", filers, {**settings, **(store or {})})
         self.filer = self.filers[0]
         self.processes = [*self.all_masters, *self.volumes, *self.filers]
-
-    def _process(self, name: str, *arguments: str) -> Process:
-        home = self.home / name
-        home.mkdir()
-        ports = self._ports.pop(0)
-        own = [
-            name.rstrip("0123456789"),
-            "-ip=127.0.0.1",
-            "-ip.bind=127.0.0.1",
-            f"-port={ports[0]}",
-            f"-port.grpc={ports[1]}",
-            *(argument.format(home=home) for argument in arguments),
-        ]
-        return Process(name, own, home, ports, self._settings)
 
     def start(self) -> None:
         for process in self.all_masters:
@@ -232,15 +118,7 @@ class Cluster:
             process.start()
         for process in (*self.volumes, *self.filers):
             process.wait_until_healthy()
-        self.wait_until_registered()
-
-    def wait_until_registered(self) -> None:
-        """Until the master counts every volume server."""
-        deadline = time.monotonic() + START_SECONDS
-        while self.get(self.master, "/dir/status").count(b'"Url"') < VOLUME_SERVERS:
-            if time.monotonic() > deadline:
-                raise RuntimeError("a volume server did not register")
-            time.sleep(0.02)
+        wait_until_registered(self.master, VOLUME_SERVERS)
 
     def end(self) -> None:
         for process in self.processes:
@@ -249,7 +127,7 @@ class Cluster:
     def mend(self) -> None:
         mended = [process.mend() for process in self.processes]
         if any(mended):
-            self.wait_until_registered()
+            wait_until_registered(self.master, VOLUME_SERVERS)
 
     def get(self, process: Process, path: str, headers: dict[str, str] | None = None) -> bytes:
         """The body of an answer over HTTP; blocks."""
@@ -286,7 +164,7 @@ class Cluster:
 def require() -> None:
     """Skip the module that calls it where there is no SeaweedFS to test with; fail under CI."""
     needed = [importlib.util.find_spec(name) for name in ("grpc", "google_crc32c")]
-    if weed() is None or None in needed:
+    if program() is None or None in needed:
         reason = "the extra [cluster] is not installed: no SeaweedFS to test with"
         if os.environ.get("CI"):
             raise RuntimeError(reason)
@@ -298,11 +176,18 @@ require()
 
 @contextmanager
 def running(
-    *, masters: int = 1, filers: int = 1, settings: Mapping[str, str] | None = None
+    *,
+    masters: int = 1,
+    filers: int = 1,
+    sizes: Sizes = GENEROUS,
+    settings: Mapping[str, str] | None = None,
+    store: Mapping[str, str] | None = None,
 ) -> Iterator[Cluster]:
     """A cluster of its own."""
     home = Path(tempfile.mkdtemp(prefix="sfs-cluster-"))
-    cluster = Cluster(home, masters=masters, filers=filers, settings=settings)
+    cluster = Cluster(
+        home, masters=masters, filers=filers, sizes=sizes, settings=settings, store=store
+    )
     try:
         cluster.start()
         yield cluster

@@ -62,6 +62,10 @@ class Connection:
     def send_raw(self, data: bytes) -> None:
         self._writer.write(data)
 
+    async def drain(self) -> None:
+        """Wait until the service takes more."""
+        await self._writer.drain()
+
     def end(self) -> None:
         """Send no more, and go on reading."""
         self._writer.write_eof()
@@ -70,9 +74,9 @@ class Connection:
         """Disappear."""
         self._writer.transport.abort()
 
-    async def head(self) -> tuple[int, CIMultiDict[str]]:
+    async def head(self, *, seconds: float | None = 20) -> tuple[int, CIMultiDict[str]]:
         """Read a response up to the empty line: its status and headers."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(seconds):
             block = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         line, *fields = block.removesuffix("\r\n\r\n").split("\r\n")
         version, status, _ = line.split(" ", 2)

@@ -1,0 +1,1 @@
+"""What runs SFS beside a cluster: on one machine (``laptop``), to try it out."""

@@ -1,0 +1,1 @@
+"""A whole cluster of SFS on one machine, from wheels alone: ``make cluster``."""

@@ -1,0 +1,131 @@
+"""A server process with a directory of its own, which outlives it.
+
+In the directory are its data, its ``log`` and, while it runs, ``pid``. The process works in there,
+so that ``end_leftovers`` knows it again: it has that number and works in that directory.
+It is in a session of its own: an interrupt from the keyboard is for whoever started it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped,unused-ignore]
+
+START_SECONDS = 20.0
+KILLED_SECONDS = 5.0
+POLL_SECONDS = 0.02
+LOG_TAIL = 4000
+
+
+class Server:
+    """One server. ``start`` it; whoever started it ends it, with ``end`` or ``kill``."""
+
+    def __init__(
+        self, home: Path, command: Sequence[str], environ: Mapping[str, str], health: str
+    ) -> None:
+        """``home`` exists, and its name is the server's; ``health`` is a URL that answers 200 when
+        the server is ready."""
+        self.name = home.name
+        self.home = home
+        self._command = command
+        self._environ = {"HOME": str(home), "PATH": os.environ.get("PATH", ""), **environ}
+        self._health = health
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Its process id, 0 before it was started."""
+        return self._process.pid if self._process is not None else 0
+
+    def start(self) -> None:
+        """Start it, and do not wait."""
+        with open(self.home / "log", "ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self.home,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        (self.home / "pid").write_text(f"{self.pid}\n")
+
+    def wait_until_healthy(self, seconds: float = START_SECONDS) -> None:
+        """Raises RuntimeError if it ends, or is not healthy within ``seconds``."""
+        deadline = time.monotonic() + seconds
+        while not self._healthy():
+            if not self.alive or time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name} did not start: {self.log()}")
+            time.sleep(POLL_SECONDS)
+
+    def _healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(self._health, timeout=1):  # noqa: S310 - of ours
+                return True
+        except urllib.error.HTTPError as error:
+            error.close()
+        except OSError:
+            pass
+        return False
+
+    def log(self) -> str:
+        """The end of its log."""
+        return (self.home / "log").read_text(errors="replace")[-LOG_TAIL:]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def end(self, seconds: float) -> None:
+        """Ask it to end, and kill it after ``seconds``. Idempotent."""
+        self.signal(signal.SIGTERM)
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it as a power cut does. Idempotent."""
+        self.signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait(KILLED_SECONDS)
+            (self.home / "pid").unlink(missing_ok=True)
+
+
+def end_leftovers(homes: Iterable[Path]) -> list[str]:
+    """Kill the servers that a killed launcher left running in their ``homes``; their names."""
+    left = {}
+    for home in homes:
+        with suppress(OSError, ValueError, psutil.Error):
+            process = psutil.Process(int((home / "pid").read_text()))
+            if process.cwd() == str(home.resolve()):
+                process.kill()
+                left[home.name] = process
+    deadline = time.monotonic() + KILLED_SECONDS
+    while any(map(_runs, left.values())) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return sorted(left)
+
+
+def _runs(process: Any) -> bool:
+    """Not every process 1 collects its children soon: a zombie does not run."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

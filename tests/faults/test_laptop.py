@@ -1,0 +1,165 @@
+"""``make cluster``: it serves, it outlives what its users kill, and it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped,unused-ignore]
+import pytest
+
+from sfs_server.auth import mint
+from tests.faults.transfers import Ledger, download, sha256, some_bytes, upload
+from tests.gfs.cluster import require
+from tests.server.http import connect
+from tests.server.processes import environment
+
+require()
+
+START_SECONDS = 30.0
+SERVERS = 3 + 3 + 2 + 4
+
+
+class Launcher:
+    """A running ``python -m manifests.laptop``."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self._popen = subprocess.Popen(
+            [sys.executable, "-m", "manifests.laptop", "-data", str(data)],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._lines: list[str] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        try:
+            self.await_text("Stop:")
+        except BaseException:
+            self.signal(signal.SIGTERM)
+            self.wait()
+            raise
+
+    @property
+    def said(self) -> str:
+        return "".join(self._lines)
+
+    @property
+    def secret(self) -> str:
+        return (self.data / "jwt-secret").read_text()
+
+    def await_text(self, text: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while text not in self.said:
+            if self._popen.poll() is not None:
+                self._reader.join()
+                raise AssertionError(self.said)
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.02)
+
+    def found(self, pattern: str) -> list[str]:
+        """What the groups of ``pattern`` are in what it has printed."""
+        return re.findall(pattern, self.said)
+
+    def signal(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+
+    def wait(self) -> int:
+        code = self._popen.wait(START_SECONDS)
+        self._reader.join()
+        assert self._popen.stdout is not None
+        self._popen.stdout.close()
+        return code
+
+    def _read(self) -> None:
+        assert self._popen.stdout is not None
+        self._lines.extend(iter(self._popen.stdout.readline, ""))
+
+
+def running_in(data: Path) -> list[str]:
+    """The processes that work below a directory."""
+    return [
+        process.info["name"]
+        for process in psutil.process_iter(["name", "cwd"])
+        if (process.info["cwd"] or "").startswith(f"{data}{os.sep}")
+    ]
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """A directory that the user of PostgreSQL can reach."""
+    path = Path(tempfile.mkdtemp(prefix="sfs-laptop-")).resolve()
+    yield path
+    for process in psutil.process_iter(["cwd"]):
+        if (process.info["cwd"] or "").startswith(f"{path}{os.sep}"):
+            process.kill()
+    shutil.rmtree(path)
+
+
+async def test_a_cluster_on_a_laptop_serves_and_leaves_nothing_behind(
+    data: Path, ledger: Ledger
+) -> None:
+    launcher = Launcher(data)
+    try:
+        ports = [int(port) for port in launcher.found(r"sfs\d +http://127\.0\.0\.1:(\d+)")]
+        victims = [int(pid) for pid in launcher.found(r"volume\d .* pid (\d+)")]
+        assert (len(ports), len(victims)) == (4, 3)
+        assert victims == [int((data / f"volume{n}" / "pid").read_text()) for n in range(3)]
+        content = some_bytes(40_000_000, 1)
+        bearer = {"Authorization": f"Bearer {mint(launcher.secret, user='alice', ttl=600)}"}
+        with ledger.loop("make cluster: kill -9 by the printed pid in a download") as loop:
+            with loop.transfer(len(content)):
+                answer = await upload(ports[0], "/storage/default/f", content, headers=bearer)
+                assert answer.status == 201
+            for number, pid in enumerate(victims[:2]):
+                with loop.transfer(len(content)):
+                    body = await download(
+                        ports[1 + number],
+                        "/storage/default/f",
+                        at=3_000_000,
+                        strike=lambda pid=pid: os.kill(pid, signal.SIGKILL),  # type: ignore[misc]
+                    )
+                    assert sha256(body) == sha256(content)
+                loop.strikes += 1
+                launcher.await_text(f"volume{number} has died")
+                launcher.signal(signal.SIGUSR1)
+                launcher.await_text(f"started again: volume{number}")
+        launcher.signal(signal.SIGINT)
+        assert launcher.wait() == 0
+    finally:
+        launcher.signal(signal.SIGTERM)
+        launcher.wait()
+    assert "Traceback" not in launcher.said
+    assert running_in(data) == []
+
+
+async def test_the_servers_of_a_launcher_that_was_killed_are_ended_by_the_next(data: Path) -> None:
+    first = Launcher(data)
+    first.signal(signal.SIGKILL)
+    first.wait()
+    left = {process for process in running_in(data) if process != "postgres"}
+    assert left
+    second = Launcher(data)
+    try:
+        ended = second.found(r"ended what was left running: (.*)")
+        assert ended[0].count(",") == SERVERS - 1
+        with pytest.raises(AssertionError, match="another launcher"):
+            Launcher(data)
+        port = int(second.found(r"sfs3 +http://127\.0\.0\.1:(\d+)")[0])
+        async with connect(port) as connection:
+            assert (await connection.ask("GET", "/storage/files")).json() == []
+    finally:
+        second.signal(signal.SIGTERM)
+        assert second.wait() == 0
+    assert running_in(data) == []
