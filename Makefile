@@ -5,7 +5,7 @@ PYTHON ?= python3
 PYENV := $(shell pyenv versions --bare 2>/dev/null | grep -E '^3\.1[1-9]\.[0-9]+$$' | paste -sd: -)
 TOX = $(if $(PYENV),PYENV_VERSION=$(PYENV)) .venv/bin/tox
 
-.PHONY: run cluster test lint bench proto clean
+.PHONY: run cluster test lint bench proto vendor clean
 
 run: .venv/installed
 	.venv/bin/sfs-server $(ARGS)
@@ -25,6 +25,10 @@ bench: .venv/bench
 # After a change of gfs/seaweedfs/proto/*.proto: the generated modules beside them.
 proto: .venv/proto
 	.venv/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. gfs/seaweedfs/proto/*.proto
+
+# After a change of a version in tools/vendor: the libraries of the web page, from npm.
+vendor:
+	tools/vendor
 
 clean:
 	rm -rf .venv .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis

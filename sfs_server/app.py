@@ -14,7 +14,7 @@ from aiohttp import web
 
 from gfs.errors import GfsError
 from gfs.factory import open_filesystem
-from sfs_server import embedded_postgres
+from sfs_server import embedded_postgres, static_files
 from sfs_server.access import DEFAULT_NAMESPACE
 from sfs_server.auth import Verifier
 from sfs_server.config import Config, ConfigError, secret_of
@@ -33,6 +33,7 @@ from sfs_server.keys import (
     PROGRESS,
     RECEIVE_POOL,
     SEND_POOL,
+    STATIC,
     VERIFIER,
     Lifecycle,
 )
@@ -85,7 +86,7 @@ def make_app(config: Config) -> web.Application:
     app[METRICS] = Metrics()
     app[LIFECYCLE] = Lifecycle()
     app[ACCESS_LOG] = AccessLog(config.log_format)
-    app.cleanup_ctx.extend((_lag, _tokens, _database, _progress, _store, _threads))
+    app.cleanup_ctx.extend((_lag, _page, _tokens, _database, _progress, _store, _threads))
     add_routes(app)
     return app
 
@@ -159,6 +160,11 @@ async def _lag(app: web.Application) -> AsyncIterator[None]:
     yield
     task.cancel()
     await asyncio.wait([task])
+
+
+async def _page(app: web.Application) -> AsyncIterator[None]:
+    app[STATIC] = await asyncio.to_thread(static_files.load, app[CONFIG].static)
+    yield
 
 
 async def _tokens(app: web.Application) -> AsyncIterator[None]:

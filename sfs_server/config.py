@@ -21,6 +21,7 @@ class Config:
     host: str = ""
     port: int = 8080
     master: str | None = None
+    static: str | None = None
     data: str = "./sfs-data"
     database: str | None = None
     anonymous_read: bool = True
@@ -55,6 +56,7 @@ class Flag:
 FLAGS = (
     Flag("addr", "listen address, HOST:PORT or :PORT (default :8080)", "ADDR"),
     Flag("master", "GFS masters, HOST:PORT, several with commas; without it, -data", "ADDR"),
+    Flag("static", "directory of the web page (the page that ships inside the package)", "DIR"),
     Flag("data", "where the embedded store and PostgreSQL keep their data (./sfs-data)", "DIR"),
     Flag("database", "PostgreSQL URL; without it an embedded PostgreSQL under -data", "URL"),
     Flag("anonymous", "what a caller without a token may do in 'default': read or none", "MODE"),
@@ -90,6 +92,7 @@ def make_config(
         host=host,
         port=port,
         master=_masters(value("master")),
+        static=value("static"),
         data=value("data") or "./sfs-data",
         database=value("database") or environ.get("DATABASE_URL") or None,
         anonymous_read=_choice("anonymous", value("anonymous") or "read", "read", "none") == "read",

@@ -17,6 +17,7 @@ from sfs_server.logs import AccessLog
 from sfs_server.metrics import Metrics
 from sfs_server.namespaces import Namespaces
 from sfs_server.progress import Hub
+from sfs_server.static_files import StaticFiles
 
 
 class Lifecycle:
@@ -50,6 +51,7 @@ RECEIVE_POOL = web.AppKey[Executor]("RECEIVE_POOL", Executor)
 """The threads that take large bodies from their sockets."""
 SEND_POOL = web.AppKey[Executor]("SEND_POOL", Executor)
 """The threads that wait for the disk in sendfile(2)."""
+STATIC = web.AppKey("STATIC", StaticFiles)
 VERIFIER = web.AppKey("VERIFIER", Verifier)
 
 CREDENTIALED = web.RequestKey("CREDENTIALED", bool)

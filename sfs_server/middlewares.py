@@ -11,7 +11,6 @@ sending gets to see the answer rather than a reset.
 
 from __future__ import annotations
 
-import html
 import logging
 import os
 import re
@@ -22,6 +21,7 @@ from functools import lru_cache
 from aiohttp import HttpVersion11, hdrs, web
 
 from sfs_server.auth import ANONYMOUS, InvalidToken, credential
+from sfs_server.error_page import POLICY, error_page
 from sfs_server.errors import Problem, problem_of
 from sfs_server.keys import (
     ACCESS_LOG,
@@ -38,7 +38,7 @@ from sfs_server.keys import (
 )
 from sfs_server.links import file_subject, looks_like_link
 from sfs_server.names import file_target
-from sfs_server.wire import preflight, problem_response, stamp
+from sfs_server.wire import preflight, problem_response, stamp, wants_page
 
 CLIENT_GONE = 499
 """What logs and metrics call a request whose client went away, as nginx does."""
@@ -172,28 +172,8 @@ def _from_router(error: web.HTTPException) -> Problem:
 
 def _answer(request: web.Request, problem: Problem) -> web.Response:
     response = problem_response(problem)
-    if _wants_page(request):
-        response.headers["Content-Security-Policy"] = (
-            "default-src 'none'; style-src 'unsafe-inline'"
-        )
+    if wants_page(request):
+        response.headers["Content-Security-Policy"] = POLICY
         response.content_type, response.charset = "text/html", "utf-8"
-        title, detail = f"{problem.status} {problem.title}", html.escape(problem.detail)
-        response.text = _PAGE.format(title=html.escape(title), detail=detail)
+        response.text = error_page(problem)
     return response
-
-
-def _wants_page(request: web.Request) -> bool:
-    """Whether a browser is navigating: its Accept names HTML before all else, and no JSON."""
-    accept = request.headers.get(hdrs.ACCEPT, "")
-    return "text/html" in accept and "json" not in accept.partition("text/html")[0]
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>:root{{color-scheme:light dark}}
-body{{font:1rem/1.5 system-ui;margin:20vh auto;max-width:36rem;padding:0 1rem}}</style>
-<h1>{title}</h1>
-<p>{detail}</p>
-</html>
-"""

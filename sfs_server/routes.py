@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from sfs_server.handlers import files, links, listings, namespaces, progress, service
+from sfs_server.handlers import files, links, listings, namespaces, progress, service, static
 
 _FILE = "/storage/{namespace:[^/]+}/{file:[^/]+}"
 _DOWNLOAD = "/storage/download/{namespace:[^/]+}/{file:[^/]+}"
 _NAMESPACE = "/storage/namespaces/{name:[^/]+}"
+_PAGE = r"/{path:(?!(?:storage|api|sse)(?:/|$)|(?:metrics|healthz|readyz|openapi\.json)$)(?s:.*)}"
+"""Every path outside the API, whether or not the API has something there by another method."""
 
 
 async def expect(request: web.Request) -> None:
@@ -36,3 +38,4 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/healthz", service.healthz)
     router.add_get("/readyz", service.readyz)
     router.add_get("/metrics", service.metrics)
+    router.add_get(_PAGE, static.serve)

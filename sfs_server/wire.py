@@ -64,6 +64,12 @@ def _origin(request: web.Request) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
+def wants_page(request: web.Request) -> bool:
+    """Whether a browser is navigating: its Accept names HTML before all else, and no JSON."""
+    accept = request.headers.get(hdrs.ACCEPT, "")
+    return "text/html" in accept and "json" not in accept.partition("text/html")[0]
+
+
 def problem_response(problem: Problem) -> web.Response:
     """The problem document of ``problem`` as an answer (RFC 9457)."""
     headers = {

@@ -25,12 +25,13 @@ gfs.seaweedfs.needles gfs.seaweedfs.watch gfs.seaweedfs.publishing gfs.seaweedfs
 gfs.seaweedfs.writer gfs.seaweedfs.reader gfs.seaweedfs.filesystem
 gfs.factory
 sfs_server
-sfs_server.cors sfs_server.config sfs_server.errors
+sfs_server.cors sfs_server.config sfs_server.errors sfs_server.error_page
 sfs_server.claims sfs_server.pem sfs_server.jwks sfs_server.auth sfs_server.access
 sfs_server.names sfs_server.multipart_ranges sfs_server.conditional sfs_server.disposition
 sfs_server.digests sfs_server.form sfs_server.logs
 sfs_server.database_address sfs_server.database_session sfs_server.database sfs_server.listener
 sfs_server.embedded_postgres_files sfs_server.embedded_postgres
+sfs_server.static_files
 sfs_server.namespaces sfs_server.links
 sfs_server.progress_types sfs_server.progress sfs_server.progress_messages
 sfs_server.progress_relay
@@ -40,7 +41,7 @@ sfs_server.json_body
 sfs_server.handlers sfs_server.handlers.progress
 sfs_server.handlers.files sfs_server.handlers.listings
 sfs_server.handlers.links
-sfs_server.handlers.namespaces sfs_server.handlers.service
+sfs_server.handlers.namespaces sfs_server.handlers.service sfs_server.handlers.static
 sfs_server.middlewares sfs_server.routes
 sfs_server.app
 sfs_server.cli
@@ -142,7 +143,9 @@ def test_no_import_hides_in_a_function(name: str) -> None:
             assert not inner, f"{name}.{node.name}"
 
 
-PURE = "claims cors names multipart_ranges conditional disposition access progress_messages".split()
+PURE = """
+claims cors names multipart_ranges conditional disposition access progress_messages error_page
+""".split()
 
 
 @pytest.mark.parametrize("name", PURE)

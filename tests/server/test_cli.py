@@ -30,6 +30,7 @@ SETTINGS = (
     ("addr", "127.0.0.1:81", "[::1]:82", "host", "127.0.0.1", "::1"),
     ("addr", ":81", "0.0.0.0:0", "port", 81, 0),
     ("master", "a:1", "seaweedfs://a:1,b:2", "master", "a:1", "a:1,b:2"),
+    ("static", "/a", "b", "static", "/a", "b"),
     ("data", "/a", "b", "data", "/a", "b"),
     ("database", A, B, "database", A, B),
     ("anonymous", "none", "read", "anonymous_read", False, True),

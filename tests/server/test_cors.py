@@ -209,7 +209,7 @@ async def test_an_options_that_is_no_preflight_of_an_allowed_origin_stays_what_i
     service: Service,
 ) -> None:
     ask = {"Access_Control_Request_Method": "PUT"}
-    for target, status in (("/storage/default/a", 405), ("/nowhere", 404)):
+    for target, status in (("/storage/default/a", 405), ("/api/nowhere", 404)):
         for origin, more in ((None, {}), (None, ask), (SITE, {}), ("https://evil.example", ask)):
             answer = await call(service, "OPTIONS", target, origin, **more)
             assert answer.status == status
@@ -218,7 +218,7 @@ async def test_an_options_that_is_no_preflight_of_an_allowed_origin_stays_what_i
             assert (told(answer) == set()) == (origin != SITE)
     assert 400 <= (await call(service, "OPTIONS", "*", SITE, **ask)).status < 500
     async with connect(service.port) as connection:
-        raw = f"OPTIONS /a HTTP/1.1\r\nHost: a\r\nOrigin: {SITE}\r\nOrigin: {CLOUD}\r\n"
+        raw = f"OPTIONS /api/a HTTP/1.1\r\nHost: a\r\nOrigin: {SITE}\r\nOrigin: {CLOUD}\r\n"
         connection.send_raw(f"{raw}Access-Control-Request-Method: PUT\r\n\r\n".encode())
         twice = await connection.answer()
         assert (twice.status, told(twice)) == (404, set())

@@ -1,0 +1,74 @@
+"""What a person sees in the browser when something goes wrong. Pure.
+
+The page is whole in itself: it must look right when the files of the web page cannot be had. It has
+no script, and its policy allows its own style alone, by its hash. Everything that is put into it is
+escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+
+from sfs_server.errors import Problem
+
+_STYLE = """
+:root{color-scheme:light dark;--paper:#f7f6f2;--ink:#1b1c1a;--soft:#5d605b;--accent:#0b6655}
+@media (prefers-color-scheme:dark){
+:root{--paper:#141614;--ink:#eceee9;--soft:#a2a8a0;--accent:#6fd0b8}}
+*{box-sizing:border-box}
+body{margin:0;min-height:100vh;display:grid;align-content:center;padding:2rem;color:var(--ink);
+background:var(--paper);font:1.0625rem/1.6 -apple-system,"Segoe UI",Roboto,Cantarell,"Noto Sans",
+"Liberation Sans",system-ui,sans-serif}
+main{max-width:34rem;width:100%;margin:0 auto 10vh}
+.code{margin:0;color:var(--accent);font-size:.875rem;font-weight:600;letter-spacing:.08em}
+h1{margin:.25rem 0 .75rem;font-size:clamp(1.75rem,6vw,2.5rem);line-height:1.15;font-weight:650;
+letter-spacing:-.025em;overflow-wrap:anywhere}
+p{margin:0;color:var(--soft);overflow-wrap:anywhere}
+nav{margin-top:2rem}
+a{color:var(--accent);text-underline-offset:.25em;text-decoration-thickness:1px}
+a:hover{text-decoration-thickness:2px}
+a:focus-visible{outline:2px solid;outline-offset:4px;border-radius:2px}
+"""
+
+POLICY = (
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; style-src "
+    f"'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'"
+)
+"""The Content-Security-Policy of the page."""
+
+_HEADINGS = {
+    400: "This address cannot be right",
+    401: "Sign in to see this",
+    403: "This is not yours to change",
+    404: "There is nothing here",
+    503: "Back in a moment",
+    507: "The store is full",
+}
+"""What a person would say; for any other status, what HTTP calls it."""
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<title>{heading} · SFS</title>
+<style>{style}</style></head>
+<body><main>
+<p class="code">{status} {title}</p>
+<h1>{heading}</h1>
+<p>{detail}</p>
+<nav><a href="/">{way_out}</a></nav>
+</main></body></html>
+"""
+
+
+def error_page(problem: Problem) -> str:
+    """The HTML for ``problem``. It says what the problem document says."""
+    return _PAGE.format(
+        style=_STYLE,
+        status=problem.status,
+        title=html.escape(problem.title),
+        heading=html.escape(_HEADINGS.get(problem.status, problem.title)),
+        detail=html.escape(problem.detail),
+        way_out="Sign in" if problem.status == 401 else "All files",
+    )

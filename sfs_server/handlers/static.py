@@ -1,0 +1,70 @@
+"""The web page: every path outside the API."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from aiohttp import hdrs, web
+
+from sfs_server.conditional import etag_of, plan
+from sfs_server.errors import Problem
+from sfs_server.keys import STATIC
+from sfs_server.static_files import StaticFile, StaticFiles, Variant
+from sfs_server.wire import wants_page
+
+_FOR_EVER = "public, max-age=31536000, immutable"
+_ASK_AGAIN = "no-cache"
+_GZIP = re.compile(
+    r"(?:^|,)\s*(?:gzip|\*)\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$)).*?)?\s*(?:,|$)", re.I
+)
+"""An Accept-Encoding (RFC 9110 §12.5.3) that takes gzip, with any weight but 0."""
+
+
+async def serve(request: web.Request) -> web.Response:
+    """GET, HEAD of a file of the page; ``index.html`` for a navigation to anything else.
+
+    Problem 404 for what is no navigation: a missing script must not be a page.
+    """
+    files = request.app[STATIC]
+    found, kept = files.find(request.path)
+    if found is None:
+        if not wants_page(request):
+            raise Problem(404, "There is nothing at this path.")
+        found = files.index
+    variant = _choose(request, found)
+    headers = _headers(files, found, variant, kept=kept)
+    # Planned as for HEAD: a part of so small a file is the whole of it (RFC 9110 §14.2).
+    status = plan("HEAD", request.headers, variant.info, time.time()).status
+    if status == 412:
+        raise Problem(412, "The file is not the version that the request requires.")
+    if status == 304:
+        return web.Response(status=304, headers=headers)
+    if variant.coding is not None:
+        headers[hdrs.CONTENT_ENCODING] = variant.coding
+    headers[hdrs.CONTENT_TYPE] = found.media_type
+    return web.Response(body=variant.body, headers=headers)
+
+
+def _choose(request: web.Request, found: StaticFile) -> Variant:
+    if found.packed is not None and _GZIP.search(request.headers.get(hdrs.ACCEPT_ENCODING, "")):
+        return found.packed
+    return found.plain
+
+
+def _headers(
+    files: StaticFiles, found: StaticFile, variant: Variant, *, kept: bool
+) -> dict[str, str]:
+    headers = {
+        hdrs.ETAG: etag_of(variant.info),
+        hdrs.CACHE_CONTROL: _FOR_EVER if kept else _ASK_AGAIN,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+    }
+    if found.packed is not None:
+        headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
+    if files.policy is not None:
+        headers["Content-Security-Policy"] = files.policy
+    return headers

@@ -1,0 +1,242 @@
+// What a person can do, as changes of the state.
+import * as api from "./api.js";
+import { compareNames, count } from "./format.js";
+import { NO_FILES, set, state } from "./store.js";
+
+const NOTICE_SECONDS = 6;
+const MOST_NOTICES = 4;
+const DELETES_AT_ONCE = 4;
+const LINK_SECONDS = 3600;
+const FRAME_SECONDS = 60;
+
+// Telling.
+
+let lastNotice = 0;
+
+export function notify(text, { error = false } = {}) {
+  const id = (lastNotice += 1);
+  set({ notices: [...state.notices, { id, text, error }].slice(-MOST_NOTICES) });
+  if (!error) setTimeout(() => dismiss(id), NOTICE_SECONDS * 1000);
+}
+
+export const dismiss = (id) => set({ notices: state.notices.filter((n) => n.id !== id) });
+const complain = (error) => notify(error.message, { error: true });
+export const say = (said) => set({ said });
+export const open = (kind, details = {}) => set({ dialog: { kind, ...details }, menu: null });
+export const close = () => set({ dialog: null });
+
+// Who.
+
+export async function signIn(token) {
+  const before = api.credential.get();
+  api.credential.set(token.trim());
+  try {
+    const session = await api.getSession();
+    set({ session, dialog: null });
+  } catch (error) {
+    if (before === null) api.credential.clear();
+    else api.credential.set(before);
+    throw error;
+  }
+  await reload();
+}
+
+export async function signOut() {
+  api.credential.clear();
+  set({ session: null, selected: new Set() });
+  show("default");
+  await loadNamespaces();
+}
+
+export function tokenRefused() {
+  if (state.session === null) return;
+  api.credential.clear();
+  set({ session: null, selected: new Set(), dialog: { kind: "sign-in", expired: true } });
+  loadNamespaces();
+}
+
+// Where. The address names the namespace: /ns/photos; the default one is at /.
+
+export function place() {
+  const found = /^\/ns\/([^/]+)\/?$/.exec(location.pathname);
+  try {
+    return found ? decodeURIComponent(found[1]) : "default";
+  } catch {
+    return "default";
+  }
+}
+
+const addressOf = (name) => (name === "default" ? "/" : `/ns/${encodeURIComponent(name)}`);
+
+export function show(name, { record = true } = {}) {
+  if (record && name !== place()) history.pushState(null, "", addressOf(name));
+  document.title = name === "default" ? "SFS" : `${name} · SFS`;
+  set({ current: name, prefix: "", selected: new Set(), files: NO_FILES, railOpen: false });
+  set({ sort: { key: "name", down: false }, menu: null });
+  scrollTo(0, 0);
+  return loadFiles();
+}
+
+export const reload = () => Promise.all([loadNamespaces(), loadFiles()]);
+
+// Namespaces.
+
+export async function loadNamespaces() {
+  try {
+    set({ namespaces: await api.listNamespaces() });
+  } catch (error) {
+    if (error.status !== 0 && error.status !== 401) complain(error);
+    if (state.namespaces === null) set({ namespaces: [] });
+  }
+}
+
+export async function createNamespace(name, hidden) {
+  await api.createNamespace(name, hidden);
+  close();
+  await loadNamespaces();
+  await show(name);
+}
+
+export async function setHidden(ns, hidden) {
+  try {
+    await api.updateNamespace(ns.name, hidden);
+    notify(hidden ? `${ns.name} is hidden now.` : `${ns.name} can be seen by all who sign in.`);
+  } catch (error) {
+    complain(error);
+  }
+  await loadNamespaces();
+}
+
+export async function deleteNamespace(ns) {
+  await api.deleteNamespace(ns.name);
+  close();
+  notify(`${ns.name} has been deleted.`);
+  await loadNamespaces();
+  if (state.current === ns.name) await show("default");
+}
+
+// Files. Only the newest request may change what is shown; an older one is given up.
+
+let request = new AbortController();
+
+export async function loadFiles() {
+  request.abort();
+  const mine = (request = new AbortController());
+  set({ files: { ...state.files, loading: true, error: null } });
+  await receive(mine, () => api.listFiles(state.current, state.prefix, mine.signal), []);
+}
+
+export async function loadMore() {
+  const { entries, next, loading } = state.files;
+  if (next === null || loading) return;
+  const mine = request;
+  set({ files: { ...state.files, loading: true, error: null } });
+  await receive(mine, () => api.nextFiles(next, mine.signal), entries);
+}
+
+async function receive(mine, ask, before) {
+  try {
+    const { entries, next } = await ask();
+    if (mine !== request) return;
+    set({ files: { entries: before.concat(entries), next, loading: false, error: null } });
+  } catch (error) {
+    if (mine === request) set({ files: { ...state.files, loading: false, error } });
+  }
+}
+
+let waiting = 0;
+
+export function filter(prefix) {
+  set({ prefix, selected: new Set() });
+  clearTimeout(waiting);
+  waiting = setTimeout(loadFiles, 200);
+}
+
+export function sortBy(key) {
+  const { sort } = state;
+  set({ sort: { key, down: sort.key === key ? !sort.down : key !== "name" } });
+}
+
+// A file is there, or is another one now: it takes its place among those that are loaded.
+export async function arrived(ns, name) {
+  countsChanged();
+  if (ns !== state.current || !name.startsWith(state.prefix)) return;
+  const file = await api.findFile(ns, name).catch(() => undefined);
+  if (file === undefined || ns !== state.current) return;
+  const entries = state.files.entries.filter((other) => other.name !== name);
+  const at = entries.findIndex((other) => compareNames(other.name, name) > 0);
+  if (at === -1 && state.files.next !== null) return; // it comes later
+  entries.splice(at === -1 ? entries.length : at, 0, file);
+  set({ files: { ...state.files, entries } });
+}
+
+let counting = 0;
+
+function countsChanged() {
+  clearTimeout(counting);
+  counting = setTimeout(loadNamespaces, 500);
+}
+
+export async function deleteFiles(files) {
+  close();
+  const waitingFiles = [...files];
+  const gone = new Set();
+  const failures = [];
+  const work = async () => {
+    for (let file = waitingFiles.pop(); file; file = waitingFiles.pop()) {
+      try {
+        await api.deleteFile(file.namespace, file.name);
+        gone.add(file.name);
+      } catch (error) {
+        if (error.status === 404) gone.add(file.name);
+        else failures.push(error);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: DELETES_AT_ONCE }, work));
+  const entries = state.files.entries.filter((file) => !gone.has(file.name));
+  const selected = new Set([...state.selected].filter((name) => !gone.has(name)));
+  set({ files: { ...state.files, entries }, selected });
+  if (gone.size) notify(gone.size === 1 ? `${[...gone][0]} has been deleted.` : `${count(gone.size, "file")} have been deleted.`);
+  if (failures.length) notify(`${count(failures.length, "file")} could not be deleted: ${failures[0].message}`, { error: true });
+  countsChanged();
+}
+
+// The browser saves what a frame is sent to, and the page stays. A refusal in a frame would not be
+// seen, so the link is asked for first.
+export async function download(files) {
+  for (const file of files) {
+    try {
+      const { download: url } = await api.linkTo(file, LINK_SECONDS);
+      const frame = document.createElement("iframe");
+      frame.hidden = true;
+      frame.style.display = "none";
+      frame.title = "download";
+      frame.src = url;
+      document.body.append(frame);
+      setTimeout(() => frame.remove(), FRAME_SECONDS * 1000);
+    } catch (error) {
+      notify(`${file.name} cannot be downloaded: ${error.message}`, { error: true });
+    }
+  }
+}
+
+export async function view(file) {
+  try {
+    const { url } = await api.linkTo(file, LINK_SECONDS);
+    open("viewer", { file, url });
+  } catch (error) {
+    notify(`${file.name} cannot be shown: ${error.message}`, { error: true });
+  }
+}
+
+// Selecting.
+
+export function select(names, on = true) {
+  const selected = new Set(state.selected);
+  for (const name of names) selected[on ? "add" : "delete"](name);
+  set({ selected });
+}
+
+export const selectNone = () => set({ selected: new Set() });
+export const selectedFiles = () => state.files.entries.filter((f) => state.selected.has(f.name));

@@ -1,0 +1,133 @@
+// Every call to the service. Failures are ApiErrors, whose text can be shown to a person.
+
+const KEY = "sfs-token";
+
+export class ApiError extends Error {
+  // status 0: the service could not be reached.
+  constructor(status, detail) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+export const credential = {
+  get: () => sessionStorage.getItem(KEY),
+  set: (token) => sessionStorage.setItem(KEY, token),
+  clear: () => sessionStorage.removeItem(KEY),
+};
+
+const watchers = { refused: () => {}, unreachable: () => {} };
+
+// refused(): the token is no good any more. unreachable(): the service does not answer.
+export function onTrouble(handlers) {
+  Object.assign(watchers, handlers);
+}
+
+export function authorization() {
+  const token = credential.get();
+  return token === null ? {} : { Authorization: `Bearer ${token}` };
+}
+
+async function call(method, path, body, signal) {
+  const headers = { Accept: "application/json", ...authorization() };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const json = body === undefined ? undefined : JSON.stringify(body);
+  let response;
+  try {
+    response = await fetch(path, { method, headers, body: json, signal, cache: "no-cache" });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    watchers.unreachable();
+    throw new ApiError(0, "The service cannot be reached.");
+  }
+  if (response.ok) return response;
+  if (response.status === 401 && headers.Authorization) watchers.refused();
+  throw new ApiError(response.status, await detailOf(response));
+}
+
+async function detailOf(response) {
+  const fallback = `The service answered ${response.status}.`;
+  return parseDetail(await response.text().catch(() => ""), fallback);
+}
+
+export function parseDetail(text, fallback) {
+  try {
+    return JSON.parse(text).detail || fallback;
+  } catch {
+    return fallback; // a gateway's own page
+  }
+}
+
+const json = async (...request) => (await call(...request)).json();
+
+// Paths. A name is one segment, encoded once; half a surrogate pair has no encoding.
+
+const segment = (name) => encodeURIComponent(name.toWellFormed ? name.toWellFormed() : name);
+export const viewPath = (ns, name) => `/storage/${segment(ns)}/${segment(name)}`;
+const downloadPath = (ns, name) => `/storage/download/${segment(ns)}/${segment(name)}`;
+const absolute = (url) => new URL(url, location.origin).href;
+
+// The service.
+
+export const getSession = () => json("GET", "/api/session");
+export const isAlive = () =>
+  fetch("/healthz", { cache: "no-store" }).then((answer) => answer.ok, () => false);
+
+// Namespaces.
+
+export const listNamespaces = () => json("GET", "/storage/namespaces");
+export const createNamespace = (name, hidden) =>
+  json("POST", "/storage/namespaces", { name, hidden });
+export const updateNamespace = (name, hidden) =>
+  json("PUT", `/storage/namespaces/${segment(name)}`, { hidden });
+export const deleteNamespace = (name) => json("DELETE", `/storage/namespaces/${segment(name)}`);
+
+// Files.
+
+const PAGE = 500;
+
+async function page(path, signal) {
+  const response = await call("GET", path, undefined, signal);
+  const next = /<([^>]*)>\s*;\s*rel="?next"?/.exec(response.headers.get("Link") || "");
+  return { entries: await response.json(), next: next && next[1] };
+}
+
+export function listFiles(namespace, prefix, signal) {
+  const query = new URLSearchParams({ namespace, limit: PAGE });
+  if (prefix) query.set("prefix", prefix);
+  return page(`/storage/files?${query}`, signal);
+}
+
+export const nextFiles = (next, signal) => page(next, signal);
+
+// The file of that very name, or undefined. A name comes first among those that begin with it.
+export async function findFile(namespace, name) {
+  const query = new URLSearchParams({ namespace, prefix: name, limit: 1 });
+  const { entries } = await page(`/storage/files?${query}`);
+  return entries.find((file) => file.name === name);
+}
+
+export const deleteFile = (ns, name) => call("DELETE", viewPath(ns, name));
+
+// Links. An anonymous visitor needs none: the file's own address opens it, or says why not.
+
+export async function linkTo(file, ttl) {
+  const { namespace, name } = file;
+  if (credential.get() === null) {
+    await call("HEAD", viewPath(namespace, name));
+    return {
+      url: absolute(viewPath(namespace, name)),
+      download: absolute(downloadPath(namespace, name)),
+      expires: null,
+    };
+  }
+  const made = await json("POST", "/storage/links", { namespace, file: name, ttl });
+  return {
+    url: absolute(made.url),
+    download: absolute(made.download_url),
+    expires: made.expires_at,
+  };
+}
+
+export const linkToTransfer = async (transfer) =>
+  absolute((await json("POST", "/storage/links", { transfer })).url);

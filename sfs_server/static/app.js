@@ -1,0 +1,80 @@
+// The page as a whole.
+import { useEffect, useRef, useState } from "./vendor/hooks.js";
+import { dismiss, notify } from "./actions.js";
+import { Dialogs } from "./dialogs.js";
+import { Files } from "./files.js";
+import { html } from "./html.js";
+import { Menu } from "./menu.js";
+import { Rail } from "./rail.js";
+import { mayWrite } from "./rights.js";
+import { useStore } from "./store.js";
+import { Tray } from "./tray.js";
+import { Icon, IconButton } from "./ui.js";
+import { take } from "./uploads.js";
+
+export function App() {
+  const state = useStore();
+  const here = state.namespaces?.find((ns) => ns.name === state.current);
+  return html`<div class="frame">
+    <${Rail} state=${state} />
+    <main>
+      ${!state.reachable &&
+      html`<p class="banner" role="alert">
+        <span class="pulse"></span>The service cannot be reached. Trying again…
+      </p>`}
+      ${state.ready && html`<${Files} state=${state} here=${here} />`}
+    </main>
+    <${Tray} uploads=${state.uploads} />
+    <${Notices} notices=${state.notices} />
+    <p class="unseen" role="status">${state.said}</p>
+    <${Dialogs} state=${state} />
+    <${Menu} menu=${state.menu} />
+    <${DropZone} here=${here} session=${state.session} />
+  </div>`;
+}
+
+const Notices = ({ notices }) => html`<div class="notices" role="status">
+  ${notices.map(
+    ({ id, text, error }) => html`<div key=${id} class=${error ? "notice error" : "notice"}>
+      <span>${text}</span>
+      <${IconButton} icon="close" label="Dismiss" onClick=${() => dismiss(id)} />
+    </div>`,
+  )}
+</div>`;
+
+// Files may be dropped anywhere. The events of children bubble: entering and leaving are counted.
+function DropZone({ here, session }) {
+  const [over, setOver] = useState(false);
+  const now = useRef({});
+  now.current = { here, session };
+  useEffect(() => {
+    let depth = 0;
+    const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+    const listen = {
+      dragenter: (event) => hasFiles(event) && ((depth += 1), setOver(true)),
+      dragleave: (event) => hasFiles(event) && (depth -= 1) <= 0 && setOver(false),
+      dragover: (event) => hasFiles(event) && event.preventDefault(),
+      drop: (event) => {
+        if (!hasFiles(event)) return;
+        event.preventDefault();
+        depth = 0;
+        setOver(false);
+        const { here: ns, session: who } = now.current;
+        if (mayWrite(who, ns)) take(ns.name, event.dataTransfer);
+        else notify(who ? "You may not upload here." : "Sign in to upload.", { error: true });
+      },
+    };
+    for (const [name, listener] of Object.entries(listen)) addEventListener(name, listener);
+    return () => {
+      for (const [name, listener] of Object.entries(listen)) removeEventListener(name, listener);
+    };
+  }, []);
+  if (!over) return null;
+  const may = mayWrite(session, here);
+  return html`<div class="drop" aria-hidden="true">
+    <div>
+      <${Icon} name="upload" size="40" />
+      <strong>${may ? `Drop to upload to ${here.name}` : "You may not upload here"}</strong>
+    </div>
+  </div>`;
+}

@@ -1,0 +1,72 @@
+// Sign in, and make a namespace.
+import { useState } from "./vendor/hooks.js";
+import { createNamespace, signIn } from "./actions.js";
+import { html } from "./html.js";
+import { Dialog } from "./ui.js";
+
+// Runs `act` on submit; what goes wrong is shown in the form.
+function useForm(act) {
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState("");
+  const onSubmit = async (event) => {
+    event.preventDefault();
+    setBusy(true);
+    setError("");
+    try {
+      await act(new FormData(event.target));
+    } catch (failure) {
+      setError(failure.message);
+      setBusy(false);
+    }
+  };
+  return { busy, error, onSubmit };
+}
+
+export function SignIn({ expired, onClose }) {
+  const { busy, error, onSubmit } = useForm((form) => signIn(form.get("token")));
+  return html`<${Dialog} title="Sign in" onClose=${onClose}>
+    <form onSubmit=${onSubmit}>
+      <p>
+        ${expired ? "Your token is not good any more. Paste a new one: " : "Paste your token: "}
+        the one that the service printed when it began, or that <code>sfs-server token -user NAME</code> prints.
+      </p>
+      <label class="input">
+        <span>Token</span>
+        <input type="password" name="token" required autofocus autocomplete="off" spellcheck="false"
+          aria-invalid=${error ? "true" : undefined} aria-describedby=${error ? "wrong" : undefined} />
+      </label>
+      ${error && html`<p class="wrong" id="wrong" role="alert">${error}</p>`}
+      <p class="soft small">It is kept in this tab only, and forgotten when you close it.</p>
+      <footer>
+        <button type="button" class="button" onClick=${onClose}>Cancel</button>
+        <button type="submit" class="button primary" disabled=${busy}>Sign in</button>
+      </footer>
+    </form>
+  <//>`;
+}
+
+export function CreateNamespace({ onClose }) {
+  const { busy, error, onSubmit } = useForm((form) =>
+    createNamespace(form.get("name"), form.get("hidden") === "on"),
+  );
+  return html`<${Dialog} title="New namespace" onClose=${onClose}>
+    <form onSubmit=${onSubmit}>
+      <label class="input">
+        <span>Name</span>
+        <input name="name" required autofocus maxlength="63" pattern="[A-Za-z0-9._\\-]+" autocomplete="off"
+          autocapitalize="off" spellcheck="false" title="Letters, digits, dots, underscores and hyphens"
+          aria-describedby="rule" aria-invalid=${error ? "true" : undefined} />
+      </label>
+      <p class="soft small" id="rule">Up to 63 letters, digits, dots, underscores and hyphens.</p>
+      <label class="check">
+        <input type="checkbox" name="hidden" />
+        <span>Hidden<small>For others it does not exist. You can change this later.</small></span>
+      </label>
+      ${error && html`<p class="wrong" role="alert">${error}</p>`}
+      <footer>
+        <button type="button" class="button" onClick=${onClose}>Cancel</button>
+        <button type="submit" class="button primary" disabled=${busy}>Create</button>
+      </footer>
+    </form>
+  <//>`;
+}

@@ -1,0 +1,38 @@
+// Which dialog is open: the one of the state, or the question about an upload whose name is taken.
+// Dialogs are not needed to see the page, so their modules come when one is opened.
+import { useEffect, useState } from "./vendor/hooks.js";
+import { close } from "./actions.js";
+import { html } from "./html.js";
+
+const confirm = () => import("./dialogs-confirm.js");
+const file = () => import("./dialogs-file.js");
+const form = () => import("./dialogs-form.js");
+
+const KINDS = {
+  "sign-in": [form, "SignIn"],
+  "create-namespace": [form, "CreateNamespace"],
+  "delete-namespace": [confirm, "DeleteNamespace"],
+  "delete-files": [confirm, "DeleteFiles"],
+  clash: [confirm, "Clash"],
+  share: [file, "Share"],
+  viewer: [file, "Viewer"],
+};
+
+export function Dialogs({ state }) {
+  const { dialog, uploads, session } = state;
+  if (dialog) {
+    return html`<${Lazy} key=${dialog.kind} ...${dialog} session=${session} onClose=${close} />`;
+  }
+  const clashes = uploads.filter((upload) => upload.state === "clash");
+  if (clashes.length === 0) return null;
+  return html`<${Lazy} key=${clashes[0].id} kind="clash" clashes=${clashes} />`;
+}
+
+function Lazy({ kind, ...details }) {
+  const [Kind, setKind] = useState(null);
+  useEffect(() => {
+    const [load, name] = KINDS[kind];
+    load().then((module) => setKind(() => module[name]), close);
+  }, []);
+  return Kind && html`<${Kind} ...${details} />`;
+}

@@ -1,0 +1,154 @@
+// The namespace that is shown: its name, what can be done with it, its files.
+import { download, filter, loadFiles, open, selectedFiles, selectNone, setHidden, show } from "./actions.js";
+import { count, number, size } from "./format.js";
+import { html } from "./html.js";
+import { List } from "./list.js";
+import { openMenu } from "./menu.js";
+import { mayDeleteNamespace, mayManage, mayWrite } from "./rights.js";
+import { FilePicker, Icon, IconButton } from "./ui.js";
+import { add, take } from "./uploads.js";
+
+export function Files({ state, here }) {
+  const { files, session } = state;
+  const writable = mayWrite(session, here);
+  return html`
+    <${Heading} state=${state} here=${here} writable=${writable} />
+    ${state.selected.size > 0
+      ? html`<${Selection} state=${state} writable=${writable} />`
+      : html`<${Toolbar} state=${state} here=${here} />`}
+    ${files.error && files.entries.length === 0
+      ? html`<${Trouble} error=${files.error} state=${state} />`
+      : files.loading && files.entries.length === 0
+        ? html`<${Bones} />`
+        : files.entries.length === 0
+          ? html`<${Empty} state=${state} here=${here} writable=${writable} />`
+          : html`<${List} state=${state} writable=${writable} />`}
+  `;
+}
+
+function Heading({ state, here, writable }) {
+  const { session } = state;
+  const items = here ? actionsOn(here, session) : [];
+  return html`<div class="heading">
+    <div class="heading-text">
+      <h1 title=${state.current}>${state.current}</h1>
+      <p>${here ? describe(here, session) : "\u00a0"}</p>
+    </div>
+    <div class="heading-actions">
+      ${writable &&
+      html`<${FilePicker} onFiles=${(input) => add(here.name, input.files)}>
+        <${Icon} name="upload" size="18" />Upload
+      <//>`}
+      ${items.length > 0 &&
+      html`<${IconButton} icon="more" label="Actions on this namespace" aria-haspopup="menu" onClick=${(event) => openMenu(event, items)} />`}
+    </div>
+  </div>`;
+}
+
+function describe(ns, session) {
+  const owner =
+    ns.owner === null ? "shared by all" : session && ns.owner === session.user ? "yours" : `owned by ${ns.owner}`;
+  return [count(ns.count, "file"), owner, ns.hidden && "hidden"].filter(Boolean).join(" · ");
+}
+
+function actionsOn(ns, session) {
+  const items = [];
+  if (mayManage(session, ns)) {
+    items.push(
+      ns.hidden
+        ? { icon: "shown", label: "Show to others", act: () => setHidden(ns, false) }
+        : { icon: "hidden", label: "Hide from others", act: () => setHidden(ns, true) },
+    );
+  }
+  if (mayDeleteNamespace(session, ns)) {
+    items.push({ icon: "trash", label: "Delete namespace…", danger: true, act: () => open("delete-namespace", { ns }) });
+  }
+  return items;
+}
+
+function Toolbar({ state }) {
+  const { files, prefix } = state;
+  const known = files.loading ? "" : `${number(files.entries.length)}${files.next ? "+" : ""} found`;
+  return html`<div class="toolbar" role="search">
+    <label class="field">
+      <${Icon} name="search" size="18" />
+      <span class="unseen">Filter by the beginning of the name</span>
+      <input
+        type="search"
+        placeholder="Names that begin with…"
+        autocomplete="off"
+        spellcheck="false"
+        value=${prefix}
+        onInput=${(event) => filter(event.target.value)}
+      />
+    </label>
+    ${prefix && html`<span class="soft" role="status">${known}</span>`}
+  </div>`;
+}
+
+function Selection({ state, writable }) {
+  const files = selectedFiles();
+  const bytes = files.reduce((sum, file) => sum + file.size, 0);
+  return html`<div class="toolbar selection" role="region" aria-label="Selection">
+    <span><strong>${count(files.length, "file")}</strong> <span class="soft">${size(bytes)}</span></span>
+    <span class="push"></span>
+    <button type="button" class="button" onClick=${() => download(files)}>
+      <${Icon} name="download" size="18" />Download
+    </button>
+    ${writable &&
+    html`<button type="button" class="button danger" onClick=${() => open("delete-files", { files })}>
+      <${Icon} name="trash" size="18" />Delete
+    </button>`}
+    <${IconButton} icon="close" label="Select none" onClick=${selectNone} />
+  </div>`;
+}
+
+function Empty({ state, here, writable }) {
+  if (state.prefix) {
+    return html`<div class="empty">
+      <${Icon} name="search" size="40" />
+      <h2>No name begins with “${state.prefix}”</h2>
+      <p>Capital and small letters are different here.</p>
+      <button type="button" class="button" onClick=${() => filter("")}>Show all files</button>
+    </div>`;
+  }
+  if (!writable) {
+    return html`<div class="empty">
+      <${Icon} name="tray" size="40" />
+      <h2>Nothing here yet</h2>
+      <p>${state.session ? "Files appear here when its owner uploads them." : "Sign in to upload files."}</p>
+      ${!state.session && html`<button type="button" class="button primary" onClick=${() => open("sign-in")}>Sign in</button>`}
+    </div>`;
+  }
+  return html`<${FilePicker} look="empty pick" onFiles=${(input) => take(here.name, input)}>
+    <${Icon} name="tray" size="40" />
+    <span class="h2">Drop files here</span>
+    <span>or choose them; of any size, as many as you like.</span>
+  <//>`;
+}
+
+function Trouble({ error, state }) {
+  const guest = state.session === null;
+  const [title, text] =
+    error.status === 404
+      ? ["There is no such namespace", "It may have been deleted, or be hidden from you."]
+      : error.status === 401
+        ? ["Sign in to see these files", "Visitors may not look into this namespace."]
+        : ["The files cannot be listed", error.message];
+  const signIn = guest && (error.status === 401 || error.status === 404);
+  return html`<div class="empty" role="alert">
+    <${Icon} name="trouble" size="40" />
+    <h2>${title}</h2>
+    <p>${text}</p>
+    <div class="row-of-buttons">
+      ${signIn && html`<button type="button" class="button primary" onClick=${() => open("sign-in")}>Sign in</button>`}
+      ${error.status === 404
+        ? html`<button type="button" class="button" onClick=${() => show("default")}>Go to default</button>`
+        : !signIn && html`<button type="button" class="button" onClick=${loadFiles}>Try again</button>`}
+    </div>
+  </div>`;
+}
+
+const Bones = () => html`<div class="bones" aria-hidden="true">
+  ${[62, 41, 74, 50, 33, 58].map((width) => html`<div class="bone-row"><span class="bone dot"></span><span class="bone" style=${{ width: `${width}%` }}></span></div>`)}
+</div>`;

@@ -1,0 +1,56 @@
+// The beginning: who is there, where, and what is listened to.
+import { render } from "./vendor/preact.js";
+import { getSession, credential, onTrouble } from "./api.js";
+import { close, loadNamespaces, notify, open, place, reload, show, tokenRefused } from "./actions.js";
+import { App } from "./app.js";
+import { html } from "./html.js";
+import { onComeback, unreachable } from "./online.js";
+import { set, state } from "./store.js";
+import { isActive, resume } from "./uploads.js";
+
+// A link with a token signs in. The token leaves the address at once: it is not to be seen, kept in
+// the history or copied with the address.
+function tokenOfAddress() {
+  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (token === null) return;
+  history.replaceState(null, "", location.pathname + location.search);
+  credential.set(token);
+}
+
+async function whoIsThere() {
+  if (credential.get() === null) return;
+  try {
+    set({ session: await getSession() });
+  } catch (error) {
+    if (error.status !== 401) return notify(error.message, { error: true });
+    credential.clear();
+    open("sign-in", { expired: true });
+  }
+}
+
+async function begin() {
+  tokenOfAddress();
+  onTrouble({ refused: tokenRefused, unreachable });
+  onComeback(async () => {
+    await whoIsThere();
+    await reload();
+    resume();
+  });
+  addEventListener("popstate", () => show(place(), { record: false }));
+  addEventListener("hashchange", async () => {
+    if (!location.hash.includes("token=")) return;
+    tokenOfAddress();
+    await whoIsThere();
+    if (state.session) close();
+    await reload();
+  });
+  addEventListener("beforeunload", (event) => {
+    if (state.uploads.some(isActive)) event.preventDefault();
+  });
+  render(html`<${App} />`, document.getElementById("page"));
+  await whoIsThere();
+  set({ ready: true });
+  await Promise.all([loadNamespaces(), show(place(), { record: false })]);
+}
+
+begin();

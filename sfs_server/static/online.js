@@ -1,0 +1,27 @@
+// Whether the service answers. While it does not, it is asked again and again, ever more rarely.
+import { isAlive } from "./api.js";
+import { set, state } from "./store.js";
+
+const FIRST_MS = 1000;
+const LONGEST_MS = 10_000;
+
+const comebacks = [];
+
+export const onComeback = (callback) => comebacks.push(callback);
+
+export function unreachable() {
+  if (!state.reachable) return;
+  set({ reachable: false });
+  ask(FIRST_MS);
+}
+
+function ask(wait) {
+  setTimeout(async () => {
+    if (!(await isAlive())) {
+      ask(Math.min(wait * 1.5, LONGEST_MS));
+      return;
+    }
+    set({ reachable: true });
+    for (const callback of comebacks) callback();
+  }, wait);
+}

@@ -1,0 +1,67 @@
+// The namespaces, and who is signed in. On a narrow screen it is a bar that opens.
+import { open, show, signOut } from "./actions.js";
+import { number } from "./format.js";
+import { html } from "./html.js";
+import { mayCreateNamespace } from "./rights.js";
+import { set } from "./store.js";
+import { Icon, IconButton } from "./ui.js";
+
+export function Rail({ state }) {
+  const { session, namespaces, current, railOpen } = state;
+  const toggle = () => set({ railOpen: !railOpen });
+  return html`<header class=${railOpen ? "rail open" : "rail"}>
+    <div class="brand">
+      <a href="/" onClick=${(event) => go(event, "default")} class="mark">
+        <${Icon} name="mark" size="28" /><span>SFS</span>
+      </a>
+      <button type="button" class="rail-toggle" aria-expanded=${String(railOpen)} aria-controls="rail" onClick=${toggle}>
+        <span>${current}</span><${Icon} name="chevron" size="16" />
+      </button>
+    </div>
+    <div class="rail-body" id="rail">
+      <nav aria-labelledby="rail-title">
+        <div class="rail-title">
+          <h2 id="rail-title">Namespaces</h2>
+          ${mayCreateNamespace(session) &&
+          html`<${IconButton} icon="plus" label="New namespace" onClick=${() => open("create-namespace")} />`}
+        </div>
+        ${namespaces === null
+          ? html`<ul aria-hidden="true">${[70, 45, 58].map((width) => html`<li class="bone" style=${{ width: `${width}%` }}></li>`)}</ul>`
+          : html`<ul>${namespaces.map((ns) => html`<${Entry} key=${ns.name} ns=${ns} here=${ns.name === current} />`)}</ul>`}
+      </nav>
+      ${state.ready && html`<${Person} session=${session} />`}
+    </div>
+  </header>`;
+}
+
+function go(event, name) {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return; // in a tab of its own
+  event.preventDefault();
+  show(name);
+}
+
+const Entry = ({ ns, here }) => html`<li>
+  <a
+    href=${ns.name === "default" ? "/" : `/ns/${encodeURIComponent(ns.name)}`}
+    aria-current=${here ? "page" : undefined}
+    onClick=${(event) => go(event, ns.name)}
+  >
+    <span class="ns-name" title=${ns.name}>${ns.name}</span>
+    ${ns.hidden && html`<${Icon} name="hidden" size="16" /><span class="unseen">hidden</span>`}
+    <span class="ns-count">${number(ns.count)}<span class="unseen"> files</span></span>
+  </a>
+</li>`;
+
+const Person = ({ session }) =>
+  session === null
+    ? html`<div class="person">
+        <p>You are looking around as a visitor.</p>
+        <button type="button" class="button" onClick=${() => open("sign-in")}>Sign in</button>
+      </div>`
+    : html`<div class="person">
+        <p>
+          <strong>${session.username || session.user}</strong>
+          ${session.admin && html`<span class="tag">admin</span>`}
+        </p>
+        <button type="button" class="quiet" onClick=${signOut}>Sign out</button>
+      </div>`;

@@ -1,0 +1,83 @@
+// The uploads. Two bars in one: what the service has stored, and behind it, paler, what has left
+// the browser.
+import { useState } from "./vendor/hooks.js";
+import { count, duration, exactSize, size } from "./format.js";
+import { html } from "./html.js";
+import { Icon, IconButton } from "./ui.js";
+import { cancel, clear, isActive, isWaiting, progress, retry, speed } from "./uploads.js";
+
+const MOST_SHOWN = 100;
+
+export function Tray({ uploads }) {
+  const [folded, setFolded] = useState(false);
+  if (uploads.length === 0) return null;
+  const active = uploads.filter(isActive);
+  const failed = uploads.filter((upload) => upload.state === "failed");
+  const shown = uploads.length > MOST_SHOWN ? pick(uploads) : uploads;
+  return html`<section class=${folded ? "tray folded" : "tray"} aria-label="Uploads">
+    <header>
+      <h2>${title(uploads, active, failed)}</h2>
+      <${IconButton} icon="chevron" label=${folded ? "Unfold" : "Fold"} aria-expanded=${String(!folded)} onClick=${() => setFolded(!folded)} />
+      ${active.length === 0 && html`<${IconButton} icon="close" label="Close" onClick=${clear} />`}
+    </header>
+    ${!folded &&
+    html`<ul tabindex="0" aria-label="Uploads">
+      ${shown.map((upload) => html`<${Upload} key=${upload.id} upload=${upload} />`)}
+      ${shown.length < uploads.length && html`<li class="soft">and ${count(uploads.length - shown.length, "more", "more")}</li>`}
+    </ul>`}
+  </section>`;
+}
+
+// What is going on comes first when there are too many to show.
+function pick(uploads) {
+  const rank = (upload) => (upload.state === "failed" ? 0 : isActive(upload) ? 1 : 2);
+  return [...uploads].sort((a, b) => rank(a) - rank(b) || a.id - b.id).slice(0, MOST_SHOWN);
+}
+
+function title(uploads, active, failed) {
+  if (active.length) return `Uploading ${count(active.length, "file")}`;
+  if (failed.length) return `${count(failed.length, "file")} not uploaded`;
+  const done = uploads.filter((upload) => upload.state === "done").length;
+  return done ? `${count(done, "file")} uploaded` : "Nothing uploaded";
+}
+
+function Upload({ upload }) {
+  const { name, size: total, sent, state } = upload;
+  const percent = (bytes) => (total ? (100 * bytes) / total : state === "done" ? 100 : 0);
+  const moving = state === "running";
+  return html`<li class=${`upload ${state}`}>
+    <span class="upload-name" dir="auto" title=${name}>${name}</span>
+    <span class="upload-acts">
+      ${isActive(upload) && html`<${IconButton} icon="close" label=${`Cancel ${name}`} onClick=${() => cancel(upload)} />`}
+      ${(state === "failed" || state === "cancelled") &&
+      html`<${IconButton} icon="again" label=${`Upload ${name} again`} onClick=${() => retry(upload)} />`}
+      ${state === "done" && html`<span class="tick"><${Icon} name="check" size="18" /></span>`}
+    </span>
+    ${moving &&
+    html`<span class="bar" role="progressbar" aria-label=${name} aria-valuemin="0" aria-valuemax="100"
+      aria-valuenow=${Math.floor(percent(progress(upload)))} title=${`${exactSize(progress(upload))} of ${exactSize(total)}`}>
+      <span class="bar-sent" style=${{ transform: `scaleX(${percent(sent) / 100})` }}></span>
+      <span class="bar-stored" style=${{ transform: `scaleX(${percent(progress(upload)) / 100})` }}></span>
+    </span>`}
+    <span class="upload-state">${words(upload)}</span>
+  </li>`;
+}
+
+function words(upload) {
+  const { state, size: total, error } = upload;
+  if (state === "running") {
+    const now = `${size(progress(upload))} of ${size(total)}`;
+    if (isWaiting(upload)) return `${now} · waiting for the server`;
+    const rate = speed(upload);
+    return rate ? `${now} · ${size(rate)}/s · ${duration((total - progress(upload)) / rate)} left` : now;
+  }
+  return {
+    queued: `${size(total)} · waiting its turn`,
+    checking: size(total),
+    clash: "A file of this name exists",
+    away: "Waiting for the service, then it begins again",
+    done: size(total),
+    failed: error,
+    cancelled: "Not uploaded",
+  }[state];
+}

@@ -1,0 +1,57 @@
+// The small parts that everything is made of.
+import { useEffect, useRef } from "./vendor/hooks.js";
+import { html } from "./html.js";
+
+const SPRITE = new URL("./icons.svg", import.meta.url).href;
+
+export const Icon = ({ name, size = 20 }) =>
+  html`<svg class="icon" width=${size} height=${size} aria-hidden="true">
+    <use href="${SPRITE}#${name}"></use>
+  </svg>`;
+
+export const IconButton = ({ icon, label, ...rest }) =>
+  html`<button type="button" class="icon-button" aria-label=${label} title=${label} ...${rest}>
+    <${Icon} name=${icon} />
+  </button>`;
+
+// A dialog of the browser's own: it keeps the focus, closes on Escape and gives the focus back.
+export function Dialog({ title, onClose, children, wide = false }) {
+  const dialog = useRef(null);
+  useEffect(() => {
+    const from = document.activeElement;
+    dialog.current.showModal();
+    return () => from?.isConnected && from.focus();
+  }, []);
+  const onCancel = (event) => {
+    event.preventDefault();
+    onClose();
+  };
+  return html`<dialog
+    ref=${dialog}
+    class=${wide ? "wide" : ""}
+    aria-labelledby="dialog-title"
+    onCancel=${onCancel}
+    onMouseDown=${(event) => event.target === dialog.current && onClose()}
+  >
+    <div class="sheet">
+      <header>
+        <h2 id="dialog-title">${title}</h2>
+        <${IconButton} icon="close" label="Close" onClick=${onClose} />
+      </header>
+      ${children}
+    </div>
+  </dialog>`;
+}
+
+// A button in the form of a file input, which is what it is: reachable by keyboard and screen reader.
+export const FilePicker = ({ onFiles, children, look = "button primary" }) => html`<label class=${look}>
+  <input
+    type="file"
+    multiple
+    onChange=${(event) => {
+      onFiles(event.target);
+      event.target.value = "";
+    }}
+  />
+  ${children}
+</label>`;
