@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from bench import downloads, fairness, listing, memory, small, uploads
+from bench import cluster, downloads, fairness, listing, memory, small, uploads
 from bench.servers import COPYPARTY_FLAGS, Place, find, find_copyparty
 from bench.setting import Setting
 from bench.table import GIB, MIB, NOT_INSTALLED, Row, render
@@ -27,6 +27,12 @@ MEASURES: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "memory": memory.measure,
     "fairness": fairness.measure,
     "list": listing.measure,
+    "cluster": cluster.measure,
+    "cluster-get": cluster.measure_get,
+    "cluster-small": cluster.measure_small,
+    "cluster-first": cluster.measure_first,
+    "cluster-put": cluster.measure_put,
+    "cluster-memory": cluster.measure_memory,
 }
 
 NEEDED_DISK = 16 * GIB

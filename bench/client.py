@@ -40,6 +40,7 @@ class Client:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = memoryview(bytearray(PIECE))
         self._token = token
+        self._length = 0  # of the body that is being received
 
     def __enter__(self) -> Client:
         return self
@@ -70,6 +71,23 @@ class Client:
                 seen.update(self._buffer[:received])
         if count != size or digest not in (None, seen.hexdigest()):
             raise WrongAnswerError("the body is not the file")
+
+    def begin(self, path: str) -> None:
+        """Ask for a body, and return when its first bytes are there. The connection is of no use
+        afterwards."""
+        self._begin("GET", path)
+        if not self._head((200,), None):
+            self._socket.recv(1)
+
+    def get_ranges(self, path: str, ranges: str) -> None:
+        """Receive a multipart body of several ``ranges`` (``0-9,20-29``), which is counted."""
+        self._begin("GET", path, f"Range: bytes={ranges}\r\n")
+        count = len(self._head((206,), None))
+        while count < self._length:
+            received = self._socket.recv_into(self._buffer)
+            if not received:
+                raise WrongAnswerError(f"the connection ended after {count} bytes")
+            count += received
 
     def get_slowly(self, path: str, size: int, piece: int, pause: float, seconds: float) -> int:
         """Receive at most ``piece`` bytes every ``pause`` seconds, and return how many came in
@@ -152,8 +170,8 @@ class Client:
         first, *lines = head.decode("latin-1").split("\r\n")
         if int(first.split()[1]) not in statuses:
             raise WrongAnswerError(f"the answer is: {first}")
-        if size is not None:
-            fields = {name.lower(): value for name, _, value in (x.partition(": ") for x in lines)}
-            if fields.get("content-length") != str(size):
-                raise WrongAnswerError(f"the answer has not {size} bytes: {fields}")
+        fields = {name.lower(): value for name, _, value in (x.partition(": ") for x in lines)}
+        self._length = int(fields.get("content-length", 0))
+        if size not in (None, self._length):
+            raise WrongAnswerError(f"the answer has not {size} bytes: {fields}")
         return rest

@@ -72,11 +72,14 @@ class Server:
 
 
 @contextmanager
-def sfs(place: Place) -> Iterator[Server]:
-    """The service, with its embedded store and its embedded PostgreSQL."""
+def sfs(place: Place, masters: str | None = None) -> Iterator[Server]:
+    """The service with its embedded PostgreSQL; its files are in the embedded store, or in the
+    cluster of ``masters``."""
     port = _free_port()
     command = [sys.executable, "-m", "sfs_server"]
     flags = ["-addr", f"127.0.0.1:{port}", "-data", place.data, "-log-format", "json"]
+    if masters is not None:
+        flags += ["-master", masters]
     with _running([*command, *flags], place, "sfs", port) as pid:
         made = [*command, "token", "-data", place.data, "-user", "bench", "-admin"]
         token = subprocess.run(made, check=True, capture_output=True, text=True).stdout.strip()

@@ -32,7 +32,7 @@ def measure(setting: Setting) -> Iterator[Row]:
                 client.get(server.path(SMALL), SMALL_SIZE, digest)
         for connections in CONNECTIONS:
             runs = [
-                partial(_wrk, program, server, connections, setting.wrk_seconds)
+                partial(wrk, program, server, connections, setting.wrk_seconds)
                 for server in servers
             ]
             medians = alternate(setting.rounds, runs)
@@ -42,7 +42,7 @@ def measure(setting: Setting) -> Iterator[Row]:
                 yield compared(work, rates["SFS"], rates.get(name), "{:.0f}/s", name, wanted)
 
 
-def _wrk(program: str, server: Server, connections: int, seconds: int) -> float:
+def wrk(program: str, server: Server, connections: int, seconds: int) -> float:
     """Requests per second. Raises RuntimeError if one of them failed or was short."""
     command = [program, "-t1", f"-c{connections}", f"-d{seconds}s", server.url(SMALL)]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout

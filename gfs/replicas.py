@@ -14,7 +14,8 @@ What a replica says is not trusted further than it can be checked:
   version is unknown, the first replica whose bytes were yielded sets it.
 - One that ends too early, breaks, or is silent for ``idle_seconds`` has failed, and the next
   replica goes on. Only silence counts, and only while somebody waits for a byte: neither a large
-  chunk nor a slow reader is a failure, and there is no deadline for the whole.
+  chunk nor a slow reader is a failure, and there is no deadline for the whole. An answer that has
+  not begun after ``idle_seconds`` has not begun at all.
 - Of one that goes on too long, nothing is passed on after the last byte asked for; its connection
   is closed.
 
@@ -23,16 +24,15 @@ replica's own description goes. Whether the description is true only a checksum 
 can tell; an engine that has one checks it in its ChunkSource, before it lets the bytes out.
 
 Only a GfsError makes the next replica's turn. A cancellation, a closed generator and a bug pass
-through as they are, and every generator and connection is closed on the way.
+through as they are, and every answer is closed on the way.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Protocol
 
 from gfs.errors import DataLoss, GfsError, StoreUnavailable
 from gfs.spans import Span, spans
@@ -44,39 +44,43 @@ IDLE_SECONDS = 10.0
 OnFailover = Callable[[Replica, GfsError], None]
 """Told of each replica that failed, and why. It must not block; what it raises passes through."""
 
-_T = TypeVar("_T")
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What one replica says that it sends.
-
-    ``start``: the byte of the chunk where ``pieces`` begin; it need not be the one that was asked
-    for. ``version``: the version of the chunk, '' if it was not told. ``size``: bytes of the whole
-    chunk, ``None`` if it was not told. ``pieces``: the bytes, at most 1 MiB each and not changed
-    afterwards; they may end anywhere, and raise what ``fetch`` raises.
-    """
+class Answer(Protocol):
+    """What one replica says that it sends, and how to get it."""
 
     start: int
+    """The byte of the chunk where the pieces begin; it need not be the one that was asked for."""
+
     version: str
+    """The version of the chunk, '' if it was not told."""
+
     size: int | None
-    pieces: AsyncGenerator[Bytes, None]
+    """Bytes of the whole chunk, ``None`` if it was not told."""
+
+    async def piece(self) -> Bytes:
+        """The next bytes, at most 1 MiB, not changed afterwards; they may end anywhere. None at the
+        end of the answer. Raises what ``fetch`` raises. When cancelled, only ``close`` follows."""
+        ...
+
+    def close(self) -> None:
+        """Give up what is left of the answer. Idempotent."""
+        ...
 
 
 class ChunkSource(Protocol):
     """The way to one replica; a protocol of chunkservers."""
 
-    def fetch(
-        self, replica: Replica, chunk: Chunk, start: int, length: int
-    ) -> AbstractAsyncContextManager[Answer]:
+    async def fetch(
+        self, replica: Replica, chunk: Chunk, start: int, length: int, idle_seconds: float
+    ) -> Answer:
         """Ask ``replica`` for ``length`` >= 1 bytes of ``chunk`` from byte ``start`` of it on.
 
-        Entering sends the request and returns when the answer has begun; leaving closes the
-        connection if the answer was not read to its end. Entering, or the pieces, raise
-        StoreUnavailable where the replica cannot be reached or gives up (refused, cut, 5xx), and
-        DataLoss where it does not have those bytes (no such chunk, an answer that makes no
-        sense). Errors of libraries are turned into these two. A source need not bound how long it
-        is silent: ``read_span`` does, by cancelling it.
+        Returns when the answer has begun; who asked closes it. This, and the answer's ``piece``,
+        raise StoreUnavailable where the replica cannot be reached, gives up (refused, cut, 5xx) or
+        is silent, and DataLoss where it does not have those bytes (no such chunk, an answer that
+        makes no sense). Errors of libraries are turned into these two. Silence of ``idle_seconds``
+        between two pieces is for the source to notice; how long it takes until the answer begins
+        is bounded by ``read_span``, which cancels this call. A cancellation leaves nothing open.
         """
         ...
 
@@ -103,28 +107,31 @@ async def read_span(
     for replica in chunk.replicas:
         if position == end:
             return
+        answer: Answer | None = None
         try:
-            async with AsyncExitStack() as stack:
-                fetching = source.fetch(replica, chunk, position, end - position)
-                answer = await _in_time(idle_seconds, stack.enter_async_context(fetching))
-                pieces = await stack.enter_async_context(aclosing(answer.pieces))
-                offered = _check(answer, chunk, version, position)
-                surplus = position - answer.start
-                while position < end:
-                    piece = await _in_time(idle_seconds, _next(pieces, end - position))
-                    answered = True
-                    wanted = _cut(piece, surplus, end - position)
-                    surplus = max(surplus - len(piece), 0)
-                    if wanted:
-                        position += len(wanted)
-                        version = offered
-                        yield wanted
+            answer = await _begin(source, replica, chunk, position, end - position, idle_seconds)
+            offered = _check(answer, chunk, version, position)
+            surplus = position - answer.start
+            while position < end:
+                piece = await answer.piece()
+                if not piece:
+                    raise DataLoss(f"the answer ends {end - position} bytes too early")
+                answered = True
+                wanted = _cut(piece, surplus, end - position)
+                surplus = max(surplus - len(piece), 0)
+                if wanted:
+                    position += len(wanted)
+                    version = offered
+                    yield wanted
         except GfsError as error:
             answered = answered or not isinstance(error, StoreUnavailable)
             failures.append(f"{replica.address}: {error}")
             last = error
             if on_failover is not None:
                 on_failover(replica, error)
+        finally:
+            if answer is not None:
+                answer.close()
     if position < end:
         kind = DataLoss if answered else StoreUnavailable
         reasons = "; ".join(failures) or "it has no replica"
@@ -176,20 +183,14 @@ def _cut(piece: Bytes, surplus: int, most: int) -> Bytes:
     return memoryview(piece)[surplus : surplus + most]
 
 
-async def _next(pieces: AsyncGenerator[Bytes, None], missing: int) -> Bytes:
-    """The next piece; DataLoss if there is none, because ``missing`` bytes are still to come."""
-    try:
-        return await anext(pieces)
-    except StopAsyncIteration:
-        raise DataLoss(f"the answer ends {missing} bytes too early") from None
-
-
-async def _in_time(seconds: float, step: Awaitable[_T]) -> _T:
-    """What ``step`` gives; StoreUnavailable if it takes longer than ``seconds``."""
+async def _begin(
+    source: ChunkSource, replica: Replica, chunk: Chunk, start: int, length: int, seconds: float
+) -> Answer:
+    """The answer, when it has begun; StoreUnavailable if that takes longer than ``seconds``."""
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
-            return await step
+            return await source.fetch(replica, chunk, start, length, seconds)
     except TimeoutError as error:
         if not limit.expired():
             raise

@@ -1,9 +1,10 @@
-"""Moving bytes of an open file to a client's socket without copying them through this process.
+"""Moving bytes to a client's socket past the transport: those of an open file without copying them
+through this process, and those that this process has without keeping them.
 
-sendfile(2) goes on a duplicate of the socket's descriptor, since uvloop guards its own and has no
-``loop.sendfile``. The order of bytes on the wire is kept by waiting until the transport has
-written all that it was given (the headers) before the first call, and by giving it nothing until
-the last call has returned.
+sendfile(2) and write(2) go on a duplicate of the socket's descriptor, since uvloop guards its own
+and has no ``loop.sendfile``. The order of bytes on the wire is kept by waiting until the transport
+has written all that it was given (the headers) before the first call, and by giving it nothing
+until the last call has returned.
 
 No call waits for the disk in the event loop: cachestat(2) says beforehand whether the window is
 in memory, and if not, or if the kernel cannot say, the call is made by a thread. A window of
@@ -21,6 +22,7 @@ import fcntl
 import os
 import struct
 import termios
+from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from contextlib import suppress
 
@@ -29,6 +31,7 @@ from aiohttp.abc import AbstractStreamWriter
 from gfs.errors import DataLoss
 from gfs.pagecache import resident
 from gfs.threads import in_thread
+from gfs.types import Bytes
 from sfs_server.multipart_ranges import ByteRange
 from sfs_server.progress_types import Count
 
@@ -95,6 +98,39 @@ async def _send_rest(
             await asyncio.sleep(0)
 
 
+async def send_pieces(
+    transport: asyncio.Transport, pieces: AsyncGenerator[Bytes, None], count: Count
+) -> None:
+    """Send ``pieces`` as they come, each in whole before the next one is asked for, and ``count``
+    their bytes. The caller closes ``pieces``.
+
+    All that was written to ``transport`` before must have left it (:func:`drain_fully`). Raises
+    ConnectionError if the client is gone or stalled, and what ``pieces`` raise.
+    """
+    if transport.is_closing():
+        raise ConnectionResetError("the client is gone")
+    loop = asyncio.get_running_loop()
+    target = os.dup(transport.get_extra_info("socket").fileno())
+    burst = 0
+    try:
+        async for piece in pieces:
+            left = memoryview(piece)
+            while left:
+                try:
+                    sent = os.write(target, left)
+                    count.moved += sent
+                    left = left[sent:]
+                except BlockingIOError:
+                    burst = 0
+                    await _writable(loop, target)
+            burst += len(piece)
+            if burst >= WINDOW:
+                burst = 0
+                await asyncio.sleep(0)
+    finally:
+        os.close(target)
+
+
 def _moved(count: int) -> int:
     if not count:
         raise DataLoss("the file was cut short while it was sent")
@@ -108,6 +144,9 @@ async def drain_fully(transport: asyncio.Transport, writer: AbstractStreamWriter
     """
     if not transport.get_write_buffer_size():
         return
+    await asyncio.sleep(0)
+    if not transport.get_write_buffer_size():
+        return
     transport.set_write_buffer_limits(high=0)
     try:
         await drain(transport, writer)
@@ -117,6 +156,9 @@ async def drain_fully(transport: asyncio.Transport, writer: AbstractStreamWriter
 
 async def drain(transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
     """Wait until the transport takes more bytes. Raises ClientStalled."""
+    if not transport.get_write_buffer_size():
+        return
+    await asyncio.sleep(0)  # uvloop hands over at the end of a turn what it was given in it
     if not transport.get_write_buffer_size():
         return
     # aiohttp's drain cannot be awaited again after it was cancelled: one task sees it through.

@@ -33,7 +33,7 @@ from gfs.types import Bytes
 from sfs_server.errors import Problem
 from sfs_server.multipart_ranges import ByteRange, Multipart
 from sfs_server.progress_types import Count
-from sfs_server.sendfile import WINDOW, drain, drain_fully, send_descriptor
+from sfs_server.sendfile import WINDOW, drain, drain_fully, send_descriptor, send_pieces
 from sfs_server.wire import stamp
 
 
@@ -64,9 +64,12 @@ async def send(
         writer = await begin(request, response)
         await write_piece(request, writer, first)
         count.moved += len(first)
-        async for piece in pieces:
-            await write_piece(request, writer, piece)
-            count.moved += len(piece)
+        if len(first) < body.length:
+            transport = _transport(request)
+            await drain_fully(transport, writer)
+            await send_pieces(transport, pieces, count)
+        else:
+            await anext(pieces, None)  # there is none, or too many
     return response
 
 

@@ -24,14 +24,14 @@ slow client does not take for 30 s, and that is not its fault.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 import google_crc32c
 
 from gfs.errors import DataLoss, GfsError, StoreUnavailable
-from gfs.replicas import Answer, OnFailover, read_span
-from gfs.replicas_http import HttpChunkSource
+from gfs.replicas import OnFailover, read_span
+from gfs.replicas_http import HttpAnswer, HttpChunkSource
 from gfs.seaweedfs import fid as fids
 from gfs.seaweedfs.entries import Needle
 from gfs.seaweedfs.master import Masters
@@ -114,13 +114,13 @@ class _Http(HttpChunkSource):
     """Needles by their identifiers, also deleted ones."""
 
     def __init__(self, servers: VolumeServers) -> None:
-        super().__init__(servers.session)
+        super().__init__(servers.connections)
         self._servers = servers
 
-    def url(self, replica: Replica, chunk: Chunk) -> str:
-        return super().url(replica, chunk) + "?readDeleted=true"
+    def target(self, chunk: Chunk) -> str:
+        return f"/{chunk.key}?readDeleted=true"
 
-    def headers(self, replica: Replica, chunk: Chunk) -> Mapping[str, str]:
+    def headers(self, chunk: Chunk) -> Sequence[tuple[str, str]]:
         return self._servers.read_headers(chunk.key)
 
 
@@ -130,70 +130,88 @@ class NeedleSource:
     def __init__(self, servers: VolumeServers, *, compressed: bool) -> None:
         self._http = _Http(servers)
         self._compressed = compressed
-        self._given = 0
-        self._given_crc = 0
+        self.given = 0
+        """How many of the needle's bytes have been passed on."""
 
-    @asynccontextmanager
+        self.given_crc = 0
+        """Their CRC32C."""
+
     async def fetch(
-        self, replica: Replica, chunk: Chunk, start: int, length: int
-    ) -> AsyncIterator[Answer]:
+        self, replica: Replica, chunk: Chunk, start: int, length: int, idle_seconds: float
+    ) -> _Checked:
         """The whole needle from byte 0, as far as it is wanted. See ``ChunkSource.fetch``."""
-        whole = Chunk(chunk.key, 0, chunk.size, chunk.replicas)
-        async with self._http.fetch(replica, whole, 0, chunk.size) as answer:
-            if answer.start != 0:
-                raise DataLoss("a part of the chunk instead of the whole")
-            if answer.size != chunk.size:
-                raise DataLoss(f"a chunk of {answer.size} bytes instead of {chunk.size}")
-            expected = "" if self._compressed else answer.version
-            if chunk.version and expected != chunk.version:
-                raise DataLoss("another version of the chunk")
-            span = (start, start + length)
-            pieces = self._checked(answer.pieces, chunk.size, span, expected)
-            async with aclosing(pieces):
-                yield Answer(0, chunk.version, chunk.size, pieces)
+        answer = await self._http.fetch(replica, chunk, 0, chunk.size, idle_seconds)
+        try:
+            return _Checked(self, answer, chunk, (start, start + length), self._compressed)
+        except BaseException:
+            answer.close()
+            raise
 
-    async def _checked(
+
+class _Checked:
+    """The answer of one replica: bytes before the end of ``span``, the last of them when all of the
+    needle are known to be right. Those before the beginning of ``span`` are passed on too, but
+    nobody uses them."""
+
+    __slots__ = (
+        *("_answer", "_crc", "_end", "_expected", "_position", "_source", "_used"),
+        *("size", "start", "version"),
+    )
+
+    def __init__(
         self,
-        pieces: AsyncGenerator[Bytes, None],
-        size: int,
+        source: NeedleSource,
+        answer: HttpAnswer,
+        chunk: Chunk,
         span: tuple[int, int],
-        expected: str,
-    ) -> AsyncGenerator[Bytes, None]:
-        """Pass on the bytes before the end of ``span``, the last of them when all ``size`` are
-        known to be right: their CRC is ``expected`` ('' if it is not known). Those before the
-        beginning of ``span`` are passed on too, but nobody uses them."""
-        start, end = span
-        position = crc = 0
-        held = b""
-        async with aclosing(pieces):
-            async for piece in pieces:
-                data = bytes(piece)
-                if position + len(data) > size:
-                    raise DataLoss("more bytes than the chunk has")
-                if held and position < end:
-                    if position > max(start, self._given):
-                        self._given, self._given_crc = position, crc
-                    yield held
-                    held = b""
-                crc = self._extend(crc, position, data)
-                if position < end:
-                    held = data if position + len(data) <= end else data[: end - position]
-                position += len(data)
-        if position != size:
-            raise DataLoss(f"{size - position} bytes of the chunk are missing")
-        if expected and f"{crc:08x}" != expected:
-            raise DataLoss("the checksum does not agree")
-        if held:
-            yield held
+        compressed: bool,
+    ) -> None:
+        """Raises DataLoss where the header says that it is not the whole needle."""
+        if answer.start != 0:
+            raise DataLoss("a part of the chunk instead of the whole")
+        if answer.size != chunk.size:
+            raise DataLoss(f"a chunk of {answer.size} bytes instead of {chunk.size}")
+        expected = "" if compressed else answer.version
+        if chunk.version and expected != chunk.version:
+            raise DataLoss("another version of the chunk")
+        self.start = 0
+        self.version = chunk.version
+        self.size: int | None = chunk.size
+        self._source = source
+        self._answer = answer
+        self._used, self._end = span
+        self._expected = expected
+        self._position = self._crc = 0
 
-    def _extend(self, crc: int, position: int, data: bytes) -> int:
-        """The CRC with ``data``, which begins at ``position``. Raises DataLoss where it shows that
-        an earlier replica gave other bytes."""
-        split = self._given - position
+    async def piece(self) -> Bytes:
+        size, end = self.size or 0, self._end
+        held: Bytes = b""
+        while self._position < size:
+            data = await self._answer.piece()
+            if not data:
+                raise DataLoss(f"{size - self._position} bytes of the chunk are missing")
+            begun, self._position = self._position, self._position + len(data)
+            self._extend(data, begun)
+            if self._position < end:
+                if self._position > max(self._used, self._source.given):
+                    self._source.given, self._source.given_crc = self._position, self._crc
+                return data
+            if begun < end:
+                held = data if self._position == end else memoryview(data)[: end - begun]
+            if self._position == size and self._expected not in ("", f"{self._crc:08x}"):
+                raise DataLoss("the checksum does not agree")
+        return held
+
+    def close(self) -> None:
+        self._answer.close()
+
+    def _extend(self, data: Bytes, position: int) -> None:
+        """Add ``data``, which begins at ``position``, to the CRC. Raises DataLoss where it shows
+        that an earlier replica gave other bytes."""
+        split = self._source.given - position
         if 0 < split <= len(data):
-            crc = google_crc32c.extend(crc, data[:split])
-            if crc != self._given_crc:
+            self._crc = google_crc32c.extend(self._crc, bytes(data[:split]))
+            if self._crc != self._source.given_crc:
                 raise DataLoss("the replicas have different bytes")
-            data = data[split:]
-        extended: int = google_crc32c.extend(crc, data)
-        return extended
+            data = bytes(data[split:])
+        self._crc = google_crc32c.extend(self._crc, data)

@@ -47,15 +47,8 @@ class _Ahead:
 
     async def next(self) -> Bytes:
         """The next piece; there is one as long as ``left`` is not 0."""
-        if self._first is not None:
-            first, self._first = self._first, None
-            try:
-                piece = await first
-            except asyncio.CancelledError:
-                first.cancel()
-                raise
-        else:
-            piece = await anext(self._pieces)
+        first, self._first = self._first, None
+        piece = await (anext(self._pieces) if first is None else first)
         self.left -= len(piece)
         return piece
 
@@ -113,18 +106,15 @@ class SeaweedReader(Reader):
 
     async def _next(self, views: AsyncGenerator[View, None]) -> _Ahead | None:
         view = await anext(views, None)
-        return None if view is None else _Ahead(self._read(view), view.length)
-
-    async def _read(self, view: View) -> AsyncGenerator[Bytes, None]:
-        """The bytes of one view."""
+        if view is None:
+            return None
         if view.needle is None:
-            for start in range(0, view.length, PIECE_BYTES):
-                yield self._inline(view.offset + start, min(PIECE_BYTES, view.length - start))
-            return
-        reading = self._needles.read(view.needle, view.start, view.length)
-        async with aclosing(reading) as pieces:
-            async for piece in pieces:
-                yield piece
+            return _Ahead(self._without_needle(view), view.length)
+        return _Ahead(self._needles.read(view.needle, view.start, view.length), view.length)
+
+    async def _without_needle(self, view: View) -> AsyncGenerator[Bytes, None]:
+        for start in range(0, view.length, PIECE_BYTES):
+            yield self._inline(view.offset + start, min(PIECE_BYTES, view.length - start))
 
     def _inline(self, start: int, length: int) -> bytes:
         """Bytes that are in no needle: in the entry itself, or nowhere, and then zero."""

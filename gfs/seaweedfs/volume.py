@@ -12,19 +12,17 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-import aiohttp
 import google_crc32c
 
 from gfs.errors import DataLoss, StoreUnavailable
-from gfs.replicas_http import CONNECT_SECONDS
+from gfs.http_client import Connections
 from gfs.seaweedfs import signing
 from gfs.seaweedfs.address import Address
 from gfs.seaweedfs.entries import Needle
 from gfs.seaweedfs.proto import volume_pb2 as pb
 from gfs.seaweedfs.rpc import Channels, Method
-from gfs.types import Bytes
 
 GET_SECONDS = 10.0
 PUT_SECONDS = 10.0
@@ -37,10 +35,9 @@ ALIVE_SECONDS = 1.0
 SUSPECT_SECONDS = 15.0
 """A server that failed is tried last for so long."""
 
-KEEPALIVE_SECONDS = 20.0
-"""Volume servers close a connection that is idle for 30 s."""
+SMALL_BYTES = 4096
+"""Answers that only say how a request went are not longer."""
 
-SEND_BYTES = 256 * 1024
 FREE_BATCH = 1_000
 
 _FREE = Method(
@@ -61,12 +58,7 @@ class VolumeServers:
         self._channels = channels
         self._read_key = read_key
         self._write_key = write_key
-        self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-        )
+        self.connections = Connections()
         self._suspect: dict[str, float] = {}
 
     def suspect(self, server: str) -> None:
@@ -89,29 +81,25 @@ class VolumeServers:
         ``crc`` is the CRC32C of the pieces. Raises StoreUnavailable, and then it is not known
         which replicas have it.
         """
-        headers = {
-            "Content-Type": "application/octet-stream",
-            "Content-Length": str(sum(map(len, pieces))),
-        }
+        headers = [("Content-Type", "application/octet-stream")]
         if self._write_key is not None:
-            headers["Authorization"] = f"Bearer {signing.token(self._write_key, fid, time.time())}"
-        timeout = aiohttp.ClientTimeout(total=PUT_SECONDS, connect=CONNECT_SECONDS)
+            headers.append(_bearer(self._write_key, fid))
         try:
-            async with self.session.put(
-                f"http://{server}/{fid}",
-                data=_sending(pieces),
-                headers=headers,
-                timeout=timeout,
-                allow_redirects=False,
-            ) as response:
-                await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise StoreUnavailable(f"{server}: {type(error).__name__}") from error
-        if response.status == 204:
+            async with asyncio.timeout(PUT_SECONDS):
+                answer = await self.connections.ask(server, "PUT", f"/{fid}", headers, pieces)
+                try:
+                    await answer.read(SMALL_BYTES)
+                finally:
+                    answer.close()
+        except TimeoutError as error:
+            raise StoreUnavailable(f"{server}: silent for {PUT_SECONDS:g} s") from error
+        except (StoreUnavailable, DataLoss) as error:
+            raise StoreUnavailable(f"{server}: {error}") from error
+        if answer.status == 204:
             return  # the same bytes were there already
-        if response.status != 201:
-            raise StoreUnavailable(f"{server}: status {response.status}")
-        if response.headers.get("ETag", "").strip('"') != f"{crc:08x}":
+        if answer.status != 201:
+            raise StoreUnavailable(f"{server}: status {answer.status}")
+        if answer.headers.get("etag", "").strip('"') != f"{crc:08x}":
             raise StoreUnavailable(f"{server}: it stored other bytes than were sent")
 
     async def get(self, server: str, needle: Needle, limit: int) -> bytes:
@@ -119,44 +107,43 @@ class VolumeServers:
 
         Raises StoreUnavailable if the server gives no answer, DataLoss if it gives a wrong one.
         """
-        timeout = aiohttp.ClientTimeout(total=GET_SECONDS, connect=CONNECT_SECONDS)
+        headers = [("Accept-Encoding", "identity"), *self.read_headers(needle.fid)]
+        target = f"/{needle.fid}?readDeleted=true"
         try:
-            async with self.session.get(
-                f"http://{server}/{needle.fid}?readDeleted=true",
-                headers={"Accept-Encoding": "identity", **self.read_headers(needle.fid)},
-                timeout=timeout,
-                allow_redirects=False,
-            ) as response:
-                if response.status != 200:
-                    kind = StoreUnavailable if response.status >= 500 else DataLoss
-                    raise kind(f"status {response.status}")
-                if not 0 < (response.content_length or 0) <= limit:
-                    raise DataLoss("a chunk of an impossible size")
-                data = await response.read()
-                etag = response.headers.get("ETag", "").strip('"')
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise StoreUnavailable(f"{server}: {type(error).__name__}") from error
+            async with asyncio.timeout(GET_SECONDS):
+                answer = await self.connections.ask(server, "GET", target, headers)
+                try:
+                    if answer.status != 200:
+                        kind = StoreUnavailable if answer.status >= 500 else DataLoss
+                        raise kind(f"status {answer.status}")
+                    data = await answer.read(limit)
+                finally:
+                    answer.close()
+        except TimeoutError as error:
+            raise StoreUnavailable(f"silent for {GET_SECONDS:g} s") from error
+        etag = answer.headers.get("etag", "").strip('"')
         crc = f"{google_crc32c.value(data):08x}"
         if crc != (needle.crc or crc) or (not needle.compressed and crc != etag):
             raise DataLoss("the checksum does not agree")
         return data
 
-    def read_headers(self, fid: str) -> dict[str, str]:
+    def read_headers(self, fid: str) -> Sequence[tuple[str, str]]:
         """What a read of the needle has to carry."""
-        if self._read_key is None:
-            return {}
-        return {"Authorization": f"Bearer {signing.token(self._read_key, fid, time.time())}"}
+        return () if self._read_key is None else (_bearer(self._read_key, fid),)
 
     async def probe(self, servers: Iterable[str]) -> None:
         """Ask all for a sign of life, and suspect those that give none within ALIVE_SECONDS."""
         await asyncio.gather(*map(self._probe, servers))
 
     async def _probe(self, server: str) -> None:
-        timeout = aiohttp.ClientTimeout(total=ALIVE_SECONDS)
         try:
-            async with self.session.get(f"http://{server}/healthz", timeout=timeout) as response:
-                await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError):
+            async with asyncio.timeout(ALIVE_SECONDS):
+                answer = await self.connections.ask(server, "GET", "/healthz")
+                try:
+                    await answer.read(SMALL_BYTES)
+                finally:
+                    answer.close()
+        except (StoreUnavailable, DataLoss, TimeoutError):
             self.suspect(server)
 
     async def free(self, needles: Mapping[Address, Sequence[str]]) -> int:
@@ -183,18 +170,11 @@ class VolumeServers:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self.session.close()
+        await self.connections.close()
 
 
-async def _sending(pieces: Sequence[bytes]) -> AsyncGenerator[Bytes, None]:
-    """The pieces, none so large that aiohttp would hold the loop up with it."""
-    for piece in pieces:
-        if len(piece) <= SEND_BYTES:
-            yield piece
-            continue
-        view = memoryview(piece)
-        for start in range(0, len(piece), SEND_BYTES):
-            yield view[start : start + SEND_BYTES]
+def _bearer(key: bytes, fid: str) -> tuple[str, str]:
+    return "Authorization", f"Bearer {signing.token(key, fid, time.time())}"
 
 
 def by_server(

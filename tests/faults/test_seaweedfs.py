@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-import aiohttp
+import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
 from tests.gfs.cluster import Cluster, Process, cluster, seaweed
@@ -223,7 +223,9 @@ async def test_a_cluster_that_is_not_there_is_unavailable(
         await SeaweedFileSystem.start("nonsense")
 
 
-async def test_a_reading_that_is_given_up_leaves_nothing_open(fs: SeaweedFileSystem) -> None:
+async def test_a_reading_that_is_given_up_leaves_nothing_open(
+    fs: SeaweedFileSystem, cluster: Cluster
+) -> None:
     data = content(4 * CHUNK)
     await store(fs, "f", data)
     before = asyncio.all_tasks()
@@ -244,9 +246,13 @@ async def test_a_reading_that_is_given_up_leaves_nothing_open(fs: SeaweedFileSys
         await asyncio.gather(task, return_exceptions=True)
     await asyncio.sleep(0.1)
     assert asyncio.all_tasks() <= before
-    connector = fs._volumes.session.connector
-    assert isinstance(connector, aiohttp.TCPConnector)
-    assert not connector._acquired
+    kept = {c._descriptor for idle in fs._volumes.connections._idle.values() for c in idle}
+    volumes = {int(process.http.rpartition(":")[2]) for process in cluster.volumes}
+    assert kept == {
+        connection.fd
+        for connection in psutil.Process().net_connections("tcp4")
+        if connection.raddr and connection.raddr.port in volumes
+    }
     assert await load(fs, "f") == data
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from gfs.errors import GfsError
-from gfs.replicas import Answer, read_span
+from gfs.errors import GfsError, StoreUnavailable
+from gfs.replicas import read_span
 from gfs.spans import Span
 from gfs.types import Bytes, Chunk, Replica
 
@@ -41,16 +41,14 @@ class Scripts:
     scripts: Sequence[Script]
     asked: list[tuple[int, int, int]] = field(default_factory=list)
     answers: int = 0
-    streams: int = 0
 
     def chunk(self, version: str = "v1") -> Chunk:
         replicas = tuple(Replica(f"10.0.0.{number}:80") for number in range(len(self.scripts)))
         return Chunk("3,a0", 0, SIZE, replicas, version)
 
-    @asynccontextmanager
     async def fetch(
-        self, replica: Replica, chunk: Chunk, start: int, length: int
-    ) -> AsyncIterator[Answer]:
+        self, replica: Replica, chunk: Chunk, start: int, length: int, idle_seconds: float
+    ) -> ScriptedAnswer:
         number = chunk.replicas.index(replica)
         script = self.scripts[number]
         self.asked.append((number, start, length))
@@ -60,28 +58,39 @@ class Scripts:
         first = start if script.start is None else script.start
         body = script.data[first : start + length] + script.more
         self.answers += 1
-        try:
-            yield Answer(first, script.version, script.size, self._body(script, body))
-        finally:
-            self.answers -= 1
+        return ScriptedAnswer(self, script, first, body, idle_seconds)
 
-    async def _body(self, script: Script, body: bytes) -> AsyncGenerator[Bytes, None]:
-        stop = len(body) if script.stop is None else min(script.stop, len(body))
-        self.streams += 1
-        try:
-            for at in range(0, stop, script.piece):
-                await asyncio.sleep(0)
-                yield body[at : min(at + script.piece, stop)]
-            if script.stalls:
-                await asyncio.sleep(60)
-            if script.tail is not None:
-                raise script.tail
-        finally:
-            try:
-                # One that is left to the garbage collector comes to its end only later.
-                await asyncio.sleep(0)
-            finally:
-                self.streams -= 1
+
+class ScriptedAnswer:
+    def __init__(
+        self, scripts: Scripts, script: Script, start: int, body: bytes, idle_seconds: float
+    ) -> None:
+        self.start, self.version, self.size = start, script.version, script.size
+        self._scripts = scripts
+        self._script = script
+        self._stop = len(body) if script.stop is None else min(script.stop, len(body))
+        self._body = body
+        self._idle_seconds = idle_seconds
+        self._at = 0
+        self._closed = False
+
+    async def piece(self) -> Bytes:
+        assert not self._closed
+        await asyncio.sleep(0)
+        if self._at < self._stop:
+            begun, self._at = self._at, min(self._at + self._script.piece, self._stop)
+            return self._body[begun : self._at]
+        if self._script.stalls:
+            await asyncio.sleep(self._idle_seconds)
+            raise StoreUnavailable("silent")
+        if self._script.tail is not None:
+            raise self._script.tail
+        return b""
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._scripts.answers -= 1
 
 
 @dataclass(slots=True)
@@ -116,6 +125,6 @@ async def read(
     except GfsError as error:
         outcome.error = error
     outcome.data = b"".join(outcome.pieces)
-    assert (source.answers, source.streams) == (0, 0)
+    assert source.answers == 0
     assert all(outcome.pieces)
     return outcome
