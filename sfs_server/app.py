@@ -129,6 +129,7 @@ async def _database(app: web.Application) -> AsyncIterator[None]:
 async def _progress(app: web.Application) -> AsyncIterator[None]:
     app[PROGRESS] = hub = Hub()
     app[LIFECYCLE].on_drain.append(hub.drain)
+    app[METRICS].progress_watchers = lambda: hub.watchers
     async with AsyncExitStack() as stack:
         stack.callback(hub.close)
         if app[CONFIG].database is not None:  # nobody else has the embedded one

@@ -13,10 +13,11 @@ from sfs_server.config import Config
 from sfs_server.cors import Origins
 from sfs_server.database import Database
 from sfs_server.links import Link, Links
-from sfs_server.logs import AccessLog
+from sfs_server.logs import AccessLog, Change
 from sfs_server.metrics import Metrics
 from sfs_server.namespaces import Namespaces
 from sfs_server.progress import Hub
+from sfs_server.progress_types import Count
 from sfs_server.static_files import StaticFiles
 
 
@@ -54,12 +55,16 @@ SEND_POOL = web.AppKey[Executor]("SEND_POOL", Executor)
 STATIC = web.AppKey("STATIC", StaticFiles)
 VERIFIER = web.AppKey("VERIFIER", Verifier)
 
+CHANGE = web.RequestKey("CHANGE", Change)
+"""What the request wants to change: see :func:`sfs_server.audit.changing`."""
 CREDENTIALED = web.RequestKey("CREDENTIALED", bool)
 """Whether the request carried a credential, good for what it asked or not."""
 IN_URL = web.RequestKey("IN_URL", bool)
 """Set where the credential stands in the URL, which must not travel on in a Referer."""
 LINK = web.RequestKey("LINK", Link)
 """The link by which the request came, if it did; PRINCIPAL is then whoever made it."""
+MOVED = web.RequestKey("MOVED", Count)
+"""The bytes of a file that are sent or received, of a request for one."""
 PRINCIPAL = web.RequestKey("PRINCIPAL", Principal)
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 TAKEN = web.RequestKey("TAKEN", bool)

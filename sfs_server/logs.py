@@ -1,8 +1,15 @@
 """Where log lines go: to standard error, one line each, as text or as JSON.
 
+Whatever a line is made of, names, texts of exceptions, what a library says, it neither begins
+another line nor shows a token: in JSON everything is escaped, in text what cannot be printed is,
+and the lines of a traceback are indented. Tokens are taken out of the finished text, because
+nobody can vouch for every text of every exception.
+
 The lines of the access log are made for every request, and have a way of their own: they are put
 together in one step, gathered for FLUSH_SECONDS, and written at once. The ``logging`` of the
-standard library takes 40 µs and a system call for each.
+standard library takes 40 µs and a system call for each. They have no path in them, only the
+template of the route. Lines about changes, which do have names in them, go the same way but are
+written at once.
 """
 
 from __future__ import annotations
@@ -10,15 +17,41 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import sys
 import time
+from dataclasses import dataclass
 from functools import lru_cache
 
 FLUSH_SECONDS = 0.1
 MAX_LINES = 1_000
 """Lines that are gathered at most."""
 
+CLIENT_GONE = 499
+"""What logs and metrics call a request whose client went away, as nginx does."""
+
 _TIME = "%Y-%m-%dT%H:%M:%S"
+_INDENT = "\n    | "
+
+_NAME = "".join(f"(?:{c}|%{ord(c):02x}|%{ord(c.upper()):02x})" for c in "token")
+_SECRETS = re.compile(
+    rf"(?P<name>{_NAME}(?:=|%3D))[^&\s\"'<>#]+"  # of a query
+    r"|(?P<scheme>\bbearer\s+)[^\s\"',]+"
+    r"|\b(?:ecloud_)?eyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?",  # as every JWT begins
+    re.IGNORECASE,
+)
+
+
+def redact(text: str) -> str:
+    """``text`` without the tokens in it."""
+    return _SECRETS.sub(lambda found: f"{found['name'] or found['scheme'] or ''}(secret)", text)
+
+
+def one_line(text: str) -> str:
+    """``text`` with everything escaped that is not to be printed, ends of lines above all."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class _Json(logging.Formatter):
@@ -33,23 +66,50 @@ class _Json(logging.Formatter):
             "time": self.formatTime(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": redact(record.getMessage()),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = redact(self.formatException(record.exc_info))
         return json.dumps(line)
+
+
+class _Text(logging.Formatter):
+    """One line; a traceback follows on lines that are indented."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = _TIME
+    default_msec_format = "%s.%03dZ"
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = one_line(redact(record.getMessage()))
+        line = f"{self.formatTime(record)} {record.levelname:7} {record.name}: {message}"
+        if record.exc_info:
+            trace = redact(self.formatException(record.exc_info))
+            line += "".join(_INDENT + one_line(part) for part in trace.splitlines())
+        return line
 
 
 def set_up_logging(log_format: str) -> None:
     """Send INFO and above to standard error in ``log_format``, ``text`` or ``json``."""
     handler = logging.StreamHandler()
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    handler.setFormatter(_Json() if log_format == "json" else text)
+    handler.setFormatter(_Json() if log_format == "json" else _Text())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
+@dataclass(slots=True)
+class Change:
+    """What a request wants to change. ``done`` is set once it is changed, whatever may become of
+    the request afterwards."""
+
+    action: str
+    namespace: str | None = None
+    file: str | None = None
+    done: bool = False
+
+
 class AccessLog:
-    """One line for each request. Belongs to one event loop; ``flush`` it at the end."""
+    """One line for each request, and one more for each that changes something. Belongs to one
+    event loop; ``flush`` it at the end."""
 
     def __init__(self, log_format: str) -> None:
         """``log_format`` is ``text`` or ``json``."""
@@ -57,24 +117,54 @@ class AccessLog:
         self._lines: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def write(self, request_id: str, method: str, route: str, status: int, seconds: float) -> None:
-        """Add a line. ``method`` and ``route`` are of the closed sets of the metrics."""
-        now = time.time()
-        stamp = f"{_second(int(now))}.{int(now % 1 * 1000):03}Z"
+    def write(
+        self,
+        request_id: str,
+        method: str,
+        route: str,
+        status: int,
+        moved: int,
+        seconds: float,
+        user: str | None,
+    ) -> None:
+        """Add a line. ``request_id`` needs no escapes; ``method`` and ``route`` are of the closed
+        sets of the metrics; ``moved`` are bytes of a body, in or out."""
         if self._json:
             line = (
-                f'{{"time": "{stamp}", "level": "info", "logger": "sfs.access", '
+                f'{{"time": "{_now()}", "level": "info", "logger": "sfs.access", '
                 f'"id": "{request_id}", "method": "{method}", "route": "{route}", '
-                f'"status": {status}, "seconds": {seconds:.6f}}}\n'
+                f'"status": {status}, "bytes": {moved}, "seconds": {seconds:.6f}, '
+                f'"user": {_quoted(user)}}}\n'
             )
         else:
-            line = f"{stamp} {request_id} {method} {route} {status} {seconds:.6f}\n"
+            line = (
+                f"{_now()} {request_id} {method} {route} {status} {moved} {seconds:.6f} "
+                f"{_quoted(user)}\n"
+            )
         self._lines.append(line)
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(FLUSH_SECONDS, self.flush)
         elif len(self._lines) >= MAX_LINES:
             self.flush()
+
+    def audit(self, request_id: str, user: str | None, change: Change, status: int) -> None:
+        """Write a line about a change, or about what came of one that was wanted."""
+        outcome = _outcome(change, status)
+        if self._json:
+            line = (
+                f'{{"time": "{_now()}", "level": "info", "logger": "sfs.audit", '
+                f'"id": "{request_id}", "user": {_quoted(user)}, "action": "{change.action}", '
+                f'"namespace": {_quoted(change.namespace)}, "file": {_quoted(change.file)}, '
+                f'"outcome": "{outcome}", "status": {status}}}\n'
+            )
+        else:
+            line = (
+                f"{_now()} {request_id} {_quoted(user)} {outcome}: {change.action} "
+                f"{_quoted(change.namespace)} {_quoted(change.file)} {status}\n"
+            )
+        self._lines.append(line)
+        self.flush()
 
     def flush(self) -> None:
         """Write what has been gathered."""
@@ -86,6 +176,26 @@ class AccessLog:
         sys.stderr.flush()
 
 
+def _outcome(change: Change, status: int) -> str:
+    """done, refused, failed, or abandoned by a client that went away."""
+    if change.done or status < 400:
+        return "done"
+    if status == CLIENT_GONE:
+        return "abandoned"
+    return "failed" if status >= 500 else "refused"
+
+
+def _now() -> str:
+    now = time.time()
+    return f"{_second(int(now))}.{int(now % 1 * 1000):03}Z"
+
+
 @lru_cache(2)
 def _second(seconds: int) -> str:
     return time.strftime(_TIME, time.gmtime(seconds))
+
+
+@lru_cache(1024)
+def _quoted(text: str | None) -> str:
+    """As JSON, in ASCII: nothing in it ends a line."""
+    return json.dumps(text if text is None else redact(text))

@@ -20,6 +20,7 @@ from functools import lru_cache
 
 from aiohttp import HttpVersion11, hdrs, web
 
+from sfs_server.audit import write_audit
 from sfs_server.auth import ANONYMOUS, InvalidToken, credential
 from sfs_server.error_page import POLICY, error_page
 from sfs_server.errors import Problem, problem_of
@@ -31,17 +32,16 @@ from sfs_server.keys import (
     LINK,
     LINKS,
     METRICS,
+    MOVED,
     PRINCIPAL,
     REQUEST_ID,
     TAKEN,
     VERIFIER,
 )
 from sfs_server.links import file_subject, looks_like_link
+from sfs_server.logs import CLIENT_GONE
 from sfs_server.names import file_target
 from sfs_server.wire import preflight, problem_response, stamp, wants_page
-
-CLIENT_GONE = 499
-"""What logs and metrics call a request whose client went away, as nginx does."""
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -50,6 +50,7 @@ _OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _log = logging.getLogger("sfs.error")
 
+_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _HOST = re.compile(r"(?:[A-Za-z0-9._~%!$&'()*+;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 """A host and a port (RFC 9110 §7.2), without the comma that joins two of them."""
 
@@ -63,7 +64,7 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
     """Answer, count and log one request."""
     began = time.monotonic()
     app = request.app
-    request[REQUEST_ID] = request_id = os.urandom(16).hex()
+    request[REQUEST_ID] = request_id = _request_id(request.headers.get("X-Request-Id"))
     status = CLIENT_GONE
     lifecycle = app[LIFECYCLE]
     lifecycle.running += 1
@@ -96,7 +97,18 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
         template = route.canonical if route is not None else "unknown"
         method = request.method if request.method in _METHODS else "other"
         app[METRICS].observe(template, method, status, seconds)
-        app[ACCESS_LOG].write(request_id, method, template, status, seconds)
+        principal = request.get(PRINCIPAL, ANONYMOUS)
+        moved = request[MOVED].moved if MOVED in request else 0
+        app[ACCESS_LOG].write(request_id, method, template, status, moved, seconds, principal.user)
+        write_audit(request, status)
+
+
+def _request_id(given: str | None) -> str:
+    """What a proxy or a client calls the request, if that is fit for a log line, or an id of our
+    own."""
+    if given is not None and _ID.fullmatch(given):
+        return given
+    return os.urandom(16).hex()
 
 
 def _check_form(request: web.Request) -> None:

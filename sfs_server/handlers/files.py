@@ -13,16 +13,19 @@ from gfs.errors import AlreadyExists, NoSuchDirectory, NoSuchFile
 from gfs.threads import to_the_end
 from gfs.types import Expect, FileInfo, Published
 from sfs_server.access import Action, Namespace, publicly_readable, require
+from sfs_server.audit import changing, done
 from sfs_server.conditional import etag_of, expectation, http_date, plan, refuse_stale
 from sfs_server.disposition import active, content_disposition, content_type
 from sfs_server.errors import Problem
 from sfs_server.handlers.progress import Tracked
 from sfs_server.keys import (
+    CHANGE,
     CONFIG,
     CREDENTIALED,
     FILESYSTEM,
     LINK,
     METRICS,
+    MOVED,
     NAMESPACES,
     PRINCIPAL,
     RECEIVE_POOL,
@@ -58,6 +61,7 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 async def _serve(request: web.Request, *, attachment: bool) -> web.StreamResponse:
     with Tracked(request, "download") as tracked:
+        request[MOVED] = tracked.count
         return await _serve_tracked(request, tracked, attachment=attachment)
 
 
@@ -101,8 +105,7 @@ async def _serve_tracked(
             await send(request, response, reader, body, app[SEND_POOL], tracked.count)
         finally:
             metrics.downloading -= 1
-        if request.method == "GET":
-            metrics.sent += body.length
+            metrics.sent += tracked.count.moved
         return response
 
 
@@ -154,12 +157,14 @@ def _entity_headers(name: str, attachment: bool) -> Mapping[str, str]:
 async def upload(request: web.Request) -> web.Response:
     """POST, PUT ``/storage/:ns/:file``: all that can be refused is, before the body is read."""
     with Tracked(request, "upload") as tracked:
+        request[MOVED] = tracked.count
         return await _upload_tracked(request, tracked)
 
 
 async def _upload_tracked(request: web.Request, tracked: Tracked) -> web.Response:
     directory, name = file_target(request.rel_url.raw_path)
     app, principal = request.app, request[PRINCIPAL]
+    changing(request, "upload", directory, name)
     namespace = await app[NAMESPACES].resolve(directory)
     require(principal, Action.CREATE, namespace, anonymous_read=app[CONFIG].anonymous_read)
     assert namespace is not None  # noqa: S101 - require() has answered 404 for None
@@ -223,7 +228,7 @@ async def _store(
         # The rights may have changed while the bytes came; the token's expiry does not matter now.
         async with namespaces.guard(namespace) as fresh:
             require(request[PRINCIPAL], Action.CREATE, fresh, anonymous_read=anonymous_read)
-            return await to_the_end(writer.commit())
+            return await to_the_end(done(writer.commit(), request[CHANGE]))
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -231,6 +236,7 @@ async def delete(request: web.Request) -> web.Response:
     directory, name = file_target(request.rel_url.raw_path)
     app, principal = request.app, request[PRINCIPAL]
     anonymous_read = app[CONFIG].anonymous_read
+    change = changing(request, "delete", directory, name)
     namespace = await app[NAMESPACES].resolve(directory)
     require(principal, Action.DELETE, namespace, anonymous_read=anonymous_read)
     assert namespace is not None  # noqa: S101 - require() has answered 404 for None
@@ -238,5 +244,6 @@ async def delete(request: web.Request) -> web.Response:
     expect = expectation(request.method, request.headers, current, time.time())
     async with app[NAMESPACES].guard(namespace) as fresh:
         require(principal, Action.DELETE, fresh, anonymous_read=anonymous_read)
-        await to_the_end(app[FILESYSTEM].delete(directory, name, expect=expect))
+        deleting = app[FILESYSTEM].delete(directory, name, expect=expect)
+        await to_the_end(done(deleting, change))
     return web.json_response({"status": "ok", "name": name, "namespace": directory})

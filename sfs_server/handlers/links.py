@@ -8,6 +8,7 @@ from aiohttp import web
 
 from gfs.paths import check_name
 from sfs_server.access import Action, require
+from sfs_server.audit import changing
 from sfs_server.errors import Problem
 from sfs_server.json_body import members, string
 from sfs_server.keys import CONFIG, FILESYSTEM, LINKS, NAMESPACES, PRINCIPAL
@@ -21,6 +22,7 @@ async def create_link(request: web.Request) -> web.Response:
     wanted = await members(request)
     directory = check_namespace(string(wanted, "namespace"))
     name = check_name(string(wanted, "file"))
+    changing(request, "create a link", directory, name)
     ttl = _ttl(wanted)
     namespace = await app[NAMESPACES].resolve(directory)
     require(principal, Action.READ, namespace, anonymous_read=app[CONFIG].anonymous_read)

@@ -8,9 +8,10 @@ from aiohttp import web
 
 from gfs.threads import to_the_end
 from sfs_server.access import Action, Namespace, require, visible
+from sfs_server.audit import changing, done
 from sfs_server.errors import Problem
 from sfs_server.json_body import members, string
-from sfs_server.keys import CONFIG, FILESYSTEM, NAMESPACES, PRINCIPAL
+from sfs_server.keys import CHANGE, CONFIG, FILESYSTEM, NAMESPACES, PRINCIPAL
 from sfs_server.names import check_namespace, decode
 
 
@@ -29,9 +30,10 @@ async def list_namespaces(request: web.Request) -> web.Response:
 async def create_namespace(request: web.Request) -> web.Response:
     """POST ``/storage/namespaces`` with ``{"name", "hidden": false}``."""
     app, principal = request.app, request[PRINCIPAL]
+    change = changing(request, Action.CREATE_NAMESPACE.value)
     require(principal, Action.CREATE_NAMESPACE, None, anonymous_read=app[CONFIG].anonymous_read)
     wanted = await members(request)
-    name = check_namespace(string(wanted, "name"))
+    change.namespace = name = check_namespace(string(wanted, "name"))
     hidden = _hidden(wanted, default=False)
     # First the directory: what a crash leaves is then an empty one that nobody sees.
     await app[FILESYSTEM].make_directory(name)
@@ -52,7 +54,7 @@ async def update_namespace(request: web.Request) -> web.Response:
 async def delete_namespace(request: web.Request) -> web.Response:
     """DELETE ``/storage/namespaces/:name``, and every file in it."""
     namespace = await _target(request, Action.DELETE_NAMESPACE)
-    await to_the_end(_delete(request, namespace))
+    await to_the_end(done(_delete(request, namespace), request[CHANGE]))
     return _json({"status": "ok"})
 
 
@@ -63,6 +65,7 @@ async def _delete(request: web.Request, namespace: Namespace) -> None:
 
 async def _target(request: web.Request, action: Action) -> Namespace:
     name = check_namespace(decode(request.rel_url.raw_path.rsplit("/", 1)[1]))
+    changing(request, action.value, name)
     namespace = await request.app[NAMESPACES].resolve(name)
     anonymous_read = request.app[CONFIG].anonymous_read
     require(request[PRINCIPAL], action, namespace, anonymous_read=anonymous_read)

@@ -381,14 +381,3 @@ async def test_the_status_of_the_store_is_shown(service: Service) -> None:
     assert json.dumps(status["capacity"]).isdigit()
     assert status["chunkserver_count"] >= 1
     assert status["total_servers"] >= 1
-
-
-async def test_every_answer_has_an_id_of_its_own(service: Service) -> None:
-    ids = set()
-    async with connect(service.port) as connection:
-        for target in ("/healthz", "/healthz", "/storage/files", "/nowhere", "/storage/default/a"):
-            answer = await connection.ask("GET", target, {"X-Request-Id": "chosen-by-the-client"})
-            ids.add(answer.headers["X-Request-Id"])
-            assert answer.headers["Server"] == "SFS"
-    assert len(ids) == 5
-    assert "chosen-by-the-client" not in ids

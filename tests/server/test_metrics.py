@@ -151,6 +151,7 @@ def test_labels_name_nobody_and_are_of_closed_sets(exposed: str) -> None:
         "/readyz",
         "/storage/files",
         "/storage/{namespace}/{file}",
+        "/{path}",
         "unknown",
     }
     methods = {value for label, value in values if label == "method"}
