@@ -35,6 +35,7 @@ def add_routes(app: web.Application) -> None:
     router.add_delete(_FILE, files.delete, expect_handler=expect)
     router.add_get("/sse/progress", progress.progress)
     router.add_get("/api/session", service.session)
+    router.add_get("/openapi.json", service.openapi)
     router.add_get("/healthz", service.healthz)
     router.add_get("/readyz", service.readyz)
     router.add_get("/metrics", service.metrics)

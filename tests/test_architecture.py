@@ -41,7 +41,9 @@ sfs_server.json_body
 sfs_server.handlers sfs_server.handlers.progress
 sfs_server.handlers.files sfs_server.handlers.listings
 sfs_server.handlers.links
-sfs_server.handlers.namespaces sfs_server.handlers.service sfs_server.handlers.static
+sfs_server.handlers.namespaces sfs_server.handlers.static
+sfs_server.openapi_parts sfs_server.openapi
+sfs_server.handlers.service
 sfs_server.middlewares sfs_server.routes
 sfs_server.app
 sfs_server.cli
@@ -145,6 +147,7 @@ def test_no_import_hides_in_a_function(name: str) -> None:
 
 PURE = """
 claims cors names multipart_ranges conditional disposition access progress_messages error_page
+openapi_parts openapi
 """.split()
 
 

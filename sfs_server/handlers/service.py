@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable
 
 from aiohttp import hdrs, web
@@ -10,9 +11,11 @@ from aiohttp import hdrs, web
 from gfs.errors import GfsError
 from sfs_server.errors import DatabaseUnavailable, Problem
 from sfs_server.keys import DATABASE, FILESYSTEM, LIFECYCLE, METRICS, PRINCIPAL
+from sfs_server.openapi import document
 
 CHECK_SECONDS = 5.0
 _NO_STORE = {hdrs.CACHE_CONTROL: "no-store"}
+_CONTRACT = json.dumps(document(), indent=1).encode()
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -46,6 +49,13 @@ async def metrics(request: web.Request) -> web.Response:
     found = request.app[METRICS]
     return web.Response(
         body=found.render(), headers={hdrs.CONTENT_TYPE: found.content_type, **_NO_STORE}
+    )
+
+
+async def openapi(request: web.Request) -> web.Response:
+    """The contract of the service, as OpenAPI 3.1."""
+    return web.Response(
+        body=_CONTRACT, content_type="application/json", headers={hdrs.CACHE_CONTROL: "no-cache"}
     )
 
 

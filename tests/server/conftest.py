@@ -18,7 +18,10 @@ from yarl import URL
 from sfs_server.app import make_app
 from sfs_server.auth import mint
 from sfs_server.config import Config
+from sfs_server.keys import CONFIG
+from sfs_server.openapi import document
 
+PATHS = document()["paths"]
 SECRET = "a secret of the tests, longer than 32 bytes"
 
 
@@ -100,8 +103,20 @@ def settings() -> dict[str, object]:
 async def service(
     config: Config, settings: dict[str, object], aiohttp_server: AiohttpServer
 ) -> AsyncIterator[Service]:
-    """One process of the service with one client."""
-    config = replace(config, **settings)  # type: ignore[arg-type]
-    server = await aiohttp_server(make_app(config))
+    """One process of the service with one client. Every answer must be one that the contract knows:
+    so all tests together hold ``/openapi.json`` true."""
+    app = make_app(replace(config, **settings))  # type: ignore[arg-type]
+    undocumented: set[tuple[str, str, int]] = set()
+
+    async def compare(request: aiohttp.web.Request, answer: aiohttp.web.StreamResponse) -> None:
+        resource = request.match_info.route.resource
+        path = "" if resource is None else resource.canonical
+        operation = PATHS.get(path, {}).get(request.method.lower())
+        if operation is not None and str(answer.status) not in operation["responses"]:
+            undocumented.add((request.method, path, answer.status))
+
+    app.on_response_prepare.append(compare)
+    server = await aiohttp_server(app)
     async with aiohttp.ClientSession(auto_decompress=False) as session:
-        yield Service(server, session, Path(config.data))
+        yield Service(server, session, Path(app[CONFIG].data))
+    assert not undocumented, "the contract (/openapi.json) does not know these answers"

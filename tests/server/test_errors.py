@@ -183,6 +183,8 @@ async def test_a_store_that_is_away_or_full_is_a_503_or_507(
             ("GET", "/storage/namespaces"),
             ("GET", "/storage/status"),
         ):
+            if (status, method) == (507, "GET"):
+                continue  # nothing is too full to be read
             answer = await call(service, method, target, service.bearer())
             assert answer.status == status, (method, target)
             assert "/srv" not in answer.problem()
