@@ -134,12 +134,11 @@ class Hub:
         elif known.heard is None or known.ended is not None:
             return
         known.heard = now
-        before = None if known is told else known.state()
         known.moved = max(known.moved, told.moved)
         known.total, known.error = told.total, told.error
         if told.ended is not None:
             self._finish(known, now)
-        if known.state() is not before:
+        if known.state() is not known.shown:
             self._show(known)
 
     def lose(self, transfer: Transfer) -> None:
@@ -235,8 +234,7 @@ class Hub:
         self._unseat(watcher)
         watcher.transfer = transfer
         transfer.watchers.add(watcher)
-        fresh = transfer not in self._sampled
-        watcher.offer(transfer.state() if fresh or transfer.shown is None else transfer.shown)
+        watcher.offer(transfer.state())
         self._follow(transfer)
 
     def _unseat(self, watcher: Watcher) -> None:
@@ -257,7 +255,7 @@ class Hub:
                     self._attach(watcher, transfer)
                 else:
                     self._loop.call_later(ANSWER_SECONDS, self._settle, watcher)
-        state = transfer.state()
+        transfer.shown = state = transfer.state()
         for watcher in transfer.watchers:
             watcher.offer(state)
         if transfer.heard is None and self.elsewhere.wants(transfer.id):
@@ -279,9 +277,7 @@ class Hub:
         for transfer in list(self._sampled):
             if not transfer.watchers and not self.elsewhere.wants(transfer.id):
                 del self._sampled[transfer]
-                continue
-            before = transfer.shown
-            if transfer.state() is not before:
+            elif transfer.state() is not transfer.shown:
                 self._show(transfer)
         if self._sampled:
             self._wind()

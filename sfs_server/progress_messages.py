@@ -13,7 +13,6 @@ item by item. Clocks of machines differ, so a state has an age, and no time.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -104,7 +103,7 @@ def _transfer(found: dict[str, Any], now: float) -> Transfer | None:
         and direction in ("upload", "download")
         and (found.get("owner") is None or _is_text(found["owner"], MAX_USER_CHARACTERS))
         and isinstance(age, int | float)
-        and math.isfinite(age)
+        and 0 <= age <= _MOST  # so no NaN
         and _is_count(found.get("bytes"))
         and (found.get("total") is None or _is_count(found["total"]))
         and isinstance(done, bool)

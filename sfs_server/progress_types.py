@@ -85,10 +85,11 @@ class Transfer(Count):
     """One upload or download with an id, here or in another process. Times are the loop's.
 
     ``run`` tells it from others of its id. ``heard`` is when another process last spoke of it, None
-    if it is one of this process.
+    if it is one of this process; ``shown`` is the state that its watchers were last given.
     """
 
     __slots__ = (
+        "_state",
         "began",
         "direction",
         "ended",
@@ -114,19 +115,20 @@ class Transfer(Count):
         self.error: str | None = None
         self.heard: float | None = None
         self.shown: State | None = None
+        self._state: State | None = None
         self.watchers: set[Watcher] = set()
 
     def state(self) -> State:
         """The newest state; the same object as long as nothing has moved."""
-        shown, done = self.shown, self.ended is not None
-        if shown is None or (shown.moved, shown.total, shown.done) != (
+        state, done = self._state, self.ended is not None
+        if state is None or (state.moved, state.total, state.done) != (
             self.moved,
             self.total,
             done,
         ):
-            shown = State(self.id, self.direction, self.moved, self.total, done, self.error)
-            self.shown = shown
-        return shown
+            state = State(self.id, self.direction, self.moved, self.total, done, self.error)
+            self._state = state
+        return state
 
 
 class Watcher:
@@ -134,6 +136,7 @@ class Watcher:
 
     __slots__ = (
         "_loop",
+        "_offered",
         "_sent",
         "_slot",
         "_waiter",
@@ -152,12 +155,15 @@ class Watcher:
         self.over = False
         self._loop = asyncio.get_running_loop()
         self._slot: State | None = None
+        self._offered: State | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._sent = -math.inf
 
     def offer(self, state: State) -> None:
-        """Replace what has not been sent yet."""
-        self._slot = state
+        """Replace what has not been sent yet. What was offered before is no news."""
+        if state is self._offered:
+            return
+        self._offered = self._slot = state
         _wake(self._waiter)
 
     def leave(self) -> None:

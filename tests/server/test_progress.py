@@ -355,7 +355,10 @@ async def test_nothing_is_kept_of_what_nobody_asked_for_but_an_end(
     assert await given(stack.enter_context(hub.watch("t", ALICE))) == (3, True)
 
 
-async def test_an_end_waits_for_word_that_it_runs_elsewhere(hub: Hub, stack: ExitStack) -> None:
+async def test_an_end_waits_for_word_that_it_runs_elsewhere(
+    hub: Hub, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfs_server.progress.ANSWER_SECONDS", 0.5)
     hub.elsewhere = Others()
     hub.end(begun(hub))
     for ended_elsewhere in (False, True):
