@@ -121,6 +121,11 @@ def file_subject(namespace: str, name: str) -> Subject:
     return b"sfs link 1: file", namespace.encode(), name.encode()
 
 
+def transfer_subject(id_: str) -> Subject:
+    """What a link to the events of a transfer opens."""
+    return b"sfs link 1: transfer", id_.encode()
+
+
 def _identity(namespace: Namespace) -> int:
     """When ``namespace`` was made: another one of its name was made later."""
     return (namespace.created_at - _EPOCH) // timedelta(microseconds=1)

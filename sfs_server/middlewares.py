@@ -38,9 +38,10 @@ from sfs_server.keys import (
     TAKEN,
     VERIFIER,
 )
-from sfs_server.links import file_subject, looks_like_link
+from sfs_server.links import Subject, file_subject, looks_like_link, transfer_subject
 from sfs_server.logs import CLIENT_GONE
 from sfs_server.names import file_target
+from sfs_server.progress_types import check_id
 from sfs_server.wire import preflight, problem_response, stamp, wants_page
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -141,15 +142,25 @@ async def _identify(request: web.Request) -> None:
             return
         if hdrs.AUTHORIZATION not in request.headers:
             request[IN_URL] = True
-            # Of the routes that have a file in them, those that are read; nothing else is linked.
-            if looks_like_link(token) and "file" in request.match_info:
-                subject = file_subject(*file_target(request.rel_url.raw_path))
+            subject = _linked(request) if looks_like_link(token) else None
+            if subject is not None:
                 request[LINK] = link = request.app[LINKS].open(token, subject)
                 request[PRINCIPAL] = link.maker
                 return
         request[PRINCIPAL] = await request.app[VERIFIER].verify(token)
     except InvalidToken as error:
         raise Problem(401, f"The token cannot be used: {error}.", _INVALID_TOKEN) from None
+
+
+def _linked(request: web.Request) -> Subject | None:
+    """What a link must be to, if it is to open ``request``, which reads; None where no link does.
+    Raises Problem 400 and InvalidName for names that cannot be."""
+    raw_path = request.rel_url.raw_path
+    if "file" in request.match_info:
+        return file_subject(*file_target(raw_path))
+    if raw_path == "/sse/progress":
+        return transfer_subject(check_id(request.query.get("id", "")))
+    return None
 
 
 def _failed(request: web.Request, error: Exception) -> web.Response:

@@ -99,7 +99,7 @@ def _paths() -> Json:
         "/storage/links": {
             "post": _operation(
                 "createLink",
-                "Makes URLs that open one file for a while.",
+                "Makes URLs that open one file, or show one transfer, for a while.",
                 [],
                 {"201": _json("The URLs.", ref("schemas", "Link"))},
                 f"403 404 {_JSON_BODY}",

@@ -94,26 +94,36 @@ SCHEMAS: Json = {
         optional="hidden",
     ),
     "NamespaceChange": _object({"hidden": _BOOLEAN}),
-    "NewLink": _object(
-        {
-            "namespace": ref("schemas", "NamespaceName"),
-            "file": ref("schemas", "FileName"),
-            "ttl": {
-                "type": "integer",
-                "minimum": 1,
-                "maximum": MAX_TTL,
-                "default": DEFAULT_TTL,
-                "description": "Seconds.",
-            },
-        },
-        optional="ttl",
-    ),
+    "LinkSeconds": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_TTL,
+        "default": DEFAULT_TTL,
+        "description": "How long the link is good.",
+    },
+    "NewLink": {
+        "oneOf": [
+            _object(
+                {
+                    "namespace": ref("schemas", "NamespaceName"),
+                    "file": ref("schemas", "FileName"),
+                    "ttl": ref("schemas", "LinkSeconds"),
+                },
+                optional="ttl",
+            ),
+            _object(
+                {"transfer": ref("schemas", "TransferId"), "ttl": ref("schemas", "LinkSeconds")},
+                optional="ttl",
+            ),
+        ]
+    },
     "Link": _object(
         {
             "url": {"type": "string", "description": "Path and query, percent-encoded."},
-            "download_url": _TEXT,
+            "download_url": {"type": "string", "description": "Of a link to a file."},
             "expires_at": {"type": "integer", "description": "Unix seconds."},
-        }
+        },
+        optional="download_url",
     ),
     "Status": _object(
         {

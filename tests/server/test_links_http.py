@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from sfs_server.keys import ACCESS_LOG, DATABASE, LINKS
 from sfs_server.links import MAX_TTL
 from tests.server import tokens
 from tests.server.conftest import SECRET, Service
+from tests.server.events import watching
 from tests.server.http import Answer, connect
 from tests.server.processes import Process
 
@@ -183,6 +185,7 @@ async def test_a_member_that_cannot_be_is_named(service: Service) -> None:
     changes = [
         *((name, bad, f'"{name}"') for name, values in ill_typed for bad in values),
         *((name, bad, "name") for name, values in unusable for bad in values),
+        ("transfer", "a", '"namespace"'),
     ]
     for member, bad, named in changes:
         change = {member: bad}
@@ -193,6 +196,18 @@ async def test_a_member_that_cannot_be_is_named(service: Service) -> None:
         body = {name: value for name, value in good.items() if name != missing}
         answer = await call(service, "POST", LINKS_PATH, service.bearer(), body)
         assert (answer.status, f'"{missing}"' in answer.problem()) == (400, True)
+    not_ids: list[object] = [None, 1, ["a"], "", "a b", "a" * 129, "a/b", "\ud800"]
+    bad_bodies: list[dict[str, object]] = [
+        *[{"transfer": bad} for bad in not_ids],
+        {"transfer": "a", "namespace": "a"},
+        {"transfer": "a", "file": "a"},
+        {"transfer": "a", "ttl": 0},
+        {"transfer": "a", "ttl": "1"},
+    ]
+    for bad_body in bad_bodies:
+        answer = await call(service, "POST", LINKS_PATH, service.bearer(), bad_body)
+        assert answer.status == 400, bad_body
+        assert "transfer" in answer.problem() or '"ttl"' in answer.problem()
     for ttl in (1, 300.0, MAX_TTL):
         made = await link(service, "default", "a.txt", {}, ttl=ttl)
         assert abs(made["expires_at"] - time.time() - ttl) < 5
@@ -272,6 +287,67 @@ async def test_a_file_that_is_deleted_is_a_404_for_its_link(service: Service) ->
     gone = await call(service, "DELETE", "/storage/default/a.txt", service.bearer())
     assert gone.status == 200
     assert (await call(service, "GET", url)).status == 404
+
+
+async def to_transfer(
+    service: Service, id_: str, headers: dict[str, str], **more: object
+) -> dict[str, Any]:
+    body = {"transfer": id_, **more}
+    answer = await call(service, "POST", LINKS_PATH, headers, body)
+    assert (answer.status, answer.headers["Cache-Control"]) == (201, "no-store")
+    found: dict[str, Any] = answer.json()
+    assert list(found) == ["url", "expires_at"]
+    assert found["url"].startswith(f"/sse/progress?id={id_}&token=")
+    return found
+
+
+async def test_a_link_shows_the_transfer_to_whoever_its_maker_is(service: Service) -> None:
+    makers = {
+        "alice": service.bearer(),
+        "bob": service.bearer("bob"),
+        "root": service.bearer("root", admin=True),
+        "anonymous": {},
+    }
+    tokens_of = {
+        who: (await to_transfer(service, "one", headers))["url"].partition("&token=")[2]
+        for who, headers in makers.items()  # before it begins, as the page does it
+    }
+    async with AsyncExitStack() as stack:
+        streams = {
+            who: await stack.enter_async_context(
+                watching(service.port, "one", query=f"&token={token}")
+            )
+            for who, token in tokens_of.items()
+        }
+        for stream in streams.values():
+            assert stream.headers["Referrer-Policy"] == "no-referrer"
+        await service.put("/storage/default/a.txt?id=one", b"bytes")
+        ends = await asyncio.gather(streams["alice"].last(), streams["root"].last())
+        assert [end["bytes"] for end in ends] == [5, 5]
+        for who in ("bob", "anonymous"):
+            await streams[who].silent()
+
+
+async def test_a_link_shows_no_other_transfer_and_dies_in_time(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.put("/storage/default/a.txt?id=one", b"3")
+    url = (await to_transfer(service, "one", service.bearer(), ttl=60))["url"]
+    token = url.partition("&token=")[2]
+    file_token = (await link(service, "default", "a.txt", service.bearer()))["url"].split("=")[1]
+    for target, status in (
+        (url, 200),
+        (f"/sse/progress?id=two&token={token}", 401),
+        (f"/sse/progress?token={token}", 400),
+        (f"/sse/progress?id=a%20b&token={token}", 400),
+        (f"/sse/progress?id=one&token={file_token}", 401),
+        (f"/storage/default/a.txt?id=one&token={token}", 401),
+        (f"/storage/default/one?token={token}", 401),
+        (f"/api/session?id=one&token={token}", 401),
+    ):
+        assert (await call(service, "HEAD", target)).status == status, target
+    monkeypatch.setattr(service.app[LINKS], "_clock", lambda: time.time() + 60)
+    assert (await call(service, "HEAD", url)).status == 401
 
 
 @pytest.mark.parametrize("settings", [{"log_format": "json"}, {"log_format": "text"}])
