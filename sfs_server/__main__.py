@@ -1,4 +1,12 @@
-"""``sfs-server`` and ``python -m sfs_server``: parse, serve until a signal, drain, stop."""
+"""``sfs-server`` and ``python -m sfs_server``: parse, serve until a signal, drain, stop.
+
+A stop has three steps, so that nobody is turned away who could have been served. SIGTERM makes
+``/readyz`` answer 503, and for ``-drain-grace`` seconds everything else goes on: a load balancer
+needs that long to see it and to send new connections elsewhere. Then the port is closed, event
+streams end with a hint to come back, and what runs gets ``-drain-timeout`` seconds. What is left is
+cut: its connection breaks, so that no body looks whole that is not. A second signal cuts at once.
+SIGINT comes from a keyboard, where there is no load balancer: it skips the first step.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +16,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Coroutine
+from contextlib import suppress
 
 import uvloop
 from aiohttp import web
@@ -43,16 +53,34 @@ def main() -> None:
         sys.exit(f"sfs-server: {error}")
 
 
+class _Signals:
+    """``first`` is set by the first signal to stop, ``second`` by one more."""
+
+    def __init__(self) -> None:
+        self.first = asyncio.Event()
+        self.second = asyncio.Event()
+        self.interrupted = False
+        """The first one was SIGINT."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._take, number)
+
+    def _take(self, number: signal.Signals) -> None:
+        if self.first.is_set():
+            self.second.set()
+        else:
+            self.interrupted = number == signal.SIGINT
+            self.first.set()
+
+
 async def serve(config: Config) -> None:
     """Serve until SIGTERM or SIGINT, then let transfers finish. Raises ConfigError."""
     app = make_app(config)
     runner = web.AppRunner(app, shutdown_timeout=CLOSE_SECONDS)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _signalled, stop, runner)
+    signals = _Signals()
     try:
-        await runner.setup()
+        if not await _before(signals.first, runner.setup()):
+            return
         site = web.TCPSite(runner, config.host or None, config.port)
         try:
             await site.start()
@@ -61,33 +89,56 @@ async def serve(config: Config) -> None:
             reason = error.strerror if resolving else os.strerror(error.errno or 0)
             raise ConfigError(f"-addr cannot be listened on: {reason}.") from error
         _banner(app, config, runner.addresses)
-        await stop.wait()
+        await signals.first.wait()
+        lifecycle = app[LIFECYCLE]
+        lifecycle.draining = True
         _log.info("stopping: transfers have %g s to finish", config.drain_timeout)
+        if not signals.interrupted:
+            await _sleep(config.drain_grace, signals.second)
         await site.stop()
-        await _drain(app[LIFECYCLE], loop.time() + config.drain_timeout)
+        lifecycle.drain()
+        await _drain(lifecycle, config.drain_timeout, signals.second)
+        if lifecycle.running:
+            _log.warning("stopping: %d requests are cut", lifecycle.running)
+            for connection in runner.server.connections if runner.server else ():
+                connection.force_close()
     finally:
         await runner.cleanup()
 
 
-async def _drain(lifecycle: Lifecycle, deadline: float) -> None:
-    """Wait until no request is being answered, or the time is over.
+async def _before(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
+    """Do ``work``, unless ``stop`` is set before it is done; whether it is."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            return False
+        working.result()
+        return True
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.wait([working, stopping])
+
+
+async def _sleep(seconds: float, end: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await end.wait()
+
+
+async def _drain(lifecycle: Lifecycle, seconds: float, end: asyncio.Event) -> None:
+    """Wait until no request is being answered, the time is over, or ``end`` is set.
 
     Connections that are open are served on, each for one more request. The shutdown of aiohttp,
     which follows, stops reading from all of them at once: no upload could finish.
     """
-    lifecycle.drain()
     loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
     await asyncio.sleep(0)  # what has been received is being handled now
-    while lifecycle.running and loop.time() < deadline:  # noqa: ASYNC110 - a counter is cheap
-        await asyncio.sleep(DRAIN_POLL_SECONDS)
-
-
-def _signalled(stop: asyncio.Event, runner: web.AppRunner) -> None:
-    """The first signal lets transfers finish; a second one ends them."""
-    if stop.is_set() and runner.server is not None:
-        for connection in runner.server.connections:
-            connection.force_close()
-    stop.set()
+    while lifecycle.running and not end.is_set() and loop.time() < deadline:
+        await _sleep(DRAIN_POLL_SECONDS, end)
 
 
 def _banner(app: web.Application, config: Config, addresses: list[tuple[str, int]]) -> None:

@@ -19,7 +19,8 @@ from sfs_server.access import DEFAULT_NAMESPACE
 from sfs_server.auth import Verifier
 from sfs_server.config import Config, ConfigError, secret_of
 from sfs_server.cors import Origins
-from sfs_server.database import Database
+from sfs_server.database import Database, StatementFailed
+from sfs_server.errors import DatabaseUnavailable
 from sfs_server.keys import (
     ACCESS_LOG,
     CONFIG,
@@ -101,7 +102,10 @@ async def _store(app: web.Application) -> AsyncIterator[None]:
         raise ConfigError(f"The store of {flag} cannot be opened: {error}.") from error
     app[FILESYSTEM] = fs
     try:
-        await fs.make_directory(DEFAULT_NAMESPACE)
+        try:
+            await fs.make_directory(DEFAULT_NAMESPACE)
+        except GfsError as error:
+            raise ConfigError(f"The store of {flag} cannot be used: {error}.") from error
         yield
     finally:
         await fs.close()
@@ -117,8 +121,11 @@ async def _database(app: web.Application) -> AsyncIterator[None]:
             url = embedded.url
         app[DATABASE] = database = await Database.connect(url)
         stack.push_async_callback(database.close)
-        await database.apply_schema()
-        app[LINKS] = await Links.of(database)
+        try:
+            await database.apply_schema()
+            app[LINKS] = await Links.of(database)
+        except (DatabaseUnavailable, StatementFailed) as error:
+            raise ConfigError(f"The tables of the database cannot be made: {error}.") from error
         app[NAMESPACES] = namespaces = Namespaces(database)
         await namespaces.start()
         stack.push_async_callback(namespaces.close)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from sfs_server.cors import check_origin
 
+MAX_GRACE_SECONDS = 60.0
+
 
 class ConfigError(Exception):
     """A setting that cannot be used. The text says which, and what to do; it is shown as it is."""
@@ -29,6 +31,7 @@ class Config:
     upload_idle_timeout: float = 60.0
     cors_origins: tuple[str, ...] = ()
     drain_timeout: float = 30.0
+    drain_grace: float = 2.0
     log_format: str = "text"
     jwt_secret: str | None = field(default=None, repr=False)
     jwt_public_key: str | None = None
@@ -64,6 +67,7 @@ FLAGS = (
     Flag("upload-idle-timeout", "seconds without a byte before an upload is given up (60)", "S"),
     Flag("cors-origin", "web origin that may use the service; https://*.example.com", "URL", True),
     Flag("drain-timeout", "seconds that transfers get to finish at shutdown (30)", "S"),
+    Flag("drain-grace", "seconds between SIGTERM and the end of new connections (2)", "S"),
     Flag("log-format", "text or json (text on a terminal, else json)", "FORMAT"),
     Flag("jwt-public-key", "PEM file of the public key that checks RS256 or ES256 tokens", "FILE"),
     Flag("jwks-url", "URL of the JWK set that checks RS256 or ES256 tokens", "URL"),
@@ -100,6 +104,7 @@ def make_config(
         upload_idle_timeout=_seconds("upload-idle-timeout", value("upload-idle-timeout") or "60"),
         cors_origins=_origins(value("cors-origin") or ""),
         drain_timeout=_seconds("drain-timeout", value("drain-timeout") or "30"),
+        drain_grace=_seconds("drain-grace", value("drain-grace") or "2", 0.0, MAX_GRACE_SECONDS),
         log_format=_choice(
             "log-format", value("log-format") or ("text" if terminal else "json"), "text", "json"
         ),
@@ -159,13 +164,15 @@ def _whole(name: str, text: str) -> int:
     return int(text)
 
 
-def _seconds(name: str, text: str) -> float:
+def _seconds(name: str, text: str, least: float = 0.001, most: float = 86400.0) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not 0 < seconds <= 86400:
-        raise ConfigError(f"-{name} is a number of seconds, above 0 and up to 86400, not {text!r}.")
+    if not least <= seconds <= most:
+        raise ConfigError(
+            f"-{name} is a number of seconds from {least:g} to {most:g}, not {text!r}."
+        )
     return seconds
 
 

@@ -23,8 +23,8 @@ from sfs_server.static_files import StaticFiles
 
 class Lifecycle:
     """Whether the process takes new work, and which it has. ``draining`` is set once, when it
-    begins to stop, and ``on_drain`` is called then; ``running`` counts the requests that are being
-    answered."""
+    begins to stop: it is not ready any more. ``on_drain`` is called when it takes no connections
+    any more either. ``running`` counts the requests that are being answered."""
 
     def __init__(self) -> None:
         self.draining = False
@@ -32,7 +32,7 @@ class Lifecycle:
         self.on_drain: list[Callable[[], None]] = []
 
     def drain(self) -> None:
-        """Begin to stop."""
+        """No connection is taken any more: end what need not be waited for."""
         self.draining = True
         for call in self.on_drain:
             call()

@@ -51,7 +51,7 @@ class Process:
         command = [sys.executable, "-m", "sfs_server", "-addr", "127.0.0.1:0", "-data", str(data)]
         self._popen = subprocess.Popen(
             [*command, *arguments],
-            env=environment({"JWT_SECRET": SECRET, **(env or {})}),
+            env=environment({"JWT_SECRET": SECRET, "SFS_DRAIN_GRACE": "0", **(env or {})}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

@@ -38,6 +38,7 @@ SETTINGS = (
     ("upload-idle-timeout", "1", "0.5", "upload_idle_timeout", 1.0, 0.5),
     ("cors-origin", "https://a", "http://b:1, https://*.c.d", "cors_origins", A_SITE, TWO_SITES),
     ("drain-timeout", "1", "86400", "drain_timeout", 1.0, 86400.0),
+    ("drain-grace", "0", "60", "drain_grace", 0.0, 60.0),
     ("log-format", "json", "text", "log_format", "json", "text"),
     ("jwt-public-key", "/a", "b", "jwt_public_key", "/a", "b"),
     ("jwks-url", "http://a/", "http://b/", "jwks_url", "http://a/", "http://b/"),
@@ -96,6 +97,7 @@ def test_the_log_is_json_unless_somebody_looks_at_it() -> None:
         *(("upload-idle-timeout", text) for text in ("0", "-1", "x", "nan", "inf", "86401")),
         *(("cors-origin", text) for text in ("*", "null", "a.example", "https://a/")),
         *(("drain-timeout", text) for text in ("0", "-1", "x", "nan", "inf", "30s")),
+        *(("drain-grace", text) for text in ("-1", "x", "nan", "61")),
         *(("log-format", text) for text in ("xml", "JSON")),
     ],
 )
@@ -320,9 +322,9 @@ def test_a_database_that_cannot_be_reached_is_not_waited_for_for_ever(tmp_path: 
 def test_the_banner_says_where_it_serves_and_shows_no_token(
     tmp_path: Path, database_url: str
 ) -> None:
-    process = Process(tmp_path, "-database", database_url)
+    process = Process(tmp_path, "-database", database_url, "-drain-grace", "60")
     try:
-        process.signal(signal.SIGINT)
+        process.signal(signal.SIGINT)  # of a keyboard, where there is no grace
         assert process.wait() == 0
     finally:
         process.kill()

@@ -1,0 +1,184 @@
+"""SIGTERM: not ready first, then no new connections, then what runs is finished or cut."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from sfs_server.auth import mint
+from tests.postgres import Postgres
+from tests.server.http import MIB, Connection, connect
+from tests.server.processes import SECRET, Process, environment, run
+from tests.server.sending import WAYS, eventually, request
+
+BEARER = {"Authorization": f"Bearer {mint(SECRET, user='alice', ttl=3600)}"}
+SIZE = 8 * MIB
+"""More than the kernel holds for a client that does not read."""
+
+EACH = 10
+
+
+def target(name: str) -> str:
+    return f"/storage/default/{name}"
+
+
+class Transfers:
+    """Downloads and uploads that have come half way."""
+
+    def __init__(self, data: Path, content: bytes) -> None:
+        self.content = content
+        self.files = data / "files"
+        self.down: list[Connection] = []
+        self.up: list[tuple[Connection, bytes]] = []
+
+    async def begin(self, port: int, stack: AsyncExitStack) -> None:
+        for number in range(EACH):
+            connection = await stack.enter_async_context(connect(port, receive_buffer=65536))
+            connection.send("GET", target("big"))
+            assert (await connection.head())[0] == 200
+            self.down.append(connection)
+            connection = await stack.enter_async_context(connect(port))
+            way = WAYS[number % len(WAYS)]
+            whole = request("PUT", target(f"new-{number}"), way, self.content, BEARER)
+            half = len(whole) // 2
+            connection.send_raw(whole[:half])
+            self.up.append((connection, whole[half:]))
+        await eventually(lambda: len(os.listdir(self.files / "~tmp")) == EACH)
+
+    async def finish(self, count: int) -> None:
+        """Finish ``count`` in each direction, and hold that they are whole."""
+
+        async def download(connection: Connection) -> None:
+            assert await connection.reader.readexactly(SIZE) == self.content
+
+        async def upload(connection: Connection, rest: bytes) -> None:
+            connection.send_raw(rest)
+            assert (await connection.answer()).status == 201
+
+        await asyncio.gather(
+            *(download(connection) for connection in self.down[:count]),
+            *(upload(*one) for one in self.up[:count]),
+        )
+        for number in range(count):
+            assert (self.files / "default" / f"new-{number}").read_bytes() == self.content
+
+
+@asynccontextmanager
+async def running(
+    tmp_path: Path, database_url: str, *arguments: str
+) -> AsyncIterator[tuple[Process, Transfers]]:
+    """A process with EACH downloads and EACH uploads under way."""
+    content = random.Random(6).randbytes(SIZE)
+    arguments = ("-database", database_url, *arguments)
+    process = await asyncio.to_thread(Process, tmp_path, *arguments)
+    try:
+        async with AsyncExitStack() as stack:
+            async with connect(process.port) as before:
+                before.send_raw(request("PUT", target("big"), "raw", content, BEARER))
+                assert (await before.answer()).status == 201
+            transfers = Transfers(tmp_path, content)
+            await transfers.begin(process.port, stack)
+            yield process, transfers
+    finally:
+        process.kill()
+
+
+async def test_sigterm_loses_no_transfer_that_ends_in_time(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with running(tmp_path, database_url) as (process, transfers):
+        process.signal(signal.SIGTERM)
+        await asyncio.sleep(0.3)
+        await transfers.finish(EACH)
+        assert await asyncio.to_thread(process.wait) == 0
+    assert os.listdir(tmp_path / "files" / "~tmp") == []
+    assert "cut" not in process.log
+    assert "Traceback" not in process.log
+
+
+async def test_what_does_not_end_in_time_is_cut_where_everybody_sees_it(
+    tmp_path: Path, database_url: str
+) -> None:
+    done = EACH - 2
+    async with running(tmp_path, database_url, "-drain-timeout", "3") as (process, transfers):
+        process.signal(signal.SIGTERM)
+        await transfers.finish(done)
+        assert await asyncio.to_thread(process.wait) == 0
+        for connection in transfers.down[done:]:
+            assert len(await connection.broken_body()) < SIZE
+        for connection, _ in transfers.up[done:]:
+            assert await connection.broken_body() == b""
+    assert os.listdir(tmp_path / "files" / "~tmp") == []
+    stored = set(os.listdir(tmp_path / "files" / "default"))
+    assert stored == {"big", *(f"new-{number}" for number in range(done))}
+    assert "4 requests are cut" in process.log
+    lines = [line for line in process.log.splitlines() if '"status": 499' in line]
+    assert len([line for line in lines if '"sfs.access"' in line]) == 4
+    assert "Traceback" not in process.log
+
+
+async def test_new_connections_are_served_until_a_load_balancer_has_seen_the_503(
+    tmp_path: Path, database_url: str
+) -> None:
+    arguments = ("-database", database_url, "-drain-grace", "60")
+    process = await asyncio.to_thread(Process, tmp_path, *arguments)
+    try:
+        process.signal(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+        async with connect(process.port) as connection:
+            answer = await connection.ask("GET", "/readyz")
+            assert (answer.status, answer.headers["Connection"]) == (503, "close")
+            assert answer.json()["checks"]["process"] == "draining"
+        async with connect(process.port) as connection:
+            answer = await connection.ask("GET", "/storage/files")
+            assert (answer.status, answer.json()) == (200, [])
+        process.signal(signal.SIGTERM)  # somebody will not wait for it
+        assert await asyncio.to_thread(process.wait, 15) == 0
+    finally:
+        process.kill()
+    assert "Traceback" not in process.log
+
+
+# Starts.
+
+
+def test_a_start_that_waits_for_its_database_ends_at_a_signal(tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens
+        url = f"postgresql://me:hush@127.0.0.1:{closed.getsockname()[1]}/sfs"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sfs_server", "-data", str(tmp_path), "-database", url],
+            env=environment({"JWT_SECRET": SECRET}),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stderr is not None
+            assert "waiting for the database" in process.stderr.readline()
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=15)
+        finally:
+            process.kill()
+            process.wait()
+    assert process.returncode == 0
+    assert "Traceback" not in said
+
+
+def test_a_database_that_refuses_the_tables_is_a_clear_message(
+    tmp_path: Path, database_url: str, database_name: str, postgres: Postgres
+) -> None:
+    postgres.execute("CREATE TABLE namespaces (nothing int)", database_name)
+    arguments = ("-addr", "127.0.0.1:0", "-data", str(tmp_path), "-database", database_url)
+    ended = run(*arguments, env={"JWT_SECRET": SECRET})
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("sfs-server: The tables of the database cannot be made: ")
+    assert ended.stderr.count("\n") == 1
