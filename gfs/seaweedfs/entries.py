@@ -35,6 +35,8 @@ DIRECTORY_MODE = 0x80000000 | 0o755
 FILE_MODE = 0o644
 VERSION_KEY = "Sfs-Version"
 DIGEST_KEY = "Sfs-Sha256"
+DIRECTORY_KEY = "Sfs-Directory"
+REMOVED_KEY = "Sfs-Removed"
 
 _SECOND = 1_000_000_000
 
@@ -80,6 +82,11 @@ def directory_entry(name: str) -> Entry:
     """The entry that makes a directory."""
     attributes = FuseAttributes(file_mode=DIRECTORY_MODE)
     return Entry(name=name, is_directory=True, attributes=attributes)
+
+
+def is_removed(entry: Entry) -> bool:
+    """Whether the entry is of a directory that is being deleted, and counts as gone."""
+    return REMOVED_KEY in entry.extended
 
 
 def size_of(entry: Entry) -> int:

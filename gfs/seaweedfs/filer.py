@@ -54,6 +54,7 @@ _LOOKUP = Method(
 )
 _LIST = Method(_SERVICE + "ListEntries", pb.ListEntriesRequest, pb.ListEntriesResponse)
 _CREATE = Method(_SERVICE + "CreateEntry", pb.CreateEntryRequest, pb.CreateEntryResponse)
+_UPDATE = Method(_SERVICE + "UpdateEntry", pb.UpdateEntryRequest, pb.UpdateEntryResponse)
 _DELETION = Method(_SERVICE + "DeleteEntry", pb.DeleteEntryRequest, pb.DeleteEntryResponse)
 _TRANSACTION = Method(
     _SERVICE + "ObjectTransaction", pb.ObjectTransactionRequest, pb.ObjectTransactionResponse
@@ -139,6 +140,10 @@ class Filers:
         when: int = response.metadata_event.ts_ns
         return when
 
+    async def update(self, directory: str, entry: pb.Entry) -> None:
+        """Replace an entry, which is there, by ``entry``: all of it."""
+        await self._patiently(_UPDATE, pb.UpdateEntryRequest(directory=directory, entry=entry))
+
     async def changes(
         self, request: pb.SubscribeMetadataRequest
     ) -> AsyncGenerator[pb.SubscribeMetadataResponse, None]:
@@ -199,13 +204,17 @@ class Filers:
         return True
 
     async def remove_tree(self, directory: str, name: str) -> None:
-        """Delete a directory with all that is in it; one that does not exist is no error."""
+        """Delete a directory and all in it; one that is not there is no error."""
         request = pb.DeleteEntryRequest(
             directory=directory, name=name, is_delete_data=True, is_recursive=True
         )
         response = await self._patiently(_DELETION, request, seconds=LIST_SECONDS)
         if response.error:
             raise StoreUnavailable("the filer did not delete the directory")
+
+    async def remove_empty(self, directory: str, name: str) -> None:
+        """Delete a directory if it is empty; one that is not, or is not there, is left alone."""
+        await self._patiently(_DELETION, pb.DeleteEntryRequest(directory=directory, name=name))
 
     async def assign(self, path: str, count: int) -> Assigned:
         """Reserve ``count`` needles for the file ``path``, by whose rules the filer chooses the

@@ -15,9 +15,9 @@ from contextlib import aclosing
 
 from gfs.api import FileSystem, Reader, Writer
 from gfs.errors import (
-    AlreadyExists,
     DataLoss,
     InvalidName,
+    NoSuchDirectory,
     NoSuchFile,
     StoreFull,
     StoreUnavailable,
@@ -25,6 +25,7 @@ from gfs.errors import (
 from gfs.paths import check_directory, check_name
 from gfs.replicas import OnFailover
 from gfs.seaweedfs import address, entries
+from gfs.seaweedfs.directories import Directories
 from gfs.seaweedfs.filer import Filers
 from gfs.seaweedfs.master import Masters, Room
 from gfs.seaweedfs.needles import Needles
@@ -76,7 +77,8 @@ class SeaweedFileSystem(FileSystem):
         self._uploads = Uploads(masters, self._filers, volumes)
         self._needles = Needles(masters, volumes, on_failover)
         self._cache = EntryCache(self._filers, prefix)
-        self._publisher = Publisher(self._filers, self._cache, prefix)
+        self._directories = Directories(self._filers, self._cache, prefix)
+        self._publisher = Publisher(self._filers, self._cache, self._directories, prefix)
         self._prefix = prefix
         self._chunk_bytes = chunk_bytes
         self._manifest_chunks = manifest_chunks
@@ -126,17 +128,10 @@ class SeaweedFileSystem(FileSystem):
         return self
 
     async def make_directory(self, directory: str) -> None:
-        entry = entries.directory_entry(check_directory(directory))
-        try:
-            await self._filers.make_directory(self._prefix, entry)
-        except AlreadyExists as error:
-            raise StoreUnavailable("a file is where the directory should be") from error
+        await self._directories.make(directory)
 
     async def remove_directory(self, directory: str) -> None:
-        try:
-            await self._filers.remove_tree(self._prefix, check_directory(directory))
-        finally:
-            self._cache.clear()
+        await self._directories.remove(directory)
 
     async def stat(self, directory: str, name: str) -> FileInfo:
         try:
@@ -153,7 +148,7 @@ class SeaweedFileSystem(FileSystem):
     ) -> Writer:
         path = self._path(directory)
         check_name(name)
-        await self._publisher.require_directory(directory)
+        await self._directories.require(directory)
         if expect != ANYTHING:
             current = await self._publisher.find(directory, name)
             expect.check(None if current is None else entries.file_info(directory, current))
@@ -179,6 +174,8 @@ class SeaweedFileSystem(FileSystem):
         self, directory: str, *, prefix: str = "", after: str = "", limit: int | None = None
     ) -> AsyncGenerator[list[FileInfo], None]:
         path = self._path(directory)
+        if not await self._is_there(directory):
+            return
         if after and not after.startswith(prefix):
             if after.encode() > prefix.encode():
                 return
@@ -218,6 +215,8 @@ class SeaweedFileSystem(FileSystem):
 
     async def count(self, directory: str) -> int:
         path = self._path(directory)
+        if not await self._is_there(directory):
+            return 0
         total, after = 0, ""
         while True:
             seen = 0
@@ -266,14 +265,22 @@ class SeaweedFileSystem(FileSystem):
             pieces = entries.pieces_of(entry.chunks)
             return Known(entries.file_info(directory, entry), entry.content, pieces)
 
-        return await self._cache.get((self._path(directory), check_name(name)), look)
+        return await self._cache.get((self._path(directory), check_name(name)), Known, look)
 
     async def _entry(self, directory: str, name: str) -> Entry:
-        check_directory(directory)
+        if not await self._is_there(directory):
+            raise NoSuchFile(name)
         entry = await self._publisher.find(directory, check_name(name))
         if entry is None:
             raise NoSuchFile(name)
         return entry
+
+    async def _is_there(self, directory: str) -> bool:
+        try:
+            await self._directories.require(directory)
+        except NoSuchDirectory:
+            return False
+        return True
 
     async def _require_room(self, size: int) -> None:
         """Raise StoreFull if ``size`` bytes do not fit. Where that cannot be asked, they may."""

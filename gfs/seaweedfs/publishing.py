@@ -6,8 +6,8 @@ an empty file have the same chunks, none; a lock per name makes this safe within
 Between processes the HTTP service holds a lock in PostgreSQL.
 
 The filer would make a directory that is missing, and so bring a deleted namespace back. Telling it
-not to check makes a file without a directory. So the directory's entry is looked up right before a
-publish, and once more right after it: a file that came too late is deleted again.
+not to check makes a file without a directory. So the directory is looked up once more right after a
+publish: a file that came too late, into none or into another one, is deleted again.
 
 A call that failed may have been carried out. Then the entry is looked up before anything is
 repeated: each publish writes an id of its own into it.
@@ -22,6 +22,7 @@ from weakref import WeakValueDictionary
 
 from gfs.errors import AlreadyExists, NoSuchDirectory, NoSuchFile, StoreUnavailable, VersionMismatch
 from gfs.seaweedfs import entries
+from gfs.seaweedfs.directories import Directories, Identity
 from gfs.seaweedfs.filer import PATIENCE_SECONDS, RETRY_SECONDS, Filers
 from gfs.seaweedfs.proto.filer_pb2 import Entry
 from gfs.seaweedfs.rpc import CallFailed
@@ -36,17 +37,14 @@ class CommitUnknown(StoreUnavailable):
 class Publisher:
     """The one way by which this process changes the files below ``prefix``."""
 
-    def __init__(self, filers: Filers, cache: EntryCache, prefix: str) -> None:
+    def __init__(
+        self, filers: Filers, cache: EntryCache, directories: Directories, prefix: str
+    ) -> None:
         self._filers = filers
+        self._directories = directories
         self._cache = cache
         self._prefix = prefix
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-
-    async def require_directory(self, directory: str) -> None:
-        """Raise NoSuchDirectory unless it is there."""
-        entry = await self._filers.lookup(self._prefix, directory)
-        if entry is None or not entry.is_directory:
-            raise NoSuchDirectory(directory)
 
     async def find(self, directory: str, name: str) -> Entry | None:
         """The entry of a file, if there is one."""
@@ -59,18 +57,24 @@ class Publisher:
         Raises what ``Writer.commit`` does, and then nothing was published; but CommitUnknown, and
         a cancellation, mean that this is not known.
         """
-        path = f"{self._prefix}/{directory}"
         async with self._locked(directory, entry.name):
-            await self.require_directory(directory)
+            before = await self._directories.require(directory)
             stored, replaced = await self._create(directory, entry, expect)
-            try:
-                await self.require_directory(directory)
-            except NoSuchDirectory:
-                await self._filers.delete(path, stored)
-                raise
-            except StoreUnavailable as error:
-                raise CommitUnknown(str(error)) from error
+            await self._confirm(directory, before, stored)
             return Published(entries.file_info(directory, stored), replaced)
+
+    async def _confirm(self, directory: str, before: Identity, stored: Entry) -> None:
+        """Take back what was stored unless its directory is the one ``before``."""
+        try:
+            if await self._directories.look(directory) == before:
+                return
+        except NoSuchDirectory:
+            pass
+        except StoreUnavailable as error:
+            raise CommitUnknown(str(error)) from error
+        await self._filers.delete(f"{self._prefix}/{directory}", stored)
+        await self._directories.discard(directory)
+        raise NoSuchDirectory(directory)
 
     async def delete(self, directory: str, name: str, expect: Expect) -> None:
         """Delete a file. Raises what ``FileSystem.delete`` does."""

@@ -6,9 +6,12 @@ about 200 MiB and not 500. Needles are reserved several at a time, since an assi
 a small write; the numbers double up to ASSIGN_MOST, so that a small file reserves one.
 
 A write that failed is not repeated where it failed: the needles that were reserved with it are
-forgotten, and the chunk goes to a newly assigned volume, for SEND_SECONDS (the time that a cluster
-needs for a new leading master is about 27 s). What the failed write may have left on some replica
-is noted and freed with the rest.
+forgotten, and the chunk goes to a newly assigned volume. What the failed write may have left on
+some replica is noted and freed with the rest. This goes on for SEND_SECONDS: a cluster needs about
+27 s for a new leading master, and its masters need 76 s to notice that a volume server hangs. Until
+then they go on assigning its volumes. So a write that has not been answered after SLOW_SECONDS has
+the servers of its volume asked for a sign of life: if one gives none, the write is given up, the
+server is suspect, and for a while volumes are asked for until one is not on it.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ ASSIGN_MOST = 8
 AVOID_TRIES = 12
 """How often another volume is asked for, where the one assigned is on a suspect server."""
 
-SEND_SECONDS = 45.0
+SLOW_SECONDS = 1.0
+SEND_SECONDS = 90.0
 FULL_SECONDS = 3.0
 """A volume server that is away for a moment makes a small cluster look full."""
 
@@ -138,7 +142,7 @@ class Sender:
             raise asyncio.CancelledError
         self.spoiled.append(target)
         try:
-            await volumes.put(volumes.order(target.servers)[0], target.fid, pieces, crc)
+            await self._put(target, pieces, crc)
         except StoreUnavailable:
             volume = fids.volume_of(target.fid)
             self._targets = [t for t in self._targets if fids.volume_of(t.fid) != volume]
@@ -149,6 +153,22 @@ class Sender:
         self.spoiled.remove(target)
         self.stored.append(target)
         return target.fid
+
+    async def _put(self, target: Target, pieces: Sequence[bytes], crc: int) -> None:
+        """Write one needle. Raises StoreUnavailable, soon if one of its servers hangs."""
+        volumes = self._uploads.volumes
+        server = volumes.order(target.servers)[0]
+        putting = asyncio.ensure_future(volumes.put(server, target.fid, pieces, crc))
+        try:
+            while not (await asyncio.wait([putting], timeout=SLOW_SECONDS))[0]:
+                await volumes.probe(target.servers)
+                if any(map(volumes.suspected, target.servers)) and not putting.done():
+                    raise StoreUnavailable("a server of the volume gives no sign of life")
+            putting.result()
+        finally:
+            if not putting.done():
+                putting.cancel()
+                await asyncio.wait([putting])
 
     async def _target(self) -> Target:
         """A needle that nothing was written to, on servers that are not suspect if possible."""

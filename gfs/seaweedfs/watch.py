@@ -21,6 +21,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from gfs.errors import StoreUnavailable
 from gfs.seaweedfs import entries
@@ -53,8 +54,19 @@ class Known:
         return 1 + len(self.pieces) + len(self.content) // 1024
 
 
+class Weighty(Protocol):
+    """What can be cached."""
+
+    @property
+    def weight(self) -> int:
+        """What it counts against MAX_WEIGHT."""
+        ...
+
+
 Key = tuple[str, str]
 """Path of the directory, name."""
+
+_V = TypeVar("_V", bound=Weighty)
 
 
 class EntryCache:
@@ -63,7 +75,7 @@ class EntryCache:
     def __init__(self, filers: Filers, top: str) -> None:
         self._filers = filers
         self._top = top
-        self._known: OrderedDict[Key, Known] = OrderedDict()
+        self._known: OrderedDict[Key, Weighty] = OrderedDict()
         self._weight = 0
         self._pending: dict[Key, set[asyncio.Event]] = {}
         self._up = False
@@ -81,12 +93,12 @@ class EntryCache:
         """Whether the cache is in use now."""
         return self._up
 
-    async def get(self, key: Key, look: Callable[[], Awaitable[Known]]) -> Known:
-        """What is known of an entry, or what ``look`` says, and raises."""
-        found = self._known.get(key)
-        if found is not None:
+    async def get(self, key: Key, kind: type[_V], look: Callable[[], Awaitable[_V]]) -> _V:
+        """What is known of an entry, as a ``kind``, or what ``look`` says, and raises."""
+        known = self._known.get(key)
+        if isinstance(known, kind):
             self._known.move_to_end(key)
-            return found
+            return known
         if not self._up:
             return await look()
         changed = asyncio.Event()
@@ -120,7 +132,7 @@ class EntryCache:
         self._task.cancel()
         await asyncio.wait([self._task])
 
-    def _keep(self, key: Key, known: Known) -> None:
+    def _keep(self, key: Key, known: Weighty) -> None:
         if known.weight > MAX_WEIGHT:
             return
         previous = self._known.pop(key, None)
@@ -181,7 +193,7 @@ class EntryCache:
         before = (message.directory, old.name) if old is not None else None
         after = (event.new_parent_path or message.directory, new.name) if new is not None else None
         directory = (old is not None and old.is_directory) or (new is not None and new.is_directory)
-        if directory and before != after:
+        if directory and (before != after or (new is not None and entries.is_removed(new))):
             self.clear()
         for key in (before, after):
             if key is not None:

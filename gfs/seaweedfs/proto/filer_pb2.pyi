@@ -104,7 +104,7 @@ class FileId(_message.Message):
     def __init__(self, volume_id: _Optional[int] = ..., file_key: _Optional[int] = ..., cookie: _Optional[int] = ...) -> None: ...
 
 class FuseAttributes(_message.Message):
-    __slots__ = ("file_size", "mtime", "file_mode", "crtime", "mime", "ttl_sec", "md5", "mtime_ns", "crtime_ns")
+    __slots__ = ("file_size", "mtime", "file_mode", "crtime", "mime", "ttl_sec", "md5", "inode", "mtime_ns", "crtime_ns")
     FILE_SIZE_FIELD_NUMBER: _ClassVar[int]
     MTIME_FIELD_NUMBER: _ClassVar[int]
     FILE_MODE_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +112,7 @@ class FuseAttributes(_message.Message):
     MIME_FIELD_NUMBER: _ClassVar[int]
     TTL_SEC_FIELD_NUMBER: _ClassVar[int]
     MD5_FIELD_NUMBER: _ClassVar[int]
+    INODE_FIELD_NUMBER: _ClassVar[int]
     MTIME_NS_FIELD_NUMBER: _ClassVar[int]
     CRTIME_NS_FIELD_NUMBER: _ClassVar[int]
     file_size: int
@@ -121,9 +122,10 @@ class FuseAttributes(_message.Message):
     mime: str
     ttl_sec: int
     md5: bytes
+    inode: int
     mtime_ns: int
     crtime_ns: int
-    def __init__(self, file_size: _Optional[int] = ..., mtime: _Optional[int] = ..., file_mode: _Optional[int] = ..., crtime: _Optional[int] = ..., mime: _Optional[str] = ..., ttl_sec: _Optional[int] = ..., md5: _Optional[bytes] = ..., mtime_ns: _Optional[int] = ..., crtime_ns: _Optional[int] = ...) -> None: ...
+    def __init__(self, file_size: _Optional[int] = ..., mtime: _Optional[int] = ..., file_mode: _Optional[int] = ..., crtime: _Optional[int] = ..., mime: _Optional[str] = ..., ttl_sec: _Optional[int] = ..., md5: _Optional[bytes] = ..., inode: _Optional[int] = ..., mtime_ns: _Optional[int] = ..., crtime_ns: _Optional[int] = ...) -> None: ...
 
 class LookupDirectoryEntryRequest(_message.Message):
     __slots__ = ("directory", "name")
@@ -197,6 +199,20 @@ class CreateEntryResponse(_message.Message):
     metadata_event: SubscribeMetadataResponse
     error_code: FilerError
     def __init__(self, error: _Optional[str] = ..., metadata_event: _Optional[_Union[SubscribeMetadataResponse, _Mapping]] = ..., error_code: _Optional[_Union[FilerError, str]] = ...) -> None: ...
+
+class UpdateEntryRequest(_message.Message):
+    __slots__ = ("directory", "entry")
+    DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    directory: str
+    entry: Entry
+    def __init__(self, directory: _Optional[str] = ..., entry: _Optional[_Union[Entry, _Mapping]] = ...) -> None: ...
+
+class UpdateEntryResponse(_message.Message):
+    __slots__ = ("metadata_event",)
+    METADATA_EVENT_FIELD_NUMBER: _ClassVar[int]
+    metadata_event: SubscribeMetadataResponse
+    def __init__(self, metadata_event: _Optional[_Union[SubscribeMetadataResponse, _Mapping]] = ...) -> None: ...
 
 class DeleteEntryRequest(_message.Message):
     __slots__ = ("directory", "name", "is_delete_data", "is_recursive", "ignore_recursive_error")
