@@ -3,43 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from gfs.api import FileSystem
 from gfs.embedded.filesystem import EmbeddedFileSystem
 from gfs.errors import StoreUnavailable
 from gfs.observe import Listener, ObservedFileSystem, on_failover
+from gfs.types import Tls
 
 try:
     from gfs.seaweedfs.filesystem import SeaweedFileSystem
 except ImportError:  # its libraries come with the extra [cluster]
-    _cluster = None
+    _seaweedfs = None
 else:
-    _cluster = SeaweedFileSystem
+    _seaweedfs = SeaweedFileSystem
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where a cluster is, and how to be let in.
+
+    ``masters``: ``HOST:PORT``, several with commas. ``prefix``: the directory of the cluster that
+    everything is in. ``read_key``, ``write_key``: what requests to chunkservers are signed with,
+    where they ask for it. ``tls``: for control calls, where they are encrypted.
+    """
+
+    masters: str
+    prefix: str = "/sfs"
+    read_key: bytes | None = field(default=None, repr=False)
+    write_key: bytes | None = field(default=None, repr=False)
+    tls: Tls | None = field(default=None, repr=False)
 
 
 async def open_filesystem(
     root: str,
-    masters: str | None = None,
+    cluster: Cluster | None = None,
     listening: Callable[[str], Listener] | None = None,
 ) -> FileSystem:
-    """Open the GFS whose ``masters`` are given (``HOST:PORT``, several with commas), or without
-    them the one that keeps plain files under the directory ``root``.
+    """Open the GFS of ``cluster``, or without one that which keeps plain files under the directory
+    ``root``.
 
     ``listening`` is given the name of the engine, and makes the listener that is told of what the
     engine does. Raises :class:`gfs.errors.StoreUnavailable` when the store cannot be opened, saying
-    why, and ValueError for masters that are not addresses.
+    why, and ValueError for masters that are not addresses or keys that are none.
     """
     listener = None
     if listening is not None:
-        listener = listening("embedded" if masters is None else "seaweedfs")
-    fs = await _open(root, masters, listener)
+        listener = listening("embedded" if cluster is None else "seaweedfs")
+    fs = await _open(root, cluster, listener)
     return fs if listener is None else ObservedFileSystem(fs, listener)
 
 
-async def _open(root: str, masters: str | None, listener: Listener | None) -> FileSystem:
-    if masters is None:
+async def _open(root: str, cluster: Cluster | None, listener: Listener | None) -> FileSystem:
+    if cluster is None:
         return await EmbeddedFileSystem.start(root)
-    if _cluster is None:
+    if _seaweedfs is None:
         raise StoreUnavailable("a master needs the extra [cluster]: pip install '.[cluster]'")
-    told = None if listener is None else on_failover(listener)
-    return await _cluster.start(masters, on_failover=told)
+    return await _seaweedfs.start(
+        cluster.masters,
+        prefix=cluster.prefix,
+        read_key=cluster.read_key,
+        write_key=cluster.write_key,
+        tls=cluster.tls,
+        on_failover=None if listener is None else on_failover(listener),
+    )

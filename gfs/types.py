@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gfs.errors import AlreadyExists, VersionMismatch
 
@@ -95,3 +95,13 @@ class Status:
     servers: int
     capacity: int
     used: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM texts: the certificates of who may be talked to, and a certificate of our own with its
+    private key, which the other side asks for."""
+
+    ca: bytes
+    certificate: bytes
+    key: bytes = field(repr=False)

@@ -13,7 +13,8 @@ from contextlib import AsyncExitStack, contextmanager
 from aiohttp import web
 
 from gfs.errors import GfsError
-from gfs.factory import open_filesystem
+from gfs.factory import Cluster, open_filesystem
+from gfs.types import Tls
 from sfs_server import embedded_postgres, static_files
 from sfs_server.access import DEFAULT_NAMESPACE
 from sfs_server.auth import Verifier
@@ -61,6 +62,8 @@ gateway could send a request into a closing connection and answer 502."""
 LINGER_SECONDS = 30.0
 """How long a client that was refused may go on sending before its connection is closed."""
 
+MAX_PEM_BYTES = 1024 * 1024
+
 READ_BUFFER = 64 * 1024
 """Bytes that aiohttp keeps of a body before it stops reading from the socket."""
 
@@ -97,7 +100,7 @@ async def _store(app: web.Application) -> AsyncIterator[None]:
     flag = "-data" if config.master is None else "-master"
     try:
         files = os.path.join(config.data, "files")
-        fs = await open_filesystem(files, config.master, app[METRICS].gfs)
+        fs = await open_filesystem(files, _cluster(config), app[METRICS].gfs)
     except (GfsError, ValueError) as error:
         raise ConfigError(f"The store of {flag} cannot be opened: {error}.") from error
     app[FILESYSTEM] = fs
@@ -109,6 +112,33 @@ async def _store(app: web.Application) -> AsyncIterator[None]:
         yield
     finally:
         await fs.close()
+
+
+def _cluster(config: Config) -> Cluster | None:
+    """The cluster of ``-master``. Raises ConfigError for a file that is missing or unreadable."""
+    if config.master is None:
+        return None
+    paths = (config.gfs_tls_ca, config.gfs_tls_cert, config.gfs_tls_key)
+    names = ("-gfs-tls-ca", "-gfs-tls-cert", "-gfs-tls-key")
+    texts = [_read(*one) for one in zip(names, paths, strict=True) if one[1] is not None]
+    if len(texts) not in (0, len(names)):
+        raise ConfigError(f"{names[0]}, {names[1]} and {names[2]} go together: give all three.")
+    return Cluster(
+        config.master,
+        config.prefix,
+        read_key=config.gfs_read_key.encode() if config.gfs_read_key else None,
+        write_key=config.gfs_write_key.encode() if config.gfs_write_key else None,
+        tls=Tls(*texts) if texts else None,
+    )
+
+
+def _read(name: str, path: str | None) -> bytes:
+    try:
+        with open(path or "", "rb") as file:
+            return file.read(MAX_PEM_BYTES)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise ConfigError(f"The file of {name} cannot be read: {reason}.") from error
 
 
 async def _database(app: web.Application) -> AsyncIterator[None]:

@@ -23,6 +23,12 @@ class Config:
     host: str = ""
     port: int = 8080
     master: str | None = None
+    prefix: str = "/sfs"
+    gfs_tls_ca: str | None = None
+    gfs_tls_cert: str | None = None
+    gfs_tls_key: str | None = None
+    gfs_read_key: str | None = field(default=None, repr=False)
+    gfs_write_key: str | None = field(default=None, repr=False)
     static: str | None = None
     data: str = "./sfs-data"
     database: str | None = None
@@ -59,6 +65,10 @@ class Flag:
 FLAGS = (
     Flag("addr", "listen address, HOST:PORT or :PORT (default :8080)", "ADDR"),
     Flag("master", "GFS masters, HOST:PORT, several with commas; without it, -data", "ADDR"),
+    Flag("prefix", "directory of the GFS that everything is kept in, with -master (/sfs)", "PATH"),
+    Flag("gfs-tls-ca", "PEM file: whose certificates servers of the GFS may have", "FILE"),
+    Flag("gfs-tls-cert", "PEM file: our certificate for them", "FILE"),
+    Flag("gfs-tls-key", "PEM file: its private key", "FILE"),
     Flag("static", "directory of the web page (the page that ships inside the package)", "DIR"),
     Flag("data", "where the embedded store and PostgreSQL keep their data (./sfs-data)", "DIR"),
     Flag("database", "PostgreSQL URL; without it an embedded PostgreSQL under -data", "URL"),
@@ -74,7 +84,8 @@ FLAGS = (
     Flag("jwt-issuer", "the iss that every token must have", "NAME"),
     Flag("jwt-audience", "the aud that every token must have", "NAME"),
 )
-"""The flags of the server. JWT_SECRET is no flag, because a command line is public."""
+"""The flags of the server. JWT_SECRET and the keys of the GFS (SFS_GFS_JWT_SIGNING_KEY,
+SFS_GFS_JWT_SIGNING_READ_KEY) are no flags, because a command line is public."""
 
 
 def make_config(
@@ -96,6 +107,12 @@ def make_config(
         host=host,
         port=port,
         master=_masters(value("master")),
+        prefix=_prefix(value("prefix") or "/sfs"),
+        gfs_tls_ca=value("gfs-tls-ca"),
+        gfs_tls_cert=value("gfs-tls-cert"),
+        gfs_tls_key=value("gfs-tls-key"),
+        gfs_read_key=environ.get("SFS_GFS_JWT_SIGNING_READ_KEY") or None,
+        gfs_write_key=environ.get("SFS_GFS_JWT_SIGNING_KEY") or None,
         static=value("static"),
         data=value("data") or "./sfs-data",
         database=value("database") or environ.get("DATABASE_URL") or None,
@@ -150,6 +167,13 @@ def _origins(text: str) -> tuple[str, ...]:
         except ValueError as error:
             raise ConfigError(f"-cors-origin is an origin, not {origin!r}: {error}.") from None
     return tuple(origins)
+
+
+def _prefix(text: str) -> str:
+    parts = text.split("/")[1:]
+    if not text.startswith("/") or not all(part.strip(".") for part in parts):
+        raise ConfigError(f"-prefix is the path of a directory, like /sfs, not {text!r}.")
+    return text
 
 
 def _choice(name: str, text: str, *allowed: str) -> str:

@@ -18,6 +18,10 @@ FOR KEY SHARE, which any number of publishers share, and ``deleting`` holds the 
 Row locks are not handed out in the order of asking: publishers that follow each other closely would
 keep a DELETE waiting for ever. Both therefore take an advisory lock on the name first, which is
 fair, and which holds up only the publishers that came after a DELETE in waiting.
+
+What is published under one name takes turns too, by another advisory lock. A cluster's filers keep
+"create, unless it exists" and "replace this version" among those who use the same filer; which one
+that is can differ between two processes while a filer comes or goes.
 """
 
 from __future__ import annotations
@@ -49,6 +53,7 @@ AWAY_SECONDS = 2.0
 """After a failure, reads that have a stale row do not ask the database again for so long."""
 
 _LOCK_CLASS = 7562867
+_FILE_LOCK_CLASS = _LOCK_CLASS + 1
 """The first half of the advisory locks' keys; the second is a hash of the name."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -167,8 +172,9 @@ class Namespaces:
         return _namespace(rows[0]) if rows else None
 
     @asynccontextmanager
-    async def guard(self, namespace: Namespace) -> AsyncIterator[Namespace]:
-        """Keep ``namespace`` from being deleted while the body publishes something in it.
+    async def guard(self, namespace: Namespace, name: str = "") -> AsyncIterator[Namespace]:
+        """Keep ``namespace`` from being deleted while the body publishes the file ``name`` in it,
+        or without one makes its directory; nobody else does the same meanwhile, in any process.
 
         Gives the row as it is now. Raises NoSuchDirectory when the namespace is gone or is another
         one by now, which was made again under its name; DatabaseUnavailable, also after a delete
@@ -180,7 +186,7 @@ class Namespaces:
         done = False
         try:
             async with self._database.transaction() as session:
-                await _lock(session, namespace.name, shared=True)
+                await _lock_file(session, namespace.name, name)
                 rows = await session.fetch(
                     "SELECT name, hidden, owner, created_at FROM namespaces WHERE name = %s "
                     "AND coalesce(created_at, 'epoch') = %s AND owner IS NOT DISTINCT FROM %s "
@@ -207,7 +213,9 @@ class Namespaces:
         """
         try:
             async with self._database.transaction() as session:
-                await _lock(session, namespace.name, shared=False)
+                await session.fetch(
+                    "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK_CLASS, namespace.name)
+                )
                 rows = await session.fetch(
                     "DELETE FROM namespaces WHERE name = %s "
                     "AND coalesce(created_at, 'epoch') = %s AND owner IS NOT DISTINCT FROM %s "
@@ -287,9 +295,13 @@ def _keep(cache: dict[str, Any], name: str, value: object) -> None:
     cache[name] = value
 
 
-async def _lock(session: Session, name: str, *, shared: bool) -> None:
-    function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
-    await session.fetch(f"SELECT {function}(%s, hashtext(%s))", (_LOCK_CLASS, name))
+async def _lock_file(session: Session, namespace: str, name: str) -> None:
+    """Take the lock of the namespace, shared, and then that of the file in it, for one alone."""
+    await session.fetch(
+        "SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s)), "
+        "pg_advisory_xact_lock(%s, hashtext(%s))",
+        (_LOCK_CLASS, namespace, _FILE_LOCK_CLASS, f"{namespace}/{name}"),
+    )
 
 
 def _identity(namespace: Namespace) -> tuple[object, ...]:

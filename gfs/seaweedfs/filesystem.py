@@ -32,13 +32,13 @@ from gfs.seaweedfs.needles import Needles
 from gfs.seaweedfs.proto.filer_pb2 import Entry
 from gfs.seaweedfs.publishing import Publisher
 from gfs.seaweedfs.reader import SeaweedReader
-from gfs.seaweedfs.rpc import Channels, Credentials
+from gfs.seaweedfs.rpc import Channels
 from gfs.seaweedfs.uploads import CHUNK_BYTES, Uploads
 from gfs.seaweedfs.volume import VolumeServers
 from gfs.seaweedfs.watch import EntryCache, Known
 from gfs.seaweedfs.writer import MANIFEST_CHUNKS, SeaweedWriter
 from gfs.threads import to_the_end
-from gfs.types import ANYTHING, Expect, FileInfo, Published, Status
+from gfs.types import ANYTHING, Expect, FileInfo, Published, Status, Tls
 
 PREFIX = "/sfs"
 START_SECONDS = 10.0
@@ -92,7 +92,7 @@ class SeaweedFileSystem(FileSystem):
         prefix: str = PREFIX,
         read_key: bytes | None = None,
         write_key: bytes | None = None,
-        credentials: Credentials | None = None,
+        tls: Tls | None = None,
         chunk_bytes: int = CHUNK_BYTES,
         manifest_chunks: int = MANIFEST_CHUNKS,
         on_failover: OnFailover | None = None,
@@ -102,12 +102,12 @@ class SeaweedFileSystem(FileSystem):
 
         ``prefix`` is the directory of the filer that everything is in. ``read_key`` and
         ``write_key`` are the cluster's ``jwt.signing.read`` and ``jwt.signing`` keys, where it has
-        them; ``credentials`` are for gRPC with TLS. ``on_failover`` is told of each replica that a
+        them; ``tls`` is for gRPC with mutual TLS. ``on_failover`` is told of each replica that a
         reading had to pass over. Raises StoreUnavailable if there is no
         leading master or no filer within START_SECONDS, ValueError for a malformed address.
         """
         addresses = address.parse_list(masters)
-        channels = Channels(credentials)
+        channels = Channels(tls)
         self = cls(
             channels,
             Masters(channels, addresses),

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
 from gfs.errors import StoreUnavailable
+from gfs.types import Tls
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 RECONNECT_MS = 1_000
@@ -38,8 +39,6 @@ _OPTIONS = [
     ("grpc.enable_http_proxy", 0),
 ]
 _ABSENT = "no entry is found in filer store"
-
-Credentials: TypeAlias = grpc.ChannelCredentials
 
 _Q = TypeVar("_Q", bound=Message)
 _R = TypeVar("_R", bound=Message)
@@ -69,10 +68,15 @@ class CallFailed(StoreUnavailable):
 
 
 class Channels:
-    """One channel for each server that was ever called. ``credentials``: TLS; else plain text."""
+    """One channel for each server that was ever called; encrypted if there is ``tls``."""
 
-    def __init__(self, credentials: Credentials | None = None) -> None:
-        self._credentials = credentials
+    def __init__(self, tls: Tls | None = None) -> None:
+        """Raises ValueError if ``tls`` has no texts that can be used."""
+        self._credentials = None
+        if tls is not None:
+            if any(b"-----BEGIN " not in text for text in (tls.ca, tls.certificate, tls.key)):
+                raise ValueError("a certificate or key for TLS is not in PEM")
+            self._credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._calls: dict[tuple[str, str], Any] = {}
 

@@ -226,7 +226,7 @@ async def _store(
         await incoming.receive_into(writer, request.app[RECEIVE_POOL])
         await writer.flush()
         # The rights may have changed while the bytes came; the token's expiry does not matter now.
-        async with namespaces.guard(namespace) as fresh:
+        async with namespaces.guard(namespace, name) as fresh:
             require(request[PRINCIPAL], Action.CREATE, fresh, anonymous_read=anonymous_read)
             return await to_the_end(done(writer.commit(), request[CHANGE]))
 
@@ -242,7 +242,7 @@ async def delete(request: web.Request) -> web.Response:
     assert namespace is not None  # noqa: S101 - require() has answered 404 for None
     current = await app[FILESYSTEM].stat(directory, name)
     expect = expectation(request.method, request.headers, current, time.time())
-    async with app[NAMESPACES].guard(namespace) as fresh:
+    async with app[NAMESPACES].guard(namespace, name) as fresh:
         require(principal, Action.DELETE, fresh, anonymous_read=anonymous_read)
         deleting = app[FILESYSTEM].delete(directory, name, expect=expect)
         await to_the_end(done(deleting, change))

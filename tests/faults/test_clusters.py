@@ -5,8 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import urllib.error
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from manifests.laptop.weed import Sizes
 from tests.gfs.cluster import VOLUME_SERVERS, Cluster, Process, require, running
@@ -16,6 +23,7 @@ require()
 from gfs.errors import StoreFull, StoreUnavailable  # noqa: E402
 from gfs.seaweedfs.address import parse  # noqa: E402
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # noqa: E402
+from gfs.types import Tls  # noqa: E402
 from tests.gfs.suite import CHUNK, DIR, content, feed, load, store  # noqa: E402
 
 
@@ -114,6 +122,69 @@ async def test_requests_are_signed_where_the_cluster_asks_for_it() -> None:
         finally:
             await stranger.close()
             await fs.close()
+
+
+async def test_control_calls_are_encrypted_where_the_cluster_asks_for_it(tmp_path: Path) -> None:
+    paths = make_certificates(tmp_path)
+    settings = {"WEED_GRPC_CA": str(paths["ca.crt"])}
+    for kind in ("MASTER", "VOLUME", "FILER", "CLIENT"):
+        settings[f"WEED_GRPC_{kind}_CERT"] = str(paths["own.crt"])
+        settings[f"WEED_GRPC_{kind}_KEY"] = str(paths["own.key"])
+    tls = Tls(*(paths[name].read_bytes() for name in ("ca.crt", "own.crt", "own.key")))
+    with running(settings=settings) as cluster:
+        data = content(3 * CHUNK)
+        fs = await SeaweedFileSystem.start(cluster.masters, tls=tls)
+        try:
+            await fs.make_directory(DIR)
+            await store(fs, "f", data)
+            assert await load(fs, "f") == data
+        finally:
+            await fs.close()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gfs.seaweedfs.filesystem.START_SECONDS", 1.0)
+            with pytest.raises(StoreUnavailable):
+                await SeaweedFileSystem.start(cluster.masters)
+
+
+def make_certificates(home: Path) -> dict[str, Path]:
+    """A certificate authority, and one certificate for everybody on 127.0.0.1."""
+    now = datetime.now(UTC)
+    authority = ec.generate_private_key(ec.SECP256R1())
+    own = ec.generate_private_key(ec.SECP256R1())
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")])
+
+    def certificate(name: x509.Name, key: ec.EllipticCurvePrivateKey, ca: bool) -> bytes:
+        here = x509.SubjectAlternativeName(
+            [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")]
+        )
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .add_extension(here, critical=False)
+            .sign(authority, hashes.SHA256())
+        )
+        return made.public_bytes(serialization.Encoding.PEM)
+
+    texts = {
+        "ca.crt": certificate(issuer, authority, ca=True),
+        "own.crt": certificate(
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")]), own, ca=False
+        ),
+        "own.key": own.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+    }
+    for name, text in texts.items():
+        (home / name).write_bytes(text)
+    return {name: home / name for name in texts}
 
 
 async def test_uploads_outlive_a_volume_server_that_hangs() -> None:

@@ -13,10 +13,14 @@ import time
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from sfs_server import __version__, cli
+from sfs_server import app as wiring
 from sfs_server.auth import InvalidToken, Verifier
 from sfs_server.config import FLAGS, Config, ConfigError, make_config, secret_of
+from sfs_server.keys import CONFIG, METRICS
+from sfs_server.metrics import Metrics
 from tests.server.processes import SECRET, Process, environment, run
 
 KEY = {"JWT_SECRET": SECRET}
@@ -30,6 +34,10 @@ SETTINGS = (
     ("addr", "127.0.0.1:81", "[::1]:82", "host", "127.0.0.1", "::1"),
     ("addr", ":81", "0.0.0.0:0", "port", 81, 0),
     ("master", "a:1", "seaweedfs://a:1,b:2", "master", "a:1", "a:1,b:2"),
+    ("prefix", "/a", "/b/c", "prefix", "/a", "/b/c"),
+    ("gfs-tls-ca", "/a", "b", "gfs_tls_ca", "/a", "b"),
+    ("gfs-tls-cert", "/a", "b", "gfs_tls_cert", "/a", "b"),
+    ("gfs-tls-key", "/a", "b", "gfs_tls_key", "/a", "b"),
     ("static", "/a", "b", "static", "/a", "b"),
     ("data", "/a", "b", "data", "/a", "b"),
     ("database", A, B, "database", A, B),
@@ -92,6 +100,7 @@ def test_the_log_is_json_unless_somebody_looks_at_it() -> None:
             for text in ("x", "8080", "a:", ":x", ":-1", ":65536", ":\u0661", "a:80 ")
         ),
         *(("master", text) for text in ("redis://a:1", "http://a:1", "://a:1")),
+        *(("prefix", text) for text in ("a", "/", "//a", "/a/", "/a//b", "/a/../b", "/.")),
         *(("anonymous", text) for text in ("write", "READ", "yes")),
         *(("max-upload-mb", text) for text in ("-1", "1.5", "x", "9" * 13, "\u0661", "1e3")),
         *(("upload-idle-timeout", text) for text in ("0", "-1", "x", "nan", "inf", "86401")),
@@ -125,10 +134,34 @@ def test_a_database_of_ones_own_needs_a_key() -> None:
         assert make_config({**flags, **more}, environ, terminal=True).database
 
 
-def test_the_secret_is_not_shown_by_the_config() -> None:
-    config = make_config({}, KEY, terminal=True)
+def test_secrets_are_not_shown_by_the_config() -> None:
+    keys = {"SFS_GFS_JWT_SIGNING_KEY": "to-write", "SFS_GFS_JWT_SIGNING_READ_KEY": "to-read"}
+    config = make_config({}, {**KEY, **keys}, terminal=True)
+    assert (config.gfs_write_key, config.gfs_read_key) == ("to-write", "to-read")
     assert config.jwt_secret == SECRET
-    assert SECRET not in repr(config)
+    assert not any(secret in repr(config) for secret in (SECRET, *keys.values()))
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        ({"gfs-tls-ca": "CA"}, "go together"),
+        ({"gfs-tls-ca": "CA", "gfs-tls-cert": "CA", "gfs-tls-key": "gone"}, "-gfs-tls-key"),
+        ({"gfs-tls-ca": "CA", "gfs-tls-cert": "CA", "gfs-tls-key": "CA"}, "PEM"),
+    ],
+)
+async def test_certificates_that_cannot_be_used_are_named(
+    flags: dict[str, str], problem: str, tmp_path: Path
+) -> None:
+    (tmp_path / "CA").write_text("no certificate")
+    paths = {name: str(tmp_path / file) for name, file in flags.items()}
+    config = make_config({"master": "127.0.0.1:1", **paths}, {}, terminal=True)
+    app = web.Application()
+    app[CONFIG] = config
+    app[METRICS] = Metrics()
+    with pytest.raises(ConfigError, match=problem) as caught:
+        await anext(wiring._store(app))
+    assert str(tmp_path) not in str(caught.value)
 
 
 @pytest.mark.parametrize("spelling", [["-data", "x"], ["--data", "x"], ["-data=x"], ["--data=x"]])

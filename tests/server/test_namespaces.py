@@ -294,6 +294,25 @@ async def test_guard_keeps_a_delete_waiting(ours: Namespaces, theirs: Namespaces
     assert events == ["published", "removed"]
 
 
+async def test_guard_lets_one_name_be_published_by_one_process_at_a_time(
+    ours: Namespaces, theirs: Namespaces
+) -> None:
+    made = await ours.create("n", hidden=False, owner="ann")
+    events: list[str] = []
+
+    async def publish(name: str) -> None:
+        async with theirs.guard(made, name):
+            events.append(name)
+
+    async with ours.guard(made, "a"):
+        same = asyncio.create_task(publish("a"))
+        await publish("b")
+        await asyncio.sleep(0.2)
+        events.append("first")
+    await same
+    assert events == ["b", "first", "a"]
+
+
 async def test_guard_waits_for_a_delete(ours: Namespaces, theirs: Namespaces) -> None:
     made = await ours.create("n", hidden=False, owner="ann")
 
