@@ -6,7 +6,7 @@ Where its promises end:
   takes no bytes until the masters drop it, after about 76 seconds.
 - Of a chunk that somebody else made larger than 4 MiB, wrong bytes of a corrupt replica can be
   passed on before the error.
-- Two versions of an empty file look alike to the filer when two processes commit at once, unless the
-  caller lets them take turns (the service does).
+- Two versions of an empty file look alike to the filer when two processes commit at once, unless
+  the caller lets them take turns (the service does).
 - "Durable" means on every replica, not on their disks.
 """
