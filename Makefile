@@ -5,7 +5,7 @@ PYTHON ?= python3
 PYENV := $(shell pyenv versions --bare 2>/dev/null | grep -E '^3\.1[1-9]\.[0-9]+$$' | paste -sd: -)
 TOX = $(if $(PYENV),PYENV_VERSION=$(PYENV)) .venv/bin/tox
 
-.PHONY: run cluster test lint bench proto vendor clean
+.PHONY: run cluster test lint bench proto vendor screenshots clean
 
 run: .venv/installed
 	.venv/bin/sfs-server $(ARGS)
@@ -29,6 +29,10 @@ proto: .venv/proto
 # After a change of a version in tools/vendor: the libraries of the web page, from npm.
 vendor:
 	tools/vendor
+
+# Pictures of the page in all its states, in build/screenshots.
+screenshots: .venv/tox
+	$(TOX) run -e browser -- tests/browser/screenshots.py
 
 clean:
 	rm -rf .venv .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis

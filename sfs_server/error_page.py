@@ -22,6 +22,7 @@ body{margin:0;min-height:100vh;display:grid;align-content:center;padding:2rem;co
 background:var(--paper);font:1.0625rem/1.6 -apple-system,"Segoe UI",Roboto,Cantarell,"Noto Sans",
 "Liberation Sans",system-ui,sans-serif}
 main{max-width:34rem;width:100%;margin:0 auto 10vh}
+svg{display:block;margin-bottom:2.5rem;color:var(--accent)}
 .code{margin:0;color:var(--accent);font-size:.875rem;font-weight:600;letter-spacing:.08em}
 h1{margin:.25rem 0 .75rem;font-size:clamp(1.75rem,6vw,2.5rem);line-height:1.15;font-weight:650;
 letter-spacing:-.025em;overflow-wrap:anywhere}
@@ -40,7 +41,7 @@ POLICY = (
 
 _HEADINGS = {
     400: "This address cannot be right",
-    401: "Sign in to see this",
+    401: "You are not signed in",
     403: "This is not yours to change",
     404: "There is nothing here",
     503: "Back in a moment",
@@ -54,6 +55,10 @@ _PAGE = """<!doctype html>
 <title>{heading} · SFS</title>
 <style>{style}</style></head>
 <body><main>
+<svg width="40" height="40" viewBox="0 0 32 32" fill="none" stroke-linecap="round" \
+stroke="var(--paper)" stroke-width="2.8" aria-hidden="true">
+<rect width="32" height="32" rx="9" fill="currentColor" stroke="none"/>
+<path d="M9 10.5h14M9 16h7.5M9 21.5h14M22.9 16h.2"/></svg>
 <p class="code">{status} {title}</p>
 <h1>{heading}</h1>
 <p>{detail}</p>

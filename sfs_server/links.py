@@ -97,14 +97,14 @@ class Links:
         not ended."""
         sealed = decode_segment(token)
         if len(sealed) < _SIV_BYTES + _HEAD.size:
-            raise InvalidToken("it is no link")
+            raise InvalidToken("The link is not one of this service.")
         try:
             payload = self._seal.decrypt(sealed, list(subject))
         except InvalidTag:
-            raise InvalidToken("it is not a link to this") from None
+            raise InvalidToken("The link is not for this address.") from None
         flags, end, made_in = _HEAD.unpack_from(payload)
         if self._clock() * 1000 >= end:
-            raise InvalidToken("the link has expired; ask for a new one")
+            raise InvalidToken("The link has expired. Ask for a new one.")
         if flags & _ANONYMOUS:
             return Link(ANONYMOUS, made_in)
         user = payload[_HEAD.size :].decode()

@@ -149,7 +149,7 @@ async def _identify(request: web.Request) -> None:
                 return
         request[PRINCIPAL] = await request.app[VERIFIER].verify(token)
     except InvalidToken as error:
-        raise Problem(401, f"The token cannot be used: {error}.", _INVALID_TOKEN) from None
+        raise Problem(401, str(error), _INVALID_TOKEN) from None
 
 
 def _linked(request: web.Request) -> Subject | None:

@@ -23,12 +23,12 @@ export function App() {
         <span class="pulse"></span>The service cannot be reached. Trying again…
       </p>`}
       ${state.ready && html`<${Files} state=${state} here=${here} />`}
+      <${Menu} menu=${state.menu} />
     </main>
     <${Tray} uploads=${state.uploads} />
     <${Notices} notices=${state.notices} />
     <p class="unseen" role="status">${state.said}</p>
     <${Dialogs} state=${state} />
-    <${Menu} menu=${state.menu} />
     <${DropZone} here=${here} session=${state.session} />
   </div>`;
 }

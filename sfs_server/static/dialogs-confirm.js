@@ -16,10 +16,10 @@ export function DeleteFiles({ files, onClose }) {
       ${files.length > MOST_NAMES && html`<li class="soft">and ${count(files.length - MOST_NAMES, "other file")}</li>`}
     </ul>
     <p>This cannot be undone.</p>
-    <footer>
+    <div class="buttons">
       <button type="button" class="button" onClick=${onClose}>Cancel</button>
       <button type="button" class="button danger solid" autofocus onClick=${() => deleteFiles(files)}>Delete</button>
-    </footer>
+    </div>
   <//>`;
 }
 
@@ -39,12 +39,12 @@ export function DeleteNamespace({ ns, onClose }) {
   return html`<${Dialog} title=${`Delete ${ns.name}?`} onClose=${onClose}>
     <p><strong>${loss}</strong> This cannot be undone.</p>
     ${error && html`<p class="wrong" role="alert">${error}</p>`}
-    <footer>
+    <div class="buttons">
       <button type="button" class="button" autofocus onClick=${onClose}>Cancel</button>
       <button type="button" class="button danger solid" disabled=${busy} onClick=${act}>
         ${ns.count ? `Delete namespace and ${count(ns.count, "file")}` : "Delete namespace"}
       </button>
-    </footer>
+    </div>
   <//>`;
 }
 
@@ -62,10 +62,10 @@ export function Clash({ clashes }) {
       <input type="checkbox" checked=${all} onChange=${(event) => setAll(event.target.checked)} />
       Do the same for ${count(others.length, "other file")}
     </label>`}
-    <footer>
+    <div class="buttons">
       <button type="button" class="button" onClick=${() => answer("skip")}>Skip</button>
       <button type="button" class="button danger" onClick=${() => answer("replace")}>Replace</button>
       <button type="button" class="button primary" autofocus onClick=${() => answer("keep")}>Keep both</button>
-    </footer>
+    </div>
   <//>`;
 }

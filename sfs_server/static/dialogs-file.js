@@ -15,12 +15,12 @@ export function Viewer({ file, url, onClose }) {
       ? html`<iframe class=${`viewer ${kind(file.content_type)}`} sandbox="" src=${url} title=${`Contents of ${file.name}`}></iframe>`
       : html`<div class="no-viewer"><${Icon} name=${kind(file.content_type)} size="48" />
           <p>This kind of file is not shown here.</p></div>`}
-    <footer>
+    <div class="buttons">
       <p class="soft push" title=${exactTime(file.modified_at)}>${size(file.size)} · ${time(file.modified_at)}</p>
       <a class="button" href=${url} target="_blank" rel="noopener noreferrer"><${Icon} name="out" size="18" />New tab</a>
       <button type="button" class="button" onClick=${() => open("share", { file })}><${Icon} name="link" size="18" />Copy link…</button>
       <button type="button" class="button primary" onClick=${() => download([file])}><${Icon} name="download" size="18" />Download</button>
-    </footer>
+    </div>
   <//>`;
 }
 

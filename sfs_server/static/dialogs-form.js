@@ -37,10 +37,10 @@ export function SignIn({ expired, onClose }) {
       </label>
       ${error && html`<p class="wrong" id="wrong" role="alert">${error}</p>`}
       <p class="soft small">It is kept in this tab only, and forgotten when you close it.</p>
-      <footer>
+      <div class="buttons">
         <button type="button" class="button" onClick=${onClose}>Cancel</button>
         <button type="submit" class="button primary" disabled=${busy}>Sign in</button>
-      </footer>
+      </div>
     </form>
   <//>`;
 }
@@ -63,10 +63,10 @@ export function CreateNamespace({ onClose }) {
         <span>Hidden<small>For others it does not exist. You can change this later.</small></span>
       </label>
       ${error && html`<p class="wrong" role="alert">${error}</p>`}
-      <footer>
+      <div class="buttons">
         <button type="button" class="button" onClick=${onClose}>Cancel</button>
         <button type="submit" class="button primary" disabled=${busy}>Create</button>
-      </footer>
+      </div>
     </form>
   <//>`;
 }

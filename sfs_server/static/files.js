@@ -90,14 +90,14 @@ function Selection({ state, writable }) {
   const files = selectedFiles();
   const bytes = files.reduce((sum, file) => sum + file.size, 0);
   return html`<div class="toolbar selection" role="region" aria-label="Selection">
-    <span><strong>${count(files.length, "file")}</strong> <span class="soft">${size(bytes)}</span></span>
+    <p><strong>${count(files.length, "file")}</strong> <span class="soft">${size(bytes)}</span></p>
     <span class="push"></span>
     <button type="button" class="button" onClick=${() => download(files)}>
-      <${Icon} name="download" size="18" />Download
+      <${Icon} name="download" size="18" /><span class="label">Download</span>
     </button>
     ${writable &&
     html`<button type="button" class="button danger" onClick=${() => open("delete-files", { files })}>
-      <${Icon} name="trash" size="18" />Delete
+      <${Icon} name="trash" size="18" /><span class="label">Delete</span>
     </button>`}
     <${IconButton} icon="close" label="Select none" onClick=${selectNone} />
   </div>`;

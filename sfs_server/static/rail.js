@@ -55,7 +55,7 @@ const Entry = ({ ns, here }) => html`<li>
 const Person = ({ session }) =>
   session === null
     ? html`<div class="person">
-        <p>You are looking around as a visitor.</p>
+        <p class="soft">Visitor</p>
         <button type="button" class="button" onClick=${() => open("sign-in")}>Sign in</button>
       </div>`
     : html`<div class="person">

@@ -18,9 +18,13 @@ export const IconButton = ({ icon, label, ...rest }) =>
 export function Dialog({ title, onClose, children, wide = false }) {
   const dialog = useRef(null);
   useEffect(() => {
+    const element = dialog.current;
     const from = document.activeElement;
-    dialog.current.showModal();
-    return () => from?.isConnected && from.focus();
+    element.showModal();
+    return () => {
+      element.close(); // until then nothing outside can have the focus
+      if (from.isConnected) from.focus({ preventScroll: true });
+    };
   }, []);
   const onCancel = (event) => {
     event.preventDefault();
@@ -33,11 +37,11 @@ export function Dialog({ title, onClose, children, wide = false }) {
     onCancel=${onCancel}
     onMouseDown=${(event) => event.target === dialog.current && onClose()}
   >
-    <div class="sheet">
-      <header>
+    <div class="panel">
+      <div class="panel-head">
         <h2 id="dialog-title">${title}</h2>
         <${IconButton} icon="close" label="Close" onClick=${onClose} />
-      </header>
+      </div>
       ${children}
     </div>
   </dialog>`;

@@ -109,10 +109,10 @@ function send(upload) {
     request.onerror = () => cut(upload);
     request.onabort = () => change(upload, { state: "cancelled" });
     request.onloadend = () => {
-      unwatch();
+      unwatch?.();
       settle();
     };
-    change(upload, { state: "running", stop: () => request.abort() });
+    change(upload, { state: "running", stored: unwatch && 0, stop: () => request.abort() });
     request.send(upload.file);
   });
 }

@@ -6,10 +6,12 @@ import { linkToTransfer } from "./api.js";
 const nextHop = () => performance.getEntriesByType("navigation")[0]?.nextHopProtocol ?? "";
 const MOST_STREAMS = /^h[23]/.test(nextHop()) ? 3 : 2;
 const MOST_FAILURES = 3;
+const SILENCE_MS = 3000; // before the first event
 
 let open = 0;
 
-// Calls stored(bytes) as the events come, and lost() when no more will. Returns a function that ends it.
+// Calls stored(bytes) as the events come, and lost() when no more will. Returns a function that ends
+// it, or null where there are streams enough already.
 export function watch(transfer, { stored, lost }) {
   let source = null;
   let over = false;
@@ -18,6 +20,7 @@ export function watch(transfer, { stored, lost }) {
   const end = () => {
     if (over) return;
     over = true;
+    clearTimeout(silence);
     open -= 1;
     source?.close();
   };
@@ -27,14 +30,16 @@ export function watch(transfer, { stored, lost }) {
     lost();
   };
 
-  if (open >= MOST_STREAMS) return () => {};
+  if (open >= MOST_STREAMS) return null;
   open += 1;
+  const silence = setTimeout(giveUp, SILENCE_MS);
   linkToTransfer(transfer).then((url) => {
     if (over) return;
     source = new EventSource(url);
     source.onmessage = ({ data }) => {
       const event = JSON.parse(data);
       failures = 0;
+      clearTimeout(silence);
       stored(event.bytes);
       if (event.done) end();
     };

@@ -1,0 +1,269 @@
+"""Files in the page: the table, view, download, links, delete, names of every kind."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import SignIn, Site, Window
+
+MANY = 100_000
+NAMES = (
+    'it\'s "quoted" & <b>bold<b>.txt',
+    "<img src=x onerror=document.title='taken'>.txt",
+    "🏔️ Wanderung — größe #1 100%?.txt",
+    "a%2520b+c;d=e&f.txt",
+    "  inner   spaces .txt".strip(),
+    "\u202egpj.exe.txt",
+    "x" * 251 + ".txt",
+)
+
+
+def names_shown(page: Page) -> list[str]:
+    return [str(row.get_attribute("title")) for row in page.locator(".row .name").all()]
+
+
+def test_names_of_every_kind_are_shown_as_they_are_and_can_be_had(
+    site: Site, page: Page, sign_in: SignIn, namespace: str, tmp_path: Path
+) -> None:
+    site.store(namespace, {name: name.encode() for name in NAMES})
+    sign_in(page, at=f"/ns/{namespace}")
+    expect(page.locator(".row")).to_have_count(len(NAMES))
+    assert names_shown(page) == sorted(NAMES)
+    assert page.title() == f"{namespace} · SFS"
+    for name in NAMES:
+        with page.expect_download() as saved:
+            page.get_by_role("button", name=f"Download {name}", exact=True).click()
+        assert saved.value.path().read_bytes() == name.encode()
+        if len(name.encode()) < 200 and "\u202e" not in name:
+            assert saved.value.suggested_filename.replace("_", "") != ""
+    row = page.locator(".row", has_text="Wanderung")
+    row.locator(".name").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.frame_locator("iframe").locator("body")).to_contain_text("größe #1 100%?")
+    page.keyboard.press("Escape")
+    page.get_by_role("checkbox", name="Select all").click()
+    page.get_by_role("region", name="Selection").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("dialog")).to_contain_text(f"Delete {len(NAMES)} files?")
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("Drop files here")).to_be_visible()
+    assert not list((site.data / "files" / namespace).iterdir())
+
+
+def test_a_hundred_thousand_files_stay_fast(
+    site: Site, page: Page, sign_in: SignIn, namespace: str
+) -> None:
+    directory = str(site.data / "files" / namespace)
+    for i in range(MANY):
+        os.mknod(f"{directory}/file-{i:06}.bin")
+    sign_in(page, at=f"/ns/{namespace}")
+    expect(page.locator(".row").first).to_contain_text("file-000000.bin")
+    expect(page.get_by_role("main").get_by_text(f"{MANY:,} files")).to_be_visible()
+    assert page.locator(".row").count() < 80
+    for _ in range(6):  # each time to the end of what is loaded
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        page.wait_for_timeout(100)
+    last = page.locator(".row").last
+    expect(last).not_to_contain_text("file-0000")
+    assert page.locator(".row").count() < 80
+    long_task = page.evaluate(
+        """async () => {
+            const began = performance.now(); scrollTo(0, 0);
+            await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+            return performance.now() - began;
+        }"""
+    )
+    assert long_task < 5000  # a table of all rows would hang for longer than that
+    page.get_by_role("searchbox").fill("file-09999")
+    expect(page.locator(".row")).to_have_count(10)
+    assert names_shown(page) == [f"file-09999{i}.bin" for i in range(10)]
+    page.get_by_role("searchbox").fill("")
+    page.get_by_role("button", name="Size").click()
+    expect(page.get_by_text("loaded so far")).to_be_visible()
+    page.get_by_role("button", name="Load more").click()
+    expect(page.get_by_text("1,000 files")).to_be_visible()
+
+
+def test_the_table_is_used_by_keyboard_alone(
+    site: Site, page: Page, sign_in: SignIn, namespace: str
+) -> None:
+    site.store(namespace, {f"{i}.txt": b"text" for i in range(5)})
+    sign_in(page, at=f"/ns/{namespace}")
+    page.get_by_role("searchbox").focus()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.classList.contains('row')"):
+            break
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    page.keyboard.press("Shift+ArrowDown")
+    expect(page.get_by_role("region", name="Selection")).to_contain_text("2 files")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("region", name="Selection")).to_have_count(0)
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="0.txt")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.keyboard.press("End")
+    page.keyboard.press("Delete")
+    expect(page.get_by_role("dialog")).to_contain_text("4.txt")
+    page.keyboard.press("Enter")
+    expect(page.locator(".row")).to_have_count(4)
+    assert names_shown(page) == [f"{i}.txt" for i in range(4)]
+
+
+HOSTILE = b"""<!doctype html><title>x</title><body>here<script>
+document.body.textContent = 'ran';
+try { parent.document.title = 'taken' } catch {}
+try { localStorage.setItem('taken', '1') } catch {}
+fetch('/storage/namespaces');
+</script><img src=x onerror="document.title='taken'"><form action=/><button>b</button></form>"""
+
+
+def test_an_uploaded_page_shown_inline_can_do_nothing(
+    site: Site, window: Window, sign_in: SignIn, namespace: str
+) -> None:
+    page = window(strict=False).new_page()  # the browser says what it forbids
+    site.store(
+        namespace,
+        {
+            "page.html": HOSTILE,
+            "drawing.svg": b"<svg xmlns='http://www.w3.org/2000/svg'><script>parent.document.title='taken'</script></svg>",
+        },
+    )
+    asked: list[str] = []
+    sign_in(page, at=f"/ns/{namespace}")
+    page.context.on("request", lambda request: asked.append(request.url))
+    for name in ("drawing.svg", "page.html"):
+        page.locator(".row", has_text=name).locator(".name").click()
+        frame = page.get_by_role("dialog").locator("iframe")
+        expect(frame).to_have_attribute("sandbox", "")
+        page.wait_for_timeout(300)
+        if name == "page.html":
+            expect(frame.content_frame.locator("body")).to_contain_text("here")
+            with page.expect_popup() as opened:
+                page.get_by_role("link", name="New tab").click()
+            tab = opened.value
+            expect(tab.locator("body")).to_contain_text("here")
+            assert tab.evaluate("window.opener") is None
+            assert tab.evaluate("window.origin") == "null"
+            tab.wait_for_timeout(200)
+            expect(tab.locator("body")).not_to_contain_text("ran")
+        page.keyboard.press("Escape")
+    assert page.title() == f"{namespace} · SFS"
+    assert page.evaluate("localStorage.length") == 0
+    assert not [url for url in asked if url.endswith("/storage/namespaces")]
+
+
+def test_a_link_opens_its_file_in_a_private_window_and_nothing_else(
+    site: Site, page: Page, sign_in: SignIn, namespace: str, window: Window
+) -> None:
+    site.store(namespace, {"shared.txt": b"for you", "other.txt": b"not for you"})
+    sign_in(page, at=f"/ns/{namespace}")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator(".row", has_text="shared.txt").get_by_role("button", name="Actions").click()
+    page.get_by_role("menuitem", name="Copy link").click()
+    page.get_by_role("radio", name="7 days").check(force=True)
+    page.get_by_role("button", name="Copy Address").click()
+    expect(page.get_by_role("button", name="Copied Address")).to_be_visible()
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link.startswith(f"{site.url}/storage/{namespace}/shared.txt?token=")
+    command = page.get_by_label("On a command line").input_value()
+    assert command.startswith(
+        f"curl -OJ '{site.url}/storage/download/{namespace}/shared.txt?token="
+    )
+    private = window(strict=False).new_page()
+    private.goto(link)
+    expect(private.locator("body")).to_have_text("for you")
+    answer = private.goto(link.replace("shared", "other"))
+    assert answer is not None
+    assert answer.status in (401, 403, 404)
+    expect(private.locator("body")).not_to_contain_text("not for you")
+    expect(private.get_by_role("link")).to_be_visible()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A web server of another origin: its address and its directory."""
+    root = tmp_path / "elsewhere"
+    root.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(root))  # type: ignore[arg-type]
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://localhost:{server.server_port}", root
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_hidden_frame_of_another_origin_downloads_and_its_page_stays(
+    site: Site, page: Page, sign_in: SignIn, namespace: str, elsewhere: tuple[str, Path]
+) -> None:
+    body = bytes(range(256)) * 40_000
+    site.store(namespace, {"ten.bin": body})
+    sign_in(page, at=f"/ns/{namespace}")
+    with page.expect_download() as own:
+        page.get_by_role("button", name="Download ten.bin").click()
+    assert own.value.path().read_bytes() == body
+    assert own.value.suggested_filename == "ten.bin"
+    assert page.url == f"{site.url}/ns/{namespace}"
+    address, root = elsewhere
+    link = page.request.post(
+        f"{site.url}/storage/links",
+        data={"namespace": namespace, "file": "ten.bin"},
+        headers={"Authorization": f"Bearer {site.token()}"},
+    ).json()["download_url"]
+    frame = f'<iframe style="display:none" src="{site.url}{link}"></iframe>'
+    (root / "page.html").write_text(
+        f"<!doctype html><link rel=icon href=data:,><p>still here{frame}"
+    )
+    with page.expect_download() as saved:
+        page.goto(f"{address}/page.html")
+    assert saved.value.path().read_bytes() == body
+    assert saved.value.suggested_filename == "ten.bin"
+    expect(page.get_by_text("still here")).to_be_visible()
+
+
+def test_a_refused_download_is_said(
+    site: Site, window: Window, sign_in: SignIn, namespace: str
+) -> None:
+    page = window(strict=False).new_page()
+    site.store(namespace, {"gone.txt": b"x"})
+    sign_in(page, at=f"/ns/{namespace}")
+    expect(page.locator(".row")).to_have_count(1)
+    (site.data / "files" / namespace / "gone.txt").unlink()
+    page.get_by_role("button", name="Download gone.txt").click()
+    expect(page.locator(".notice")).to_contain_text(
+        "gone.txt cannot be downloaded: There is no such file."
+    )
+    assert page.locator("iframe").count() == 0
+
+
+def test_sizes_and_times_are_in_words_with_the_exact_value_behind(
+    site: Site, page: Page, sign_in: SignIn, namespace: str
+) -> None:
+    site.store(namespace, {"a.txt": b"x" * 12_345})
+    sign_in(page, at=f"/ns/{namespace}")
+    row = page.locator(".row")
+    expect(row.locator(".c-size span")).to_have_text("12 kB")
+    expect(row.locator(".c-size span")).to_have_attribute("title", "12,345 bytes")
+    expect(row.locator(".c-modified_at time")).to_have_text("just now")
+    year = time.strftime("%Y", time.gmtime())
+    assert year in str(row.locator(".c-modified_at time").get_attribute("datetime"))
