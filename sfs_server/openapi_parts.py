@@ -44,8 +44,9 @@ SCHEMAS: Json = {
     },
     "NamespaceName": {
         "type": "string",
-        "pattern": rf"^[A-Za-z0-9._-]{{1,{MAX_DIRECTORY_CHARACTERS}}}$",
-        "not": {"enum": [".", "..", *sorted(RESERVED)]},
+        "description": f"Not '.' or '..', nor one of {', '.join(sorted(RESERVED))}.",
+        "maxLength": MAX_DIRECTORY_CHARACTERS,
+        "pattern": r"^(\.{0,1}[A-Za-z0-9_-]|\.\.[A-Za-z0-9._-])[A-Za-z0-9._-]*$",
     },
     "FileName": {
         "type": "string",

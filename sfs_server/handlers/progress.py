@@ -75,6 +75,8 @@ class Tracked:
     def __init__(self, request: web.Request, direction: Direction) -> None:
         """Read the id. Raises Problem 400."""
         text = request.headers.get("X-Transfer-Id")
+        if text is not None:
+            check_id(text)  # even if another one stands in the query
         if request.query_string:
             text = request.query.get("id", text)
         self.count: Count

@@ -129,6 +129,8 @@ async def test_a_bad_id_is_refused(service: Service) -> None:
             for target in targets:
                 answer = await client.ask("GET", f"{target}?id={bad}")
                 assert (answer.status, "id" in answer.problem()) == (400, True)
+            answer = await client.ask("GET", f"{TARGET}?id=t", {"X-Transfer-Id": bad})
+            assert (answer.status, "id" in answer.problem()) == (400, True)
             headers = {**service.bearer(), "Expect": "100-continue", "Content-Length": "9"}
             client.send("PUT", f"{TARGET}?id={bad}", headers)
             assert (await client.answer()).status == 400
