@@ -64,6 +64,10 @@ LINGER_SECONDS = 30.0
 
 MAX_PEM_BYTES = 1024 * 1024
 
+MAX_HEADERS = 100
+MAX_FIELD_BYTES = 8190
+"""Of a header's value, and of the target; more is malformed (400)."""
+
 READ_BUFFER = 64 * 1024
 """Bytes that aiohttp keeps of a body before it stops reading from the socket."""
 
@@ -75,6 +79,9 @@ _CONNECTION = {
     "keepalive_timeout": KEEPALIVE_SECONDS,
     "lingering_time": LINGER_SECONDS,
     "logger": WireLog(logging.getLogger("aiohttp.server"), {}),
+    "max_headers": MAX_HEADERS,
+    "max_field_size": MAX_FIELD_BYTES,
+    "max_line_size": MAX_FIELD_BYTES,
     "read_bufsize": READ_BUFFER,
 }
 

@@ -16,9 +16,8 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import hdrs, web
 
 from sfs_server.audit import write_audit
 from sfs_server.auth import ANONYMOUS, InvalidToken, credential
@@ -42,6 +41,7 @@ from sfs_server.links import Subject, file_subject, looks_like_link, transfer_su
 from sfs_server.logs import CLIENT_GONE
 from sfs_server.names import file_target
 from sfs_server.progress_types import check_id
+from sfs_server.wellformed import check_form
 from sfs_server.wire import preflight, problem_response, stamp, wants_page
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -52,11 +52,6 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 _log = logging.getLogger("sfs.error")
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_HOST = re.compile(r"(?:[A-Za-z0-9._~%!$&'()*+;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
-"""A host and a port (RFC 9110 §7.2), without the comma that joins two of them."""
-
-_NO_HOSTS: list[str] = []
-_CLOSE = {"Connection": "close"}
 _INVALID_TOKEN = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 
 
@@ -71,7 +66,7 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
     lifecycle.running += 1
     try:
         try:
-            _check_form(request)
+            check_form(request.raw_path, request.version, request.headers)
             answered = preflight(request)
             if answered is None and request.rel_url.raw_path not in _OPEN:
                 await _identify(request)
@@ -110,25 +105,6 @@ def _request_id(given: str | None) -> str:
     if given is not None and _ID.fullmatch(given):
         return given
     return os.urandom(16).hex()
-
-
-def _check_form(request: web.Request) -> None:
-    """Refuse what aiohttp's parser lets pass although what follows it on the connection cannot be
-    trusted (RFC 9112 §3.2, §6.1): Problem 400, which closes the connection. And 417 for an
-    expectation that nobody can meet."""
-    headers = request.headers
-    if not headers.get(hdrs.TRANSFER_ENCODING, "chunked").strip():
-        raise Problem(400, "The Transfer-Encoding is empty.", _CLOSE)
-    hosts = headers.getall(hdrs.HOST, _NO_HOSTS)
-    if (len(hosts) != 1 or not _is_host(hosts[0])) and (hosts or request.version >= HttpVersion11):
-        raise Problem(400, "The request needs one Host field with one host in it.", _CLOSE)
-    if hdrs.EXPECT in headers and headers[hdrs.EXPECT].lower() != "100-continue":
-        raise Problem(417, "The only expectation that can be met is 100-continue.")
-
-
-@lru_cache(256)
-def _is_host(text: str) -> bool:
-    return _HOST.fullmatch(text.strip()) is not None
 
 
 async def _identify(request: web.Request) -> None:

@@ -1,9 +1,13 @@
-"""What every answer has in common, and what aiohttp's server says by itself, below the application,
-about requests that are not HTTP.
+"""What every answer has in common, and what aiohttp's server does by itself, below the application,
+with what is no request, or not yet one.
 
 Its own answer and its own log line quote the bytes that its parser stumbled over, and there may be
 a token among them. It has a setting for the log, and none for the answer: ``RequestHandler`` makes
 it in a method, which is replaced here.
+
+It gives the head of a request as long as a connection may be idle, and that is long, because the
+gateways in front decide when an idle one is closed. A head that has begun gets HEAD_SECONDS in all,
+however it trickles: the timer that closes idle connections is set to an earlier time.
 """
 
 from __future__ import annotations
@@ -19,7 +23,13 @@ from aiohttp.http import HttpProcessingError
 from sfs_server.errors import Problem
 from sfs_server.keys import IN_URL, ORIGINS, REQUEST_ID
 
-_original = web.RequestHandler.handle_error
+_log = logging.getLogger("sfs.wire")
+
+HEAD_SECONDS = 10.0
+"""What the head of a request gets from its first byte to its last."""
+
+_handle_error = web.RequestHandler.handle_error
+_data_received = web.RequestHandler.data_received
 
 
 class WireLog(logging.LoggerAdapter[logging.Logger]):
@@ -39,6 +49,8 @@ def stamp(request: web.Request, response: web.StreamResponse) -> None:
     headers = response.headers
     headers["X-Request-Id"] = request[REQUEST_ID]
     headers[hdrs.SERVER] = "SFS"
+    if hdrs.UPGRADE in request.headers:  # there is none, and aiohttp may lose what came behind it
+        response.force_close()
     if IN_URL in request:
         headers["Referrer-Policy"] = "no-referrer"
     origins = request.app[ORIGINS]
@@ -89,14 +101,17 @@ def _answer(
     exc: BaseException | None = None,
     message: str | None = None,
 ) -> web.StreamResponse:
-    """Log as aiohttp does, and answer without ``message``. Closes the connection.
+    """Log and answer without what the client sent. Closes the connection.
 
     Nothing went wrong here when the client is gone, and nobody is there to be answered: raises
     ConnectionError, which ends the connection.
     """
     if isinstance(exc, ConnectionError):
         raise exc
-    _original(self, request, status, exc)
+    if isinstance(exc, HttpProcessingError):
+        _log.info("malformed HTTP from %s", request.remote)
+    else:
+        _handle_error(self, request, status, exc)
     malformed = "The request is not well-formed HTTP, or its head is too long."
     failed = "The service failed. Its log says more."
     response = problem_response(Problem(status, malformed if status < 500 else failed))
@@ -105,4 +120,19 @@ def _answer(
     return response
 
 
+def _receive(self: web.RequestHandler, data: bytes) -> None:
+    """Take what has arrived, and give a head that is not complete no more than its time."""
+    _data_received(self, data)
+    if self._messages or self._current_request is not None or self.transport is None:
+        return  # a head is complete; what came may be of a body
+    due = self._loop.time() + HEAD_SECONDS
+    if self._keepalive_handle is not None:
+        if self._next_keepalive_close_time <= due:
+            return
+        self._keepalive_handle.cancel()
+    self._next_keepalive_close_time = due
+    self._keepalive_handle = self._loop.call_at(due, self._process_keepalive)
+
+
 web.RequestHandler.handle_error = _answer  # type: ignore[method-assign]
+web.RequestHandler.data_received = _receive  # type: ignore[method-assign]
