@@ -19,13 +19,16 @@ _PIECE = 1 << 16
 
 
 class Proxy:
-    """Listens on ``port`` of 127.0.0.1 while its context is open, and connects to the target.
+    """Listens on ``port`` of 127.0.0.1 (``listen``, or a free one) while its context is open, and
+    connects to the target.
 
-    ``passed`` counts the bytes that went to clients, ``opened`` the connections that came.
+    ``passed`` counts the bytes that went to clients, ``opened`` the connections that came,
+    ``strikes`` how often it has struck.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, listen: int = 0) -> None:
         self._target = (host, port)
+        self._listen = listen
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -37,6 +40,7 @@ class Proxy:
         self.port = 0
         self.passed = 0
         self.opened = 0
+        self.strikes = 0
 
     @property
     def address(self) -> str:
@@ -62,7 +66,7 @@ class Proxy:
         self._flowing.set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._listen)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -81,6 +85,7 @@ class Proxy:
             self._hit()
 
     def _hit(self) -> None:
+        self.strikes += 1
         if self._strike == "stall":
             self._flowing.clear()
             return

@@ -34,6 +34,7 @@ from manifests.laptop.weed import (
     Ports,
     Weed,
     free_ports,
+    store_in_postgres,
     wait_until_registered,
 )
 from sfs_server import embedded_postgres
@@ -54,8 +55,6 @@ deleted or replaced, within 1.2 s."""
 
 DRAIN_SECONDS = 10
 WATCH_SECONDS = 0.2
-FILER_CONNECTIONS = 8
-"""Of each filer to PostgreSQL."""
 
 
 class Cluster:
@@ -70,7 +69,7 @@ class Cluster:
             "volume", masters, [_ports(port) for port in PORTS["volume"]], {}
         )
         self.filers = self._weeds(
-            "filer", masters, [_ports(port) for port in PORTS["filer"]], _store(sockets)
+            "filer", masters, [_ports(port) for port in PORTS["filer"]], store_in_postgres(sockets)
         )
         self.sfs_ports = [_port(port) for port in PORTS["sfs"]]
         environ = {
@@ -149,22 +148,6 @@ def _port(wanted: int) -> int:
 
 def _ports(wanted: int) -> Ports:
     return Ports(_port(wanted), _port(wanted + GRPC_OFFSET))
-
-
-def _store(sockets: str) -> dict[str, str]:
-    """The settings of a filer that keeps its metadata in PostgreSQL."""
-    names = {
-        "ENABLED": "true",
-        "HOSTNAME": sockets,
-        "PORT": "5432",
-        "USERNAME": "postgres",
-        "DATABASE": "filer",
-        "SSLMODE": "disable",
-        "CONNECTION_MAX_IDLE": str(FILER_CONNECTIONS),
-        "CONNECTION_MAX_OPEN": str(FILER_CONNECTIONS),
-    }
-    settings = {f"WEED_POSTGRES2_{name}": value for name, value in names.items()}
-    return {"WEED_LEVELDB2_ENABLED": "false", **settings}
 
 
 def _make_databases(url: str) -> None:

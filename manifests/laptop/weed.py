@@ -23,6 +23,10 @@ GRPC_OFFSET = 10_000
 """What SeaweedFS adds to the port of HTTP where it is not told another one for gRPC."""
 
 
+FILER_CONNECTIONS = 8
+"""Of each filer to PostgreSQL."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """How much the volume servers take."""
@@ -51,6 +55,27 @@ def free_ports(count: int) -> list[int]:
     finally:
         for sock in sockets:
             sock.close()
+
+
+def store_in_postgres(sockets: str) -> dict[str, str]:
+    """The settings of a filer that keeps its metadata in the database ``filer`` of the PostgreSQL
+    whose socket is in the directory ``sockets``.
+
+    Filers list in the order of bytes, which is LC_COLLATE C. The first one makes a table: two that
+    start on an empty database at once collide.
+    """
+    names = {
+        "ENABLED": "true",
+        "HOSTNAME": sockets,
+        "PORT": "5432",
+        "USERNAME": "postgres",
+        "DATABASE": "filer",
+        "SSLMODE": "disable",
+        "CONNECTION_MAX_IDLE": str(FILER_CONNECTIONS),
+        "CONNECTION_MAX_OPEN": str(FILER_CONNECTIONS),
+    }
+    settings = {f"WEED_POSTGRES2_{name}": value for name, value in names.items()}
+    return {"WEED_LEVELDB2_ENABLED": "false", **settings}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +117,10 @@ class Weed(Server):
         masters: Sequence[Ports],
         sizes: Sizes,
         settings: Mapping[str, str],
+        bind: str = "127.0.0.1",
     ) -> None:
-        """``masters`` are those of the cluster; ``settings`` are more environment variables."""
+        """``masters`` are those of the cluster; ``settings`` are more environment variables.
+        ``bind`` is where it listens, if not where it says."""
         kind = home.name.rstrip("0123456789")
         self.http = f"127.0.0.1:{ports.http}"
         self.grpc = f"127.0.0.1:{ports.grpc}"
@@ -106,14 +133,14 @@ class Weed(Server):
             "-logtostderr=true",
             kind,
             "-ip=127.0.0.1",
-            "-ip.bind=127.0.0.1",
+            f"-ip.bind={bind}",
             f"-port={ports.http}",
             f"-port.grpc={ports.grpc}",
             *_flags(kind, home, ",".join(map(str, masters)), len(masters), sizes),
         ]
         environ = {"WEED_MASTER_VOLUME_GROWTH_COPY_2": str(sizes.volumes_grown), **settings}
         path = "/cluster/healthz" if kind == "master" else "/healthz"
-        super().__init__(home, command, environ, f"http://{self.http}{path}")
+        super().__init__(home, command, environ, f"http://{bind}:{ports.http}{path}")
 
 
 def _flags(kind: str, home: Path, masters: str, count: int, sizes: Sizes) -> list[str]:

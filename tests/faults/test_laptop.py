@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -12,13 +13,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
 from sfs_server.auth import mint
-from tests.faults.transfers import Ledger, download, sha256, some_bytes, upload
+from tests.faults.transfers import MB, Ledger, download, metric, sha256, some_bytes, upload
 from tests.gfs.cluster import require
 from tests.server.http import connect
 from tests.server.processes import environment
@@ -87,6 +89,11 @@ class Launcher:
         self._lines.extend(iter(self._popen.stdout.readline, ""))
 
 
+def send(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        os.kill(pid, number)
+
+
 def running_in(data: Path) -> list[str]:
     """The processes that work below a directory."""
     return [
@@ -118,23 +125,28 @@ async def test_a_cluster_on_a_laptop_serves_and_leaves_nothing_behind(
         assert victims == [int((data / f"volume{n}" / "pid").read_text()) for n in range(3)]
         content = some_bytes(40_000_000, 1)
         bearer = {"Authorization": f"Bearer {mint(launcher.secret, user='alice', ttl=600)}"}
-        with ledger.loop("make cluster: kill -9 by the printed pid in a download") as loop:
+        with ledger.loop("make cluster: kill -9 by the printed pid in four downloads") as loop:
             with loop.transfer(len(content)):
                 answer = await upload(ports[0], "/storage/default/f", content, headers=bearer)
                 assert answer.status == 201
-            for number, pid in enumerate(victims[:2]):
-                with loop.transfer(len(content)):
-                    body = await download(
-                        ports[1 + number],
-                        "/storage/default/f",
-                        at=3_000_000,
-                        strike=lambda pid=pid: os.kill(pid, signal.SIGKILL),  # type: ignore[misc]
-                    )
-                    assert sha256(body) == sha256(content)
+            masters = [int(pid) for pid in launcher.found(r"master\d .* pid (\d+)")]
+            for number, pid in enumerate(victims):
+                # With nobody to tell of it, the next chunk is asked of the dead.
+                send(masters, signal.SIGSTOP)
+                with loop.transfer(len(content) * len(ports)):
+                    strike = partial(os.kill, pid, signal.SIGKILL)
+                    first = download(ports[number], "/storage/default/f", at=MB, strike=strike)
+                    others = [download(port, "/storage/default/f") for port in ports[1:]]
+                    bodies = await asyncio.gather(first, *others)
+                    assert {sha256(body) for body in bodies} == {sha256(content)}
+                send(masters, signal.SIGCONT)
                 loop.strikes += 1
                 launcher.await_text(f"volume{number} has died")
                 launcher.signal(signal.SIGUSR1)
                 launcher.await_text(f"started again: volume{number}")
+            failovers = [await metric(port, "sfs_gfs_failovers_total") for port in ports]
+            loop.notes.append(f"{sum(failovers):.0f} failovers")
+            assert sum(failovers) > 0
         launcher.signal(signal.SIGINT)
         assert launcher.wait() == 0
     finally:

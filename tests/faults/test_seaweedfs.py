@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import random
 from collections.abc import Sequence
 from contextlib import aclosing
-from pathlib import Path
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
+from tests.faults.replicas import flip, holders
 from tests.gfs.cluster import Cluster, Process, cluster, seaweed
 
 # The engine's libraries are there from here on.
@@ -39,31 +38,6 @@ from tests.gfs.test_seaweedfs import fs  # isort: skip
 __all__ = ["cluster", "fs", "seaweed"]
 
 PATH = f"/sfs/{DIR}"
-
-
-def holders(cluster: Cluster, piece: bytes) -> list[tuple[Path, int]]:
-    """The volume files that have ``piece``, and where."""
-    found = []
-    for process in cluster.volumes:
-        for path in process.home.glob("*.dat"):
-            place = path.read_bytes().rfind(piece)
-            if place >= 0:
-                found.append((path, place))
-    return found
-
-
-def server_of(cluster: Cluster, path: Path) -> Process:
-    return next(process for process in cluster.volumes if process.home == path.parent)
-
-
-def flip(path: Path, place: int) -> None:
-    """Turn one byte of a file that is open elsewhere over."""
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        (byte,) = os.pread(descriptor, 1, place)
-        os.pwrite(descriptor, bytes([byte ^ 0xFF]), place)
-    finally:
-        os.close(descriptor)
 
 
 async def drain(

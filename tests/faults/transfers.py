@@ -13,12 +13,13 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sfs_server.auth import mint
 from tests.server.http import Answer, Connection, connect, encode
-from tests.server.processes import SECRET
+from tests.server.processes import SECRET, Process
 
 MB = 1_000_000
 PIECE = 64 * 1024
@@ -97,6 +98,21 @@ class Ledger:
             loop.seconds = time.monotonic() - begun
 
 
+@contextmanager
+def serving(
+    home: Path, masters: str, database: str, *arguments: str, count: int = 1
+) -> Iterator[list[Process]]:
+    """So many processes of the service, on one cluster and one database."""
+    with ExitStack() as stack:
+        processes = []
+        for number in range(count):
+            flags = ("-master", masters, "-database", database, "-log-format", "json", *arguments)
+            process = Process(home / f"sfs{number}", *flags)
+            stack.callback(process.kill)
+            processes.append(process)
+        yield processes
+
+
 async def download(
     port: int,
     path: str,
@@ -173,3 +189,11 @@ async def _done(strike: Strike) -> None:
     result = strike()
     if result is not None:
         await result
+
+
+async def metric(port: int, name: str) -> float:
+    """What ``/metrics`` says of ``name``, all labels together."""
+    async with connect(port) as connection:
+        text = (await connection.ask("GET", "/metrics")).body.decode()
+    samples = (line.split() for line in text.splitlines())
+    return sum(float(words[-1]) for words in samples if words[0].partition("{")[0] == name)

@@ -86,10 +86,13 @@ class Cluster:
         sizes: Sizes = GENEROUS,
         settings: Mapping[str, str] | None = None,
         store: Mapping[str, str] | None = None,
+        hidden: Mapping[str, str] | None = None,
     ) -> None:
         """``home`` is an empty directory; ``settings`` are more environment variables, ``store``
-        those of filers."""
+        those of filers; ``hidden`` are the addresses of servers that do not listen where they
+        say."""
         self.home = home
+        hidden = hidden or {}
         chosen = free_ports(2 * (masters + VOLUME_SERVERS + filers))
         ports = [Ports(*pair) for pair in zip(chosen[::2], chosen[1::2], strict=True)]
         leading = ports[:masters]
@@ -99,7 +102,12 @@ class Cluster:
             homes = [home / f"{kind}{number}" for number in range(count)]
             for one in homes:
                 one.mkdir()
-            return [Process(one, ports.pop(0), leading, sizes, more) for one in homes]
+            return [
+                Process(
+                    one, ports.pop(0), leading, sizes, more, bind=hidden.get(one.name, "127.0.0.1")
+                )
+                for one in homes
+            ]
 
         settings = settings or {}
         self.all_masters = servers("master", masters, settings)
@@ -114,9 +122,12 @@ class Cluster:
             process.start()
         for process in self.all_masters:
             process.wait_until_healthy()
-        for process in (*self.volumes, *self.filers):
+        for process in self.volumes:
             process.start()
-        for process in (*self.volumes, *self.filers):
+        for process in self.filers:
+            process.start()
+            process.wait_until_healthy()
+        for process in self.volumes:
             process.wait_until_healthy()
         wait_until_registered(self.master, VOLUME_SERVERS)
 
@@ -182,11 +193,18 @@ def running(
     sizes: Sizes = GENEROUS,
     settings: Mapping[str, str] | None = None,
     store: Mapping[str, str] | None = None,
+    hidden: Mapping[str, str] | None = None,
 ) -> Iterator[Cluster]:
     """A cluster of its own."""
     home = Path(tempfile.mkdtemp(prefix="sfs-cluster-"))
     cluster = Cluster(
-        home, masters=masters, filers=filers, sizes=sizes, settings=settings, store=store
+        home,
+        masters=masters,
+        filers=filers,
+        sizes=sizes,
+        settings=settings,
+        store=store,
+        hidden=hidden,
     )
     try:
         cluster.start()
