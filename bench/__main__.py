@@ -6,6 +6,7 @@ import argparse
 import os
 import platform
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from bench import cluster, downloads, fairness, listing, memory, small, uploads
+from bench import cluster, downloads, fairness, listing, memory, small, uploads, watchers
 from bench.servers import COPYPARTY_FLAGS, Place, find, find_copyparty
 from bench.setting import Setting
 from bench.table import GIB, MIB, NOT_INSTALLED, Row, render
@@ -27,6 +28,7 @@ MEASURES: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "memory": memory.measure,
     "fairness": fairness.measure,
     "list": listing.measure,
+    "watchers": watchers.measure,
     "cluster": cluster.measure,
     "cluster-get": cluster.measure_get,
     "cluster-small": cluster.measure_small,
@@ -42,6 +44,8 @@ def main() -> None:
     """Run what the command line names."""
     # A bench that is ended ends its servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for ten thousand watchers
     parser = argparse.ArgumentParser("python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASURES))
     parser.add_argument("--dir", help="where the data goes; the disk to be measured")
@@ -76,6 +80,8 @@ def _setting(place: Place, *, quick: bool) -> Setting:
         many_least=16 * MIB,
         listed=5000,
         requests=300,
+        watchers=100,
+        idle_watchers=1000,
     )
 
 

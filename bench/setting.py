@@ -22,7 +22,8 @@ class Setting:
 
     ``big`` is the size of the large file; each figure is the median of ``rounds``; wrk runs for
     ``wrk_seconds``, the many transfers for ``many_seconds``; ``listed`` files are listed;
-    ``requests`` times the small file is fetched for a percentile.
+    ``requests`` times the small file is fetched for a percentile; ``watchers`` watch one upload,
+    and ``idle_watchers`` wait for one.
     """
 
     place: Place
@@ -34,6 +35,8 @@ class Setting:
     many_least: int = 256 * MIB
     listed: int = 100_000
     requests: int = 2000
+    watchers: int = 1000
+    idle_watchers: int = 10_000
 
     @property
     def big_name(self) -> str:

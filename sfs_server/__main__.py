@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -47,10 +48,18 @@ def main() -> None:
             return
         config = cli.parse_server(arguments)
         set_up_logging(config.log_format)
+        _allow_connections()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(config))
     except ConfigError as error:
         sys.exit(f"sfs-server: {error}")
+
+
+def _allow_connections() -> None:
+    """Use all the descriptors that the system grants: most set the soft limit far lower, for
+    programs that use select(2), and each connection takes one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class _Signals:

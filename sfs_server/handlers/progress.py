@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -13,8 +14,8 @@ from aiohttp import hdrs, web
 from sfs_server.errors import Problem, problem_of
 from sfs_server.keys import LIFECYCLE, PRINCIPAL, PROGRESS
 from sfs_server.progress import Hub
-from sfs_server.progress_types import COMMENT, Count, Direction, Transfer, check_id
-from sfs_server.sendfile import STALL_SECONDS
+from sfs_server.progress_types import COMMENT, Count, Direction, State, Transfer, check_id
+from sfs_server.sendfile import STALL_SECONDS, drain
 from sfs_server.transfer import begin, write_piece
 
 SEND_BUFFER = 8 * 1024
@@ -40,27 +41,41 @@ async def progress(request: web.Request) -> web.StreamResponse:
         writer = await begin(request, response)
         if request.method == "HEAD":
             return response
-        _set_up(request.transport)
+        transport = _set_up(request)
         lifecycle.running -= 1  # nothing that a stop waits for: it ends when the draining begins
         try:
             await write_piece(request, writer, COMMENT)  # so that the headers go out
+            chunked = hdrs.TRANSFER_ENCODING in response.headers
+            watcher.sink = partial(_send_at_once, transport, chunked)
             while not watcher.over:
-                await write_piece(request, writer, await watcher.next())
+                await watcher.news()
+                await drain(transport, writer)
+                await write_piece(request, writer, watcher.take())
         finally:
             lifecycle.running += 1
     return response
 
 
-def _set_up(transport: asyncio.Transport | None) -> None:
+def _send_at_once(transport: asyncio.Transport, chunked: bool, state: State) -> bool:
+    """Give an event to the socket, past aiohttp, if all that it was given before has gone."""
+    if transport.is_closing() or transport.get_write_buffer_size():
+        return False
+    transport.write(state.chunk if chunked else state.event)
+    return True
+
+
+def _set_up(request: web.Request) -> asyncio.Transport:
     """Let the connection hold little, and end when its client has gone without a word."""
+    transport = request.transport
     if transport is None:
-        return
+        raise ConnectionResetError("the client is gone")
     transport.set_write_buffer_limits(high=0)  # no event is given before the one before is gone
     channel = transport.get_extra_info("socket")
     channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         milliseconds = int(STALL_SECONDS * 1000)
         channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+    return transport
 
 
 class Tracked:

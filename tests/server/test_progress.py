@@ -70,10 +70,16 @@ def remote(run: str, *, moved: int = 0, done: bool = False, age: float = 1.0) ->
     return transfer
 
 
+async def taken(watcher: Watcher, seconds: float = 1.0) -> bytes:
+    """What is to be sent next."""
+    async with asyncio.timeout(seconds):
+        await watcher.news()
+    return watcher.take()
+
+
 async def given(watcher: Watcher, seconds: float = 1.0) -> tuple[int, bool]:
     """The bytes and ``done`` of what the watcher is to send next."""
-    async with asyncio.timeout(seconds):
-        event = await watcher.next()
+    event = await taken(watcher, seconds)
     assert event.startswith(b"data: ")
     shown = json.loads(event.removeprefix(b"data: "))
     return shown["bytes"], shown["done"]
@@ -273,8 +279,8 @@ async def test_an_idle_stream_comments(
 ) -> None:
     monkeypatch.setattr("sfs_server.progress_types.COMMENT_SECONDS", 0.02)
     watcher = stack.enter_context(hub.watch("t", ALICE))
-    assert await watcher.next() == COMMENT
-    assert await watcher.next() == COMMENT
+    assert await taken(watcher) == COMMENT
+    assert await taken(watcher) == COMMENT
     assert not watcher.over
 
 
@@ -292,7 +298,7 @@ async def test_draining_ends_streams_with_a_hint_but_tells_an_end_first(
     assert await given(ended) == (0, True)
     late = stack.enter_context(hub.watch("other", ALICE))
     for watcher in (waiting, late):
-        assert await watcher.next() == RETRY
+        assert await taken(watcher) == RETRY
         assert watcher.over
 
 
@@ -376,7 +382,7 @@ async def test_an_end_waits_for_word_that_it_runs_elsewhere(
     hub.end(begun(hub))
     with hub.watch("t", ALICE) as watcher:
         async with asyncio.timeout(0.03):
-            assert b'"done": true' in await watcher.next()
+            assert b'"done": true' in await taken(watcher)
 
 
 async def test_a_transfer_of_which_nothing_is_heard_ends_and_may_come_back(
@@ -387,7 +393,7 @@ async def test_a_transfer_of_which_nothing_is_heard_ends_and_may_come_back(
     hub.hear(remote("a", moved=3))
     (transfer,) = hub.remote.values()
     hub.lose(transfer)
-    event = await watcher.next()
+    event = await taken(watcher)
     assert json.loads(event[6:])["error"] == LOST
     assert watcher.over
     assert hub.remote == {}
