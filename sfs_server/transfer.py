@@ -39,7 +39,7 @@ from sfs_server.wire import stamp
 
 async def send(
     request: web.Request,
-    response: web.StreamResponse,
+    response: web.Response,
     reader: Reader,
     body: ByteRange | Multipart,
     pool: Executor,
@@ -47,11 +47,12 @@ async def send(
 ) -> web.StreamResponse:
     """Answer with one range of a file, or with several framed ones; ``count`` the bytes sent.
 
-    ``response`` has its status and headers and has not begun; its Content-Length is set here.
+    ``response`` has its status and headers and has not begun; its Content-Length is set here. It is
+    a Response because those keep their headers back until they can go out with the first piece.
     Raises GfsError before anything is sent; afterwards that, or ConnectionError, means that the
     connection must be closed.
     """
-    response.content_length = body.length
+    response.headers[hdrs.CONTENT_LENGTH] = str(body.length)
     if request.method == "HEAD" or not body.length:
         await begin(request, response)
         return response
@@ -81,7 +82,7 @@ def _has_descriptor(kind: type[Reader]) -> bool:
 
 async def _send_descriptor(
     request: web.Request,
-    response: web.StreamResponse,
+    response: web.Response,
     source: int,
     body: ByteRange,
     pool: Executor,
@@ -97,6 +98,7 @@ async def _send_descriptor(
         if not first:
             raise DataLoss("the file is shorter than it was")
     writer = await begin(request, response)
+    writer.send_headers()
     transport = _transport(request)
     await drain_fully(transport, writer)
     await send_descriptor(transport, source, body, start + known, pool, count)

@@ -82,8 +82,9 @@ class Needles:
             else:
                 return
 
-    async def load(self, needle: Needle) -> bytes:
-        """All bytes of a needle whose size is not known, at most MANIFEST_BYTES.
+    async def load(self, needle: Needle, size: int | None = None) -> bytes:
+        """All bytes of a small needle: ``size`` of them, or if that is not known at most
+        MANIFEST_BYTES. Checked before the first of them is given.
 
         Raises DataLoss and StoreUnavailable as ``read`` does.
         """
@@ -92,10 +93,11 @@ class Needles:
             chunk = await self._chunk(needle, fresh=fresh)
             for replica in chunk.replicas:
                 try:
-                    return await self._volumes.get(replica.address, needle, MANIFEST_BYTES)
+                    return await self._volumes.get(replica.address, needle, MANIFEST_BYTES, size)
                 except GfsError as error:
                     self._on_failover(replica, error)
-                    failure = error
+                    if not isinstance(failure, DataLoss):
+                        failure = error
         raise failure
 
     async def _chunk(self, needle: Needle, *, fresh: bool) -> Chunk:

@@ -29,6 +29,8 @@ WINDOW_BYTES = 4 * 1024 * 1024 * 1024
 MANIFESTS_KEPT = 4
 MANIFEST_DEPTH = 8
 PIECE_BYTES = 256 * 1024
+SMALL_BYTES = 256 * 1024
+"""A needle that is not larger is had whole, which is simpler, before a byte of it is passed on."""
 
 _ZEROS = bytes(PIECE_BYTES)
 
@@ -72,6 +74,7 @@ class SeaweedReader(Reader):
         self._content = content
         self._top = pieces
         self._loaded: dict[str, tuple[Piece, ...]] = {}
+        self._only = _only(pieces, info.size)
 
     @property
     def info(self) -> FileInfo:
@@ -80,6 +83,10 @@ class SeaweedReader(Reader):
     async def read(self, start: int, length: int) -> AsyncGenerator[Bytes, None]:
         if start < 0 or length < 0 or start + length > self._info.size:
             raise ValueError(f"no {length} bytes from {start} on in {self._info.size}")
+        if self._only is not None:
+            if length:
+                yield await self._part(self._only, start, length)
+            return
         current: _Ahead | None = None
         following: _Ahead | None = None
         async with aclosing(self._views(start, start + length)) as views:
@@ -110,7 +117,17 @@ class SeaweedReader(Reader):
             return None
         if view.needle is None:
             return _Ahead(self._without_needle(view), view.length)
+        if view.needle.size <= SMALL_BYTES:
+            return _Ahead(self._small(view, view.needle), view.length)
         return _Ahead(self._needles.read(view.needle, view.start, view.length), view.length)
+
+    async def _small(self, view: View, needle: Needle) -> AsyncGenerator[Bytes, None]:
+        yield await self._part(needle, view.start, view.length)
+
+    async def _part(self, needle: Needle, start: int, length: int) -> Bytes:
+        """Bytes of a small needle, which is had whole."""
+        data = await self._needles.load(needle, needle.size)
+        return data if length == len(data) else data[start : start + length]
 
     async def _without_needle(self, view: View) -> AsyncGenerator[Bytes, None]:
         for start in range(0, view.length, PIECE_BYTES):
@@ -161,3 +178,11 @@ class SeaweedReader(Reader):
                 del self._loaded[next(iter(self._loaded))]
             self._loaded[needle.fid] = known
         return known
+
+
+def _only(pieces: tuple[Piece, ...], size: int) -> Needle | None:
+    """The small needle that is the whole file, if one is: most files are that."""
+    if len(pieces) == 1 and not pieces[0].manifest and size <= SMALL_BYTES:
+        piece = pieces[0]
+        return piece.needle if (piece.offset, piece.size) == (0, size) else None
+    return None

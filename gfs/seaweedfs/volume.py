@@ -24,7 +24,7 @@ from gfs.seaweedfs.entries import Needle
 from gfs.seaweedfs.proto import volume_pb2 as pb
 from gfs.seaweedfs.rpc import Channels, Method
 
-GET_SECONDS = 10.0
+GET_SECONDS = 5.0
 PUT_SECONDS = 10.0
 """For one chunk to all its replicas, which takes about 20 ms."""
 
@@ -73,7 +73,9 @@ class VolumeServers:
         """The order to ask them in: by chance, but those that failed lately at the end."""
         shuffled = list(servers)
         random.shuffle(shuffled)
-        return sorted(shuffled, key=self.suspected)
+        if self._suspect:
+            shuffled.sort(key=self.suspected)
+        return shuffled
 
     async def put(self, server: str, fid: str, pieces: Sequence[bytes], crc: int) -> None:
         """Store a needle on all its replicas, by way of ``server``.
@@ -102,8 +104,9 @@ class VolumeServers:
         if answer.headers.get("etag", "").strip('"') != f"{crc:08x}":
             raise StoreUnavailable(f"{server}: it stored other bytes than were sent")
 
-    async def get(self, server: str, needle: Needle, limit: int) -> bytes:
-        """A needle of at most ``limit`` bytes from one server, checked.
+    async def get(self, server: str, needle: Needle, limit: int, size: int | None = None) -> bytes:
+        """A needle of at most ``limit`` bytes from one server, checked; of ``size`` bytes if that
+        is given.
 
         Raises StoreUnavailable if the server gives no answer, DataLoss if it gives a wrong one.
         """
@@ -111,7 +114,9 @@ class VolumeServers:
         target = f"/{needle.fid}?readDeleted=true"
         try:
             async with asyncio.timeout(GET_SECONDS):
-                answer = await self.connections.ask(server, "GET", target, headers)
+                answer = await self.connections.ask(
+                    server, "GET", target, headers, expect=size or 0
+                )
                 try:
                     if answer.status != 200:
                         kind = StoreUnavailable if answer.status >= 500 else DataLoss
@@ -121,6 +126,8 @@ class VolumeServers:
                     answer.close()
         except TimeoutError as error:
             raise StoreUnavailable(f"silent for {GET_SECONDS:g} s") from error
+        if size not in (None, len(data)):
+            raise DataLoss(f"a chunk of {len(data)} bytes instead of {size}")
         etag = answer.headers.get("etag", "").strip('"')
         crc = f"{google_crc32c.value(data):08x}"
         if crc != (needle.crc or crc) or (not needle.compressed and crc != etag):

@@ -97,7 +97,7 @@ async def _serve_tracked(
         body = _describe(headers, planned.ranges, info, attachment=attachment)
         if planned.status == 206 and isinstance(body, ByteRange):
             headers[hdrs.CONTENT_RANGE] = content_range(body, info.size)
-        response = web.StreamResponse(status=planned.status, headers=headers)
+        response = web.Response(status=planned.status, headers=headers)
         tracked.begin(body.length)
         metrics = app[METRICS]
         metrics.downloading += 1

@@ -12,7 +12,8 @@ import pytest
 
 from gfs import http_client
 from gfs.errors import DataLoss, StoreUnavailable
-from gfs.http_client import MAX_HEAD_BYTES, Connections
+from gfs.http_client import Connections
+from gfs.http_socket import MAX_HEAD_BYTES
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
