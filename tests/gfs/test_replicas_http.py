@@ -178,7 +178,7 @@ async def test_every_pair_and_many_triples() -> None:
             chunk = chunk_on(*(named[name] for name in names))
             silent = any("stall" in (KINDS[name].greet, KINDS[name].end) for name in names)
             async with nullcontext() if silent else few:
-                outcome = await read(source, [chunk], 37, 200, idle_seconds=1)
+                outcome = await read(source, [chunk], 37, 200, idle_seconds=2)
             judge(names, outcome, DATA[37:237])
 
         wanted = [(name,) for name in KINDS]
