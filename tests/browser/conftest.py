@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,8 @@ from tests.server.processes import SECRET, Process
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-if CHROMIUM is None and "CI" not in os.environ:
-    pytest.skip("Chromium is not installed", allow_module_level=True)
 
+pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import (  # noqa: E402
     Browser,
     BrowserContext,
@@ -72,10 +72,11 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def site(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Site]:
     """The service that most tests share."""
+    postgres: Postgres = request.getfixturevalue("postgres")  # not without a browser
     postgres.execute("CREATE DATABASE browser")
-    data = tmp_path_factory.mktemp("data")
+    data = Path(tempfile.mkdtemp(prefix="sfs-browser-"))
     server = Process(data, "-database", postgres.url("browser"))
     try:
         yield Site(server, data)
@@ -86,6 +87,9 @@ def site(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        assert "CI" not in os.environ, "CI must have Chromium"
+        pytest.skip("Chromium is not installed")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
