@@ -197,8 +197,16 @@ export async function deleteFiles(files) {
   const entries = state.files.entries.filter((file) => !gone.has(file.name));
   const selected = new Set([...state.selected].filter((name) => !gone.has(name)));
   set({ files: { ...state.files, entries }, selected });
-  if (gone.size) notify(gone.size === 1 ? `${[...gone][0]} has been deleted.` : `${count(gone.size, "file")} have been deleted.`);
-  if (failures.length) notify(`${count(failures.length, "file")} could not be deleted: ${failures[0].message}`, { error: true });
+  if (gone.size)
+    notify(
+      gone.size === 1
+        ? `${[...gone][0]} has been deleted.`
+        : `${count(gone.size, "file")} have been deleted.`,
+    );
+  if (failures.length)
+    notify(`${count(failures.length, "file")} could not be deleted: ${failures[0].message}`, {
+      error: true,
+    });
   countsChanged();
 }
 

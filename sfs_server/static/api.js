@@ -71,7 +71,10 @@ const absolute = (url) => new URL(url, location.origin).href;
 
 export const getSession = () => json("GET", "/api/session");
 export const isAlive = () =>
-  fetch("/healthz", { cache: "no-store" }).then((answer) => answer.ok, () => false);
+  fetch("/healthz", { cache: "no-store" }).then(
+    (answer) => answer.ok,
+    () => false,
+  );
 
 // Namespaces.
 

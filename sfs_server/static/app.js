@@ -18,10 +18,12 @@ export function App() {
   return html`<div class="frame">
     <${Rail} state=${state} />
     <main>
-      ${!state.reachable &&
-      html`<p class="banner" role="alert">
+      ${
+        !state.reachable &&
+        html`<p class="banner" role="alert">
         <span class="pulse"></span>The service cannot be reached. Trying again…
-      </p>`}
+      </p>`
+      }
       ${state.ready && html`<${Files} state=${state} here=${here} />`}
       <${Menu} menu=${state.menu} />
     </main>

@@ -3,22 +3,23 @@ import { useState } from "./vendor/hooks.js";
 import { deleteFiles, deleteNamespace } from "./actions.js";
 import { count } from "./format.js";
 import { html } from "./html.js";
-import { Dialog } from "./ui.js";
+import { Button, Dialog } from "./ui.js";
 import { resolve } from "./uploads.js";
 
 const MOST_NAMES = 5;
 
 export function DeleteFiles({ files, onClose }) {
+  const others = files.length - MOST_NAMES;
   const title = files.length === 1 ? "Delete this file?" : `Delete ${count(files.length, "file")}?`;
   return html`<${Dialog} title=${title} onClose=${onClose}>
     <ul class="names">
       ${files.slice(0, MOST_NAMES).map((file) => html`<li dir="auto">${file.name}</li>`)}
-      ${files.length > MOST_NAMES && html`<li class="soft">and ${count(files.length - MOST_NAMES, "other file")}</li>`}
+      ${others > 0 && html`<li class="soft">and ${count(others, "other file")}</li>`}
     </ul>
     <p>This cannot be undone.</p>
     <div class="buttons">
-      <button type="button" class="button" onClick=${onClose}>Cancel</button>
-      <button type="button" class="button danger solid" autofocus onClick=${() => deleteFiles(files)}>Delete</button>
+      <${Button} onClick=${onClose}>Cancel<//>
+      <${Button} look="danger solid" autofocus onClick=${() => deleteFiles(files)}>Delete<//>
     </div>
   <//>`;
 }
@@ -35,15 +36,17 @@ export function DeleteNamespace({ ns, onClose }) {
       setBusy(false);
     }
   };
-  const loss = ns.count ? `Its ${count(ns.count, "file")} will be deleted with it.` : "There are no files in it.";
+  const loss = ns.count
+    ? `Its ${count(ns.count, "file")} will be deleted with it.`
+    : "There are no files in it.";
   return html`<${Dialog} title=${`Delete ${ns.name}?`} onClose=${onClose}>
     <p><strong>${loss}</strong> This cannot be undone.</p>
     ${error && html`<p class="wrong" role="alert">${error}</p>`}
     <div class="buttons">
-      <button type="button" class="button" autofocus onClick=${onClose}>Cancel</button>
-      <button type="button" class="button danger solid" disabled=${busy} onClick=${act}>
+      <${Button} autofocus onClick=${onClose}>Cancel<//>
+      <${Button} look="danger solid" disabled=${busy} onClick=${act}>
         ${ns.count ? `Delete namespace and ${count(ns.count, "file")}` : "Delete namespace"}
-      </button>
+      <//>
     </div>
   <//>`;
 }
@@ -57,15 +60,17 @@ export function Clash({ clashes }) {
     <p>
       <strong class="break" dir="auto">${first.name}</strong> exists in ${first.namespace} already.
     </p>
-    ${others.length > 0 &&
-    html`<label class="check">
+    ${
+      others.length > 0 &&
+      html`<label class="check">
       <input type="checkbox" checked=${all} onChange=${(event) => setAll(event.target.checked)} />
       Do the same for ${count(others.length, "other file")}
-    </label>`}
+    </label>`
+    }
     <div class="buttons">
-      <button type="button" class="button" onClick=${() => answer("skip")}>Skip</button>
-      <button type="button" class="button danger" onClick=${() => answer("replace")}>Replace</button>
-      <button type="button" class="button primary" autofocus onClick=${() => answer("keep")}>Keep both</button>
+      <${Button} onClick=${() => answer("skip")}>Skip<//>
+      <${Button} look="danger" onClick=${() => answer("replace")}>Replace<//>
+      <${Button} look="primary" autofocus onClick=${() => answer("keep")}>Keep both<//>
     </div>
   <//>`;
 }

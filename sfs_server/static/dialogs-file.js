@@ -4,22 +4,32 @@ import { linkTo } from "./api.js";
 import { download, open } from "./actions.js";
 import { exactTime, kind, showable, size, time } from "./format.js";
 import { html } from "./html.js";
-import { Dialog, Icon } from "./ui.js";
+import { Button, Dialog, Icon } from "./ui.js";
 
 // The frame is sandboxed without exception: what is shown in it can run no script, open nothing and
 // know nothing, whatever the file says.
 export function Viewer({ file, url, onClose }) {
   const shown = showable(file.content_type);
   return html`<${Dialog} title=${file.name} onClose=${onClose} wide=${shown}>
-    ${shown
-      ? html`<iframe class=${`viewer ${kind(file.content_type)}`} sandbox="" src=${url} title=${`Contents of ${file.name}`}></iframe>`
-      : html`<div class="no-viewer"><${Icon} name=${kind(file.content_type)} size="48" />
-          <p>This kind of file is not shown here.</p></div>`}
+    ${
+      shown
+        ? html`<iframe class="viewer" sandbox="" src=${url} title=${file.name}></iframe>`
+        : html`<div class="no-viewer"><${Icon} name=${kind(file.content_type)} size="48" />
+          <p>Not shown here: open it in a new tab, or download it.</p></div>`
+    }
     <div class="buttons">
-      <p class="soft push" title=${exactTime(file.modified_at)}>${size(file.size)} · ${time(file.modified_at)}</p>
-      <a class="button" href=${url} target="_blank" rel="noopener noreferrer"><${Icon} name="out" size="18" />New tab</a>
-      <button type="button" class="button" onClick=${() => open("share", { file })}><${Icon} name="link" size="18" />Copy link…</button>
-      <button type="button" class="button primary" onClick=${() => download([file])}><${Icon} name="download" size="18" />Download</button>
+      <p class="soft push" title=${exactTime(file.modified_at)}>
+        ${size(file.size)} · ${time(file.modified_at)}
+      </p>
+      <a class="button" href=${url} target="_blank" rel="noopener noreferrer">
+        <${Icon} name="out" size="18" />New tab
+      </a>
+      <${Button} onClick=${() => open("share", { file })}>
+        <${Icon} name="link" size="18" />Copy link…
+      <//>
+      <${Button} look="primary" onClick=${() => download([file])}>
+        <${Icon} name="download" size="18" />Download
+      <//>
     </div>
   <//>`;
 }
@@ -48,17 +58,20 @@ export function Share({ file, session, onClose }) {
   const command = link ? `curl -OJ '${link.download.replaceAll("'", "%27")}'` : "";
   return html`<${Dialog} title="Link to this file" onClose=${onClose}>
     <p class="break" dir="auto">${file.name}</p>
-    ${session
-      ? html`<fieldset class="choices">
+    ${
+      session
+        ? html`<fieldset class="choices">
           <legend>It opens the file, for whoever has it, for</legend>
           ${LIVES.map(
             ([seconds, label]) => html`<label key=${seconds}>
-              <input type="radio" name="ttl" value=${seconds} checked=${ttl === seconds} onChange=${() => setTtl(seconds)} />
+              <input type="radio" name="ttl" value=${seconds} checked=${ttl === seconds}
+                onChange=${() => setTtl(seconds)} />
               <span>${label}</span>
             </label>`,
           )}
         </fieldset>`
-      : html`<p class="soft">Anybody may read this file, at this address.</p>`}
+        : html`<p class="soft">Anybody may read this file, at this address.</p>`
+    }
     ${error && html`<p class="wrong" role="alert">${error}</p>`}
     <${Copy} label="Address" text=${link ? link.url : ""} />
     <${Copy} label="On a command line" text=${command} />
@@ -73,7 +86,10 @@ function Copy({ label, text }) {
     field.select();
     // The clipboard is there only under TLS and on localhost; the older way works everywhere.
     const done = navigator.clipboard
-      ? await navigator.clipboard.writeText(text).then(() => true, () => false)
+      ? await navigator.clipboard.writeText(text).then(
+          () => true,
+          () => false,
+        )
       : document.execCommand("copy");
     setCopied(done);
   };
@@ -81,9 +97,9 @@ function Copy({ label, text }) {
     <label class="input"><span>${label}</span>
       <input readonly value=${text} placeholder="…" onFocus=${(event) => event.target.select()} />
     </label>
-    <button type="button" class="button" disabled=${!text} onClick=${copy} aria-live="polite">
+    <${Button} disabled=${!text} onClick=${copy} aria-live="polite">
       <${Icon} name=${copied ? "check" : "copy"} size="18" />${copied ? "Copied" : "Copy"}
       <span class="unseen"> ${label}</span>
-    </button>
+    <//>
   </div>`;
 }

@@ -2,7 +2,7 @@
 import { useState } from "./vendor/hooks.js";
 import { createNamespace, signIn } from "./actions.js";
 import { html } from "./html.js";
-import { Dialog } from "./ui.js";
+import { Button, Dialog } from "./ui.js";
 
 // Runs `act` on submit; what goes wrong is shown in the form.
 function useForm(act) {
@@ -28,17 +28,19 @@ export function SignIn({ expired, onClose }) {
     <form onSubmit=${onSubmit}>
       <p>
         ${expired ? "Your token is not good any more. Paste a new one: " : "Paste your token: "}
-        the one that the service printed when it began, or that <code>sfs-server token -user NAME</code> prints.
+        the one that the service printed when it began, or that
+        <code> sfs-server token -user NAME </code> prints.
       </p>
       <label class="input">
         <span>Token</span>
         <input type="password" name="token" required autofocus autocomplete="off" spellcheck="false"
-          aria-invalid=${error ? "true" : undefined} aria-describedby=${error ? "wrong" : undefined} />
+          aria-invalid=${error ? "true" : undefined}
+          aria-describedby=${error ? "wrong" : undefined} />
       </label>
       ${error && html`<p class="wrong" id="wrong" role="alert">${error}</p>`}
       <p class="soft small">It is kept in this tab only, and forgotten when you close it.</p>
       <div class="buttons">
-        <button type="button" class="button" onClick=${onClose}>Cancel</button>
+        <${Button} onClick=${onClose}>Cancel<//>
         <button type="submit" class="button primary" disabled=${busy}>Sign in</button>
       </div>
     </form>
@@ -53,8 +55,9 @@ export function CreateNamespace({ onClose }) {
     <form onSubmit=${onSubmit}>
       <label class="input">
         <span>Name</span>
-        <input name="name" required autofocus maxlength="63" pattern="[A-Za-z0-9._\\-]+" autocomplete="off"
-          autocapitalize="off" spellcheck="false" title="Letters, digits, dots, underscores and hyphens"
+        <input name="name" required autofocus maxlength="63" pattern="[A-Za-z0-9._\\-]+"
+          title="Letters, digits, dots, underscores and hyphens"
+          autocomplete="off" autocapitalize="off" spellcheck="false"
           aria-describedby="rule" aria-invalid=${error ? "true" : undefined} />
       </label>
       <p class="soft small" id="rule">Up to 63 letters, digits, dots, underscores and hyphens.</p>
@@ -64,7 +67,7 @@ export function CreateNamespace({ onClose }) {
       </label>
       ${error && html`<p class="wrong" role="alert">${error}</p>`}
       <div class="buttons">
-        <button type="button" class="button" onClick=${onClose}>Cancel</button>
+        <${Button} onClick=${onClose}>Cancel<//>
         <button type="submit" class="button primary" disabled=${busy}>Create</button>
       </div>
     </form>

@@ -1,11 +1,20 @@
 // The namespace that is shown: its name, what can be done with it, its files.
-import { download, filter, loadFiles, open, selectedFiles, selectNone, setHidden, show } from "./actions.js";
+import {
+  download,
+  filter,
+  loadFiles,
+  open,
+  selectedFiles,
+  selectNone,
+  setHidden,
+  show,
+} from "./actions.js";
 import { count, number, size } from "./format.js";
 import { html } from "./html.js";
 import { List } from "./list.js";
 import { openMenu } from "./menu.js";
 import { mayDeleteNamespace, mayManage, mayWrite } from "./rights.js";
-import { FilePicker, Icon, IconButton } from "./ui.js";
+import { Button, FilePicker, Icon, IconButton } from "./ui.js";
 import { add, take } from "./uploads.js";
 
 export function Files({ state, here }) {
@@ -13,16 +22,20 @@ export function Files({ state, here }) {
   const writable = mayWrite(session, here);
   return html`
     <${Heading} state=${state} here=${here} writable=${writable} />
-    ${state.selected.size > 0
-      ? html`<${Selection} state=${state} writable=${writable} />`
-      : html`<${Toolbar} state=${state} here=${here} />`}
-    ${files.error && files.entries.length === 0
-      ? html`<${Trouble} error=${files.error} state=${state} />`
-      : files.loading && files.entries.length === 0
-        ? html`<${Bones} />`
-        : files.entries.length === 0
-          ? html`<${Empty} state=${state} here=${here} writable=${writable} />`
-          : html`<${List} state=${state} writable=${writable} />`}
+    ${
+      state.selected.size > 0
+        ? html`<${Selection} state=${state} writable=${writable} />`
+        : html`<${Toolbar} state=${state} here=${here} />`
+    }
+    ${
+      files.error && files.entries.length === 0
+        ? html`<${Trouble} error=${files.error} state=${state} />`
+        : files.loading && files.entries.length === 0
+          ? html`<${Bones} />`
+          : files.entries.length === 0
+            ? html`<${Empty} state=${state} here=${here} writable=${writable} />`
+            : html`<${List} state=${state} writable=${writable} />`
+    }
   `;
 }
 
@@ -35,19 +48,28 @@ function Heading({ state, here, writable }) {
       <p>${here ? describe(here, session) : "\u00a0"}</p>
     </div>
     <div class="heading-actions">
-      ${writable &&
-      html`<${FilePicker} onFiles=${(input) => add(here.name, input.files)}>
+      ${
+        writable &&
+        html`<${FilePicker} onFiles=${(input) => add(here.name, input.files)}>
         <${Icon} name="upload" size="18" />Upload
-      <//>`}
-      ${items.length > 0 &&
-      html`<${IconButton} icon="more" label="Actions on this namespace" aria-haspopup="menu" onClick=${(event) => openMenu(event, items)} />`}
+      <//>`
+      }
+      ${
+        items.length > 0 &&
+        html`<${IconButton} icon="more" label="Actions on this namespace" aria-haspopup="menu"
+          onClick=${(event) => openMenu(event, items)} />`
+      }
     </div>
   </div>`;
 }
 
 function describe(ns, session) {
   const owner =
-    ns.owner === null ? "shared by all" : session && ns.owner === session.user ? "yours" : `owned by ${ns.owner}`;
+    ns.owner === null
+      ? "shared by all"
+      : session && ns.owner === session.user
+        ? "yours"
+        : `owned by ${ns.owner}`;
   return [count(ns.count, "file"), owner, ns.hidden && "hidden"].filter(Boolean).join(" · ");
 }
 
@@ -61,14 +83,21 @@ function actionsOn(ns, session) {
     );
   }
   if (mayDeleteNamespace(session, ns)) {
-    items.push({ icon: "trash", label: "Delete namespace…", danger: true, act: () => open("delete-namespace", { ns }) });
+    items.push({
+      icon: "trash",
+      label: "Delete namespace…",
+      danger: true,
+      act: () => open("delete-namespace", { ns }),
+    });
   }
   return items;
 }
 
 function Toolbar({ state }) {
   const { files, prefix } = state;
-  const known = files.loading ? "" : `${number(files.entries.length)}${files.next ? "+" : ""} found`;
+  const known = files.loading
+    ? ""
+    : `${number(files.entries.length)}${files.next ? "+" : ""} found`;
   return html`<div class="toolbar" role="search">
     <label class="field">
       <${Icon} name="search" size="18" />
@@ -92,13 +121,15 @@ function Selection({ state, writable }) {
   return html`<div class="toolbar selection" role="region" aria-label="Selection">
     <p><strong>${count(files.length, "file")}</strong> <span class="soft">${size(bytes)}</span></p>
     <span class="push"></span>
-    <button type="button" class="button" onClick=${() => download(files)}>
+    <${Button} onClick=${() => download(files)}>
       <${Icon} name="download" size="18" /><span class="label">Download</span>
-    </button>
-    ${writable &&
-    html`<button type="button" class="button danger" onClick=${() => open("delete-files", { files })}>
+    <//>
+    ${
+      writable &&
+      html`<${Button} look="danger" onClick=${() => open("delete-files", { files })}>
       <${Icon} name="trash" size="18" /><span class="label">Delete</span>
-    </button>`}
+    <//>`
+    }
     <${IconButton} icon="close" label="Select none" onClick=${selectNone} />
   </div>`;
 }
@@ -109,15 +140,16 @@ function Empty({ state, here, writable }) {
       <${Icon} name="search" size="40" />
       <h2>No name begins with “${state.prefix}”</h2>
       <p>Capital and small letters are different here.</p>
-      <button type="button" class="button" onClick=${() => filter("")}>Show all files</button>
+      <${Button} onClick=${() => filter("")}>Show all files<//>
     </div>`;
   }
   if (!writable) {
+    const guest = state.session === null;
     return html`<div class="empty">
       <${Icon} name="tray" size="40" />
       <h2>Nothing here yet</h2>
-      <p>${state.session ? "Files appear here when its owner uploads them." : "Sign in to upload files."}</p>
-      ${!state.session && html`<button type="button" class="button primary" onClick=${() => open("sign-in")}>Sign in</button>`}
+      <p>${guest ? "Sign in to upload files." : "Files appear when their owner uploads them."}</p>
+      ${guest && html`<${SignInButton} />`}
     </div>`;
   }
   return html`<${FilePicker} look="empty pick" onFiles=${(input) => take(here.name, input)}>
@@ -135,20 +167,28 @@ function Trouble({ error, state }) {
       : error.status === 401
         ? ["Sign in to see these files", "Visitors may not look into this namespace."]
         : ["The files cannot be listed", error.message];
-  const signIn = guest && (error.status === 401 || error.status === 404);
   return html`<div class="empty" role="alert">
     <${Icon} name="trouble" size="40" />
     <h2>${title}</h2>
     <p>${text}</p>
-    <div class="row-of-buttons">
-      ${signIn && html`<button type="button" class="button primary" onClick=${() => open("sign-in")}>Sign in</button>`}
-      ${error.status === 404
-        ? html`<button type="button" class="button" onClick=${() => show("default")}>Go to default</button>`
-        : !signIn && html`<button type="button" class="button" onClick=${loadFiles}>Try again</button>`}
-    </div>
+    ${guest && (error.status === 401 || error.status === 404) && html`<${SignInButton} />`}
+    ${
+      error.status === 404
+        ? html`<${Button} onClick=${() => show("default")}>Go to default<//>`
+        : error.status !== 401 && html`<${Button} onClick=${loadFiles}>Try again<//>`
+    }
   </div>`;
 }
 
+const SignInButton = () => html`<${Button} look="primary" onClick=${() => open("sign-in")}>
+  Sign in
+<//>`;
+
 const Bones = () => html`<div class="bones" aria-hidden="true">
-  ${[62, 41, 74, 50, 33, 58].map((width) => html`<div class="bone-row"><span class="bone dot"></span><span class="bone" style=${{ width: `${width}%` }}></span></div>`)}
+  ${[18, 12, 22, 15, 10, 17].map(
+    (width) => html`<div class="bone-row">
+      <span class="bone dot"></span>
+      <span class="bone" style=${{ width: `${width}rem` }}></span>
+    </div>`,
+  )}
 </div>`;

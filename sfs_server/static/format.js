@@ -4,7 +4,11 @@ const UNITS = ["bytes", "kB", "MB", "GB", "TB", "PB"];
 const whole = new Intl.NumberFormat("en");
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const day = new Intl.DateTimeFormat("en", { day: "numeric", month: "short" });
-const dayAndYear = new Intl.DateTimeFormat("en", { day: "numeric", month: "short", year: "numeric" });
+const dayAndYear = new Intl.DateTimeFormat("en", {
+  day: "numeric",
+  month: "short",
+  year: "numeric",
+});
 const exact = new Intl.DateTimeFormat("en", { dateStyle: "full", timeStyle: "long" });
 
 export const number = (n) => whole.format(n);

@@ -1,9 +1,9 @@
 // The table of files, made for 100,000 of them: only the rows in sight are elements, and more are
 // asked of the service when the end comes near.
 //
-// For keyboards it is one stop (a grid of ARIA): the arrows move, Space selects, Enter opens, Delete
-// deletes, Ctrl+A selects all that is loaded. The row that has the focus stays an element even out
-// of sight, or the focus would be lost.
+// For keyboards it is one stop (a grid of ARIA): the arrows move, Space selects, Enter opens,
+// Delete deletes, Ctrl+A selects all that is loaded. The row that has the focus stays an element
+// even out of sight, or the focus would be lost.
 import { useEffect, useLayoutEffect, useRef, useState } from "./vendor/hooks.js";
 import { loadMore, open, select, selectedFiles, selectNone, sortBy, view } from "./actions.js";
 import { compareNames, count } from "./format.js";
@@ -45,7 +45,9 @@ function useWindow(body, length) {
       const first = Math.max(0, Math.floor(top / height) - BEYOND);
       const last = Math.max(0, Math.ceil((top + innerHeight) / height) + BEYOND);
       setSpan((old) =>
-        old.first === first && old.last === last && old.height === height ? old : { first, last, height },
+        old.first === first && old.last === last && old.height === height
+          ? old
+          : { first, last, height },
       );
     };
     const later = () => (frame ||= requestAnimationFrame(measure));
@@ -100,12 +102,20 @@ export function List({ state, writable }) {
   const onKeyDown = (event) => {
     if (event.target.matches("button") && ["Enter", " "].includes(event.key)) return;
     const page = Math.max(1, Math.floor(innerHeight / span.height) - 2);
-    const step = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -at, End: rows.length }[event.key];
+    const step = {
+      ArrowDown: 1,
+      ArrowUp: -1,
+      PageDown: page,
+      PageUp: -page,
+      Home: -at,
+      End: rows.length,
+    }[event.key];
     if (step !== undefined) moveTo(at + step, event.shiftKey);
     else if (event.key === " " && !event.target.matches("input")) toggle(at, event.shiftKey);
     else if (event.key === "Enter") view(rows[at]);
     else if (event.key === "Delete") remove();
-    else if (event.key === "a" && (event.ctrlKey || event.metaKey)) select(rows.map((file) => file.name));
+    else if (event.key === "a" && (event.ctrlKey || event.metaKey))
+      select(rows.map((file) => file.name));
     else if (event.key === "Escape") selectNone();
     else return;
     event.preventDefault();
@@ -122,9 +132,12 @@ export function List({ state, writable }) {
       <${Head} state=${state} rows=${rows} />
       <div class="list-body" role="rowgroup" ref=${body}
         style=${{ height: `calc(var(--row) * ${rows.length})` }}>
-        ${drawn.map((i) => html`<${Row} key=${rows[i].name} file=${rows[i]} at=${i} writable=${writable}
+        ${drawn.map(
+          (i) => html`<${Row} key=${rows[i].name} file=${rows[i]} at=${i} writable=${writable}
           selected=${selected.has(rows[i].name)} current=${i === at}
-          onToggle=${toggle} onFocus=${() => i !== at && setFocus({ at: i, move: false, anchor: i })} />`)}
+          onToggle=${toggle}
+          onFocus=${() => i !== at && setFocus({ at: i, move: false, anchor: i })} />`,
+        )}
       </div>
     </div>
     <${More} files=${files} byName=${byName} />`;
@@ -142,7 +155,7 @@ function Head({ state, rows }) {
   return html`<div role="rowgroup"><div class="list-head" role="row" aria-rowindex="1">
     <span role="columnheader" class="c-check">
       <input type="checkbox" aria-label="Select all files that are loaded" checked=${all}
-        onClick=${(event) => (event.target.checked ? select(rows.map((file) => file.name)) : selectNone())} />
+        onClick=${all ? selectNone : () => select(rows.map((file) => file.name))} />
     </span>
     ${sortable("name", "Name")}${sortable("size", "Size")}${sortable("modified_at", "Modified")}
     <span role="columnheader" class="c-actions"><span class="unseen">Actions</span></span>
@@ -152,13 +165,17 @@ function Head({ state, rows }) {
 function More({ files, byName }) {
   if (files.error) {
     return html`<p class="more" role="alert">
-      ${files.error.message} <button type="button" class="quiet" onClick=${loadMore}>Try again</button>
+      ${files.error.message}
+      <button type="button" class="quiet" onClick=${loadMore}>Try again</button>
     </p>`;
   }
   if (!files.next) return null;
   if (byName) return html`<p class="more">Loading more…</p>`;
   return html`<p class="more">
-    Sorted among the ${count(files.entries.length, "file")} loaded so far; the service sorts by name.
-    <button type="button" class="quiet" disabled=${files.loading} onClick=${loadMore}>Load more</button>
+    Sorted among the ${count(files.entries.length, "file")} loaded so far; the service sorts by
+    name.
+    <button type="button" class="quiet" disabled=${files.loading} onClick=${loadMore}>
+      Load more
+    </button>
   </p>`;
 }

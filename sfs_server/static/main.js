@@ -1,7 +1,16 @@
 // The beginning: who is there, where, and what is listened to.
 import { render } from "./vendor/preact.js";
 import { getSession, credential, onTrouble } from "./api.js";
-import { close, loadNamespaces, notify, open, place, reload, show, tokenRefused } from "./actions.js";
+import {
+  close,
+  loadNamespaces,
+  notify,
+  open,
+  place,
+  reload,
+  show,
+  tokenRefused,
+} from "./actions.js";
 import { App } from "./app.js";
 import { html } from "./html.js";
 import { onComeback, unreachable } from "./online.js";

@@ -25,7 +25,8 @@ function Open({ menu }) {
     const { box } = menu;
     const { offsetWidth: width, offsetHeight: height } = list.current;
     const below = box.bottom + GAP + height <= innerHeight;
-    list.current.style.left = `${Math.max(8, Math.min(box.right - width, innerWidth - width - 8))}px`;
+    const left = Math.min(box.right - width, innerWidth - width - 8);
+    list.current.style.left = `${Math.max(8, left)}px`;
     list.current.style.top = `${Math.max(8, below ? box.bottom + GAP : box.top - GAP - height)}px`;
     list.current.querySelector("button").focus({ preventScroll: true });
   }, [menu]);

@@ -4,7 +4,7 @@ import { number } from "./format.js";
 import { html } from "./html.js";
 import { mayCreateNamespace } from "./rights.js";
 import { set } from "./store.js";
-import { Icon, IconButton } from "./ui.js";
+import { Button, Icon, IconButton } from "./ui.js";
 
 export function Rail({ state }) {
   const { session, namespaces, current, railOpen } = state;
@@ -14,7 +14,8 @@ export function Rail({ state }) {
       <a href="/" onClick=${(event) => go(event, "default")} class="mark">
         <${Icon} name="mark" size="28" /><span>SFS</span>
       </a>
-      <button type="button" class="rail-toggle" aria-expanded=${String(railOpen)} aria-controls="rail" onClick=${toggle}>
+      <button type="button" class="rail-toggle" aria-expanded=${String(railOpen)}
+        aria-controls="rail" onClick=${toggle}>
         <span>${current}</span><${Icon} name="chevron" size="16" />
       </button>
     </div>
@@ -22,12 +23,23 @@ export function Rail({ state }) {
       <nav aria-labelledby="rail-title">
         <div class="rail-title">
           <h2 id="rail-title">Namespaces</h2>
-          ${mayCreateNamespace(session) &&
-          html`<${IconButton} icon="plus" label="New namespace" onClick=${() => open("create-namespace")} />`}
+          ${
+            mayCreateNamespace(session) &&
+            html`<${IconButton} icon="plus" label="New namespace"
+              onClick=${() => open("create-namespace")} />`
+          }
         </div>
-        ${namespaces === null
-          ? html`<ul aria-hidden="true">${[70, 45, 58].map((width) => html`<li class="bone" style=${{ width: `${width}%` }}></li>`)}</ul>`
-          : html`<ul>${namespaces.map((ns) => html`<${Entry} key=${ns.name} ns=${ns} here=${ns.name === current} />`)}</ul>`}
+        ${
+          namespaces === null
+            ? [9, 6, 8].map(
+                (width) => html`<div class="bone" style=${{ width: `${width}rem` }}></div>`,
+              )
+            : html`<ul>
+                ${namespaces.map(
+                  (ns) => html`<${Entry} key=${ns.name} ns=${ns} here=${ns.name === current} />`,
+                )}
+              </ul>`
+        }
       </nav>
       ${state.ready && html`<${Person} session=${session} />`}
     </div>
@@ -56,7 +68,7 @@ const Person = ({ session }) =>
   session === null
     ? html`<div class="person">
         <p class="soft">Visitor</p>
-        <button type="button" class="button" onClick=${() => open("sign-in")}>Sign in</button>
+        <${Button} onClick=${() => open("sign-in")}>Sign in<//>
       </div>`
     : html`<div class="person">
         <p>

@@ -14,17 +14,21 @@ export function Tray({ uploads }) {
   const active = uploads.filter(isActive);
   const failed = uploads.filter((upload) => upload.state === "failed");
   const shown = uploads.length > MOST_SHOWN ? pick(uploads) : uploads;
+  const rest = uploads.length - shown.length;
   return html`<section class=${folded ? "tray folded" : "tray"} aria-label="Uploads">
     <header>
       <h2>${title(uploads, active, failed)}</h2>
-      <${IconButton} icon="chevron" label=${folded ? "Unfold" : "Fold"} aria-expanded=${String(!folded)} onClick=${() => setFolded(!folded)} />
+      <${IconButton} icon="chevron" label=${folded ? "Unfold" : "Fold"}
+        aria-expanded=${String(!folded)} onClick=${() => setFolded(!folded)} />
       ${active.length === 0 && html`<${IconButton} icon="close" label="Close" onClick=${clear} />`}
     </header>
-    ${!folded &&
-    html`<ul tabindex="0" aria-label="Uploads">
+    ${
+      !folded &&
+      html`<ul tabindex="0" aria-label="Uploads">
       ${shown.map((upload) => html`<${Upload} key=${upload.id} upload=${upload} />`)}
-      ${shown.length < uploads.length && html`<li class="soft">and ${count(uploads.length - shown.length, "more", "more")}</li>`}
-    </ul>`}
+      ${rest > 0 && html`<li class="soft">and ${count(rest, "more", "more")}</li>`}
+    </ul>`
+    }
   </section>`;
 }
 
@@ -44,21 +48,32 @@ function title(uploads, active, failed) {
 function Upload({ upload }) {
   const { name, size: total, sent, state } = upload;
   const percent = (bytes) => (total ? (100 * bytes) / total : state === "done" ? 100 : 0);
-  const moving = state === "running";
+  const now = progress(upload);
+  const part = (bytes) => ({ transform: `scaleX(${percent(bytes) / 100})` });
   return html`<li class=${`upload ${state}`}>
     <span class="upload-name" dir="auto" title=${name}>${name}</span>
     <span class="upload-acts">
-      ${isActive(upload) && html`<${IconButton} icon="close" label=${`Cancel ${name}`} onClick=${() => cancel(upload)} />`}
-      ${(state === "failed" || state === "cancelled") &&
-      html`<${IconButton} icon="again" label=${`Upload ${name} again`} onClick=${() => retry(upload)} />`}
+      ${
+        isActive(upload) &&
+        html`<${IconButton} icon="close" label=${`Cancel ${name}`}
+          onClick=${() => cancel(upload)} />`
+      }
+      ${
+        (state === "failed" || state === "cancelled") &&
+        html`<${IconButton} icon="again" label=${`Upload ${name} again`}
+          onClick=${() => retry(upload)} />`
+      }
       ${state === "done" && html`<span class="tick"><${Icon} name="check" size="18" /></span>`}
     </span>
-    ${moving &&
-    html`<span class="bar" role="progressbar" aria-label=${name} aria-valuemin="0" aria-valuemax="100"
-      aria-valuenow=${Math.floor(percent(progress(upload)))} title=${`${exactSize(progress(upload))} of ${exactSize(total)}`}>
-      <span class="bar-sent" style=${{ transform: `scaleX(${percent(sent) / 100})` }}></span>
-      <span class="bar-stored" style=${{ transform: `scaleX(${percent(progress(upload)) / 100})` }}></span>
-    </span>`}
+    ${
+      state === "running" &&
+      html`<span class="bar" role="progressbar" aria-label=${name}
+        aria-valuemin="0" aria-valuemax="100" aria-valuenow=${Math.floor(percent(now))}
+        title=${`${exactSize(now)} of ${exactSize(total)}`}>
+        <span class="bar-sent" style=${part(sent)}></span>
+        <span class="bar-stored" style=${part(now)}></span>
+      </span>`
+    }
     <span class="upload-state">${words(upload)}</span>
   </li>`;
 }
@@ -69,7 +84,9 @@ function words(upload) {
     const now = `${size(progress(upload))} of ${size(total)}`;
     if (isWaiting(upload)) return `${now} · waiting for the server`;
     const rate = speed(upload);
-    return rate ? `${now} · ${size(rate)}/s · ${duration((total - progress(upload)) / rate)} left` : now;
+    return rate
+      ? `${now} · ${size(rate)}/s · ${duration((total - progress(upload)) / rate)} left`
+      : now;
   }
   return {
     queued: `${size(total)} · waiting its turn`,

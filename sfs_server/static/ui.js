@@ -9,6 +9,9 @@ export const Icon = ({ name, size = 20 }) =>
     <use href="${SPRITE}#${name}"></use>
   </svg>`;
 
+export const Button = ({ look = "", children, ...rest }) =>
+  html`<button type="button" class=${`button ${look}`} ...${rest}>${children}</button>`;
+
 export const IconButton = ({ icon, label, ...rest }) =>
   html`<button type="button" class="icon-button" aria-label=${label} title=${label} ...${rest}>
     <${Icon} name=${icon} />
@@ -47,8 +50,12 @@ export function Dialog({ title, onClose, children, wide = false }) {
   </dialog>`;
 }
 
-// A button in the form of a file input, which is what it is: reachable by keyboard and screen reader.
-export const FilePicker = ({ onFiles, children, look = "button primary" }) => html`<label class=${look}>
+// A file input that looks like a button: reachable by keyboard and screen reader.
+export const FilePicker = ({
+  onFiles,
+  children,
+  look = "button primary",
+}) => html`<label class=${look}>
   <input
     type="file"
     multiple

@@ -104,7 +104,8 @@ function send(upload) {
       stored: (bytes) => sample(upload, { stored: Math.max(bytes, upload.stored ?? 0) }),
       lost: () => change(upload, { stored: null }),
     });
-    request.upload.onprogress = ({ loaded }) => sample(upload, { sent: Math.min(loaded, upload.size) });
+    request.upload.onprogress = ({ loaded }) =>
+      sample(upload, { sent: Math.min(loaded, upload.size) });
     request.onload = () => answered(upload, request);
     request.onerror = () => cut(upload);
     request.onabort = () => change(upload, { state: "cancelled" });
@@ -136,7 +137,10 @@ async function cut(upload) {
   const alive = await isAlive();
   if (upload.state !== "checking") return;
   if (alive) {
-    change(upload, { state: "failed", error: "The connection was cut before the service answered." });
+    change(upload, {
+      state: "failed",
+      error: "The connection was cut before the service answered.",
+    });
   } else {
     unreachable();
     away(upload);
@@ -219,7 +223,8 @@ export function speed({ samples }) {
 
 // The browser has sent far more than the service has stored, or all of it.
 export const isWaiting = ({ state: now, sent, stored, size }) =>
-  now === "running" && (sent >= size || (stored !== null && sent - stored > Math.max(16e6, size / 10)));
+  now === "running" &&
+  (sent >= size || (stored !== null && sent - stored > Math.max(16e6, size / 10)));
 
 // Told to screen readers at every tenth part.
 

@@ -13,6 +13,7 @@ from tests.browser.conftest import SignIn, Site, Window
 
 TARGET = Path(__file__).parents[2] / "build" / "screenshots"
 SIZES = {360: 740, 768: 1024, 1440: 900}
+LONG = "a-name-of-a-namespace-that-is-as-long-as-one-can-be-63-letters-"
 MONTH = 30 * 24 * 3600
 
 FILES = {
@@ -75,12 +76,12 @@ def test_pictures(
     for name, hidden in (
         ("photos", False),
         ("empty", False),
-        ("a-name-of-a-namespace-that-is-as-long-as-one-can-be-63-characters", True),
+        (LONG, True),
         ("letters", True),
     ):
         page.request.post(
             f"{site.url}/storage/namespaces",
-            data={"name": name[:63], "hidden": hidden},
+            data={"name": name, "hidden": hidden},
             headers=bearer,
         )
     fill(site, "photos")
@@ -138,6 +139,7 @@ def test_pictures(
 
     pictures_of_uploads(page, shoot, tmp_path)
     pictures_of_namespaces(page, shoot)
+    pictures_of_the_rest(site, page, shoot)
     page.route("**/storage/files?*", lambda route: route.abort())
     page.route("**/healthz", lambda route: route.abort())
     page.reload()
@@ -148,6 +150,45 @@ def test_pictures(
     shoot("19-error-page-404")
     page.goto(f"{site.url}/storage/photos/budget.csv")
     shoot("20-error-page-401")
+
+
+def pictures_of_the_rest(site: Site, page: Page, shoot: object) -> None:
+    assert callable(shoot)
+    page.goto(f"{site.url}/ns/{LONG}")
+    page.get_by_text("Drop files here").wait_for()
+    shoot("21-long-name")
+    data = page.evaluate_handle(
+        "() => { const d = new DataTransfer(); d.items.add(new File(['x'], 'x')); return d; }"
+    )
+    page.dispatch_event("main", "dragenter", {"dataTransfer": data})
+    shoot("22-drop")
+    page.dispatch_event("main", "dragleave", {"dataTransfer": data})
+    page.route("**/storage/files?*", lambda route: None)
+    page.goto(f"{site.url}/ns/photos")
+    page.locator(".bone-row").first.wait_for()
+    shoot("23-loading")
+    page.unroute("**/storage/files?*")
+    directory = site.data / "files" / "letters"
+    for i in range(700):
+        (directory / f"letter-{i:04}.txt").write_text("Dear all, " * i)
+    page.goto(f"{site.url}/ns/letters")
+    page.get_by_role("row").nth(3).wait_for()
+    page.evaluate("scrollTo(0, 5000)")
+    page.wait_for_timeout(500)
+    shoot("24-scrolled")
+    page.evaluate("scrollTo(0, 0)")
+    page.get_by_role("button", name="Modified").click()
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    page.get_by_text("loaded so far").wait_for()
+    shoot("25-sorted")
+    page.evaluate("scrollTo(0, 0)")
+    page.route("**/storage/links", lambda route: route.abort())
+    page.locator(".row .name").nth(2).click()
+    page.locator(".notice").wait_for()
+    page.locator(".row").nth(4).focus()
+    page.keyboard.press("ArrowDown")
+    shoot("26-notice-and-focus")
+    page.unroute("**/storage/links")
 
 
 def pictures_of_uploads(page: Page, shoot: object, tmp_path: Path) -> None:
