@@ -33,6 +33,7 @@ from sfs_server.keys import (
     NAMESPACES,
     ORIGINS,
     PROGRESS,
+    PROXIES,
     RECEIVE_POOL,
     SEND_POOL,
     STATIC,
@@ -46,6 +47,7 @@ from sfs_server.middlewares import around
 from sfs_server.namespaces import Namespaces
 from sfs_server.progress import Hub
 from sfs_server.progress_relay import Relay
+from sfs_server.proxies import Proxies
 from sfs_server.routes import add_routes
 from sfs_server.wire import WireLog
 
@@ -94,6 +96,7 @@ def make_app(config: Config) -> web.Application:
     app = web.Application(middlewares=[around], handler_args=dict(_CONNECTION))
     app[CONFIG] = config
     app[ORIGINS] = Origins(config.cors_origins)
+    app[PROXIES] = Proxies(config.trusted_proxies)
     app[METRICS] = Metrics()
     app[LIFECYCLE] = Lifecycle()
     app[ACCESS_LOG] = AccessLog(config.log_format)

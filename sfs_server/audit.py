@@ -34,10 +34,10 @@ async def done(work: Awaitable[_T], change: Change) -> _T:
     return result
 
 
-def write_audit(request: web.Request, status: int) -> None:
+def write_audit(request: web.Request, client: str | None, status: int) -> None:
     """Write the line of a request that is over, if it wanted to change something."""
     change = request.get(CHANGE)
     if change is not None:
         principal = request.get(PRINCIPAL)
         user = None if principal is None else principal.user
-        request.app[ACCESS_LOG].audit(request[REQUEST_ID], user, change, status)
+        request.app[ACCESS_LOG].audit(request[REQUEST_ID], user, client, change, status)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sfs_server.cors import check_origin
+from sfs_server.proxies import Network, parse_network
 
 MAX_GRACE_SECONDS = 60.0
 
@@ -36,6 +37,7 @@ class Config:
     max_upload_bytes: int = 0
     upload_idle_timeout: float = 60.0
     cors_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
     drain_timeout: float = 30.0
     drain_grace: float = 2.0
     log_format: str = "text"
@@ -76,6 +78,7 @@ FLAGS = (
     Flag("max-upload-mb", "largest upload in MB of 1,000,000 bytes; 0 is no limit (0)", "N"),
     Flag("upload-idle-timeout", "seconds without a byte before an upload is given up (60)", "S"),
     Flag("cors-origin", "web origin that may use the service; https://*.example.com", "URL", True),
+    Flag("trusted-proxy", "network of proxies whose X-Forwarded-For counts", "CIDR", True),
     Flag("drain-timeout", "seconds that transfers get to finish at shutdown (30)", "S"),
     Flag("drain-grace", "seconds between SIGTERM and the end of new connections (2)", "S"),
     Flag("log-format", "text or json (text on a terminal, else json)", "FORMAT"),
@@ -120,6 +123,7 @@ def make_config(
         max_upload_bytes=_whole("max-upload-mb", value("max-upload-mb") or "0") * 1_000_000,
         upload_idle_timeout=_seconds("upload-idle-timeout", value("upload-idle-timeout") or "60"),
         cors_origins=_origins(value("cors-origin") or ""),
+        trusted_proxies=_networks(value("trusted-proxy") or ""),
         drain_timeout=_seconds("drain-timeout", value("drain-timeout") or "30"),
         drain_grace=_seconds("drain-grace", value("drain-grace") or "2", 0.0, MAX_GRACE_SECONDS),
         log_format=_choice(
@@ -167,6 +171,19 @@ def _origins(text: str) -> tuple[str, ...]:
         except ValueError as error:
             raise ConfigError(f"-cors-origin is an origin, not {origin!r}: {error}.") from None
     return tuple(origins)
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    networks = []
+    for network in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            networks.append(parse_network(network))
+        except ValueError:
+            raise ConfigError(
+                "-trusted-proxy is an address, or a network with no bits behind its prefix, "
+                f"like 10.0.0.0/8, not {network!r}."
+            ) from None
+    return tuple(networks)
 
 
 def _prefix(text: str) -> str:

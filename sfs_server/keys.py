@@ -18,6 +18,7 @@ from sfs_server.metrics import Metrics
 from sfs_server.namespaces import Namespaces
 from sfs_server.progress import Hub
 from sfs_server.progress_types import Count
+from sfs_server.proxies import Proxies
 from sfs_server.static_files import StaticFiles
 
 
@@ -48,6 +49,7 @@ METRICS = web.AppKey("METRICS", Metrics)
 NAMESPACES = web.AppKey("NAMESPACES", Namespaces)
 ORIGINS = web.AppKey("ORIGINS", Origins)
 PROGRESS = web.AppKey("PROGRESS", Hub)
+PROXIES = web.AppKey("PROXIES", Proxies)
 RECEIVE_POOL = web.AppKey[Executor]("RECEIVE_POOL", Executor)
 """The threads that take large bodies from their sockets."""
 SEND_POOL = web.AppKey[Executor]("SEND_POOL", Executor)

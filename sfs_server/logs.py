@@ -126,20 +126,21 @@ class AccessLog:
         moved: int,
         seconds: float,
         user: str | None,
+        client: str | None,
     ) -> None:
         """Add a line. ``request_id`` needs no escapes; ``method`` and ``route`` are of the closed
-        sets of the metrics; ``moved`` are bytes of a body, in or out."""
+        sets of the metrics; ``moved`` are bytes of a body, in or out; ``client`` is an address."""
         if self._json:
             line = (
                 f'{{"time": "{_now()}", "level": "info", "logger": "sfs.access", '
                 f'"id": "{request_id}", "method": "{method}", "route": "{route}", '
                 f'"status": {status}, "bytes": {moved}, "seconds": {seconds:.6f}, '
-                f'"user": {_quoted(user)}}}\n'
+                f'"user": {_quoted(user)}, "client": {_quoted(client)}}}\n'
             )
         else:
             line = (
                 f"{_now()} {request_id} {method} {route} {status} {moved} {seconds:.6f} "
-                f"{_quoted(user)}\n"
+                f"{_quoted(user)} {client}\n"
             )
         self._lines.append(line)
         if self._timer is None:
@@ -148,19 +149,22 @@ class AccessLog:
         elif len(self._lines) >= MAX_LINES:
             self.flush()
 
-    def audit(self, request_id: str, user: str | None, change: Change, status: int) -> None:
+    def audit(
+        self, request_id: str, user: str | None, client: str | None, change: Change, status: int
+    ) -> None:
         """Write a line about a change, or about what came of one that was wanted."""
         outcome = _outcome(change, status)
         if self._json:
             line = (
                 f'{{"time": "{_now()}", "level": "info", "logger": "sfs.audit", '
-                f'"id": "{request_id}", "user": {_quoted(user)}, "action": "{change.action}", '
+                f'"id": "{request_id}", "user": {_quoted(user)}, "client": {_quoted(client)}, '
+                f'"action": "{change.action}", '
                 f'"namespace": {_quoted(change.namespace)}, "file": {_quoted(change.file)}, '
                 f'"outcome": "{outcome}", "status": {status}}}\n'
             )
         else:
             line = (
-                f"{_now()} {request_id} {_quoted(user)} {outcome}: {change.action} "
+                f"{_now()} {request_id} {_quoted(user)} {client} {outcome}: {change.action} "
                 f"{_quoted(change.namespace)} {_quoted(change.file)} {status}\n"
             )
         self._lines.append(line)

@@ -33,6 +33,7 @@ from sfs_server.keys import (
     METRICS,
     MOVED,
     PRINCIPAL,
+    PROXIES,
     REQUEST_ID,
     TAKEN,
     VERIFIER,
@@ -95,8 +96,12 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
         app[METRICS].observe(template, method, status, seconds)
         principal = request.get(PRINCIPAL, ANONYMOUS)
         moved = request[MOVED].moved if MOVED in request else 0
-        app[ACCESS_LOG].write(request_id, method, template, status, moved, seconds, principal.user)
-        write_audit(request, status)
+        forwarded = request.headers.getall("X-Forwarded-For", ())
+        client = app[PROXIES].client(request.remote, forwarded)
+        app[ACCESS_LOG].write(
+            request_id, method, template, status, moved, seconds, principal.user, client
+        )
+        write_audit(request, client, status)
 
 
 def _request_id(given: str | None) -> str:

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ KEY = {"JWT_SECRET": SECRET}
 A, B = "postgresql:///a", "postgresql:///b"
 
 A_SITE, TWO_SITES = ("https://a",), ("http://b:1", "https://*.c.d")
+A_NET = (ip_network("10.0.0.0/8"),)
+TWO_NETS = (ip_network("::1/128"), ip_network("192.0.2.1/32"))
 
 SETTINGS = (
     # Flag, a value, another one, what Config calls it, what these two mean in it.
@@ -45,6 +48,7 @@ SETTINGS = (
     ("max-upload-mb", "1", "20", "max_upload_bytes", 1_000_000, 20_000_000),
     ("upload-idle-timeout", "1", "0.5", "upload_idle_timeout", 1.0, 0.5),
     ("cors-origin", "https://a", "http://b:1, https://*.c.d", "cors_origins", A_SITE, TWO_SITES),
+    ("trusted-proxy", "10.0.0.0/8", "::1, 192.0.2.1", "trusted_proxies", A_NET, TWO_NETS),
     ("drain-timeout", "1", "86400", "drain_timeout", 1.0, 86400.0),
     ("drain-grace", "0", "60", "drain_grace", 0.0, 60.0),
     ("log-format", "json", "text", "log_format", "json", "text"),
@@ -105,6 +109,7 @@ def test_the_log_is_json_unless_somebody_looks_at_it() -> None:
         *(("max-upload-mb", text) for text in ("-1", "1.5", "x", "9" * 13, "\u0661", "1e3")),
         *(("upload-idle-timeout", text) for text in ("0", "-1", "x", "nan", "inf", "86401")),
         *(("cors-origin", text) for text in ("*", "null", "a.example", "https://a/")),
+        *(("trusted-proxy", text) for text in ("10.0.0.1/8", "all", "10.0.0.0/33", "a.example")),
         *(("drain-timeout", text) for text in ("0", "-1", "x", "nan", "inf", "30s")),
         *(("drain-grace", text) for text in ("-1", "x", "nan", "61")),
         *(("log-format", text) for text in ("xml", "JSON")),

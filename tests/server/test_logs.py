@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import sys
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -99,6 +100,12 @@ class Lines:
             assert (line.pop("level"), line.pop("logger")) == ("info", logger)
         return found
 
+    def both(self) -> list[dict[str, Any]]:
+        """Those of requests and of changes."""
+        self._service.app[ACCESS_LOG].flush()
+        found = [json.loads(line) for line in self._capture.readouterr().err.splitlines()]
+        return [line for line in found if line["logger"] in ("sfs.access", "sfs.audit")]
+
     async def await_some(self, logger: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
 
@@ -134,6 +141,7 @@ async def test_a_request_is_one_line(service: Service, lines: Lines) -> None:
     for line in found[:1] + found[2:]:
         assert re.fullmatch("[0-9a-f]{32}", line.pop("id"))
     route = "/storage/{namespace}/{file}"
+    assert {line.pop("client") for line in found} == {"127.0.0.1"}
     keys = ("method", "route", "status", "bytes", "user")
     assert found == [
         dict(zip(keys, values, strict=True))
@@ -152,8 +160,8 @@ async def test_a_request_is_one_line(service: Service, lines: Lines) -> None:
 async def test_no_name_forges_a_line(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     log = AccessLog(kind)
     evil = f"eve\u202e{FORGED}?token=abc"
-    log.write("mine", "GET", "/a", 200, 1, 0.5, evil)
-    log.audit("mine", evil, Change("upload", evil, evil), 201)
+    log.write("mine", "GET", "/a", 200, 1, 0.5, evil, "::1")
+    log.audit("mine", evil, None, Change("upload", evil, evil), 201)
     written = capsys.readouterr().err
     assert written.count("\n") == 2
     assert "abc" not in written
@@ -196,6 +204,24 @@ async def test_a_download_that_breaks_off_tells_how_far_it_came(
     assert service.app[METRICS].sent == line["bytes"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "client"),
+    [
+        ({"log_format": "json", "trusted_proxies": (ip_network("127.0.0.0/8"),)}, "192.0.2.7"),
+        ({"log_format": "json", "trusted_proxies": (ip_network("10.0.0.0/8"),)}, "127.0.0.1"),
+        ({"log_format": "json"}, "127.0.0.1"),
+    ],
+)
+async def test_the_client_is_who_a_trusted_proxy_says(
+    service: Service, lines: Lines, client: str
+) -> None:
+    bearer = service.bearer()["Authorization"]
+    named = {"X_Forwarded_For": "8.8.8.8, 192.0.2.7", "X_Forwarded_Host": "evil.example"}
+    answer = await ask(service, "DELETE", "/storage/default/a", Authorization=bearer, **named)
+    assert "evil" not in str(answer)
+    assert [line["client"] for line in lines.both()] == [client, client]
+
+
 # Changes.
 
 
@@ -229,9 +255,9 @@ async def test_every_change_is_one_line_that_says_who_what_where_and_what_came_o
 
     monkeypatch.setattr(service.app[FILESYSTEM], "create", broken)
     assert await change("PUT", "/storage/default/a", b"x") == 500
-    keys = ("id", "user", "action", "namespace", "file", "outcome", "status")
+    keys = ("id", "client", "user", "action", "namespace", "file", "outcome", "status")
     assert lines.take("sfs.audit") == [
-        dict(zip(keys, ("mine", *values), strict=True))
+        dict(zip(keys, ("mine", "127.0.0.1", *values), strict=True))
         for values in (
             ("alice", "create a namespace", "n", None, "done", 201),
             ("alice", "create a namespace", "n", None, "refused", 409),
