@@ -1,13 +1,15 @@
-"""Taking a body from the client's socket in threads, past the event loop: sendfile's mirror image.
+"""Taking a body from the client's socket past aiohttp: sendfile's mirror image.
 
 aiohttp's way of a body is made for any body: each read is copied into an object, parsed, queued,
 and handed on by the loop, 1.2 s of CPU per GiB beside the work of the kernel. For a large body of
 known length none of that is needed: what follows on the socket are its bytes, that many of them,
 and nothing else. So what the loop has received already is taken over, reading is paused, and the
-rest is read from a duplicate of the descriptor by a thread and written from there, piece by
-piece, so that an upload of any size holds one of them. The loop only waits for the socket to
-become readable; a thread works while bytes are there, up to BURST, and goes, so slow clients hold
-none.
+rest is read from a duplicate of the descriptor, piece by piece, so that an upload of any size holds
+one of them.
+
+A store that is written by calls that block gets its pieces in a thread, which also reads them. The
+loop only waits for the socket to become readable; a thread works while bytes are there, up to
+BURST, and goes, so slow clients hold none. Any other store gets them in the loop.
 
 aiohttp does not know that its body was read behind its back. It is told the end of it, and the
 connection is closed after the answer.
@@ -17,8 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
@@ -47,6 +50,36 @@ async def receive_large(
     ``idle_timeout`` seconds, ConnectionError when the client goes away. Whatever happens, the
     connection must be closed after the answer. When cancelled, ``sink`` is not running any more.
     """
+    async with _taken_over(request) as (target, head):
+        left = length - len(head)
+        if head:
+            await in_thread(pool, sink, head)
+        while left:
+            await _readable(target, idle_timeout)
+            left -= await in_thread(pool, _burst, target, left, sink)
+        request.content.feed_eof()
+
+
+async def receive_pieces(
+    request: web.Request, length: int, idle_timeout: float
+) -> AsyncGenerator[bytes, None]:
+    """Yield the body of ``length`` >= LEAST bytes by pieces, like :func:`receive_large`."""
+    async with _taken_over(request) as (target, piece):
+        left = length
+        while True:
+            left -= len(piece)
+            if piece:
+                yield piece
+            if not left:
+                break
+            await _readable(target, idle_timeout)
+            piece = _read(target, min(PIECE, left))
+        request.content.feed_eof()
+
+
+@asynccontextmanager
+async def _taken_over(request: web.Request) -> AsyncIterator[tuple[int, bytes]]:
+    """A duplicate of the socket's descriptor, and what has been read of the body already."""
     transport = request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError("the client is gone")
@@ -55,13 +88,7 @@ async def receive_large(
         # No await between these two: taking the bytes makes aiohttp read on.
         head = request.content.read_nowait()
         transport.pause_reading()
-        left = length - len(head)
-        if head:
-            await in_thread(pool, sink, head)
-        while left:
-            await _readable(target, idle_timeout)
-            left -= await in_thread(pool, _burst, target, left, sink)
-        request.content.feed_eof()
+        yield target, head
     except BaseException:
         # The client may still be sending: let aiohttp read, so that the answer is not lost.
         if not transport.is_closing():
@@ -76,15 +103,23 @@ def _burst(target: int, left: int, sink: Callable[[bytes], object]) -> int:
     goal = min(BURST, left)
     moved = 0
     while moved < goal:
-        try:
-            piece = os.read(target, min(PIECE, left - moved))
-        except BlockingIOError:
-            break
+        piece = _read(target, min(PIECE, left - moved))
         if not piece:
-            raise ConnectionResetError("the client is gone")
+            break
         sink(piece)
         moved += len(piece)
     return moved
+
+
+def _read(target: int, most: int) -> bytes:
+    """What is there; nothing if there is nothing yet. Raises ConnectionResetError at the end."""
+    try:
+        piece = os.read(target, most)
+    except BlockingIOError:
+        return b""
+    if not piece:
+        raise ConnectionResetError("the client is gone")
+    return piece
 
 
 async def _readable(target: int, idle_timeout: float) -> None:

@@ -22,7 +22,7 @@ from sfs_server.form import MAX_OTHER_BYTES, FormFile
 from sfs_server.keys import TAKEN
 from sfs_server.metrics import Metrics
 from sfs_server.progress_types import Count
-from sfs_server.recvfile import LEAST, receive_large
+from sfs_server.recvfile import LEAST, receive_large, receive_pieces
 from sfs_server.transfer import begin_body, receive
 
 MAX_SIZE = 2**63 - 1
@@ -79,11 +79,15 @@ class Upload:
         self._metrics.uploading += 1
         try:
             await begin_body(self._request)
-            if isinstance(writer, BlockingWriter) and (self._length or 0) >= LEAST:
-                await self._receive_in_threads(writer, self._length or 0, pool)
+            length = self._length or 0
+            if length >= LEAST:
+                self._request[TAKEN] = True
+            if length >= LEAST and isinstance(writer, BlockingWriter):
+                await self._receive_in_threads(writer, length, pool)
+            elif length >= LEAST:
+                await self._pump(receive_pieces(self._request, length, self._idle_timeout), writer)
             else:
-                async with aclosing(receive(self._request, self._idle_timeout)) as pieces:
-                    await self._pump(pieces, writer)
+                await self._pump(receive(self._request, self._idle_timeout), writer)
         finally:
             self._metrics.uploading -= 1
             self._metrics.received += self._arrived
@@ -92,8 +96,6 @@ class Upload:
     async def _receive_in_threads(
         self, writer: BlockingWriter, length: int, pool: Executor
     ) -> None:
-        self._request[TAKEN] = True
-
         def sink(piece: bytes) -> None:
             for part in self._take(piece):
                 writer.write_blocking(part)
@@ -101,9 +103,10 @@ class Upload:
         await receive_large(self._request, length, sink, self._idle_timeout, pool)
 
     async def _pump(self, pieces: AsyncGenerator[bytes, None], writer: Writer) -> None:
-        async for piece in pieces:
-            for part in self._take(piece):
-                await writer.write(part)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                for part in self._take(piece):
+                    await writer.write(part)
 
     def _take(self, piece: bytes) -> Iterator[bytes]:
         """What ``piece`` of the body brings of the file, counted and digested."""

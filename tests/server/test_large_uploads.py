@@ -10,8 +10,11 @@ import base64
 import hashlib
 import os
 import random
+from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
+from aiohttp import web
 
 from gfs.embedded.writer import EmbeddedWriter
 from gfs.errors import StoreFull
@@ -27,18 +30,32 @@ CONTENT = random.Random(5).randbytes(3 * LEAST + 7)
 TARGET = "/storage/default/large"
 
 
-@pytest.fixture(autouse=True)
-def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The lengths of the bodies that went the way that is tested here."""
+@pytest.fixture(autouse=True, params=["in threads", "in the loop"])
+def taken(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[int]:
+    """The lengths of the bodies that went the way that is tested here: into a writer that blocks,
+    and into one that does not."""
     seen: list[int] = []
-    real = recvfile.receive_large
+    threads, loop = recvfile.receive_large, recvfile.receive_pieces
 
-    async def counting(request: object, length: int, *rest: object) -> None:
+    async def in_threads(request: web.Request, length: int, *rest: Any) -> None:
         seen.append(length)
-        await real(request, length, *rest)  # type: ignore[arg-type]
+        await threads(request, length, *rest)
 
-    monkeypatch.setattr("sfs_server.uploads.receive_large", counting)
+    def in_the_loop(
+        request: web.Request, length: int, idle_timeout: float
+    ) -> AsyncGenerator[bytes, None]:
+        seen.append(length)
+        return loop(request, length, idle_timeout)
+
+    monkeypatch.setattr("sfs_server.uploads.receive_large", in_threads)
+    monkeypatch.setattr("sfs_server.uploads.receive_pieces", in_the_loop)
+    if request.param == "in the loop":
+        monkeypatch.setattr("sfs_server.uploads.BlockingWriter", SeldomWriter)
     return seen
+
+
+class SeldomWriter:
+    """No writer is one."""
 
 
 async def stored(service: Service) -> bytes | None:
@@ -139,7 +156,11 @@ async def test_a_refusal_in_mid_body_reaches_a_client_that_goes_on_sending(
         if room < 0:
             raise StoreFull("as ordered")
 
+    async def full_too(self: EmbeddedWriter, piece: bytes) -> None:
+        full(self, piece)
+
     monkeypatch.setattr(EmbeddedWriter, "write_blocking", full)
+    monkeypatch.setattr(EmbeddedWriter, "write", full_too)
     content = CONTENT * 6
     own, body = framed("raw", content)
     async with connect(service.port) as connection:
