@@ -56,8 +56,8 @@ def _pair(setting: Setting) -> Iterator[_Pair]:
         filer = cluster.filer
         port = int(filer.http.rpartition(":")[2])
         peer = Server(_FILER, filer.pid, port, _PREFIX)
-        with Client(ours.port, ours.token) as client:
-            for name in (BIG, SMALL):
+        for name in (BIG, SMALL):
+            with Client(ours.port, ours.token) as client:
                 client.send("PUT", ours.path(name), setting.place.file(name))
         yield _Pair(ours, peer)
 

@@ -2,7 +2,7 @@
 
 One chunk in memory is 4 MiB, and of one upload IN_FLIGHT are on their way to volume servers while
 the next one fills; of all uploads of a process together TOTAL_IN_FLIGHT, so that 32 uploads hold
-about 200 MiB and not 500. Needles are reserved several at a time, since an assign costs as much as
+about 190 MiB and not 500. Needles are reserved several at a time, since an assign costs as much as
 a small write; the numbers double up to ASSIGN_MOST, so that a small file reserves one.
 
 A write that failed is not repeated where it failed: the needles that were reserved with it are
@@ -31,7 +31,7 @@ CHUNK_BYTES = 4 * 1024 * 1024
 """What a volume server checks before it sends it; see :mod:`gfs.seaweedfs.volume`."""
 
 IN_FLIGHT = 3
-TOTAL_IN_FLIGHT = 20
+TOTAL_IN_FLIGHT = 16
 ASSIGN_MOST = 8
 AVOID_TRIES = 12
 """How often another volume is asked for, where the one assigned is on a suspect server."""
