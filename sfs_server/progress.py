@@ -13,8 +13,8 @@ core; ten thousand idle ones take 13.5 KB each. They are served BATCH by BATCH, 
 
 A watcher whose socket has taken all before gets an event at once. Else it has one slot, with the
 newest state that it has not sent yet, and no queue: states replace each other in the slot, and its
-handler takes what is there when the socket is free. So a slow client loses what lies between,
-never the last state, and holds nothing up.
+handler takes what is there when what it sent before has gone. So a slow client loses what lies
+between, never the last state, and holds nothing up.
 
 A watcher waits until there is a transfer of its id that it may see, and then stays with that one:
 its ``bytes`` never fall, whoever uses the id again. If there are several, its own user's come

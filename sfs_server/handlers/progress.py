@@ -15,7 +15,7 @@ from sfs_server.errors import Problem, problem_of
 from sfs_server.keys import LIFECYCLE, PRINCIPAL, PROGRESS
 from sfs_server.progress import Hub
 from sfs_server.progress_types import COMMENT, Count, Direction, State, Transfer, check_id
-from sfs_server.sendfile import STALL_SECONDS, drain
+from sfs_server.sendfile import STALL_SECONDS
 from sfs_server.transfer import begin, write_piece
 
 SEND_BUFFER = 8 * 1024
@@ -49,7 +49,6 @@ async def progress(request: web.Request) -> web.StreamResponse:
             watcher.sink = partial(_send_at_once, transport, chunked)
             while not watcher.over:
                 await watcher.news()
-                await drain(transport, writer)
                 await write_piece(request, writer, watcher.take())
         finally:
             lifecycle.running += 1

@@ -12,7 +12,7 @@ import pytest
 from sfs_server.claims import ANONYMOUS, Principal
 from sfs_server.errors import Problem
 from sfs_server.progress import LOST, Hub
-from sfs_server.progress_types import COMMENT, RETRY, Transfer, Watcher, check_id, may_see
+from sfs_server.progress_types import COMMENT, RETRY, State, Transfer, Watcher, check_id, may_see
 
 ALICE, BOB, ADMIN = Principal("alice"), Principal("bob"), Principal("root", admin=True)
 
@@ -157,6 +157,48 @@ async def test_a_slow_watcher_has_one_slot(hub: Hub, stack: ExitStack) -> None:
         await asyncio.sleep(0.02)
     hub.end(transfer)
     assert await given(watcher) == (5, True)
+
+
+async def test_what_is_offered_late_or_again_is_no_news(hub: Hub, stack: ExitStack) -> None:
+    watcher = stack.enter_context(hub.watch("t", ALICE))
+    older = State("t", "upload", 1, 9, done=False)
+    newer = State("t", "upload", 2, 9, done=False)
+    watcher.offer(newer)
+    watcher.offer(older)
+    assert await given(watcher) == (2, False)
+    watcher.offer(newer)
+    await nothing(watcher, 0.03)
+
+
+async def test_a_free_stream_is_sent_to_at_once_but_for_the_end(hub: Hub, stack: ExitStack) -> None:
+    watcher = stack.enter_context(hub.watch("t", ALICE))
+    sent: list[int] = []
+    free = True
+
+    def sink(state: State) -> bool:
+        if free:
+            sent.append(state.moved)
+        return free
+
+    watcher.sink = sink
+    transfer = begun(hub)
+    transfer.moved = 1
+    await asyncio.sleep(0.05)
+    assert sent == [0, 1]
+    free = False
+    transfer.moved = 2
+    assert await given(watcher) == (2, False)
+    free = True
+    hub.end(transfer)
+    assert await given(watcher) == (2, True)
+    assert sent == [0, 1]
+
+
+async def test_many_watchers_all_see_the_end(hub: Hub, stack: ExitStack) -> None:
+    watchers = [stack.enter_context(hub.watch("t", ALICE)) for _ in range(250)]
+    transfer = begun(hub)
+    hub.end(transfer)
+    assert {await given(watcher) for watcher in watchers} == {(0, True)}
 
 
 async def test_an_end_without_a_total_has_its_bytes_for_one(hub: Hub, stack: ExitStack) -> None:

@@ -16,6 +16,7 @@ from pytest_aiohttp import AiohttpServer
 from sfs_server.app import make_app
 from sfs_server.auth import mint
 from sfs_server.config import Config
+from sfs_server.errors import DatabaseUnavailable
 from sfs_server.keys import DATABASE, PROGRESS
 from sfs_server.progress import LOST
 from sfs_server.progress_relay import Relay
@@ -155,6 +156,34 @@ async def test_a_lost_listener_catches_up(
         assert (await stream.last())["bytes"] == 3
 
 
+async def test_who_comes_back_asks_what_the_others_want(service: Service, other: Service) -> None:
+    async with watching(other.port, "t", BEARER):
+        await eventually(lambda: relay(service).wants("t"))
+        relay(service)._wanted.clear()  # as if it had not heard
+        relay(service)._on_return()
+        await eventually(lambda: relay(service).wants("t"))
+
+
+async def test_what_could_not_be_sent_is_sent_later(
+    service: Service, other: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfs_server.progress_relay.RETRY_SECONDS", 0.1)
+    failures = 0
+    fetch = service.app[DATABASE].fetch
+
+    async def failing(sql: str, params: object = (), **more: bool) -> object:
+        nonlocal failures
+        if "pg_notify" in sql and failures < 2:
+            failures += 1
+            raise DatabaseUnavailable("for a test")
+        return await fetch(sql, params, **more)  # type: ignore[arg-type]
+
+    await upload(service, "PUT", TARGET, b"abc")
+    monkeypatch.setattr(service.app[DATABASE], "fetch", failing)
+    assert (await seen(other.port, "t", BEARER))["bytes"] == 3
+    assert failures == 2
+
+
 async def test_a_database_that_is_away_ends_nothing_and_local_watchers_go_on(
     service: Service, other: Service, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,7 +261,9 @@ async def test_two_processes_and_one_that_is_killed(
 ) -> None:
     assert config.database is not None
     data = tmp_path / "process"
-    process = await asyncio.to_thread(Process, data, "-database", config.database)
+    process = await asyncio.to_thread(
+        Process, data, "-database", config.database, "-drain-grace", "0"
+    )
     try:
         async with (
             watching(service.port, "t", BEARER) as here,
@@ -262,7 +293,9 @@ async def test_watchers_do_not_hold_up_a_process_that_stops(
 ) -> None:
     assert config.database is not None
     data = tmp_path / "process"
-    process = await asyncio.to_thread(Process, data, "-database", config.database)
+    process = await asyncio.to_thread(
+        Process, data, "-database", config.database, "-drain-grace", "0"
+    )
     try:
         async with (
             watching(process.port, "idle", BEARER) as idle,
