@@ -6,6 +6,7 @@ import { NO_FILES, set, state } from "./store.js";
 const NOTICE_SECONDS = 6;
 const MOST_NOTICES = 4;
 const DELETES_AT_ONCE = 4;
+const MANY = 50; // files that take a while to delete
 const LINK_SECONDS = 3600;
 const FRAME_SECONDS = 60;
 
@@ -78,6 +79,13 @@ export function show(name, { record = true } = {}) {
 }
 
 export const reload = () => Promise.all([loadNamespaces(), loadFiles()]);
+
+// Somebody comes back to the page: what others have changed meanwhile shows, unless they have gone
+// far into a long list.
+export function refresh() {
+  loadNamespaces();
+  if (state.files.entries.length <= api.PAGE) loadFiles();
+}
 
 // Namespaces.
 
@@ -180,6 +188,7 @@ function countsChanged() {
 export async function deleteFiles(files) {
   close();
   const waitingFiles = [...files];
+  if (files.length > MANY) notify(`Deleting ${count(files.length, "file")}…`);
   const gone = new Set();
   const failures = [];
   const work = async () => {

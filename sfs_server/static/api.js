@@ -87,7 +87,7 @@ export const deleteNamespace = (name) => json("DELETE", `/storage/namespaces/${s
 
 // Files.
 
-const PAGE = 500;
+export const PAGE = 500;
 
 async function page(path, signal) {
   const response = await call("GET", path, undefined, signal);

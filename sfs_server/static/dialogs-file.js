@@ -6,17 +6,10 @@ import { exactTime, kind, showable, size, time } from "./format.js";
 import { html } from "./html.js";
 import { Button, Dialog, Icon } from "./ui.js";
 
-// The frame is sandboxed without exception: what is shown in it can run no script, open nothing and
-// know nothing, whatever the file says.
 export function Viewer({ file, url, onClose }) {
   const shown = showable(file.content_type);
   return html`<${Dialog} title=${file.name} onClose=${onClose} wide=${shown}>
-    ${
-      shown
-        ? html`<iframe class="viewer" sandbox="" src=${url} title=${file.name}></iframe>`
-        : html`<div class="no-viewer"><${Icon} name=${kind(file.content_type)} size="48" />
-          <p>Not shown here: open it in a new tab, or download it.</p></div>`
-    }
+    <${shown ? Contents : NoContents} file=${file} url=${url} />
     <div class="buttons">
       <p class="soft push" title=${exactTime(file.modified_at)}>
         ${size(file.size)} · ${time(file.modified_at)}
@@ -33,6 +26,19 @@ export function Viewer({ file, url, onClose }) {
     </div>
   <//>`;
 }
+
+// A picture is an image, which fits itself to its place and runs nothing. For all else there is a
+// frame, sandboxed without exception: what is shown in it can run no script, open nothing and know
+// nothing, whatever the file says.
+const Contents = ({ file, url }) =>
+  kind(file.content_type) === "image"
+    ? html`<img class="viewer" src=${url} alt=${file.name} />`
+    : html`<iframe class="viewer" sandbox="" src=${url} title=${file.name}></iframe>`;
+
+const NoContents = ({ file }) => html`<div class="no-viewer">
+  <${Icon} name=${kind(file.content_type)} size="48" />
+  <p>Not shown here: open it in a new tab, or download it.</p>
+</div>`;
 
 const LIVES = [
   [300, "5 minutes"],
@@ -75,6 +81,7 @@ export function Share({ file, session, onClose }) {
     ${error && html`<p class="wrong" role="alert">${error}</p>`}
     <${Copy} label="Address" text=${link ? link.url : ""} />
     <${Copy} label="On a command line" text=${command} />
+    ${link?.expires && html`<p class="soft small">Good until ${exactTime(link.expires)}.</p>`}
   <//>`;
 }
 

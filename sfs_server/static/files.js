@@ -3,6 +3,7 @@ import {
   download,
   filter,
   loadFiles,
+  loadNamespaces,
   open,
   selectedFiles,
   selectNone,
@@ -14,6 +15,7 @@ import { html } from "./html.js";
 import { List } from "./list.js";
 import { openMenu } from "./menu.js";
 import { mayDeleteNamespace, mayManage, mayWrite } from "./rights.js";
+import { state as store } from "./store.js";
 import { Button, FilePicker, Icon, IconButton } from "./ui.js";
 import { add, take } from "./uploads.js";
 
@@ -87,10 +89,17 @@ function actionsOn(ns, session) {
       icon: "trash",
       label: "Delete namespace…",
       danger: true,
-      act: () => open("delete-namespace", { ns }),
+      act: () => askToDelete(ns.name),
     });
   }
   return items;
+}
+
+// With the number of files that there are now.
+async function askToDelete(name) {
+  await loadNamespaces();
+  const ns = store.namespaces.find((other) => other.name === name);
+  if (ns) open("delete-namespace", { ns });
 }
 
 function Toolbar({ state }) {

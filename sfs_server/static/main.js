@@ -7,6 +7,7 @@ import {
   notify,
   open,
   place,
+  refresh,
   reload,
   show,
   tokenRefused,
@@ -52,6 +53,9 @@ async function begin() {
     await whoIsThere();
     if (state.session) close();
     await reload();
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) refresh();
   });
   addEventListener("beforeunload", (event) => {
     if (state.uploads.some(isActive)) event.preventDefault();

@@ -124,43 +124,49 @@ HOSTILE = b"""<!doctype html><title>x</title><body>here<script>
 document.body.textContent = 'ran';
 try { parent.document.title = 'taken' } catch {}
 try { localStorage.setItem('taken', '1') } catch {}
-fetch('/storage/namespaces');
-</script><img src=x onerror="document.title='taken'"><form action=/><button>b</button></form>"""
+fetch('/storage/namespaces?by=hostile');
+</script><img src=x?by=hostile onerror="document.title='taken'">"""
+HOSTILE_SVG = b"""<svg xmlns="http://www.w3.org/2000/svg" width="90" height="60">
+<rect width="90" height="60"/><script>
+try { parent.document.title = 'taken'; document.title = 'taken' } catch {}
+fetch('/storage/namespaces?by=hostile');
+</script></svg>"""
 
 
 def test_an_uploaded_page_shown_inline_can_do_nothing(
     site: Site, window: Window, sign_in: SignIn, namespace: str
 ) -> None:
     page = window(strict=False).new_page()  # the browser says what it forbids
-    site.store(
-        namespace,
-        {
-            "page.html": HOSTILE,
-            "drawing.svg": b"<svg xmlns='http://www.w3.org/2000/svg'><script>parent.document.title='taken'</script></svg>",
-        },
-    )
+    site.store(namespace, {"page.html": HOSTILE, "drawing.svg": HOSTILE_SVG})
     asked: list[str] = []
-    sign_in(page, at=f"/ns/{namespace}")
     page.context.on("request", lambda request: asked.append(request.url))
-    for name in ("drawing.svg", "page.html"):
-        page.locator(".row", has_text=name).locator(".name").click()
-        frame = page.get_by_role("dialog").locator("iframe")
-        expect(frame).to_have_attribute("sandbox", "")
-        page.wait_for_timeout(300)
-        if name == "page.html":
-            expect(frame.content_frame.locator("body")).to_contain_text("here")
-            with page.expect_popup() as opened:
-                page.get_by_role("link", name="New tab").click()
-            tab = opened.value
-            expect(tab.locator("body")).to_contain_text("here")
-            assert tab.evaluate("window.opener") is None
-            assert tab.evaluate("window.origin") == "null"
-            tab.wait_for_timeout(200)
-            expect(tab.locator("body")).not_to_contain_text("ran")
-        page.keyboard.press("Escape")
+    sign_in(page, at=f"/ns/{namespace}")
+
+    def in_a_tab() -> Page:
+        with page.expect_popup() as opened:
+            page.get_by_role("link", name="New tab").click()
+        opened.value.wait_for_timeout(200)
+        return opened.value
+
+    page.locator(".row", has_text="drawing.svg").locator(".name").click()
+    picture = page.get_by_role("dialog").get_by_role("img", name="drawing.svg")
+    expect(picture).to_have_js_property("naturalWidth", 90)
+    tab = in_a_tab()
+    assert tab.evaluate("window.origin") == "null"
+    assert "taken" not in tab.title()
+    page.keyboard.press("Escape")
+
+    page.locator(".row", has_text="page.html").locator(".name").click()
+    frame = page.get_by_role("dialog").locator("iframe")
+    expect(frame).to_have_attribute("sandbox", "")
+    expect(frame.content_frame.locator("body")).to_contain_text("here")
+    tab = in_a_tab()
+    expect(tab.locator("body")).to_contain_text("here")
+    assert tab.evaluate("[window.origin, window.opener]") == ["null", None]
+    expect(tab.locator("body")).not_to_contain_text("ran")
     assert page.title() == f"{namespace} · SFS"
     assert page.evaluate("localStorage.length") == 0
-    assert not [url for url in asked if url.endswith("/storage/namespaces")]
+    assert not [url for url in asked if "?by=hostile" in url and "/namespaces" in url]
 
 
 def test_a_link_opens_its_file_in_a_private_window_and_nothing_else(
