@@ -211,13 +211,17 @@ async def test_the_database_pool_is_shown(service: Service, postgres: Postgres) 
         "listening": 1,
         "failures_total": 0,
     }
-    sleeping = [
-        asyncio.create_task(database.fetch("SELECT pg_sleep(0.5)", idempotent=True))
-        for _ in range(10)
-    ]
-    await eventually(lambda: shown()["connections in_use"] == 8)
-    assert (shown()["waiting"], shown()["connections idle"]) == (2, 0)
-    await asyncio.gather(*sleeping)
+    release = asyncio.Event()
+
+    async def hold() -> None:
+        async with database.transaction():
+            await release.wait()
+
+    holding = [asyncio.create_task(hold()) for _ in range(10)]
+    await eventually(lambda: (shown()["connections in_use"], shown()["waiting"]) == (8, 2), 4.0)
+    assert shown()["connections idle"] == 0
+    release.set()
+    await asyncio.gather(*holding)
     assert (shown()["waiting"], shown()["connections in_use"]) == (0, 0)
     await asyncio.to_thread(postgres.stop)
     try:
