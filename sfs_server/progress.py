@@ -8,7 +8,7 @@ bytes are: 3 events a second and watcher, each encoded once for all watchers of 
 contract has an event at least every 500 ms while bytes move, and at most every 100 ms: the clock
 is between the two, with 100 ms to spare for the way by another process, and only the first and the
 last event of a stream come beside it, so each stream keeps GAP_SECONDS of its own between two.
-Measured on a busy machine: an event costs 10 to 24 µs, so a thousand watchers take 3 to 8 % of a
+Measured on a busy machine: an event costs 10 to 28 µs, so a thousand watchers take 3 to 9 % of a
 core; ten thousand idle ones take 14 KiB each. They are served BATCH by BATCH, other work between.
 
 A watcher whose socket has taken all before gets an event at once. Else it has one slot, with the
