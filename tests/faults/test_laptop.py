@@ -20,6 +20,7 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
 from sfs_server.auth import mint
+from tests.examples import run_examples
 from tests.faults.transfers import MB, Ledger, download, metric, sha256, some_bytes, upload
 from tests.gfs.cluster import require
 from tests.server.http import connect
@@ -27,8 +28,12 @@ from tests.server.processes import environment
 
 require()
 
+TOUR = Path(__file__).parents[2] / "docs" / "tour.md"
 START_SECONDS = 30.0
+TOUR_SECONDS = 100.0
 SERVERS = 3 + 3 + 2 + 4
+
+pytestmark = pytest.mark.timeout(180)
 
 
 class Launcher:
@@ -174,4 +179,29 @@ async def test_the_servers_of_a_launcher_that_was_killed_are_ended_by_the_next(d
     finally:
         second.signal(signal.SIGTERM)
         assert second.wait() == 0
+    assert running_in(data) == []
+
+
+def test_the_tour_is_true(data: Path) -> None:
+    """Its commands run as they stand, on the ports that this cluster has."""
+    launcher = Launcher(data / "sfs-cluster")
+    try:
+        ports = launcher.found(r"(?:sfs|master)\d +http://127\.0\.0\.1:(\d+)")
+        documented = [*range(8080, 8084), *range(9333, 9336)]
+        replace = {
+            f"localhost:{there}": f"127.0.0.1:{here}"
+            for there, here in zip(documented, ports, strict=True)
+        }
+        printed = run_examples(TOUR.read_text(), data, replace, {}, TOUR_SECONDS)
+        assert launcher.wait() == 0
+    finally:
+        launcher.signal(signal.SIGTERM)
+        launcher.wait()
+    digests = re.findall(r"([0-9a-f]{64})  (?:big|copy)\n", printed)
+    assert len(digests) == 4
+    assert len(set(digests)) == 1
+    counted = re.findall(r"^sfs_gfs_failovers_total\{.*\} (\S+)$", printed, re.MULTILINE)
+    assert sum(map(float, counted)) > 0
+    assert launcher.found(r"(\w+) has died") == ["volume0", "master0"]
+    assert "started again: volume0\n" in launcher.said
     assert running_in(data) == []

@@ -70,8 +70,9 @@ class Loop:
         self.bytes += size
 
     def __str__(self) -> str:
+        struck = f"{self.strikes} times, " if self.strikes else ""
         line = (
-            f"{self.name}: {self.strikes} times, {self.transfers} transfers, "
+            f"{self.name}: {struck}{self.transfers} transfers, "
             f"{self.bytes / MB:.0f} MB, {self.seconds:.1f} s, the slowest {self.slowest:.2f} s"
         )
         return "; ".join([line, *self.notes])

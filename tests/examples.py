@@ -1,0 +1,42 @@
+"""Runs the examples of a page: its blocks of ``sh``, one after the other, in one shell."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+
+def run_examples(
+    page: str, home: Path, replace: Mapping[str, str], env: Mapping[str, str], seconds: float
+) -> str:
+    """What the examples of ``page`` print in the directory ``home``, with some texts replaced.
+
+    The test fails where a command does, and is skipped where there is no curl.
+    """
+    if shutil.which("curl") is None:
+        assert "CI" not in os.environ, "CI must have curl"
+        pytest.skip("curl is not installed")
+    (home / ".venv").mkdir()
+    (home / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    (home / ".curlrc").write_text("fail-with-body\nsilent\nshow-error\n")
+    script = "\n".join(re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
+    for old, new in replace.items():
+        script = script.replace(old, new)
+    done = subprocess.run(
+        ["bash", "-euxo", "pipefail", "-c", script],
+        cwd=home,
+        env={**os.environ, "CURL_HOME": str(home), **env},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
