@@ -108,7 +108,7 @@ async def serve(config: Config) -> None:
         lifecycle.drain()
         await _drain(lifecycle, config.drain_timeout, signals.second)
         if lifecycle.running:
-            _log.warning("stopping: %d requests are cut", lifecycle.running)
+            _log.warning("stopping: requests that are cut: %d", lifecycle.running)
             for connection in runner.server.connections if runner.server else ():
                 connection.force_close()
     finally:

@@ -175,6 +175,7 @@ async def test_a_drain_ends_when_its_time_is_over_or_at_a_second_signal(
         process.kill()
     assert os.listdir(data / "files" / "~tmp") == []
     assert os.listdir(data / "files" / "default") == []
+    assert "cut: 1" in process.log
     assert "Traceback" not in process.log
 
 
