@@ -54,7 +54,7 @@ clean:
 	.venv/bin/pip install --quiet --disable-pip-version-check 'tox>=4.30,<5'
 	touch $@
 
-.venv/bench: .venv/installed
+.venv/bench: .venv/cluster
 	.venv/bin/pip install --quiet --disable-pip-version-check 'copyparty>=1.19,<2'
 	touch $@
 

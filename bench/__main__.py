@@ -29,7 +29,6 @@ MEASURES: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "fairness": fairness.measure,
     "list": listing.measure,
     "watchers": watchers.measure,
-    "cluster": cluster.measure,
     "cluster-get": cluster.measure_get,
     "cluster-small": cluster.measure_small,
     "cluster-first": cluster.measure_first,
