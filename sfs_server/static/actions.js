@@ -181,8 +181,10 @@ export async function arrived(ns, name) {
 let counting = 0;
 
 function countsChanged() {
-  clearTimeout(counting);
-  counting = setTimeout(loadNamespaces, 500);
+  counting ||= setTimeout(() => {
+    counting = 0;
+    loadNamespaces();
+  }, 500);
 }
 
 export async function deleteFiles(files) {

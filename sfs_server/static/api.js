@@ -45,8 +45,11 @@ async function call(method, path, body, signal) {
   throw new ApiError(response.status, await detailOf(response));
 }
 
+// The answer to a HEAD has no body that would say it.
+const WITHOUT_BODY = { 401: "Sign in to do this.", 404: "There is no such file." };
+
 async function detailOf(response) {
-  const fallback = `The service answered ${response.status}.`;
+  const fallback = WITHOUT_BODY[response.status] ?? `The service answered ${response.status}.`;
   return parseDetail(await response.text().catch(() => ""), fallback);
 }
 

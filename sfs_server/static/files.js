@@ -22,12 +22,13 @@ import { add, take } from "./uploads.js";
 export function Files({ state, here }) {
   const { files, session } = state;
   const writable = mayWrite(session, here);
+  const bare = files.entries.length === 0 && !files.loading && !state.prefix;
   return html`
     <${Heading} state=${state} here=${here} writable=${writable} />
     ${
       state.selected.size > 0
         ? html`<${Selection} state=${state} writable=${writable} />`
-        : html`<${Toolbar} state=${state} here=${here} />`
+        : !bare && html`<${Toolbar} state=${state} />`
     }
     ${
       files.error && files.entries.length === 0

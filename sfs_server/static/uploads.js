@@ -67,9 +67,12 @@ const fresh = () => ({
 });
 
 export function pump() {
+  let busy = state.uploads.filter(running).length;
   for (const upload of state.uploads) {
-    if (state.uploads.filter(running).length >= AT_ONCE) return;
-    if (upload.state === "queued") start(upload);
+    if (busy >= AT_ONCE) return;
+    if (upload.state !== "queued") continue;
+    start(upload);
+    busy += 1;
   }
 }
 
