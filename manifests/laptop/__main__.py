@@ -2,7 +2,8 @@
 
 Three masters, three volume servers and two filers of SeaweedFS, a PostgreSQL that has the filers'
 metadata and SFS's own tables, each in a database of its own, and four processes of SFS, which
-share everything. Each server has a directory under ``-data`` (see :mod:`manifests.laptop.server`),
+share everything. In front of them is the gateway (see :mod:`manifests.gateway`), if its program is
+installed. Each server has a directory under ``-data`` (see :mod:`manifests.laptop.server`),
 and so has PostgreSQL. All listen on 127.0.0.1: on the ports of PORTS, or on a free one where
 somebody else has that.
 
@@ -27,6 +28,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import psycopg2
 
+from manifests import gateway
 from manifests.laptop.server import Server, end_leftovers
 from manifests.laptop.weed import (
     GENEROUS,
@@ -41,6 +43,7 @@ from sfs_server import embedded_postgres
 from sfs_server.config import Config, ConfigError, secret_of
 
 PORTS = {
+    "gateway": range(8088, 8089),
     "sfs": range(8080, 8084),
     "master": range(9333, 9336),
     "volume": range(9341, 9344),
@@ -77,13 +80,16 @@ class Cluster:
             "SFS_MASTER": ",".join(map(str, masters)),
             "SFS_DATABASE": postgres_url.replace("/postgres?", "/sfs?"),
             "SFS_DRAIN_TIMEOUT": str(DRAIN_SECONDS),
+            "SFS_TRUSTED_PROXY": "127.0.0.1",
             "PYTHONPATH": str(Path(__file__).parents[2]),
         }
         self.sfs = [self._sfs(number, port, environ) for number, port in enumerate(self.sfs_ports)]
+        self.gateway_port = _port(PORTS["gateway"][0])
+        self.gateway = self._gateway()
 
     @property
     def servers(self) -> list[Server]:
-        return [*self.masters, *self.volumes, *self.filers, *self.sfs]
+        return [*self.masters, *self.volumes, *self.filers, *self.sfs, *self.gateway]
 
     def start(self) -> None:
         """Start all that do not run, and wait until they are ready. Raises RuntimeError."""
@@ -93,6 +99,7 @@ class Cluster:
             [*self.volumes, first],
             others,
             self.sfs,
+            self.gateway,
         )
         for group in groups:
             dead = [server for server in group if not server.alive]
@@ -106,6 +113,7 @@ class Cluster:
     def end(self) -> None:
         """End all, users before what they use."""
         for group, seconds in (
+            (self.gateway, END_SECONDS),
             (self.sfs, DRAIN_SECONDS + END_SECONDS),
             (self.filers, FILER_END_SECONDS),
             ([*self.volumes, *self.masters], END_SECONDS),
@@ -128,6 +136,17 @@ class Cluster:
             Weed(self._home(kind, number), one, masters, GENEROUS, settings)
             for number, one in enumerate(ports)
         ]
+
+    def _gateway(self) -> list[Server]:
+        """One, or none where its program is not installed."""
+        nginx = gateway.find()
+        if nginx is None:
+            return []
+        home, listen = self._home("gateway", 0), f"127.0.0.1:{self.gateway_port}"
+        upstreams = [("127.0.0.1", port) for port in self.sfs_ports]
+        command = gateway.render(nginx, home, listen, upstreams)
+        environ = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+        return [Server(home, command, environ, f"http://{listen}/healthz")]
 
     def _sfs(self, number: int, port: int, environ: dict[str, str]) -> Server:
         command = [sys.executable, "-m", "sfs_server", "-addr", f"127.0.0.1:{port}"]
@@ -185,6 +204,11 @@ def _alone(data: Path) -> Iterator[None]:
 def _ready(cluster: Cluster, seconds: float) -> str:
     token = f"{sys.executable} -m sfs_server token -data {cluster.data} -user alice"
     lines = [f"The cluster is ready, after {seconds:.1f} s. Its data: {cluster.data}", ""]
+    if cluster.gateway:
+        address = f"http://127.0.0.1:{cluster.gateway_port}"
+        lines.append(f"  gateway   {address}  pid {cluster.gateway[0].pid}")
+    else:
+        lines.append(f"  gateway   not there; for one: {gateway.INSTALL}")
     for server, port in zip(cluster.sfs, cluster.sfs_ports, strict=True):
         lines.append(f"  {server.name:8}  http://127.0.0.1:{port}  pid {server.pid}")
     for weed in (*cluster.masters, *cluster.volumes, *cluster.filers):

@@ -2,7 +2,8 @@
 
 In the directory are its data, its ``log`` and, while it runs, ``pid``. The process works in there,
 so that ``end_leftovers`` knows it again: it has that number and works in that directory.
-It is in a session of its own: an interrupt from the keyboard is for whoever started it.
+It is in a session of its own, with its children, if it has any: an interrupt from the keyboard is
+for whoever started it.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ class Server:
         return self._process.pid if self._process is not None else 0
 
     def start(self) -> None:
-        """Start it, and do not wait."""
+        """Start it, and do not wait. If it has died, what it has left of itself is ended first."""
+        if self._process is not None:
+            end_leftovers([self.home])
         with open(self.home / "log", "ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -101,26 +104,39 @@ class Server:
         self.kill()
 
     def kill(self) -> None:
-        """End it as a power cut does. Idempotent."""
-        self.signal(signal.SIGKILL)
+        """End it as a power cut does, and all that it has started. Idempotent."""
         if self._process is not None:
+            if self._process.poll() is None:
+                os.killpg(self.pid, signal.SIGKILL)
             self._process.wait(KILLED_SECONDS)
             (self.home / "pid").unlink(missing_ok=True)
 
 
 def end_leftovers(homes: Iterable[Path]) -> list[str]:
-    """Kill the servers that a killed launcher left running in their ``homes``; their names."""
-    left = {}
-    for home in homes:
-        with suppress(OSError, ValueError, psutil.Error):
-            process = psutil.Process(int((home / "pid").read_text()))
-            if process.cwd() == str(home.resolve()):
-                process.kill()
-                left[home.name] = process
+    """Kill the servers that a killed launcher left running in their ``homes``, and what a killed
+    server left there of its own; their names."""
+    left = [(home.name, process) for home in homes for process in _group(home)]
+    for _, process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     deadline = time.monotonic() + KILLED_SECONDS
-    while any(map(_runs, left.values())) and time.monotonic() < deadline:
+    while any(_runs(process) for _, process in left) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
-    return sorted(left)
+    return sorted({name for name, _ in left})
+
+
+def _group(home: Path) -> list[Any]:
+    """The processes of the group that was started in ``home``, and work there still."""
+    try:
+        leader = int((home / "pid").read_text())
+    except (OSError, ValueError):
+        return []
+    found = []
+    for process in psutil.process_iter():
+        with suppress(OSError, psutil.Error):
+            if os.getpgid(process.pid) == leader and process.cwd() == str(home.resolve()):
+                found.append(process)
+    return found
 
 
 def _runs(process: Any) -> bool:

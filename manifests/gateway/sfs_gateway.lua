@@ -1,0 +1,380 @@
+-- What the gateway decides: what may come from the cache, what a change evicts, which process of SFS
+-- gets a request, and whether an upload is worth its body.
+--
+-- Theory of operation. nginx cannot evict a stored answer, and need not: the key of an answer has in
+-- it a generation of the file and one of its namespace, and a change that may have succeeded makes
+-- them new before its own answer goes out. Whoever asks after that asks for another key. A GET that
+-- was on its way meanwhile, with bytes from before, is stored under the old key, where nobody looks
+-- again: there is no race to lose, as there is with a cache that deletes. The view and the download
+-- of a file, and every spelling of its path, share one generation. What is never asked for again
+-- leaves the disk after two minutes (`inactive`).
+--
+-- A generation is forgotten after REMEMBER seconds. By then all that was stored under the key
+-- without it is older than s-maxage, and is asked about again. If the memory for generations is
+-- full earlier, all stored answers lose their key at once (the epoch), and so they do at a start.
+
+local balancer = require "ngx.balancer"
+local ffi = require "ffi"
+
+ffi.cdef "int getppid(void);"
+
+local generations = ngx.shared.sfs_generations
+local stored = ngx.shared.sfs_stored
+local health = ngx.shared.sfs_health
+
+local FRESH = 30  -- seconds: the s-maxage of SFS
+local REMEMBER = 300  -- more than FRESH and the longest time that SFS may take to begin an answer
+local CONNECT_TIMEOUT_MS = 2000
+local REFUSAL_TIMEOUT_MS = 10000
+local REFUSAL_BYTES = 65536
+
+local READS = { GET = true, HEAD = true, OPTIONS = true }
+
+-- Headers of the request that belong to one connection, or that the gateway sets itself; and the
+-- transfer's id: that upload has not begun.
+local OWN = {
+    ["connection"] = true, ["keep-alive"] = true, ["proxy-connection"] = true, ["te"] = true,
+    ["trailer"] = true, ["upgrade"] = true, ["forwarded"] = true, ["x-real-ip"] = true,
+    ["x-forwarded-for"] = true, ["x-forwarded-proto"] = true, ["x-forwarded-host"] = true,
+    ["x-request-id"] = true, ["x-transfer-id"] = true, ["expect"] = true,
+}
+
+local NO_LIVE = -3  -- NGX_BUSY, by which a balancer says that there is nobody: 502
+
+local upstreams, largest, check_every, hold
+local turn = 0
+local refusals = {}  -- by connection and number of the request on it, for one internal redirect
+
+local gateway = {}
+
+-- Called once, before the workers are. `list` is of {address, port}; answers of more than `limit`
+-- bytes are not stored; every `every` seconds each process is asked whether it is ready; for
+-- `pause` seconds after a change of a namespace nothing of it is stored.
+function gateway.setup(list, limit, every, pause)
+    upstreams, largest, check_every, hold = list, limit, every, pause
+    generations:add("epoch", ngx.now())  -- a reload keeps it, and the generations
+end
+
+local function unescape(text)
+    return (text:gsub("%%(%x%x)", function(code) return string.char(tonumber(code, 16)) end))
+end
+
+-- The path, decoded, without the query.
+local function path_of(uri)
+    return unescape(uri:match("^[^?#]*"))
+end
+
+-- Of a decoded path: the namespace and the name of the file that it is of.
+local function file_of(path)
+    local rest = path:match("^/storage/download/(.+/.+)$") or path:match("^/storage/(.+/.+)$")
+    if rest then
+        return rest:match("^([^/]+)/(.+)$")
+    end
+end
+
+local function generation(name)
+    return generations:get(name) or 0
+end
+
+local function renew(name)
+    -- The time alone would do on one worker; two changes within its millisecond must differ too.
+    local number = generations:incr("number", 1, 0)
+    local ok, _, forcible = generations:set(name, ngx.now() .. "." .. number, REMEMBER)
+    if not ok or forcible then
+        generations:set("epoch", ngx.now() .. "." .. number)
+    end
+end
+
+-- Make what a change to `path` may have changed unreachable in the cache.
+local function evict(path)
+    local namespace = path:match("^/storage/namespaces/(.+)$")
+    if namespace then
+        -- Another process of SFS may not have heard of it yet: store nothing that it says.
+        generations:set("hold " .. namespace, true, hold)
+        return renew("n " .. namespace)
+    end
+    local directory, name = file_of(path)
+    if directory then
+        return renew("f " .. directory .. "/" .. name)
+    end
+    if path ~= "/storage/links" and path ~= "/storage/namespaces" then
+        generations:set("epoch", ngx.now() .. "." .. generations:incr("number", 1, 0))
+    end
+end
+
+-- Whether the request may be answered from the cache, and its answer stored; the key if so.
+-- Whatever is not plain goes to SFS as it is: a credential, a query (a token, a transfer to watch),
+-- several ranges, conditions that only the newest version can meet.
+local function key_of(headers)
+    local uri = ngx.var.request_uri
+    if ngx.req.get_method() ~= "GET" or uri:find("[?#]") then
+        return nil
+    end
+    if headers["Authorization"] or headers["X-Transfer-Id"] or headers["If-Match"]
+        or headers["If-Unmodified-Since"] or headers["If-Range"] then
+        return nil
+    end
+    local control = headers["Cache-Control"]
+    if control and tostring(control):find("no%-cache") then
+        return nil
+    end
+    local directory, name = file_of(path_of(uri))
+    local origin = headers["Origin"] or ""
+    if not directory or type(origin) ~= "string" or generations:get("hold " .. directory) then
+        return nil
+    end
+    local key = table.concat({
+        generation("epoch"), generation("n " .. directory),
+        generation("f " .. directory .. "/" .. name), origin, uri,
+    }, " ")
+    local range, none, since =
+        headers["Range"], headers["If-None-Match"], headers["If-Modified-Since"]
+    if range or none or since then
+        -- nginx would ask for the whole file to answer these, however large: only where it has it.
+        if type(range) == "table" or range and range:find(",") or not stored:get(key) then
+            return nil
+        end
+    end
+    return key
+end
+
+local function alive(number)
+    return health:get(number) ~= false
+end
+
+-- The number of the next process in turn, ready ones first; nil if all have been `tried`.
+local function choose(tried)
+    turn = turn + 1
+    local other
+    for step = 0, #upstreams - 1 do
+        local number = (turn + step) % #upstreams + 1
+        if not tried[number] then
+            if alive(number) then
+                return number
+            end
+            other = other or number
+        end
+    end
+    return other
+end
+
+-- The request again, without a body, for a process that is to say whether it wants one.
+local function question()
+    local uri, query = ngx.var.request_uri:match("^([^?]*)%??(.*)$")
+    local kept = {}
+    for part in query:gmatch("[^&]+") do
+        if unescape(part:match("^[^=]*")) ~= "id" then
+            kept[#kept + 1] = part
+        end
+    end
+    local target = #kept > 0 and uri .. "?" .. table.concat(kept, "&") or uri
+    local lines = { ngx.req.get_method() .. " " .. target .. " HTTP/1.1" }
+    for name, values in pairs(ngx.req.get_headers(0, true)) do
+        if not OWN[name:lower()] then
+            for _, value in ipairs(type(values) == "table" and values or { values }) do
+                lines[#lines + 1] = name .. ": " .. value
+            end
+        end
+    end
+    local var = ngx.var
+    lines[#lines + 1] = "Expect: 100-continue"
+    lines[#lines + 1] = "Connection: close"
+    lines[#lines + 1] = "X-Request-Id: " .. var.sfs_request_id
+    lines[#lines + 1] = "X-Forwarded-For: " .. var.remote_addr
+    lines[#lines + 1] = "X-Forwarded-Proto: " .. var.scheme
+    lines[#lines + 1] = "X-Forwarded-Host: " .. (var.http_host or "")
+    return table.concat(lines, "\r\n") .. "\r\n\r\n"
+end
+
+-- Read a refusal: its status, its headers as pairs, its body; nil where there is none.
+local function refusal(socket)
+    local line = socket:receive("*l")
+    local status = line and tonumber(line:match("^HTTP/1%.1 (%d%d%d)"))
+    if not status or status < 400 then
+        return nil
+    end
+    local headers, length = {}, 0
+    repeat
+        line = socket:receive("*l")
+        local name, value = (line or ""):match("^([^:]+):%s*(.-)%s*$")
+        if name and name:lower() == "content-length" then
+            length = tonumber(value) or 0
+        elseif name and name:lower() ~= "connection" then
+            headers[#headers + 1] = { name, value }
+        end
+    until not line or line == ""
+    local body = length > 0 and length <= REFUSAL_BYTES and socket:receive(length) or ""
+    return status, headers, body
+end
+
+-- Expect: 100-continue. nginx says Continue as soon as it reads a body, and would ask SFS later.
+-- So a process is asked first, without the body: what it refuses is refused, and no Continue goes
+-- out. What it would take goes the usual way, where it is checked once more.
+local function ask_first()
+    local number = choose({})
+    local socket = ngx.socket.tcp()
+    socket:settimeouts(CONNECT_TIMEOUT_MS, CONNECT_TIMEOUT_MS, REFUSAL_TIMEOUT_MS)
+    if not socket:connect(upstreams[number][1], upstreams[number][2]) then
+        return
+    end
+    socket:send(question())
+    local status, headers, body = refusal(socket)
+    socket:close()
+    if not status then
+        return
+    end
+    ngx.req.clear_header("Expect")  -- nginx would send Continue before it throws the body away
+    refusals[ngx.var.connection .. " " .. ngx.var.connection_requests] = { status, headers, body }
+    return ngx.exec("@refused")
+end
+
+-- Hand a refusal on.
+function gateway.refuse()
+    local key = ngx.var.connection .. " " .. ngx.var.connection_requests
+    local status, headers, body = unpack(refusals[key])
+    refusals[key] = nil
+    ngx.status = status
+    for _, header in ipairs(headers) do
+        ngx.header[header[1]] = header[2]
+    end
+    ngx.header["Content-Length"] = #body
+    ngx.print(body)
+end
+
+function gateway.access()
+    local headers = ngx.req.get_headers(0)
+    local key = key_of(headers)
+    if key then
+        ngx.var.sfs_cache, ngx.var.sfs_key = "sfs", key
+        return
+    end
+    local expect = headers["Expect"]
+    if type(expect) == "string" and expect:lower() == "100-continue"
+        and ngx.req.http_version() == 1.1 and not READS[ngx.req.get_method()] then
+        ask_first()
+    end
+end
+
+-- Whether a change may have been made, by its status. What SFS refused has changed nothing.
+local function may_have_changed(status)
+    return status < 400 or status == 408 or status == 499 or status >= 500
+end
+
+function gateway.header()
+    local var, status = ngx.var, ngx.status
+    if not READS[ngx.req.get_method()] then
+        if may_have_changed(status) then
+            evict(path_of(var.request_uri))
+            ngx.ctx.evicted = true
+        end
+    elseif var.upstream_cache_status == "HIT" then
+        local date = ngx.parse_http_time(var.upstream_http_date or "")
+        if date then
+            ngx.header["Age"] = math.max(ngx.time() - date, 0)
+        end
+    elseif var.sfs_cache == "sfs" and (var.upstream_status or ""):match("200$") then
+        local length = tonumber(var.upstream_http_content_length)
+        local control = var.upstream_http_cache_control or ""
+        if length and length <= largest and control:find("s-maxage", 1, true) then
+            var.sfs_unfit = "0"
+            stored:set(var.sfs_key, true, FRESH)
+        end
+    end
+end
+
+function gateway.log()
+    -- The client has gone, or SFS has: no answer said what became of the change.
+    if not READS[ngx.req.get_method()] and not ngx.ctx.evicted
+        and may_have_changed(ngx.status) then
+        evict(path_of(ngx.var.request_uri))
+    end
+end
+
+-- Choose a process. After a failure the next one gets the request, unless it is a change of which
+-- the first has got anything: that is never sent twice.
+function gateway.balance()
+    local context = ngx.ctx
+    if balancer.get_last_failure() then
+        health:set(context.number, false)
+        -- One number for each try; behind it stands the one that begins, without a number yet.
+        local sent = (ngx.var.upstream_bytes_sent or ""):match("(%d+)%D*$")
+        if not READS[ngx.req.get_method()] and sent ~= "0" then
+            return ngx.exit(NO_LIVE)
+        end
+    else
+        context.tried = {}
+        if #upstreams > 1 then
+            balancer.set_more_tries(#upstreams - 1)
+        end
+    end
+    local number = choose(context.tried)
+    if not number then
+        return ngx.exit(NO_LIVE)
+    end
+    context.tried[number], context.number = true, number
+    balancer.set_current_peer(upstreams[number][1], upstreams[number][2])
+end
+
+local function ready(upstream)
+    local socket = ngx.socket.tcp()
+    socket:settimeout(check_every * 900)
+    if not socket:connect(upstream[1], upstream[2]) then
+        return false
+    end
+    socket:send("GET /readyz HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
+    local line = socket:receive("*l")
+    socket:close()
+    return line ~= nil and line:find("^HTTP/1%.1 200") ~= nil
+end
+
+local function check(number)
+    local now, before = ready(upstreams[number]), alive(number)
+    health:set(number, now)
+    if now ~= before then
+        local upstream = upstreams[number]
+        ngx.log(ngx.CRIT, upstream[1], ":", upstream[2], now and " is ready" or " is not ready")
+    end
+end
+
+-- In every worker: one asks all processes, all at once, whether they are ready.
+function gateway.watch()
+    local master = ffi.C.getppid()
+    ngx.timer.every(check_every, function()
+        if ffi.C.getppid() ~= master then  -- killed: the port is for its successor
+            os.exit(1)
+        end
+    end)
+    if ngx.worker.id() ~= 0 then
+        return
+    end
+    local function round(premature)
+        if premature then
+            return
+        end
+        local threads = {}
+        for number = 1, #upstreams do
+            threads[number] = ngx.thread.spawn(check, number)
+        end
+        for _, thread in ipairs(threads) do
+            ngx.thread.wait(thread)
+        end
+    end
+    ngx.timer.at(0, round)
+    ngx.timer.every(check_every, round)
+end
+
+-- The gateway's own health.
+function gateway.healthz()
+    ngx.header["Content-Type"] = "application/json"
+    ngx.header["Cache-Control"] = "no-store"
+    for number = 1, #upstreams do
+        if alive(number) then
+            ngx.say('{"status": "ok"}')
+            return
+        end
+    end
+    ngx.status = 503
+    ngx.say('{"status": "no process of SFS is ready"}')
+end
+
+return gateway

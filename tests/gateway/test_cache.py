@@ -1,0 +1,233 @@
+"""What comes out of the gateway's cache, and what may not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from itertools import count
+
+import pytest
+
+from tests.gateway.conftest import ORIGINS, Gateway, from_cache
+from tests.server.http import MIB, connect
+
+_numbers = count()
+
+
+@pytest.fixture
+def name() -> str:
+    """A file's name that no other test has."""
+    return f"cache-{next(_numbers)}.txt"
+
+
+@pytest.fixture
+async def paths(gateway: Gateway, name: str) -> list[str]:
+    """The view and the download of a file, both stored."""
+    paths = [f"/storage/default/{name}", f"/storage/download/default/{name}"]
+    await gateway.put(paths[0], b"first")
+    for path in paths:
+        assert (await gateway.stored(path)).body == b"first"
+    return paths
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+async def test_what_replaces_a_file_evicts_its_view_and_its_download(
+    gateway: Gateway, paths: list[str], method: str
+) -> None:
+    target = f"{paths[0]}?overwrite=true"
+    answer = await gateway.ask(method, target, gateway.bearer(), b"second")
+    assert answer.status == 200
+    for path in paths:
+        found = await gateway.get(path)
+        assert (found.body, from_cache(found)) == (b"second", False)
+        assert (await gateway.get(path, Range="bytes=0-2")).body == b"sec"
+        assert (await gateway.ask("HEAD", path)).headers["Content-Length"] == "6"
+        assert (await gateway.get(f"{path}?x=1")).body == b"second"
+
+
+async def test_a_delete_evicts_and_a_new_upload_is_seen(gateway: Gateway, paths: list[str]) -> None:
+    await gateway.delete(paths[0])
+    for path in paths:
+        assert (await gateway.get(path)).status == 404
+    await gateway.put(paths[0], b"again")
+    for path in paths:
+        assert (await gateway.get(path)).body == b"again"
+
+
+@pytest.mark.parametrize("spell", ["%63ache", "%63%61%63he"])
+async def test_another_spelling_of_the_path_evicts_too(
+    gateway: Gateway, paths: list[str], spell: str
+) -> None:
+    await gateway.put(paths[0].replace("cache", spell), b"second")
+    assert [(await gateway.get(path)).body for path in paths] == [b"second", b"second"]
+
+
+async def test_names_that_need_an_encoding_are_stored_and_evicted(gateway: Gateway) -> None:
+    for name in ("a%2520b", "%C3%A9%20%2B+.txt", "x%22%27%5B"):
+        path = f"/storage/default/evict-{name}"
+        await gateway.put(path, b"first")
+        listed = await gateway.get("/storage/files?prefix=evict-")
+        canonical = listed.json()[0]["path"]
+        assert (await gateway.stored(canonical)).body == b"first"
+        await gateway.put(path, b"second")
+        assert (await gateway.get(canonical)).body == b"second"
+        await gateway.delete(path)
+
+
+async def test_what_was_read_before_a_change_and_came_after_it_is_not_served(
+    gateway: Gateway, name: str
+) -> None:
+    """The GET has begun, and its bytes are on their way, when the PUT succeeds."""
+    path, size = f"/storage/default/{name}", 6 * MIB
+    await gateway.put(path, bytes(size))
+    async with connect(gateway.port, receive_buffer=4096) as slow:
+        slow.send("GET", path)
+        status, _ = await slow.head()
+        assert status == 200
+        await gateway.put(path, b"second")
+        assert await slow.reader.readexactly(size) == bytes(size)
+    for _ in range(3):
+        assert (await gateway.get(path)).body == b"second"
+
+
+async def test_a_refused_change_evicts_nothing(gateway: Gateway, paths: list[str]) -> None:
+    for method in ("PUT", "POST", "DELETE"):
+        assert (await gateway.ask(method, paths[0], body=b"x")).status == 401
+    assert (await gateway.ask("POST", paths[0], gateway.bearer(), b"x")).status == 409
+    for path in paths:
+        assert from_cache(await gateway.get(path))
+
+
+async def test_a_credential_is_never_answered_from_the_cache_nor_stored(
+    gateway: Gateway, name: str
+) -> None:
+    path, bearer = f"/storage/default/{name}", gateway.bearer()
+    token = bearer["Authorization"].split()[1]
+    await gateway.put(path, b"first")
+    for _ in range(3):
+        for answer in (
+            await gateway.ask("GET", path, bearer),
+            await gateway.get(f"{path}?token={token}"),
+        ):
+            assert (answer.body, from_cache(answer)) == (b"first", False)
+            assert answer.headers["Cache-Control"] == "private, no-cache"
+    assert not from_cache(await gateway.get(path)), "what a credential was answered was stored"
+    await gateway.stored(path)
+    assert not from_cache(await gateway.ask("GET", path, bearer))
+    assert (await gateway.ask("GET", path, {"Authorization": "Bearer x.y.z"})).status == 401
+
+
+async def test_a_private_file_is_for_who_may_read_it_alone(gateway: Gateway, name: str) -> None:
+    hidden = json.dumps({"name": name, "hidden": True}).encode()
+    made = await gateway.ask("POST", "/storage/namespaces", gateway.bearer(), hidden)
+    assert made.status == 201
+    path = f"/storage/{name}/secret"
+    await gateway.put(path, b"secret")
+    link = await gateway.ask(
+        "POST",
+        "/storage/links",
+        gateway.bearer(),
+        json.dumps({"namespace": name, "file": "secret"}).encode(),
+    )
+    for _ in range(3):
+        assert (await gateway.ask("GET", path, gateway.bearer())).body == b"secret"
+        assert (await gateway.get(link.json()["url"])).body == b"secret"
+        assert (await gateway.get(path)).status == 404
+        assert (await gateway.get(path, Cookie="session=alice")).status == 404
+        assert (await gateway.ask("GET", path, gateway.bearer("bob"))).status == 404
+    assert not any(b"secret" in file.read_bytes() for file in gateway.cache_files())
+
+
+async def test_each_origin_gets_its_own_answer(gateway: Gateway, name: str) -> None:
+    path = f"/storage/default/{name}"
+    await gateway.put(path, b"first")
+    for _ in range(2):
+        for origin in (*ORIGINS, "https://evil.example"):
+            answer = await gateway.stored(path, Origin=origin)
+            allowed = answer.headers.get("Access-Control-Allow-Origin")
+            assert allowed == (origin if origin in ORIGINS else None)
+        assert "Access-Control-Allow-Origin" not in (await gateway.stored(path)).headers
+
+
+async def test_conditions_and_ranges_are_answered_from_what_is_stored(
+    gateway: Gateway, paths: list[str]
+) -> None:
+    whole = await gateway.get(paths[0])
+    etag, date = whole.headers["ETag"], whole.headers["Last-Modified"]
+    same = await gateway.get(paths[0], If_None_Match=etag)
+    assert (same.status, same.body, from_cache(same)) == (304, b"", True)
+    assert same.headers["ETag"] == etag
+    assert (await gateway.get(paths[0], If_None_Match='"x"')).status == 200
+    assert (await gateway.get(paths[0], If_Modified_Since=date)).status == 304
+    part = await gateway.get(paths[0], Range="bytes=1-2")
+    assert (part.status, part.body, from_cache(part)) == (206, b"ir", True)
+    assert part.headers["Content-Range"] == "bytes 1-2/5"
+    assert (await gateway.get(paths[0], Range="bytes=-2")).body == b"st"
+    past = await gateway.get(paths[0], Range="bytes=9-")
+    assert (past.status, past.headers["Content-Range"]) == (416, "bytes */5")
+    assert (await gateway.get(paths[0], Range="lines=1-2")).status == 200
+
+
+async def test_conditions_that_need_the_newest_version_go_to_sfs(
+    gateway: Gateway, paths: list[str]
+) -> None:
+    etag = (await gateway.get(paths[0])).headers["ETag"]
+    for condition, status, body in (
+        ({"Range": "bytes=0-0", "If-Range": etag}, 206, b"f"),
+        ({"Range": "bytes=0-0", "If-Range": '"other"'}, 200, b"first"),
+        ({"If-Match": etag}, 200, b"first"),
+    ):
+        answer = await gateway.ask("GET", paths[0], condition)
+        assert (answer.status, answer.body, from_cache(answer)) == (status, body, False)
+    assert (await gateway.get(paths[0], If_Match='"other"')).status == 412
+    several = await gateway.get(paths[0], Range="bytes=0-0,4-4")
+    assert several.headers["Content-Type"].startswith("multipart/byteranges")
+    assert from_cache(await gateway.get(paths[0])), "an answer to a condition was stored"
+
+
+async def test_conditions_and_ranges_of_what_is_not_stored_are_answered_by_sfs(
+    gateway: Gateway, name: str
+) -> None:
+    path, content = f"/storage/default/{name}", bytes(9 * MIB)
+    await gateway.put(path, content)
+    for _ in range(2):
+        whole = await gateway.get(path)
+        assert (whole.body == content, from_cache(whole)) == (True, False), "too large to store"
+        same = await gateway.get(path, If_None_Match=whole.headers["ETag"])
+        assert (same.status, same.body) == (304, b"")
+        part = await gateway.get(path, Range="bytes=9437183-")
+        assert (part.status, part.body) == (206, b"\0")
+    assert not [file for file in gateway.cache_files() if file.stat().st_size > 8.5 * MIB]
+
+
+async def test_a_transfer_that_is_watched_reaches_sfs(gateway: Gateway, paths: list[str]) -> None:
+    for target, headers in ((f"{paths[0]}?id=t", {}), (paths[0], {"X-Transfer-Id": "u"})):
+        assert not from_cache(await gateway.ask("GET", target, headers))
+
+
+async def test_whoever_asks_past_the_cache_gets_there(gateway: Gateway, paths: list[str]) -> None:
+    assert not from_cache(await gateway.get(paths[0], Cache_Control="no-cache"))
+    assert not from_cache(await gateway.ask("HEAD", paths[0]))
+
+
+async def test_hiding_the_namespace_evicts_what_is_in_it_and_stores_nothing_for_a_while(
+    gateway: Gateway, paths: list[str]
+) -> None:
+    """Other processes of SFS hear of it a moment later; what they say until then is not stored."""
+    try:
+        await _hide(gateway, True)
+        for path in paths:
+            assert not from_cache(await gateway.get(path))
+            async with asyncio.timeout(5):
+                while (await gateway.get(path)).status != 404:
+                    await asyncio.sleep(0.01)
+    finally:
+        await _hide(gateway, False)
+    for _ in range(3):
+        assert not from_cache(await gateway.get(paths[0]))
+
+
+async def _hide(gateway: Gateway, hidden: bool) -> None:
+    target, body = "/storage/namespaces/default", json.dumps({"hidden": hidden}).encode()
+    answer = await gateway.ask("PUT", target, gateway.bearer("root", admin=True), body)
+    assert answer.status == 200, answer
