@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 
-START_SECONDS = 20.0
+START_SECONDS = 40.0
 KILLED_SECONDS = 5.0
 POLL_SECONDS = 0.02
 LOG_TAIL = 4000

@@ -2,7 +2,7 @@
 
 The address of each is written ``host:http.grpc``, which says both ports. Replication is 001: each
 chunk is on two volume servers, and a write that does not reach both is refused and sent elsewhere.
-Masters elect after 1 s of silence and not after 10 s, as fits one machine. Volumes are made many
+Masters elect after 2 s of silence and not after 10 s, as fits one machine. Volumes are made many
 at once, so that some are on the servers that are left when one is frozen.
 """
 
@@ -151,7 +151,7 @@ def _flags(kind: str, home: Path, masters: str, count: int, sizes: Sizes) -> lis
             f"-peers={masters if count > 1 else 'none'}",
             "-defaultReplication=001",
             "-telemetry=false",
-            "-electionTimeout=1s",
+            "-electionTimeout=2s",
             "-heartbeatInterval=100ms",
             f"-volumeSizeLimitMB={sizes.volume_megabytes}",
         ]

@@ -17,6 +17,7 @@ from manifests.laptop.weed import Weed, store_in_postgres
 from tests.faults.replicas import copies, fsck, referenced
 from tests.faults.transfers import (
     Ledger,
+    Loop,
     download,
     serving,
     sha256,
@@ -36,6 +37,13 @@ KILL_SECONDS = 0.3
 PROCESSES = 4
 NAMES = 50
 RACERS = 20
+ROUNDS = 10
+LEAVE_SECONDS = 0.5
+"""In so long everybody knows that a filer has gone."""
+
+JOIN_SECONDS = 0.5
+"""It takes about so long to join, on a busy machine."""
+
 SETTLE_SECONDS = 2.5
 """The filer deletes within 1.2 s, and fsck passes over what is younger than 1 s."""
 
@@ -102,7 +110,7 @@ async def test_fsck_finds_exactly_what_killed_processes_left(
 @pytest.fixture(params=["one filer", "a filer that joins"])
 def racing(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[tuple[Cluster, Weed]]:
     """A cluster, and the filer that is the first in the order of addresses, which everybody uses
-    when it is there. Where there is another one it is not there yet."""
+    when it is there."""
     if request.param == "one filer":
         with running() as cluster:
             yield cluster, cluster.filer
@@ -111,45 +119,59 @@ def racing(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[tuple
     postgres.execute("CREATE DATABASE filer TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
     sockets = str(Path(postgres.socket).parent)
     with running(filers=2, store=store_in_postgres(sockets)) as cluster:
-        first = min(cluster.filers, key=lambda filer: parse(filer.dotted))
-        first.kill()
-        yield cluster, first
+        yield cluster, min(cluster.filers, key=lambda filer: parse(filer.dotted))
+
+
+async def race(processes: list[Process], paths: list[str], loop: Loop) -> Counter[int]:
+    """Let RACERS upload to each path at once, through all processes; the statuses of the answers.
+
+    Of each path exactly one upload is answered 201, and it is the one that is there afterwards.
+    """
+    winners: dict[str, list[bytes]] = {path: [] for path in paths}
+    statuses: Counter[int] = Counter()
+    limit = asyncio.Semaphore(8 * PROCESSES)
+
+    async def post(sfs: Process, path: str, body: bytes) -> None:
+        async with limit:
+            with loop.transfer(len(body)):
+                answer = await upload(sfs.port, path, body, method="POST")
+        statuses[answer.status] += 1
+        if answer.status == 201:
+            winners[path].append(body)
+
+    async with asyncio.TaskGroup() as group:
+        for path in paths:
+            for racer in range(RACERS):
+                body = f"{path} {racer} ".encode() * (1 + racer * 300)
+                group.create_task(post(processes[racer % PROCESSES], path, body))
+    won = {path: len(bodies) for path, bodies in winners.items()}
+    assert won == dict.fromkeys(paths, 1), (won, statuses)
+    for path, (body,) in winners.items():
+        for sfs in processes:
+            assert await download(sfs.port, path) == body, path
+    return statuses
 
 
 async def test_of_all_that_race_for_a_new_name_exactly_one_wins(
     racing: tuple[Cluster, Weed], database_url: str, tmp_path: Path, ledger: Ledger
 ) -> None:
-    cluster, filer = racing
-    which = "one filer" if filer.alive else "a filer that joins"
+    """Where there are two filers, the first one joins again and again right before a race."""
+    cluster, first = racing
+    joins = len(cluster.filers) > 1
+    which = "a filer that joins" if joins else "one filer"
     with (
         serving(tmp_path, cluster.masters, database_url, count=PROCESSES) as processes,
         ledger.loop(f"race for new names in four processes, {which}") as loop,
     ):
-        winners: dict[str, list[bytes]] = {f"/storage/default/n{n}": [] for n in range(NAMES)}
         statuses: Counter[int] = Counter()
-        limit = asyncio.Semaphore(8 * PROCESSES)
-
-        async def race(sfs: Process, path: str, body: bytes) -> None:
-            async with limit:
-                with loop.transfer(len(body)):
-                    answer = await upload(sfs.port, path, body, method="POST")
-            statuses[answer.status] += 1
-            if answer.status == 201:
-                winners[path].append(body)
-
-        if not filer.alive:
-            filer.start()
-        async with asyncio.TaskGroup() as group:
-            for path in winners:
-                for racer in range(RACERS):
-                    sfs = processes[racer % PROCESSES]
-                    body = f"{path} {racer} ".encode() * (1 + racer * 300)
-                    group.create_task(race(sfs, path, body))
-        loop.strikes = NAMES
+        for number in range(ROUNDS):
+            paths = [f"/storage/default/{number}-{name}" for name in range(NAMES // ROUNDS)]
+            if joins:
+                first.kill()
+                await asyncio.sleep(LEAVE_SECONDS)
+                first.start()
+                await asyncio.sleep(number * JOIN_SECONDS / ROUNDS)
+            statuses += await race(processes, paths, loop)
+            loop.strikes += 1
         loop.notes.append(f"statuses {dict(statuses)}")
-        twice = [path for path, bodies in winners.items() if len(bodies) != 1]
-        assert not twice, twice
         assert statuses == {201: NAMES, 409: NAMES * (RACERS - 1)}
-        for path, (body,) in winners.items():
-            for sfs in processes:
-                assert await download(sfs.port, path) == body

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -14,12 +15,13 @@ from tests.faults.transfers import (
     Strike,
     download,
     metric,
+    serving,
     sha256,
     some_bytes,
     times,
     upload,
 )
-from tests.gfs.cluster import Cluster, cluster, seaweed
+from tests.gfs.cluster import Cluster, cluster, running, seaweed
 from tests.server.processes import Process
 
 __all__ = ["cluster", "seaweed"]
@@ -122,11 +124,16 @@ async def test_every_transfer_outlives_a_volume_server_that_hangs(
 
 
 async def test_spoiled_bytes_of_one_replica_are_never_sent(
-    sfs: Process, cluster: Cluster, ledger: Ledger
+    database_url: str, tmp_path: Path, ledger: Ledger
 ) -> None:
+    """On a cluster of its own: the bytes are searched for in all that there is."""
     size = 10_000_000
     dice = random.Random(4)
-    with ledger.loop("flip a byte of one replica") as loop:
+    with (
+        running() as cluster,
+        serving(tmp_path, cluster.masters, database_url) as (sfs,),
+        ledger.loop("flip a byte of one replica") as loop,
+    ):
         for number in range(times(20)):
             data = await stored(sfs, 300 + number, f"{PATH}-{number}", size)
             place = dice.randrange(size - 64)
