@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,8 +18,9 @@ from itertools import count
 from pathlib import Path
 from statistics import median
 
-from bench import proc
 from bench.client import Client
+from bench.downloads import fetched
+from bench.memory import above_idle, go_down, go_up
 from bench.parallel import together
 from bench.servers import Place, Server, find, sfs
 from bench.setting import BIG, SMALL, Setting, alternate
@@ -41,8 +42,6 @@ _SERVERS = ("master0", "volume0", "volume1", "volume2", "filer0")
 _FILER = "SeaweedFS filer"
 _ABSENT = f"SeaweedFS is {NOT_INSTALLED}"
 _PREFIX = "/sfs/default/"
-_PIECE = 256 * 1024
-_PAUSE = 1 / 32
 _serial = count()
 
 
@@ -111,7 +110,7 @@ def measure_get(setting: Setting) -> Iterator[Row]:
             loops: list[float] = []
             for _ in range(setting.rounds):
                 for server in pair.servers:
-                    rate, cost = _fetched(setting, server, clients, times)
+                    rate, cost = fetched(setting, server, clients, times)
                     rates[server.name].append(rate)
                     if server is pair.ours:
                         costs.append(cost)
@@ -127,20 +126,6 @@ def measure_get(setting: Setting) -> Iterator[Row]:
                 "embedded, read and write",
                 Wanted(most=2.0),
             )
-
-
-def _fetched(setting: Setting, server: Server, clients: int, times: int) -> tuple[float, float]:
-    """GiB/s, and CPU seconds of the server for a GiB."""
-    before = server.cpu_seconds()
-    _, seconds = together([partial(_fetch, server, setting.big, times)] * clients)
-    amount = clients * times * setting.big / GIB
-    return amount / seconds, (server.cpu_seconds() - before) / amount
-
-
-def _fetch(server: Server, size: int, times: int) -> None:
-    with Client(server.port) as client:
-        for _ in range(times):
-            client.get(server.path(BIG), size)
 
 
 def _looped(setting: Setting, server: Server, clients: int, times: int) -> float:
@@ -257,36 +242,12 @@ def measure_memory(setting: Setting) -> Iterator[Row]:
     """Resident memory while many transfers of the large file run, above idle."""
     few = replace(setting, many_least=min(setting.many_least, 64 * MIB))
     for work, call, most in (
-        ("uploads, full speed", _up, 256.0),
-        ("downloads, slow readers", _down, 96.0),
+        ("uploads, full speed", go_up, 256.0),
+        ("downloads, slow readers", go_down, 96.0),
     ):
         with _pair(few) as pair:
             if pair is None:
                 yield Row(f"cluster: memory of {few.many} {work}", _ABSENT)
                 continue
-            ours = pair.ours
-            idle = proc.resident(ours.pid)
-            proc.reset_peak(ours.pid)
-            calls: list[Callable[[], int]] = [
-                partial(call, few, ours, number) for number in range(few.many)
-            ]
-            moved, seconds = together(calls)
-            above = (proc.peak(ours.pid) - idle) / MIB
-        shown = (
-            f"+{above:.1f} MiB (idle {idle / MIB:.0f} MiB); each moved {min(moved) / MIB:.0f} to "
-            f"{max(moved) / MIB:.0f} MiB in {seconds:.0f} s"
-        )
-        wanted = Wanted(most=most, unit="MiB").text(above)
-        yield Row(f"cluster: memory of {few.many} {work}, above idle", shown, wanted=wanted)
-
-
-def _up(setting: Setting, server: Server, number: int) -> int:
-    with Client(server.port, server.token) as client:
-        path, file = server.path(f"never-{number}.bin"), setting.place.file(BIG)
-        return client.send_for(path, file, setting.many_seconds, setting.many_least)
-
-
-def _down(setting: Setting, server: Server, _number: int) -> int:
-    with Client(server.port) as client:
-        path, seconds = server.path(BIG), setting.many_seconds
-        return client.get_slowly(path, setting.big, _PIECE, _PAUSE, seconds)
+            row = above_idle(few, pair.ours, work, call, most)
+            yield replace(row, work=f"cluster: {row.work}")

@@ -29,7 +29,7 @@ def measure(setting: Setting) -> Iterator[Row]:
             costs: dict[str, list[float]] = {server.name: [] for server in servers}
             for _ in range(setting.rounds):
                 for server in servers:
-                    rate, cost = _run(setting, server, clients, times)
+                    rate, cost = fetched(setting, server, clients, times)
                     rates[server.name].append(rate)
                     costs[server.name].append(cost)
             work = f"GET {setting.big_name}, {clients} client{'s' * (clients > 1)}"
@@ -37,7 +37,7 @@ def measure(setting: Setting) -> Iterator[Row]:
             yield _row(f"{work}, server CPU", costs, "{:.3f} s/GiB", Wanted(most=1.5))
 
 
-def _run(setting: Setting, server: Server, clients: int, times: int) -> tuple[float, float]:
+def fetched(setting: Setting, server: Server, clients: int, times: int) -> tuple[float, float]:
     """GiB/s, and CPU seconds of the server for a GiB."""
     before = server.cpu_seconds()
     fetch = partial(_fetch, server, setting.big, times)

@@ -25,23 +25,32 @@ _SWEEP_SECONDS = 30
 
 def measure(setting: Setting) -> Iterator[Row]:
     """The rows for uploads and for downloads, each on a service that has just begun."""
-    for work, call in (("uploads, full speed", _up), ("downloads, slow readers", _down)):
+    for work, call in (("uploads, full speed", go_up), ("downloads, slow readers", go_down)):
         with sfs(setting.place) as ours:
             _warm_up(setting, ours)
-            idle = proc.resident(ours.pid)
-            proc.reset_peak(ours.pid)
-            calls: list[Callable[[], int]] = [
-                partial(call, setting, ours, number) for number in range(setting.many)
-            ]
-            moved, seconds = together(calls)
-            above = (proc.peak(ours.pid) - idle) / MIB
+            yield above_idle(setting, ours, work, call, 64.0)
             _swept(setting)
-        shown = (
-            f"+{above:.1f} MiB (idle {idle / MIB:.0f} MiB); each moved {min(moved) / MIB:.0f} to "
-            f"{max(moved) / MIB:.0f} MiB in {seconds:.0f} s"
-        )
-        wanted = Wanted(most=64.0, unit="MiB").text(above)
-        yield Row(f"memory of {setting.many} {work}, above idle", shown, wanted=wanted)
+
+
+def above_idle(
+    setting: Setting,
+    server: Server,
+    work: str,
+    call: Callable[[Setting, Server, int], int],
+    most: float,
+) -> Row:
+    """The row of many transfers at once, of which ``call`` makes one; ``most`` MiB are wanted."""
+    idle = proc.resident(server.pid)
+    proc.reset_peak(server.pid)
+    calls = [partial(call, setting, server, number) for number in range(setting.many)]
+    moved, seconds = together(calls)
+    above = (proc.peak(server.pid) - idle) / MIB
+    shown = (
+        f"+{above:.1f} MiB (idle {idle / MIB:.0f} MiB); each moved {min(moved) / MIB:.0f} to "
+        f"{max(moved) / MIB:.0f} MiB in {seconds:.0f} s"
+    )
+    wanted = Wanted(most=most, unit="MiB").text(above)
+    return Row(f"memory of {setting.many} {work}, above idle", shown, wanted=wanted)
 
 
 def _warm_up(setting: Setting, server: Server) -> None:
@@ -52,13 +61,15 @@ def _warm_up(setting: Setting, server: Server) -> None:
     os.unlink(setting.place.file("warm.bin"))
 
 
-def _up(setting: Setting, server: Server, number: int) -> int:
+def go_up(setting: Setting, server: Server, number: int) -> int:
+    """An upload that is broken off; how many bytes went."""
     with Client(server.port, server.token) as client:
         path, file = server.path(f"never-{number}.bin"), setting.place.file(BIG)
         return client.send_for(path, file, setting.many_seconds, setting.many_least)
 
 
-def _down(setting: Setting, server: Server, _number: int) -> int:
+def go_down(setting: Setting, server: Server, _number: int) -> int:
+    """A download at the pace of a slow reader; how many bytes came."""
     with Client(server.port) as client:
         path, seconds = server.path(BIG), setting.many_seconds
         return client.get_slowly(path, setting.big, _PIECE, _PAUSE, seconds)
