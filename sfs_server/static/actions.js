@@ -1,12 +1,10 @@
 // What a person can do, as changes of the state.
 import * as api from "./api.js";
-import { compareNames, count } from "./format.js";
+import { compareNames } from "./format.js";
 import { NO_FILES, set, state } from "./store.js";
 
 const NOTICE_SECONDS = 6;
 const MOST_NOTICES = 4;
-const DELETES_AT_ONCE = 4;
-const MANY = 50; // files that take a while to delete
 const LINK_SECONDS = 3600;
 const FRAME_SECONDS = 60;
 
@@ -14,11 +12,16 @@ const FRAME_SECONDS = 60;
 
 let lastNotice = 0;
 
-export function notify(text, { error = false } = {}) {
+// Returns the id of the notice. An error stays until it is dismissed, as does what is to `stay`.
+export function notify(text, { error = false, stay = error } = {}) {
   const id = (lastNotice += 1);
   set({ notices: [...state.notices, { id, text, error }].slice(-MOST_NOTICES) });
-  if (!error) setTimeout(() => dismiss(id), NOTICE_SECONDS * 1000);
+  if (!stay) setTimeout(() => dismiss(id), NOTICE_SECONDS * 1000);
+  return id;
 }
+
+export const amend = (id, text) =>
+  set({ notices: state.notices.map((n) => (n.id === id ? { ...n, text } : n)) });
 
 export const dismiss = (id) => set({ notices: state.notices.filter((n) => n.id !== id) });
 const complain = (error) => notify(error.message, { error: true });
@@ -180,45 +183,11 @@ export async function arrived(ns, name) {
 
 let counting = 0;
 
-function countsChanged() {
+export function countsChanged() {
   counting ||= setTimeout(() => {
     counting = 0;
     loadNamespaces();
   }, 500);
-}
-
-export async function deleteFiles(files) {
-  close();
-  const waitingFiles = [...files];
-  if (files.length > MANY) notify(`Deleting ${count(files.length, "file")}…`);
-  const gone = new Set();
-  const failures = [];
-  const work = async () => {
-    for (let file = waitingFiles.pop(); file; file = waitingFiles.pop()) {
-      try {
-        await api.deleteFile(file.namespace, file.name);
-        gone.add(file.name);
-      } catch (error) {
-        if (error.status === 404) gone.add(file.name);
-        else failures.push(error);
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: DELETES_AT_ONCE }, work));
-  const entries = state.files.entries.filter((file) => !gone.has(file.name));
-  const selected = new Set([...state.selected].filter((name) => !gone.has(name)));
-  set({ files: { ...state.files, entries }, selected });
-  if (gone.size)
-    notify(
-      gone.size === 1
-        ? `${[...gone][0]} has been deleted.`
-        : `${count(gone.size, "file")} have been deleted.`,
-    );
-  if (failures.length)
-    notify(`${count(failures.length, "file")} could not be deleted: ${failures[0].message}`, {
-      error: true,
-    });
-  countsChanged();
 }
 
 // The browser saves what a frame is sent to, and the page stays. A refusal in a frame would not be

@@ -1,6 +1,7 @@
 // Questions before something is lost.
 import { useState } from "./vendor/hooks.js";
-import { deleteFiles, deleteNamespace } from "./actions.js";
+import { deleteNamespace } from "./actions.js";
+import { deleteFiles } from "./deleting.js";
 import { count } from "./format.js";
 import { html } from "./html.js";
 import { Button, Dialog } from "./ui.js";

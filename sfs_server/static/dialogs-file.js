@@ -27,13 +27,17 @@ export function Viewer({ file, url, onClose }) {
   <//>`;
 }
 
-// A picture is an image, which fits itself to its place and runs nothing. For all else there is a
+// Pictures, films and sounds have elements of their own, which run nothing. For all else there is a
 // frame, sandboxed without exception: what is shown in it can run no script, open nothing and know
-// nothing, whatever the file says.
-const Contents = ({ file, url }) =>
-  kind(file.content_type) === "image"
-    ? html`<img class="viewer" src=${url} alt=${file.name} />`
-    : html`<iframe class="viewer" sandbox="" src=${url} title=${file.name}></iframe>`;
+// nothing, whatever the file says. (A film in such a frame would not play: it has no origin.)
+function Contents({ file, url }) {
+  const { name } = file;
+  const what = kind(file.content_type);
+  if (what === "image") return html`<img class="viewer" src=${url} alt=${name} />`;
+  if (what === "video") return html`<video class="viewer" src=${url} title=${name} controls />`;
+  if (what === "audio") return html`<audio class="player" src=${url} title=${name} controls />`;
+  return html`<iframe class="viewer" src=${url} title=${name} sandbox=""></iframe>`;
+}
 
 const NoContents = ({ file }) => html`<div class="no-viewer">
   <${Icon} name=${kind(file.content_type)} size="48" />

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.server
+import io
 import os
 import threading
 import time
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,6 +163,25 @@ def test_an_uploaded_page_shown_inline_can_do_nothing(
     assert page.title() == f"{namespace} · SFS"
     assert page.evaluate("localStorage.length") == 0
     assert not [url for url in asked if "?by=hostile" in url and "/namespaces" in url]
+
+
+def test_pictures_and_sounds_are_shown(
+    site: Site, page: Page, sign_in: SignIn, namespace: str
+) -> None:
+    sound = io.BytesIO()
+    with wave.open(sound, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(2 * 8000 * 3))
+    picture = b"<svg xmlns='http://www.w3.org/2000/svg' width='7' height='5'/>"
+    site.store(namespace, {"three seconds.wav": sound.getvalue(), "seven by five.svg": picture})
+    sign_in(page, at=f"/ns/{namespace}")
+    page.get_by_role("button", name="three seconds.wav", exact=True).click()
+    expect(page.get_by_role("dialog").locator("audio")).to_have_js_property("duration", 3)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="seven by five.svg", exact=True).click()
+    expect(page.get_by_role("dialog").locator("img")).to_have_js_property("naturalWidth", 7)
 
 
 def test_a_link_opens_its_file_in_a_private_window_and_nothing_else(

@@ -44,9 +44,9 @@ async def test_the_page_is_served_under_the_strictest_policy(service: Service) -
         part.strip().split(" ", 1) for part in page.headers["Content-Security-Policy"].split(";")
     )
     assert policy["default-src"] == "'none'"
-    assert {policy[f"{kind}-src"] for kind in ("script", "style", "img", "connect", "frame")} == {
-        "'self'"
-    }
+    assert {
+        policy[f"{kind}-src"] for kind in ("script", "style", "img", "media", "connect", "frame")
+    } == {"'self'"}
     assert {policy[name] for name in ("base-uri", "form-action", "frame-ancestors")} == {"'none'"}
     assert "unsafe" not in page.headers["Content-Security-Policy"]
     assert page.headers["X-Content-Type-Options"] == "nosniff"
