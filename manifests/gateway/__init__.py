@@ -61,11 +61,13 @@ def render(
     drain_seconds: int = 30,
     check_seconds: float = 1,
     hold_seconds: float = HOLD_SECONDS,
+    generations: str = "16m",
 ) -> list[str]:
     """Write the configuration into ``home``, which exists, and return the command that starts the
     gateway in the foreground. It listens on ``listen``, ADDRESS:PORT, in front of ``upstreams``:
     IP addresses (a name would be looked up once) and ports of processes of SFS that share
-    everything. Its log goes to standard error."""
+    everything. ``generations`` is the memory for changes: 16 MB hold some 50,000, for five minutes.
+    Its log goes to standard error."""
     values = {
         "user": "user root;" if os.geteuid() == 0 else "",
         "workers": workers,
@@ -81,6 +83,7 @@ def render(
         "idle": str(idle_seconds),
         "check": str(check_seconds),
         "hold": str(hold_seconds),
+        "generations": generations,
     }
     template = (HERE / "nginx.conf").read_text()
     text = re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)

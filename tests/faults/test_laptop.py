@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
+from manifests import gateway
 from sfs_server.auth import mint
 from tests.examples import run_examples
 from tests.faults.transfers import MB, Ledger, download, metric, sha256, some_bytes, upload
@@ -31,7 +32,7 @@ require()
 TOUR = Path(__file__).parents[2] / "docs" / "tour.md"
 START_SECONDS = 30.0
 TOUR_SECONDS = 100.0
-SERVERS = 3 + 3 + 2 + 4
+SERVERS = 3 + 3 + 2 + 4 + (gateway.find() is not None)
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -173,9 +174,9 @@ async def test_the_servers_of_a_launcher_that_was_killed_are_ended_by_the_next(d
         assert ended[0].count(",") == SERVERS - 1
         with pytest.raises(AssertionError, match="another launcher"):
             Launcher(data)
-        port = int(second.found(r"sfs3 +http://127\.0\.0\.1:(\d+)")[0])
-        async with connect(port) as connection:
-            assert (await connection.ask("GET", "/storage/files")).json() == []
+        for port in second.found(r"(?:sfs3|gateway) +http://127\.0\.0\.1:(\d+)"):
+            async with connect(int(port)) as connection:
+                assert (await connection.ask("GET", "/storage/files")).json() == []
     finally:
         second.signal(signal.SIGTERM)
         assert second.wait() == 0

@@ -35,6 +35,12 @@ __all__ = ["seaweed"]
 
 PROCESSES = 4
 CHECK_SECONDS = 0.4
+STORABLE = (
+    b"HTTP/1.1 200 OK\r\nDate: Mon, 02 Nov 2026 10:00:00 GMT\r\n"
+    b"Cache-Control: public, max-age=0, s-maxage=30\r\nContent-Length: 2\r\n\r\nok"
+)
+"""What SFS answers with to a GET of a file that anybody may read."""
+
 ORIGINS = ("https://one.example", "https://two.example")
 
 
@@ -117,7 +123,7 @@ def nginx() -> Nginx:
 
 @contextmanager
 def started(
-    nginx: Nginx, ports: Sequence[int], idle_seconds: int = 75
+    nginx: Nginx, ports: Sequence[int], *, idle_seconds: int = 75, generations: str = "16m"
 ) -> Iterator[tuple[int, Server]]:
     """A gateway before servers on ``ports``."""
     home = Path(tempfile.mkdtemp(prefix="sfs-gateway-"))
@@ -132,6 +138,7 @@ def started(
         drain_seconds=1,
         check_seconds=CHECK_SECONDS,
         hold_seconds=2,
+        generations=generations,
     )
     environ = {"LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", "")}
     server = Server(home, command, environ, f"http://127.0.0.1:{port}/healthz")

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from itertools import count
 
 import pytest
 
-from tests.gateway.conftest import ORIGINS, Gateway, from_cache
+from manifests.gateway import Nginx
+from manifests.laptop.weed import free_ports
+from tests.gateway.conftest import (
+    ORIGINS,
+    STORABLE,
+    Gateway,
+    Recorder,
+    from_cache,
+    recording,
+    started,
+)
 from tests.server.http import MIB, connect
 
 _numbers = count()
@@ -54,11 +65,19 @@ async def test_a_delete_evicts_and_a_new_upload_is_seen(gateway: Gateway, paths:
         assert (await gateway.get(path)).body == b"again"
 
 
-@pytest.mark.parametrize("spell", ["%63ache", "%63%61%63he"])
+@pytest.mark.parametrize(
+    "spell",
+    [
+        ("cache", "%63ache"),
+        ("cache", "%63%61%63he"),
+        ("/storage/default", "/%73torage/%64efault"),
+        ("/storage", "http://sfs.example/storage"),
+    ],
+)
 async def test_another_spelling_of_the_path_evicts_too(
-    gateway: Gateway, paths: list[str], spell: str
+    gateway: Gateway, paths: list[str], spell: tuple[str, str]
 ) -> None:
-    await gateway.put(paths[0].replace("cache", spell), b"second")
+    await gateway.put(paths[0].replace(*spell), b"second")
     assert [(await gateway.get(path)).body for path in paths] == [b"second", b"second"]
 
 
@@ -231,3 +250,60 @@ async def _hide(gateway: Gateway, hidden: bool) -> None:
     target, body = "/storage/namespaces/default", json.dumps({"hidden": hidden}).encode()
     answer = await gateway.ask("PUT", target, gateway.bearer("root", admin=True), body)
     assert answer.status == 200, answer
+
+
+@pytest.mark.parametrize(
+    ("status", "control", "length"),
+    [
+        (200, "private, no-cache", 2),
+        (200, "public, max-age=30", 2),
+        (200, "", 2),
+        (404, "public, s-maxage=30", 2),
+        (206, "public, s-maxage=30", 2),
+        (200, "public, s-maxage=30", None),
+    ],
+)
+async def test_what_sfs_does_not_call_public_and_whole_is_not_stored(
+    recorder: Recorder, status: int, control: str, length: int | None
+) -> None:
+    framing = "Connection: close" if length is None else f"Content-Length: {length}"
+    head = f"HTTP/1.1 {status} X\r\nCache-Control: {control}\r\n{framing}\r\n\r\n"
+    recorder.answer = head.encode() + b"ok"
+    recorder.cuts = length is None
+    for _ in range(2):
+        async with connect(recorder.gateway_port) as client:
+            answer = await client.ask("GET", f"/storage/default/{status}-{control[:3]}-{length}")
+            assert (answer.status, answer.body, from_cache(answer)) == (status, b"ok", False)
+    assert len(recorder.heads) == 2
+
+
+async def test_a_reload_keeps_what_is_stored_and_what_was_evicted(
+    gateway: Gateway, paths: list[str], name: str
+) -> None:
+    await gateway.put(paths[0], b"second")
+    other = f"/storage/default/other-{name}"
+    await gateway.put(other, b"other")
+    await gateway.stored(other)
+    gateway.server.signal(signal.SIGHUP)
+    await asyncio.sleep(0.5)
+    assert from_cache(await gateway.get(other))
+    assert (await gateway.get(paths[0])).body == b"second"
+
+
+async def test_when_too_many_changes_are_to_be_remembered_nothing_old_is_served(
+    nginx: Nginx,
+) -> None:
+    """The memory for generations is of one page here."""
+    ports = free_ports(1)
+    with started(nginx, ports, generations="12k") as (port, _):
+        async with recording(ports) as recorder, connect(port) as client:
+            recorder.answer = STORABLE
+            for expected in (1, 1):
+                await client.ask("GET", "/storage/default/old")
+                assert len(recorder.heads) == expected
+            await client.ask("PUT", "/storage/default/old", {}, b"")
+            for number in range(200):
+                await client.ask("PUT", f"/storage/default/{number}{'x' * 200}", {}, b"")
+            recorder.heads.clear()
+            await client.ask("GET", "/storage/default/old")
+            assert len(recorder.heads) == 1

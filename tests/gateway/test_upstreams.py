@@ -7,18 +7,13 @@ import signal
 
 import pytest
 
-from tests.gateway.conftest import CHECK_SECONDS, Gateway, Recorder, Recorders, recording
+from tests.gateway.conftest import CHECK_SECONDS, STORABLE, Gateway, Recorder, Recorders, recording
 from tests.server.http import Connection, connect
 from tests.server.sending import eventually
 
 READ = "/storage/default/upstreams"
 PROBE_SECONDS = 3 * CHECK_SECONDS
 """Within this, every process has been asked whether it is ready."""
-
-STORABLE = (
-    b"HTTP/1.1 200 OK\r\nDate: Mon, 02 Nov 2026 10:00:00 GMT\r\n"
-    b"Cache-Control: public, max-age=0, s-maxage=30\r\nContent-Length: 2\r\n\r\nok"
-)
 
 
 async def test_a_process_that_ends_costs_nothing(gateway: Gateway) -> None:
@@ -127,6 +122,19 @@ async def test_where_a_request_came_from_is_said_by_the_gateway_alone(
     assert fields.getall("X-Forwarded-Host") == fields.getall("Host") == ["sfs.example"]
     assert fields.getall("X-Request-Id") == ["given-1"]
     assert len(recorder.fields(1)["X-Request-Id"]) == 32
+
+
+async def test_no_log_has_a_token_or_a_name(gateway: Gateway) -> None:
+    token = gateway.bearer()["Authorization"].removeprefix("Bearer ")
+    target = f"/storage/default/unheard-of?token={token}"
+    assert (await gateway.get(target)).status == 404
+    assert (await gateway.get(f"/storage/default/%00?token={token}")).status == 400
+    async with connect(gateway.port) as client:
+        client.send("PUT", target, {"Content-Length": "5"})
+        await client.answer()
+    logs = (gateway.server.home / "access.log").read_text() + gateway.server.log()
+    assert " GET 404 " in logs
+    assert not any(word in logs for word in (token, "unheard-of"))
 
 
 async def test_sfs_knows_the_client_by_the_gateway_that_it_trusts(gateway: Gateway) -> None:
