@@ -1,9 +1,10 @@
 """Reading a pinned version: the chunk list of its entry is the pin, since needles are written once.
 
-When the last MiB of one needle is being passed on, the next one is asked for and its first piece
-had, so that there is no gap between two; never more than one ahead. An answer that nobody reads yet
-holds less than a MiB (see :mod:`gfs.replicas_http`), so a reader holds about two, whatever the
-file.
+A volume server reads and checks a whole needle, some milliseconds, before it sends the first byte.
+So that there is no gap between two, the next one is asked for when the bytes of this one will be
+used up within AHEAD_SECONDS, at the pace of the reading so far; never more than one ahead. Asked
+for much earlier, a slow reader would leave it lying until the server cuts it off. Of an answer that
+nobody reads yet the first piece is held, so a reader holds less than a MiB, whatever the file.
 
 Chunk lists of large files are in manifests. They are loaded as the reading comes to them, in
 windows of WINDOW_BYTES, and the last few are kept.
@@ -24,7 +25,7 @@ from gfs.seaweedfs.needles import Needles
 from gfs.seaweedfs.proto.filer_pb2 import FileChunkManifest
 from gfs.types import Bytes, FileInfo
 
-AHEAD_BYTES = 1024 * 1024
+AHEAD_SECONDS = 0.25
 WINDOW_BYTES = 4 * 1024 * 1024 * 1024
 MANIFESTS_KEPT = 4
 MANIFEST_DEPTH = 8
@@ -89,6 +90,8 @@ class SeaweedReader(Reader):
             return
         current: _Ahead | None = None
         following: _Ahead | None = None
+        clock = asyncio.get_running_loop().time
+        began, given = clock(), 0
         async with aclosing(self._views(start, start + length)) as views:
             try:
                 while (current := following or await self._next(views)) is not None:
@@ -96,7 +99,9 @@ class SeaweedReader(Reader):
                     asked = False
                     while current.left:
                         piece = await current.next()
-                        if not asked and current.left <= AHEAD_BYTES:
+                        given += len(piece)
+                        # What is left of the time that the bytes so far have taken.
+                        if not asked and current.left * (clock() - began) <= given * AHEAD_SECONDS:
                             asked = True
                             following = await self._next(views)
                             if following is not None:
