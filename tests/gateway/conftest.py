@@ -35,6 +35,7 @@ __all__ = ["seaweed"]
 
 PROCESSES = 4
 CHECK_SECONDS = 0.4
+HOLD_SECONDS = 1
 STORABLE = (
     b"HTTP/1.1 200 OK\r\nDate: Mon, 02 Nov 2026 10:00:00 GMT\r\n"
     b"Cache-Control: public, max-age=0, s-maxage=30\r\nContent-Length: 2\r\n\r\nok"
@@ -137,7 +138,7 @@ def started(
         idle_seconds=idle_seconds,
         drain_seconds=1,
         check_seconds=CHECK_SECONDS,
-        hold_seconds=2,
+        hold_seconds=HOLD_SECONDS,
         generations=generations,
     )
     environ = {"LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", "")}

@@ -12,6 +12,7 @@ import pytest
 from manifests.gateway import Nginx
 from manifests.laptop.weed import free_ports
 from tests.gateway.conftest import (
+    HOLD_SECONDS,
     ORIGINS,
     STORABLE,
     Gateway,
@@ -219,9 +220,54 @@ async def test_conditions_and_ranges_of_what_is_not_stored_are_answered_by_sfs(
     assert not [file for file in gateway.cache_files() if file.stat().st_size > 8.5 * MIB]
 
 
-async def test_a_transfer_that_is_watched_reaches_sfs(gateway: Gateway, paths: list[str]) -> None:
-    for target, headers in ((f"{paths[0]}?id=t", {}), (paths[0], {"X-Transfer-Id": "u"})):
-        assert not from_cache(await gateway.ask("GET", target, headers))
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [
+        ("", {"Authorization": "Bearer x"}),
+        ("?token=x", {}),
+        ("?id=watched", {}),
+        ("", {"X-Transfer-Id": "watched"}),
+        ("", {"If-Match": "*"}),
+        ("", {"If-Unmodified-Since": "Mon, 02 Nov 2026 10:00:00 GMT"}),
+        ("", {"Cache-Control": "no-cache"}),
+    ],
+)
+async def test_what_is_not_plain_reaches_sfs_whatever_that_answers(
+    recorder: Recorder, query: str, headers: dict[str, str]
+) -> None:
+    recorder.answer = STORABLE
+    path = f"/storage/default/plain-{len(query)}-{'-'.join(headers)}"
+    async with connect(recorder.gateway_port) as client:
+        for _ in range(2):
+            assert not from_cache(await client.ask("GET", path + query, headers))
+        assert not from_cache(await client.ask("GET", path)), "that answer was stored"
+        assert from_cache(await client.ask("GET", path))
+        assert not from_cache(await client.ask("GET", path + query, headers))
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"Range": "bytes=5-"},
+        {"If-None-Match": '"x"'},
+        {"If-Modified-Since": "Mon, 02 Nov 2026 10:00:00 GMT"},
+    ],
+)
+async def test_a_condition_on_what_is_not_stored_is_not_turned_into_the_whole_file(
+    recorder: Recorder, condition: dict[str, str]
+) -> None:
+    async with connect(recorder.gateway_port) as client:
+        await client.ask("GET", "/storage/default/conditions", condition)
+    assert condition.items() <= dict(recorder.fields(0)).items()
+
+
+async def test_an_origin_shares_no_answer_whatever_sfs_varies(recorder: Recorder) -> None:
+    recorder.answer = STORABLE
+    async with connect(recorder.gateway_port) as client:
+        for origin in ({}, {"Origin": "https://a.example"}, {"Origin": "https://b.example"}):
+            for stored in (False, True):
+                answer = await client.ask("GET", "/storage/default/origins", origin)
+                assert from_cache(answer) == stored
 
 
 async def test_whoever_asks_past_the_cache_gets_there(gateway: Gateway, paths: list[str]) -> None:
@@ -240,6 +286,8 @@ async def test_hiding_the_namespace_evicts_what_is_in_it_and_stores_nothing_for_
             async with asyncio.timeout(5):
                 while (await gateway.get(path)).status != 404:
                     await asyncio.sleep(0.01)
+        await asyncio.sleep(HOLD_SECONDS)
+        assert [(await gateway.get(path)).status for path in paths] == [404, 404]
     finally:
         await _hide(gateway, False)
     for _ in range(3):
