@@ -1,12 +1,17 @@
 // Which dialog is open: the one of the state, or the question about an upload whose name is taken.
-// Dialogs are not needed to see the page, so their modules come when one is opened.
+// Dialogs are not needed to see the page: their modules come at the first touch or key.
 import { useEffect, useState } from "./vendor/hooks.js";
-import { close } from "./actions.js";
+import { close, notify } from "./actions.js";
 import { html } from "./html.js";
 
 const confirm = () => import("./dialogs-confirm.js");
 const file = () => import("./dialogs-file.js");
 const form = () => import("./dialogs-form.js");
+
+for (const sign of ["pointerdown", "keydown"]) {
+  const prepare = () => Promise.allSettled([confirm(), file(), form()]);
+  addEventListener(sign, prepare, { once: true });
+}
 
 const KINDS = {
   "sign-in": [form, "SignIn"],
@@ -32,7 +37,13 @@ function Lazy({ kind, ...details }) {
   const [Kind, setKind] = useState(null);
   useEffect(() => {
     const [load, name] = KINDS[kind];
-    load().then((module) => setKind(() => module[name]), close);
+    load().then(
+      (module) => setKind(() => module[name]),
+      () => {
+        close();
+        notify("The service cannot be reached.", { error: true });
+      },
+    );
   }, []);
   return Kind && html`<${Kind} ...${details} />`;
 }

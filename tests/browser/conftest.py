@@ -31,6 +31,7 @@ from playwright.sync_api import (  # noqa: E402
     ConsoleMessage,
     Page,
     Request,
+    expect,
     sync_playwright,
 )
 
@@ -44,7 +45,7 @@ FLAGS = [
     "--disable-sync",
     *(["--no-sandbox"] if os.geteuid() == 0 else []),
 ]
-WAIT_MS = 10_000
+WAIT_MS = 15_000
 JWT = "eyJ"
 """How the header of every token of a user begins; links are something else."""
 
@@ -91,6 +92,7 @@ def browser() -> Iterator[Browser]:
         assert "CI" not in os.environ, "CI must have Chromium"
         pytest.skip("Chromium is not installed")
     with sync_playwright() as playwright:
+        expect.set_options(timeout=WAIT_MS)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()

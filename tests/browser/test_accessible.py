@@ -84,6 +84,8 @@ def dialogs(page: Page, tmp_path: Path) -> None:
     page.locator("main label.button input[type=file]").set_input_files(path)
     expect(page.locator("li.upload.done")).to_be_visible()
     check(page, "uploaded")
+    picker = page.locator("main label.button input[type=file]")
+    opened("name taken", lambda: picker.set_input_files(path))
 
 
 def test_all_can_be_reached_with_the_tab_key(

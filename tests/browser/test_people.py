@@ -51,6 +51,7 @@ def test_a_token_that_is_refused_later_asks_for_another(
     site: Site, window: Window, sign_in: SignIn
 ) -> None:
     page = window(strict=False).new_page()
+    site.store("default", {"for-all.txt": b"hello"})
     sign_in(page)
     page.evaluate("sessionStorage.setItem('sfs-token', 'a.b.c')")
     page.get_by_role("searchbox").fill("x")
