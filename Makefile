@@ -5,7 +5,7 @@ PYTHON ?= python3
 PYENV := $(shell pyenv versions --bare 2>/dev/null | grep -E '^3\.1[1-9]\.[0-9]+$$' | paste -sd: -)
 TOX = $(if $(PYENV),PYENV_VERSION=$(PYENV)) .venv/bin/tox
 
-.PHONY: run cluster test lint bench proto vendor screenshots clean
+.PHONY: run cluster test lint bench proto vendor constraints screenshots clean
 
 run: .venv/installed
 	.venv/bin/sfs-server $(ARGS)
@@ -29,6 +29,14 @@ proto: .venv/proto
 # After a change of a version in tools/vendor: the libraries of the web page, from npm.
 vendor:
 	tools/vendor
+
+# After a change of the dependencies, and now and then: the versions of what the image has.
+constraints:
+	rm -rf build/constraints
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/pip install --quiet --disable-pip-version-check '.[embedded,cluster]'
+	echo "# The versions of what the image has, made by 'make constraints'." > constraints.txt
+	build/constraints/bin/pip freeze --exclude sfs-server >> constraints.txt
 
 # Pictures of the page in all its states, in build/screenshots.
 screenshots: .venv/tox

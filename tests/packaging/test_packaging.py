@@ -1,0 +1,172 @@
+"""What a user installs, in clean environments: ``tox run -e packaging``. It takes minutes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from manifests.laptop.weed import free_ports
+from tests import dockerfile
+from tests.dockerfile import ROOT, command
+
+INSTALL_SECONDS = 300.0
+START_SECONDS = 60.0
+END_SECONDS = 20.0
+SECRET = {"JWT_SECRET": "a secret of the tests, longer than 32 bytes"}
+USER = "nobody"
+"""Has a name here, as the user of the image has there; PostgreSQL wants that."""
+
+pytestmark = pytest.mark.timeout(2 * INSTALL_SECONDS)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that other users may walk through, unlike those of pytest."""
+    path = Path(tempfile.mkdtemp(prefix="sfs-packaging-"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def run(*words: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
+    """Run a program to its end; what it says."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(
+        words,
+        cwd=cwd,
+        env={**kept, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=INSTALL_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def install(place: Path, what: str) -> Path:
+    """The programs of a clean environment that has ``what``."""
+    run(sys.executable, "-m", "venv", str(place / "venv"), cwd=place)
+    programs = place / "venv" / "bin"
+    run(str(programs / "pip"), "install", "--quiet", what, cwd=place)
+    return programs
+
+
+def get(port: int, path: str) -> bytes:
+    """The answer, as soon as there is one."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                body: bytes = answer.read()
+                return body
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def test_the_wheel_carries_the_page_and_the_tables(place: Path) -> None:
+    run(sys.executable, "-m", "venv", str(place / "venv"), cwd=place)
+    pip = str(place / "venv" / "bin" / "pip")
+    run(pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(place), str(ROOT), cwd=place)
+    (wheel,) = place.glob("*.whl")
+    carried = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {
+        str(path.relative_to(ROOT))
+        for package in ("gfs", "sfs_server")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert wanted | {"sfs_server/schema.sql"} == {one for one in carried if ".dist-info" not in one}
+
+
+@pytest.mark.parametrize("extra", ["", "[cluster]"])
+def test_without_a_database_it_says_what_is_missing(place: Path, extra: str) -> None:
+    programs = install(place, f"{ROOT}{extra}")
+    assert run(str(programs / "sfs-server"), "-version", cwd=place).strip()[0].isdigit()
+    assert (programs / "weed").exists() == (extra == "[cluster]")
+    done = subprocess.run(
+        [programs / "sfs-server"],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "[embedded]" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_with_embedded_it_serves(place: Path) -> None:
+    programs = install(place, f"{ROOT}[embedded]")
+    (port,) = free_ports(1)
+    process = subprocess.Popen([programs / "sfs-server", "-addr", f"127.0.0.1:{port}"], cwd=place)
+    try:
+        assert b"<title>" in get(port, "/")
+        assert b'"ok"' in get(port, "/readyz")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(END_SECONDS) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_image_can_be_made_and_serves_as_process_1(place: Path) -> None:
+    """The steps of the Dockerfile, in a directory that stands in for the root of the image."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("it takes root to be another user, and process 1")
+    build, image = dockerfile.parse()
+    source, opt, data = place / "src", place / "opt", place / "data"
+    source.mkdir()
+    data.mkdir()
+    shutil.chown(data, USER)
+    for kind, rest in build.steps:
+        if kind == "COPY":
+            for name in rest.split()[:-1]:
+                run("cp", "-r", str(ROOT / name), str(source), cwd=place)
+        elif kind == "RUN":
+            words = [word.replace("/opt/", f"{opt}/") for word in command(rest)]
+            words[0] = sys.executable if words[0] == "python" else words[0]
+            run(*words, cwd=source)
+    (port,) = free_ports(1)
+    environment = {
+        **SECRET,
+        **image.environment,
+        "PATH": image.environment["PATH"].replace("/opt/", f"{opt}/"),
+        "SFS_ADDR": f"127.0.0.1:{port}",
+        "SFS_DATA": str(data),
+        "SFS_DRAIN_GRACE": "0",
+    }
+    program, check = command(image.one("ENTRYPOINT")), image.one("HEALTHCHECK")
+    process = subprocess.Popen(
+        ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child",
+         "setpriv", f"--reuid={USER}", "--regid=nogroup", "--clear-groups", *program],
+        env=environment,
+        cwd=data,
+    )  # fmt: skip
+    try:
+        assert b'"ok"' in get(port, "/readyz")
+        words = command(check.partition("CMD ")[2])
+        words[0] = str(opt / "sfs" / "bin" / "python")
+        run(*words, cwd=place, env=environment)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+        os.kill(int(children), signal.SIGTERM)
+        assert process.wait(END_SECONDS) == 0
+    finally:
+        process.kill()
+        process.wait()
