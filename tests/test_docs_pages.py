@@ -159,10 +159,13 @@ def test_measurements_are_there_and_each_is_described() -> None:
 def test_environments_of_tox_are_there() -> None:
     settings = configparser.ConfigParser(interpolation=None)
     settings.read(ROOT / "tox.ini")
-    known = {section.removeprefix("testenv:") for section in settings.sections()}
-    versions = re.search(r"py3\{([\d,]+)\}", settings["tox"]["env_list"])
-    assert versions is not None
-    known |= {f"py3{minor}" for minor in versions[1].split(",")}
+    written = [section.removeprefix("testenv:") for section in settings.sections()]
+    written += re.findall(r"[\w-]+(?:\{[^}]*\})?", settings["tox"]["env_list"])
+    known = {
+        name + ending
+        for name, _, endings in (one.rstrip("}").partition("{") for one in written)
+        for ending in endings.split(",")
+    }
     for page, found in named(r"\btox\b.* -e ([\w,]+)"):
         assert known.issuperset(found[1].split(",")), f"{page}: {found[0]}"
 
