@@ -19,6 +19,7 @@ local ffi = require "ffi"
 ffi.cdef "int getppid(void);"
 
 local generations = ngx.shared.sfs_generations
+local lasting = ngx.shared.sfs_lasting  -- "epoch", "number" and "hold": never full
 local stored = ngx.shared.sfs_stored
 local health = ngx.shared.sfs_health
 
@@ -52,7 +53,7 @@ local gateway = {}
 -- `pause` seconds after a change of a namespace nothing of it is stored.
 function gateway.setup(list, limit, every, pause)
     upstreams, largest, check_every, hold = list, limit, every, pause
-    generations:add("epoch", ngx.now())  -- a reload keeps it, and the generations
+    lasting:add("epoch", ngx.now())  -- a reload keeps it, and the generations
 end
 
 local function unescape(text)
@@ -76,12 +77,21 @@ local function generation(name)
     return generations:get(name) or 0
 end
 
-local function renew(name)
-    -- The time alone would do on one worker; two changes within its millisecond must differ too.
-    local number = generations:incr("number", 1, 0)
-    local ok, _, forcible = generations:set(name, ngx.now() .. "." .. number, REMEMBER)
+-- A number that is new on every worker: of the time alone there might be two.
+local function fresh()
+    return ngx.now() .. "." .. lasting:incr("number", 1, 0)
+end
+
+-- Take their key from all stored answers, and keep none for a while.
+local function forget()
+    lasting:set("epoch", fresh())
+    lasting:set("hold", true, hold)
+end
+
+local function remember(name, value, seconds)
+    local ok, _, forcible = generations:set(name, value, seconds)
     if not ok or forcible then
-        generations:set("epoch", ngx.now() .. "." .. number)
+        forget()
     end
 end
 
@@ -90,15 +100,15 @@ local function evict(path)
     local namespace = path:match("^/storage/namespaces/(.+)$")
     if namespace then
         -- Another process of SFS may not have heard of it yet: store nothing that it says.
-        generations:set("hold " .. namespace, true, hold)
-        return renew("n " .. namespace)
+        remember("hold " .. namespace, true, hold)
+        return remember("n " .. namespace, fresh(), REMEMBER)
     end
     local directory, name = file_of(path)
     if directory then
-        return renew("f " .. directory .. "/" .. name)
+        return remember("f " .. directory .. "/" .. name, fresh(), REMEMBER)
     end
     if path ~= "/storage/links" and path ~= "/storage/namespaces" then
-        generations:set("epoch", ngx.now() .. "." .. generations:incr("number", 1, 0))
+        forget()
     end
 end
 
@@ -120,11 +130,12 @@ local function key_of(headers)
     end
     local directory, name = file_of(path_of(uri))
     local origin = headers["Origin"] or ""
-    if not directory or type(origin) ~= "string" or generations:get("hold " .. directory) then
+    if not directory or type(origin) ~= "string" or lasting:get("hold")
+        or generations:get("hold " .. directory) then
         return nil
     end
     local key = table.concat({
-        generation("epoch"), generation("n " .. directory),
+        lasting:get("epoch"), generation("n " .. directory),
         generation("f " .. directory .. "/" .. name), origin, uri,
     }, " ")
     local range, none, since =
