@@ -197,7 +197,8 @@ local function question()
     return table.concat(lines, "\r\n") .. "\r\n\r\n"
 end
 
--- Read a refusal: its status, its headers as pairs, its body; nil where there is none.
+-- Read a refusal: its status, its headers by name with their values, its body; nil where there is
+-- none.
 local function refusal(socket)
     local line = socket:receive("*l")
     local status = line and tonumber(line:match("^HTTP/1%.1 (%d%d%d)"))
@@ -208,10 +209,12 @@ local function refusal(socket)
     repeat
         line = socket:receive("*l")
         local name, value = (line or ""):match("^([^:]+):%s*(.-)%s*$")
-        if name and name:lower() == "content-length" then
+        local lower = name and name:lower()
+        if lower == "content-length" then
             length = tonumber(value) or 0
-        elseif name and name:lower() ~= "connection" then
-            headers[#headers + 1] = { name, value }
+        elseif name and lower ~= "connection" and lower ~= "transfer-encoding" then
+            headers[name] = headers[name] or {}
+            table.insert(headers[name], value)
         end
     until not line or line == ""
     local body = length > 0 and length <= REFUSAL_BYTES and socket:receive(length) or ""
@@ -245,8 +248,8 @@ function gateway.refuse()
     local status, headers, body = unpack(refusals[key])
     refusals[key] = nil
     ngx.status = status
-    for _, header in ipairs(headers) do
-        ngx.header[header[1]] = header[2]
+    for name, values in pairs(headers) do
+        ngx.header[name] = #values == 1 and values[1] or values
     end
     ngx.header["Content-Length"] = #body
     ngx.print(body)

@@ -21,9 +21,12 @@ from tests.gateway.conftest import (
     recording,
     started,
 )
-from tests.server.http import MIB, connect
+from tests.server.http import MIB, Answer, connect
 
 _numbers = count()
+
+STALE_SECONDS = 2.1
+"""After this, what was fresh for a second is not; nginx counts whole ones."""
 
 
 @pytest.fixture
@@ -323,6 +326,28 @@ async def test_what_sfs_does_not_call_public_and_whole_is_not_stored(
             answer = await client.ask("GET", f"/storage/default/{status}-{control[:3]}-{length}")
             assert (answer.status, answer.body, from_cache(answer)) == (status, b"ok", False)
     assert len(recorder.heads) == 2
+
+
+async def test_what_has_become_stale_is_asked_about_and_never_served_without(
+    recorder: Recorder,
+) -> None:
+    control = b'Cache-Control: public, s-maxage=1, must-revalidate\r\nETag: "v1"\r\n'
+    recorder.answer = b"HTTP/1.1 200 OK\r\n" + control + b"Content-Length: 2\r\n\r\nok"
+
+    async def get() -> Answer:
+        async with connect(recorder.gateway_port) as client:
+            return await client.ask("GET", "/storage/default/stale")
+
+    assert (await get()).body == b"ok"
+    await asyncio.sleep(STALE_SECONDS)
+    recorder.answer = b"HTTP/1.1 304 Not Modified\r\n" + control + b"\r\n"
+    assert (await get()).body == b"ok"
+    assert recorder.fields(1)["If-None-Match"] == '"v1"'
+    assert (await get()).body == b"ok"
+    assert len(recorder.heads) == 2, "what was asked about is fresh again"
+    await asyncio.sleep(STALE_SECONDS)
+    recorder.dies = True
+    assert (await get()).status == 502
 
 
 async def test_a_reload_keeps_what_is_stored_and_what_was_evicted(

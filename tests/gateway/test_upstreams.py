@@ -40,12 +40,11 @@ async def test_a_process_that_has_just_died_costs_nothing(recorders: Recorders) 
     async with recording(recorders.ports) as all_live:
         await asyncio.sleep(PROBE_SECONDS)
         assert not all_live.heads
-    await asyncio.sleep(0.1)  # the gateway sees that its idle connections are closed
     async with (
         recording(recorders.ports[1:]) as recorder,
         connect(recorders.gateway_port) as client,
     ):
-        for method, body in (("GET", b""), ("PUT", b"x"), ("POST", b"x"), ("DELETE", b"")) * 2:
+        for method, body in (("PUT", b"x"), ("POST", b"x"), ("DELETE", b""), ("GET", b"")) * 2:
             answer = await client.ask(method, "/storage/default/dead", {}, body)
             assert answer.status == 200, method
         assert len(recorder.heads) == 8
@@ -155,7 +154,7 @@ async def test_sfs_knows_the_client_by_the_gateway_that_it_trusts(gateway: Gatew
 
 async def test_the_question_before_an_upload_says_the_same(recorder: Recorder) -> None:
     """What asks for a body that is expected to be continued is a request like others."""
-    recorder.answer = b"HTTP/1.1 401 No\r\nContent-Length: 0\r\nX-Own: yes\r\n\r\n"
+    recorder.answer = b"HTTP/1.1 401 No\r\nContent-Length: 0\r\nX-Own: a\r\nX-Own: b\r\n\r\n"
     recorder.wants = 0
     forged = {"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9"}
     async with connect(recorder.gateway_port) as client:
@@ -170,7 +169,7 @@ async def test_the_question_before_an_upload_says_the_same(recorder: Recorder) -
         }
         client.send("PUT", "/storage/default/a%2520b?overwrite=true&id=t&x=%26", headers)
         answer = await client.answer()
-    assert (answer.status, answer.headers["X-Own"]) == (401, "yes")
+    assert (answer.status, answer.headers.getall("X-Own")) == (401, ["a", "b"])
     assert recorder.heads[0].startswith(b"PUT /storage/default/a%2520b?overwrite=true&x=%26 HTTP")
     fields = recorder.fields(0)
     assert fields.getall("X-Forwarded-For") == ["127.0.0.1"]
