@@ -8,5 +8,6 @@ Where its promises end:
   passed on before the error.
 - Two versions of an empty file look alike to the filer when two processes commit at once, unless
   the caller lets them take turns (the service does).
-- "Durable" means on every replica, not on their disks.
+- Chunks are on the disks of all replicas before a file is published; whether its entry is on a disk
+  then is a matter of the filer's store (PostgreSQL's is, that of LevelDB is not).
 """

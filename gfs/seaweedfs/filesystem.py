@@ -283,7 +283,7 @@ class SeaweedFileSystem(FileSystem):
         return True
 
     async def _require_room(self, size: int) -> None:
-        """Raise StoreFull if ``size`` bytes do not fit. Where that cannot be asked, they may."""
+        """Raise StoreFull if ``size`` bytes do not fit. Where that is not known, they may."""
         now = _now()
         if self._room is None or now - self._room[0] > ROOM_SECONDS:
             try:
@@ -291,7 +291,8 @@ class SeaweedFileSystem(FileSystem):
             except StoreUnavailable as error:
                 _log.warning("the free room of the cluster is not known: %s", error)
                 return
-        if size * self._room[1].copies > self._room[1].free:
+        room = self._room[1]
+        if room.settled and size * room.copies > room.free:
             raise StoreFull("the file is larger than the room that is left")
 
 

@@ -17,7 +17,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gfs.errors import StoreUnavailable
 from gfs.seaweedfs import address
@@ -31,6 +31,9 @@ CALL_SECONDS = 2.0
 
 RETRY_SECONDS = 0.2
 """Between two attempts to find a leader."""
+
+SETTLE_SECONDS = 60.0
+"""So long a master that has just begun to lead may know fewer volume servers than there are."""
 
 MAX_VOLUMES_ASKED = 512
 """How many volumes that the stream did not tell of are remembered."""
@@ -67,6 +70,8 @@ class Room:
     free: int
     copies: int
     servers: int
+    settled: bool = True
+    """Whether the leader knows all volume servers yet."""
 
 
 class Masters:
@@ -82,6 +87,8 @@ class Masters:
         self.servers: dict[str, Address] = {}
         """Every volume server that was told of, by its HTTP address."""
 
+        self._servers_before = 1
+        self._followed = 0.0
         self._asked: dict[int, tuple[Address, ...]] = {}
         self._changed = asyncio.Event()
         self._following = asyncio.create_task(self._follow(), name="gfs-masters")
@@ -132,7 +139,9 @@ class Masters:
         listing = self._channels.call(leader.grpc, _VOLUMES, pb.VolumeListRequest(), CALL_SECONDS)
         listed, configuration = await asyncio.gather(listing, self._configuration(leader))
         copies = 1 + sum(int(c) for c in configuration.default_replication if c.isdigit())
-        return _room(listed, copies)
+        room = _room(listed, copies)
+        young = asyncio.get_running_loop().time() - self._followed < SETTLE_SECONDS
+        return replace(room, settled=room.servers >= self._servers_before or not young)
 
     async def status(self) -> Status:
         """Size and number of servers. Raises StoreUnavailable without a leader."""
@@ -211,6 +220,8 @@ class Masters:
                 if self._leader is None:
                     _log.info("following master %s", leader)
                     self._leader = leader
+                    self._followed = asyncio.get_running_loop().time()
+                    self._servers_before = max(1, len(self._holders()))
                 if message.HasField("cluster_node_update"):
                     self._keep_node(message.cluster_node_update)
                 if message.HasField("volume_location"):
@@ -221,6 +232,10 @@ class Masters:
                         self._keep_volumes(location, first=location.url not in told)
                         told.add(location.url)
                 self._changed.set()
+
+    def _holders(self) -> set[str]:
+        """The volume servers that hold a volume."""
+        return {url for holders in self._volumes.values() for url in holders}
 
     def _keep_node(self, update: pb.ClusterNodeUpdate) -> None:
         if update.node_type != "filer":

@@ -66,6 +66,11 @@ class CallFailed(StoreUnavailable):
         """Whether the server has answered, and said that there is no such entry."""
         return self.code is grpc.StatusCode.NOT_FOUND or _ABSENT in self.details
 
+    @property
+    def late(self) -> bool:
+        """Whether no answer came in time."""
+        return self.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
 
 class Channels:
     """One channel for each server that was ever called; encrypted if there is ``tls``."""

@@ -25,6 +25,7 @@ from gfs.errors import StoreFull, StoreUnavailable
 from gfs.seaweedfs import fid as fids
 from gfs.seaweedfs.filer import Assigned, Filers
 from gfs.seaweedfs.master import Masters
+from gfs.seaweedfs.rpc import CallFailed
 from gfs.seaweedfs.volume import VolumeServers, by_server
 
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -63,6 +64,23 @@ class Uploads:
         self.filers = filers
         self.volumes = volumes
         self.slots = asyncio.Semaphore(TOTAL_IN_FLIGHT)
+
+    async def assign(self, path: str, count: int) -> Assigned:
+        """Reserve ``count`` needles for the file ``path``. Raises StoreFull, StoreUnavailable."""
+        try:
+            return await self.filers.assign(path, count)
+        except CallFailed as error:
+            # A master that cannot make a volume sometimes says so, and sometimes not for 30 s.
+            if error.late and await self._is_full():
+                raise StoreFull("no volume of the cluster takes more") from error
+            raise
+
+    async def _is_full(self) -> bool:
+        try:
+            room = await self.masters.room()
+        except StoreUnavailable:
+            return False
+        return room.settled and room.free < room.copies * CHUNK_BYTES
 
     async def free(self, targets: Sequence[Target]) -> None:
         """Delete needles on all their servers, as far as these can be reached.
@@ -179,8 +197,7 @@ class Sender:
                     if not any(map(self._uploads.volumes.suspected, target.servers)):
                         self._count = min(2 * self._count, ASSIGN_MOST)
                         return target
-                assigned = await self._uploads.filers.assign(self._path, self._count)
-                self._targets = _targets(assigned)
+                self._targets = _targets(await self._uploads.assign(self._path, self._count))
             self._count = min(2 * self._count, ASSIGN_MOST)
             return self._targets.pop()
 

@@ -4,6 +4,10 @@ A write goes to one server, which passes it on to the other replicas and answers
 with the CRC32C of what it stored. That server may wait 30 s for a replica that hangs, so a write
 has its own, shorter time; then every server of the volume is asked for a sign of life, so that
 only the one that gives none is avoided.
+
+A write is answered when the bytes are on the disks of all replicas (``fsync=true``), as those of
+the embedded engine are: machines of one room lose their power together. Volume servers sync for
+several writes at once.
 """
 
 from __future__ import annotations
@@ -88,7 +92,8 @@ class VolumeServers:
             headers.append(_bearer(self._write_key, fid))
         try:
             async with asyncio.timeout(PUT_SECONDS):
-                answer = await self.connections.ask(server, "PUT", f"/{fid}", headers, pieces)
+                target = f"/{fid}?fsync=true"
+                answer = await self.connections.ask(server, "PUT", target, headers, pieces)
                 try:
                     await answer.read(SMALL_BYTES)
                 finally:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
+import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,7 +23,9 @@ require()
 
 from gfs.errors import StoreFull, StoreUnavailable  # noqa: E402
 from gfs.seaweedfs.address import parse  # noqa: E402
+from gfs.seaweedfs.filer import Assigned, Filers  # noqa: E402
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # noqa: E402
+from gfs.seaweedfs.rpc import CallFailed  # noqa: E402
 from gfs.types import Tls  # noqa: E402
 from tests.gfs.suite import CHUNK, DIR, content, feed, load, store  # noqa: E402
 
@@ -207,8 +210,19 @@ async def test_uploads_outlive_a_volume_server_that_hangs() -> None:
             await fs.close()
 
 
-async def test_a_cluster_that_is_full_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("told", ["by the filer", "by nobody"])
+async def test_a_cluster_that_is_full_says_so(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
     monkeypatch.setattr("gfs.seaweedfs.uploads.FULL_SECONDS", 0.5)
+    if told == "by nobody":
+        assign = Filers.assign
+
+        async def late(self: Filers, path: str, count: int) -> Assigned:
+            try:
+                return await assign(self, path, count)
+            except StoreFull:
+                raise CallFailed("a filer", grpc.StatusCode.DEADLINE_EXCEEDED, "") from None
+
+        monkeypatch.setattr(Filers, "assign", late)
     with running(sizes=Sizes(volume_megabytes=8, volumes_grown=1, volumes_most=2)) as cluster:
         fs = await SeaweedFileSystem.start(cluster.masters)
         try:

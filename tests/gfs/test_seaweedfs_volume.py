@@ -1,0 +1,106 @@
+"""What a volume server is asked for, and what of its answers is believed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import google_crc32c
+import pytest
+
+from gfs.errors import DataLoss, StoreUnavailable
+from tests.gfs.cluster import require
+from tests.gfs.test_http_client import Server, listening
+
+require()
+
+from gfs.seaweedfs.entries import Needle  # noqa: E402
+from gfs.seaweedfs.rpc import Channels  # noqa: E402
+from gfs.seaweedfs.volume import VolumeServers  # noqa: E402
+
+FID = "3,01637037d6"
+DATA = b"hello"
+CRC = google_crc32c.value(DATA)
+
+
+def answer(status: str, body: bytes = b"", etag: str = "") -> bytes:
+    field = f'ETag: "{etag}"\r\n' if etag else ""
+    return f"HTTP/1.1 {status}\r\n{field}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+@asynccontextmanager
+async def answering(*answers: bytes) -> AsyncIterator[tuple[Server, VolumeServers]]:
+    server = Server(answers)
+    volumes = VolumeServers(Channels(), read_key=None, write_key=None)
+    async with listening(server.serve) as server.address:
+        yield server, volumes
+        await volumes.close()
+
+
+async def test_a_write_is_answered_when_it_is_on_the_disks() -> None:
+    async with answering(answer("201 Created", b"{}", f"{CRC:08x}")) as (server, volumes):
+        await volumes.put(server.address, FID, [b"he", b"llo"], CRC)
+    [request] = server.requests
+    assert request.startswith(f"PUT /{FID}?fsync=true HTTP/1.1\r\n".encode())
+    assert request.endswith(b"\r\n\r\nhello")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        answer("201 Created", b"{}", "00000000"),
+        answer("201 Created", b"{}"),
+        answer("500 Internal Server Error", b"no"),
+        answer("302 Found"),
+        b"nonsense\r\n\r\n",
+        b"",
+    ],
+)
+async def test_a_write_that_is_not_confirmed_has_failed(wrong: bytes) -> None:
+    async with answering(wrong) as (server, volumes):
+        with pytest.raises(StoreUnavailable):
+            await volumes.put(server.address, FID, [DATA], CRC)
+
+
+async def test_the_same_bytes_once_more_are_no_failure() -> None:
+    async with answering(answer("204 No Content")) as (server, volumes):
+        await volumes.put(server.address, FID, [DATA], CRC)
+
+
+NEEDLE = Needle(FID, len(DATA), f"{CRC:08x}")
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (answer("200 OK", DATA, f"{CRC:08x}"), None),
+        (answer("200 OK", b"hellO", f"{CRC:08x}"), DataLoss),
+        (answer("200 OK", DATA, "00000000"), DataLoss),
+        (answer("200 OK", DATA + b"!", f"{CRC:08x}"), DataLoss),
+        (answer("404 Not Found"), DataLoss),
+        (answer("500 Internal Server Error"), StoreUnavailable),
+    ],
+)
+async def test_a_small_needle_is_the_right_one_or_none(
+    given: bytes, kind: type[Exception] | None
+) -> None:
+    async with answering(given) as (server, volumes):
+        if kind is None:
+            assert await volumes.get(server.address, NEEDLE, 1000, len(DATA)) == DATA
+        else:
+            with pytest.raises(kind):
+                await volumes.get(server.address, NEEDLE, 1000, len(DATA))
+
+
+async def test_a_server_that_gives_no_sign_of_life_is_asked_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gfs.seaweedfs.volume.ALIVE_SECONDS", 0.5)
+    async with answering(answer("200 OK")) as (server, volumes):
+        await volumes.probe([server.address, "127.0.0.1:1"])
+        assert not volumes.suspected(server.address)
+        for _ in range(10):
+            assert volumes.order(["127.0.0.1:1", server.address]) == [
+                server.address,
+                "127.0.0.1:1",
+            ]
