@@ -233,6 +233,11 @@ def test_metrics_are_there() -> None:
         assert there, f"{page}: {found[0]}"
 
 
+def test_loggers_are_there() -> None:
+    for page, found in named(r"(?<![\w/-])sfs\.(?!service\b)[a-z]+\b"):
+        assert f'"{found[0]}"' in sources("sfs_server"), f"{page}: {found[0]}"
+
+
 def test_alerts_are_there_and_each_is_explained() -> None:
     rules = (ROOT / "manifests/monitoring/alerts.yaml").read_text()
     known = set(re.findall(r"- alert: (\w+)", rules))
