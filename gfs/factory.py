@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gfs.api import FileSystem
+from gfs.embedded.copying import copy as copy_store
 from gfs.embedded.filesystem import EmbeddedFileSystem
 from gfs.errors import StoreUnavailable
 from gfs.observe import Listener, ObservedFileSystem, on_failover
@@ -17,6 +18,8 @@ except ImportError:  # its libraries come with the extra [cluster]
     _seaweedfs = None
 else:
     _seaweedfs = SeaweedFileSystem
+
+__all__ = ["Cluster", "copy_store", "open_filesystem"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from contextlib import suppress
 import uvloop
 from aiohttp import web
 
-from sfs_server import __version__, cli
+from sfs_server import __version__, backup, cli
 from sfs_server.app import make_app
 from sfs_server.auth import mint
 from sfs_server.config import Config, ConfigError, secret_of
@@ -45,6 +45,12 @@ def main() -> None:
     try:
         if arguments[:1] == ["token"]:
             print(cli.token(arguments[1:]))
+            return
+        if arguments[:1] == ["backup"]:
+            print(asyncio.run(backup.backup(*cli.parse_backup(arguments[1:]))))
+            return
+        if arguments[:1] == ["restore"]:
+            print(asyncio.run(backup.restore(*cli.parse_restore(arguments[1:]))))
             return
         config = cli.parse_server(arguments)
         set_up_logging(config.log_format)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 
 from aiohttp import web
 
@@ -20,6 +19,7 @@ from sfs_server.access import DEFAULT_NAMESPACE
 from sfs_server.auth import Verifier
 from sfs_server.config import Config, ConfigError, secret_of
 from sfs_server.cors import Origins
+from sfs_server.data_directory import sole_user
 from sfs_server.database import Database, StatementFailed
 from sfs_server.errors import DatabaseUnavailable
 from sfs_server.keys import (
@@ -155,7 +155,7 @@ async def _database(app: web.Application) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         url = app[CONFIG].database
         if url is None:
-            stack.enter_context(_sole_user(app[CONFIG].data))
+            stack.enter_context(sole_user(app[CONFIG].data))
             embedded = await embedded_postgres.start(app[CONFIG].data)
             stack.push_async_callback(embedded.stop)
             url = embedded.url
@@ -184,23 +184,6 @@ async def _progress(app: web.Application) -> AsyncIterator[None]:
             stack.push_async_callback(relay.close)
             await relay.start()
         yield
-
-
-@contextmanager
-def _sole_user(data: str) -> Iterator[None]:
-    """Keep other processes away from the embedded PostgreSQL under ``data``. ConfigError if one
-    has it."""
-    os.makedirs(data, exist_ok=True)
-    descriptor = os.open(os.path.join(data, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise ConfigError(
-            "Another process serves the directory of -data: give this one a directory of its own."
-        ) from None
-    finally:
-        os.close(descriptor)
 
 
 async def _lag(app: web.Application) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""The command line: ``sfs-server [flags]`` and ``sfs-server token``."""
+"""The command line: ``sfs-server [flags]``, and ``token``, ``backup`` and ``restore``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 def parse_server(arguments: Sequence[str]) -> Config:
     """The Config of ``arguments`` and the environment. Exits on ``-help`` and on unknown flags."""
-    parser = _parser("sfs-server", "Store and serve files. 'sfs-server token -help' makes tokens.")
+    parser = _parser(
+        "sfs-server", "Store and serve files. More: sfs-server token | backup | restore -help."
+    )
     parser.add_argument("-version", "--version", action="version", version=__version__)
     return _config(parser, arguments)[0]
 
@@ -43,6 +45,24 @@ def token(arguments: Sequence[str]) -> str:
         return mint(secret, user=parsed.user, admin=parsed.admin, ttl=seconds)
     except ValueError as error:
         raise ConfigError(f"No such token can be made: {error}.") from error
+
+
+def parse_backup(arguments: Sequence[str]) -> tuple[Config, str]:
+    """What ``sfs-server backup`` backs up, and where to."""
+    parser = _parser(
+        "sfs-server backup", "Copy files and namespaces, also while a server has them."
+    )
+    parser.add_argument("-to", "--to", required=True, metavar="DIR", help="new or empty directory")
+    config, parsed = _config(parser, arguments)
+    return config, parsed.to
+
+
+def parse_restore(arguments: Sequence[str]) -> tuple[Config, str]:
+    """Where ``sfs-server restore`` restores to, and from where."""
+    parser = _parser("sfs-server restore", "Put a backup where there is nothing yet.")
+    parser.add_argument("-from", "--from", required=True, dest="source", metavar="DIR", help="it")
+    config, parsed = _config(parser, arguments)
+    return config, parsed.source
 
 
 def _parser(name: str, description: str) -> argparse.ArgumentParser:

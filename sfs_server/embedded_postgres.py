@@ -102,8 +102,7 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """The URL for a client on this machine that runs as the user of this process."""
-        host = quote(os.fsencode(self._sockets), safe="")
-        return f"postgresql://{files.DATABASE_USER}@/postgres?host={host}"
+        return _url(self._sockets)
 
     @property
     def pid(self) -> int:
@@ -186,6 +185,20 @@ def start_now(data: str) -> EmbeddedPostgres:
         files.remove_sockets(sockets)
         raise
     return EmbeddedPostgres(process, sockets)
+
+
+def url_of_running(data: str) -> str:
+    """The URL of the server that another process runs for the directory ``data``. Raises
+    ConfigError where there is none yet."""
+    lines = _lines(os.path.join(os.path.realpath(data), "postgres"), "postmaster.pid")
+    if len(lines) < 8 or lines[7] != "ready":
+        raise ConfigError("The embedded database is starting or stopping: try again.")
+    return _url(lines[4])
+
+
+def _url(sockets: str) -> str:
+    host = quote(os.fsencode(sockets), safe="")
+    return f"postgresql://{files.DATABASE_USER}@/postgres?host={host}"
 
 
 def _launch(

@@ -15,7 +15,7 @@ gfs
 gfs.errors gfs.types gfs.paths gfs.spans gfs.streams gfs.threads gfs.pagecache
 gfs.api
 gfs.http_socket gfs.http_client gfs.replicas gfs.replicas_http gfs.observe
-gfs.embedded gfs.embedded.border gfs.embedded.tree gfs.embedded.listing
+gfs.embedded gfs.embedded.border gfs.embedded.tree gfs.embedded.copying gfs.embedded.listing
 gfs.embedded.reader gfs.embedded.writer gfs.embedded.filesystem
 gfs.seaweedfs gfs.seaweedfs.proto
 gfs.seaweedfs.proto.filer_pb2 gfs.seaweedfs.proto.master_pb2 gfs.seaweedfs.proto.volume_pb2
@@ -31,7 +31,8 @@ sfs_server.claims sfs_server.pem sfs_server.jwks sfs_server.auth sfs_server.acce
 sfs_server.names sfs_server.multipart_ranges sfs_server.conditional sfs_server.disposition
 sfs_server.digests sfs_server.form sfs_server.logs sfs_server.wellformed
 sfs_server.database_address sfs_server.database_session sfs_server.database sfs_server.listener
-sfs_server.embedded_postgres_files sfs_server.embedded_postgres
+sfs_server.embedded_postgres_files sfs_server.embedded_postgres sfs_server.data_directory
+sfs_server.backup
 sfs_server.static_files
 sfs_server.namespaces sfs_server.links
 sfs_server.progress_types sfs_server.progress sfs_server.progress_messages

@@ -1,0 +1,119 @@
+"""Copying a store while it is served.
+
+A file of the store is never changed: a new version is a new file that is renamed over the old one
+(:mod:`gfs.embedded.tree`). So whatever a name leads to at some moment is one whole version, and
+stays it. A second name for that (link(2)) is a copy that takes no time and no room; where the copy
+is on another disk, the bytes are read through one descriptor, which keeps its version even when the
+name goes. A walk meanwhile finds every file that was there when it began and was not deleted since;
+of one that is replaced it finds the old or the new version. What is being written is in ``~tmp``,
+and is left out with all that begins with ``~``.
+
+The copy is a store too: the same layout, the same times, and so the same way back.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from gfs.embedded.border import DIRECTORY_FLAGS, border
+from gfs.embedded.tree import READ_FLAGS
+from gfs.errors import StoreUnavailable
+
+COPY_BUFFER = 1024 * 1024
+_NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
+
+
+@dataclass(slots=True)
+class Copied:
+    """What a copy has: files, their bytes, and how many of the files are links to the originals."""
+
+    files: int = 0
+    size: int = 0
+    linked: int = 0
+
+
+def copy(source: str, target: str) -> Copied:
+    """Copy the store under ``source`` to ``target``, which is made, or is empty; durable at return.
+
+    Blocks. Not idempotent: what a failure leaves in ``target`` is for the caller to remove. Raises
+    StoreUnavailable, also where ``target`` is not empty, and StoreFull.
+    """
+    copied = Copied()
+    with border():
+        os.makedirs(target, mode=0o700, exist_ok=True)
+        with _directory(source) as store, _directory(target) as copy_of_it:
+            if any(not name.startswith("~") for name in os.listdir(copy_of_it)):
+                raise StoreUnavailable("there are files already where the copy is to be")
+            for name in os.listdir(store):
+                if not name.startswith("~"):
+                    _copy_directory(store, copy_of_it, name, copied)
+            os.fsync(copy_of_it)
+    return copied
+
+
+def _copy_directory(store: int, copy_of_it: int, name: str, copied: Copied) -> None:
+    with suppress(FileNotFoundError, NotADirectoryError), _directory(name, store) as directory:
+        os.mkdir(name, 0o700, dir_fd=copy_of_it)
+        with _directory(name, copy_of_it) as target:
+            for entry in os.listdir(directory):
+                _copy_file(directory, target, entry, copied)
+            os.fsync(target)
+
+
+def _copy_file(directory: int, target: int, name: str, copied: Copied) -> None:
+    """Copy what ``name`` leads to now, unless it is gone or is no plain file."""
+    try:
+        descriptor = os.open(name, READ_FLAGS, dir_fd=directory)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+            return
+        raise
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            return
+        try:
+            os.link(name, name, src_dir_fd=directory, dst_dir_fd=target, follow_symlinks=False)
+            found = os.stat(name, dir_fd=target, follow_symlinks=False)  # perhaps a newer version
+            copied.linked += 1
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            _copy_bytes(descriptor, target, name, found)
+        copied.files += 1
+        copied.size += found.st_size
+    finally:
+        os.close(descriptor)
+
+
+def _copy_bytes(descriptor: int, target: int, name: str, found: os.stat_result) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    written = os.open(name, flags, 0o600, dir_fd=target)
+    with open(descriptor, "rb", closefd=False) as source, open(written, "wb") as file:
+        shutil.copyfileobj(source, file, COPY_BUFFER)
+        file.flush()
+        if os.fstat(written).st_size != found.st_size:
+            raise StoreUnavailable("a file was changed in place while it was copied")
+        for attribute in os.listxattr(descriptor):
+            if attribute.startswith("user."):
+                with suppress(OSError):  # the age of a replaced file, where it can be kept
+                    os.setxattr(written, attribute, os.getxattr(descriptor, attribute))
+        os.utime(written, ns=(found.st_mtime_ns, found.st_mtime_ns))
+        os.fsync(written)
+
+
+@contextmanager
+def _directory(path: str, within: int | None = None) -> Iterator[int]:
+    descriptor = os.open(path, DIRECTORY_FLAGS, dir_fd=within)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

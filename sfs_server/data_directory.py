@@ -1,0 +1,33 @@
+"""The directory of ``-data``: which process has it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sfs_server.config import ConfigError
+
+
+class InUse(ConfigError):
+    """Another process has it."""
+
+
+@contextmanager
+def sole_user(data: str) -> Iterator[None]:
+    """Keep other processes away from the embedded PostgreSQL under ``data``, which is made if need
+    be. Raises InUse if one has it."""
+    os.makedirs(data, exist_ok=True)
+    descriptor = os.open(os.path.join(data, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InUse(
+                "Another process serves the directory of -data: "
+                "give this one a directory of its own."
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
