@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -158,3 +160,19 @@ def test_a_pure_module_waits_for_nothing(name: str) -> None:
     waits = (ast.Await, ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith)
     tree = TREES[f"sfs_server.{name}"]
     assert not [node for node in ast.walk(tree) if isinstance(node, waits)]
+
+
+def test_the_picture_of_the_rooms_goes_down_in_that_order() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    picture = page.partition("## Rooms")[2].split("```")[1]
+    package, places = "", []
+    for line in picture.splitlines():
+        package = line[:14].strip(" /") or package
+        names = re.findall(r"[a-z_]+/?", line[14:46])
+        if names and names[0].endswith("/"):
+            names = [f"{names[0][:-1]}.{name}" for name in line[46:].split()]
+        places += [(package, sorted(ORDER.index(f"{package}.{name}") for name in names))]
+    rows = [(package, row) for package, row in places if row]
+    assert len(rows) > 20
+    for (package, upper), (other, lower) in pairwise(rows):
+        assert package != other or upper[0] > lower[-1], f"{ORDER[lower[-1]]} is too low"
