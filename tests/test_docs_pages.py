@@ -190,6 +190,12 @@ def test_flags_are_there(command: str, known: set[str]) -> None:
             assert is_flag(word, known), f"{page}: {found[0]}"
 
 
+def test_subcommands_are_there() -> None:
+    known = re.findall(r'== \["(\w+)"\]', (ROOT / "sfs_server/__main__.py").read_text())
+    for page, found in named(r"(?:^|/|-- )sfs-server ([a-z]\w*)"):
+        assert found[1] in known, f"{page}: {found[0]}"
+
+
 def test_variables_of_the_environment_are_there() -> None:
     read = re.findall(r"environ(?:\.get\(|\[)\"(SFS_[A-Z_]+)\"", sources(*PRODUCT, "tests"))
     known = {flag.variable for flag in FLAGS} | set(read)
