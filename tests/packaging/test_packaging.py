@@ -170,3 +170,12 @@ def test_the_image_can_be_made_and_serves_as_process_1(place: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_the_containers_of_the_manifests_make_a_cluster(place: Path) -> None:
+    if os.geteuid() != 0 or None in (shutil.which("unshare"), shutil.which("ip")):
+        pytest.skip("it takes root to have a network of one's own, unshare and ip")
+    run(
+        "unshare", "--net", "--mount", sys.executable, "-m", "tests.packaging.pods", str(place),
+        cwd=ROOT,
+    )  # fmt: skip
