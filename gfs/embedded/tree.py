@@ -174,7 +174,11 @@ class Tree:
     def open(self, directory: str, name: str) -> int:
         """A descriptor of the current version. Raises NoSuchFile."""
         try:
-            return os.open(encode(directory, name), READ_FLAGS, dir_fd=self.root)
+            within = os.open(directory, DIRECTORY_FLAGS, dir_fd=self.root)
+            try:
+                return os.open(name.encode(), READ_FLAGS, dir_fd=within)
+            finally:
+                os.close(within)
         except OSError as error:
             raise missing(error, name) from error
 

@@ -24,6 +24,7 @@ slow client does not take for 30 s, and that is not its fault.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
@@ -41,6 +42,8 @@ from gfs.types import Bytes, Chunk, Replica
 
 IDLE_SECONDS = 5.0
 """How long a volume server may be silent before the next replica is asked."""
+
+_log = logging.getLogger(__name__)
 
 MAX_ROUNDS = 100
 """How often all replicas of one needle are asked, at most."""
@@ -106,6 +109,7 @@ class Needles:
         return Chunk(needle.fid, 0, needle.size, tuple(replicas), needle.crc)
 
     def _on_failover(self, replica: Replica, error: GfsError) -> None:
+        _log.info("volume server %s was passed over: %s", replica.address, error)
         if isinstance(error, StoreUnavailable):
             self._volumes.suspect(replica.address)
         if self._told is not None:

@@ -8,12 +8,13 @@ from collections.abc import Awaitable
 
 from aiohttp import hdrs, web
 
-from gfs.errors import GfsError
+from gfs.errors import GfsError, StoreFull
 from sfs_server.errors import DatabaseUnavailable, Problem
 from sfs_server.keys import DATABASE, FILESYSTEM, LIFECYCLE, METRICS, PRINCIPAL
 from sfs_server.openapi import document
 
 CHECK_SECONDS = 5.0
+_FULL = "full"
 _NO_STORE = {hdrs.CACHE_CONTROL: "no-store"}
 _CONTRACT = json.dumps(document(), indent=1).encode()
 
@@ -24,14 +25,16 @@ async def healthz(request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """200 when database and store answer and the process is not shutting down, else 503."""
+    """200 when database and store answer and the process is not shutting down, else 503.
+
+    A store that is full answers: reads go on, and deletes are what helps."""
     app = request.app
     database, store = await asyncio.gather(
         _check(app[DATABASE].check()), _check(app[FILESYSTEM].check())
     )
     process = "draining" if app[LIFECYCLE].draining else "ok"
     checks = {"database": database, "store": store, "process": process}
-    ready = all(answer == "ok" for answer in checks.values())
+    ready = all(answer in ("ok", _FULL) for answer in checks.values())
     return web.json_response({"checks": checks}, status=200 if ready else 503, headers=_NO_STORE)
 
 
@@ -39,6 +42,8 @@ async def _check(asked: Awaitable[None]) -> str:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             await asked
+    except StoreFull:
+        return _FULL
     except (GfsError, DatabaseUnavailable, TimeoutError) as error:
         return type(error).__name__
     return "ok"

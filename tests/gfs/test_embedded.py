@@ -79,6 +79,9 @@ async def test_what_is_not_a_plain_file_does_not_exist(
         async with asyncio.timeout(5):
             with pytest.raises(NoSuchFile):
                 await fs.open(DIR, name)
+    (root / "linked").symlink_to(tmp_path)
+    with pytest.raises(NoSuchFile):
+        await fs.open("linked", "secret")
     assert await names(fs) == []
     assert await fs.count(DIR) == 0
 

@@ -321,6 +321,13 @@ async def test_readiness_tells_store_database_and_shutdown_apart(
             assert status == 503
             assert {key for key, value in found.items() if value != "ok"} == {name}
             assert "/srv" not in str(found)
+
+    async def full() -> None:
+        raise StoreFull("as ordered")
+
+    with monkeypatch.context() as patch:  # it answers: reads and deletes go on
+        patch.setattr(service.app[FILESYSTEM], "check", full)
+        assert await checks() == (200, {"database": "ok", "store": "full", "process": "ok"})
     assert (await checks())[0] == 200
     service.app[LIFECYCLE].draining = True
     status, found = await checks()
