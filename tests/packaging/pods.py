@@ -2,10 +2,11 @@
 
 ``unshare --net --mount python -m tests.packaging.pods DIRECTORY``, as root. Each pod gets an
 address, and its name leads there, as a Service without an address of its own makes it. The command
-lines, the environment and the probes are those of the manifests. What is different: a process
-listens on the address of its pod and not on all, /data and /tmp are directories of the pod, and
-PostgreSQL is that of the wheel. It ends with 0 if files go in and come out of every pod, also when
-volume servers, a filer and the leading master are gone, and the maintenance does what it should.
+lines, the environment, the probes and the users are those of the manifests, and all but DIRECTORY
+is read-only. What is different: a process listens on the address of its pod and not on all, /data
+and /tmp are directories of the pod, and PostgreSQL is that of the wheel. It ends with 0 if files go
+in and come out of every pod, also when volume servers, a filer and the leading master are gone, and
+the maintenance does what it should.
 """
 
 from __future__ import annotations
@@ -74,24 +75,33 @@ def expand(text: str, variables: dict[str, str]) -> str:
     return re.sub(r"\$\((\w+)\)", lambda match: variables[match[1]], text)
 
 
+def confine(user: int, group: int) -> list[str]:
+    """What starts a program as that user, who may do nothing more and cannot come to it."""
+    identity = [f"--reuid={user}", f"--regid={group}", "--clear-groups"]
+    return ["setpriv", *identity, "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"]
+
+
 class Pod(Server):
     """One pod of a Deployment or a StatefulSet."""
 
     def __init__(self, workload: Object, number: int, address: str, place: Path) -> None:
         name = f"{workload['metadata']['name']}-{number}"
         home = place / name
+        (container,) = containers(workload)
+        security = workload["spec"]["template"]["spec"]["securityContext"]
+        user = security["runAsUser"], security["runAsGroup"]
         for directory in (home, home / "data", home / "tmp"):
             directory.mkdir()
+            os.chown(directory, *user)
         self.address = address
         service = workload["spec"].get("serviceName")
         self.host = f"{name}.{service}" if service else name
-        (container,) = containers(workload)
         fields = {"metadata.name": name, "spec.nodeName": f"node-{number}"}
         environ = environment(container, fields)
         words = container.get("command", ["sfs-server"]) + container.get("args", [])
         words = [expand(word, environ).replace("0.0.0.0", address) for word in words]
         words = [re.sub(r"=/(data|tmp)\b", rf"={home}/\1", word) for word in words]
-        words[0] = str(PROGRAMS / words[0])
+        words = [*confine(*user), str(PROGRAMS / words[0]), *words[1:]]
         environ = {k: re.sub(r"^/(data|tmp)$", rf"{home}/\1", v) for k, v in environ.items()}
         if "SFS_ADDR" in environ:
             environ["SFS_ADDR"] = address + environ["SFS_ADDR"]
@@ -183,7 +193,7 @@ def maintain(name: str, place: Path) -> str:
     environ = {**environment(container, {}), "PATH": f"{PROGRAMS}:/usr/bin:/bin"}
     done = subprocess.run(
         ["sh", str(place / "weed-shell.sh"), *container["args"]],
-        env={**environ, "HOME": str(place)},
+        env={**environ, "HOME": str(place), "TMPDIR": str(place)},
         stdout=subprocess.PIPE,
         timeout=120,
         text=True,
@@ -268,6 +278,8 @@ def steps(place: Path, stack: ExitStack) -> Iterator[str]:
 def main() -> None:
     place = Path(sys.argv[1])
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    for words in (["--bind", str(place), str(place)], ["-o", "remount,bind,ro", "/"]):
+        subprocess.run(["mount", *words], check=True)
     with ExitStack() as stack:
         begun = time.monotonic()
         for step in steps(place, stack):
