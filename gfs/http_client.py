@@ -37,8 +37,8 @@ KEEP_SECONDS = 20.0
 KEEP_MOST = 64
 """Idle connections to one server."""
 
-PIECE_BYTES = 256 * 1024
-"""What is read at once: fits into a core's second-level cache, and is 4096 rounds for a GiB."""
+PIECE_BYTES = 512 * 1024
+"""What is read at once: 2048 rounds for a GiB; more would save little, and each reading holds two."""
 
 READ_BYTES = 1024 * 1024
 """What is read at once of a body that is wanted in one piece."""

@@ -25,7 +25,7 @@ HEAD_BYTES = 4 * 1024
 TOGETHER_SECONDS = 0.01
 """How long the head of an answer may wait for the body: an error comes without one."""
 
-WAIT_BYTES = 128 * 1024
+WAIT_BYTES = 256 * 1024
 """How much of a body has to be there before it is worth a turn of the loop."""
 
 _Watch = Callable[..., Any]
