@@ -38,7 +38,7 @@ KEEP_MOST = 64
 """Idle connections to one server."""
 
 PIECE_BYTES = 512 * 1024
-"""What is read at once: 2048 rounds for a GiB; more would save little, and each reading holds two."""
+"""What is read at once: 2048 rounds for a GiB; more saves little, and each reading holds two."""
 
 READ_BYTES = 1024 * 1024
 """What is read at once of a body that is wanted in one piece."""
