@@ -1,5 +1,5 @@
 // The small parts that everything is made of.
-import { useEffect, useRef } from "./vendor/hooks.js";
+import { useLayoutEffect, useRef } from "./vendor/hooks.js";
 import { html } from "./html.js";
 
 const SPRITE = new URL("./icons.svg", import.meta.url).href;
@@ -17,10 +17,11 @@ export const IconButton = ({ icon, label, ...rest }) =>
     <${Icon} name=${icon} />
   </button>`;
 
-// A dialog of the browser's own: it keeps the focus, closes on Escape and gives the focus back.
+// A dialog of the browser's own: it keeps the focus, closes on Escape and gives the focus back, in
+// the moment when it goes: a key that comes right after it is for what had the focus before.
 export function Dialog({ title, onClose, children, wide = false }) {
   const dialog = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const element = dialog.current;
     const from = document.activeElement;
     element.showModal();
