@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
@@ -55,8 +55,7 @@ def data(made: str) -> Iterator[str]:
     path = tempfile.mkdtemp(prefix="sfs-pg-")
     copy(made, path)
     yield path
-    for process in left(path):
-        process.kill()
+    kill_left(path)
     shutil.rmtree(path)
 
 
@@ -70,6 +69,12 @@ def left(data: str) -> list[psutil.Process]:
         if process.info["name"] == "postgres" and (process.info["cwd"] or "").startswith(data):
             found.append(process)
     return found
+
+
+def kill_left(data: str) -> None:
+    for process in left(data):
+        with suppress(psutil.NoSuchProcess):  # it may end with the one before
+            process.kill()
 
 
 def alive(pid: int) -> bool:
@@ -227,8 +232,7 @@ def test_stale_file_with_a_number_in_use(data: str) -> None:
     with open(f"{data}/postgres/postmaster.pid") as file:
         lines = file.read()
     end(holder)
-    for process in left(data):
-        process.kill()
+    kill_left(data)
     # A process of the same user that is not a server: PostgreSQL itself would refuse to start.
     user = pwd.getpwnam("sfs-postgres").pw_uid if ROOT else None
     other = subprocess.Popen(["sleep", "60"], user=user, cwd="/")
