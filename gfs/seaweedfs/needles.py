@@ -1,6 +1,7 @@
 """Reading needles: checked end to end, from whichever replicas have them.
 
-Each is read by :func:`gfs.replicas.read_span` from one replica after the other.
+A large one is read by :func:`gfs.replicas.read_span` from one replica after the other, a small one
+(``load``) is had whole before a byte of it is given.
 
 A volume server checks the CRC32C of a needle before it sends a byte, but only of one of at most
 4 MiB that is asked for whole; of a larger one it has sent most by the time it notices, and of a
