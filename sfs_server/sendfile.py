@@ -65,8 +65,7 @@ async def send_descriptor(
     if known >= end:
         # A small file in memory mostly goes out in one call, which needs no descriptor of its own.
         with suppress(BlockingIOError):
-            start += _moved(os.sendfile(target, source, start, body.length))
-            count.moved += start - body.start
+            start += _sendfile(target, source, start, body.length, count)
         if start == end:
             return
     target = os.dup(target)
@@ -77,23 +76,22 @@ async def send_descriptor(
 
 
 async def _send_rest(
-    target: int, source: int, start: int, end: int, known: int, pool: Executor, counted: Count
+    target: int, source: int, start: int, end: int, known: int, pool: Executor, count: Count
 ) -> None:
     loop = asyncio.get_running_loop()
     while start < end:
-        count = min(WINDOW, end - start)
-        if start >= known and resident(source, start, count):
-            known = start + count
+        length = min(WINDOW, end - start)
+        if start >= known and resident(source, start, length):
+            known = start + length
         try:
             if start < known:
-                sent = _moved(os.sendfile(target, source, start, min(count, known - start)))
+                sent = _sendfile(target, source, start, min(length, known - start), count)
             else:
-                sent = _moved(await in_thread(pool, os.sendfile, target, source, start, count))
+                sent = await in_thread(pool, _sendfile, target, source, start, length, count)
         except BlockingIOError:
             await _writable(loop, target)
             continue
         start += sent
-        counted.moved += sent
         if sent == WINDOW:
             await asyncio.sleep(0)
 
@@ -131,10 +129,14 @@ async def send_pieces(
         os.close(target)
 
 
-def _moved(count: int) -> int:
-    if not count:
+def _sendfile(target: int, source: int, start: int, length: int, count: Count) -> int:
+    """Send some of the bytes, and count them here, in the thread where there is one: what it has
+    sent when its task is cancelled has been sent."""
+    sent = os.sendfile(target, source, start, length)
+    if not sent:
         raise DataLoss("the file was cut short while it was sent")
-    return count
+    count.moved += sent
+    return sent
 
 
 async def drain_fully(transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
 import sys
+import threading
 from ipaddress import ip_network
 from typing import Any
 
@@ -201,6 +203,34 @@ async def test_a_download_that_breaks_off_tells_how_far_it_came(
     [line] = await lines.await_some("sfs.access")
     assert line["status"] == 499
     assert 100_000 <= line["bytes"] < 30_000_000
+    assert service.app[METRICS].sent == line["bytes"]
+
+
+async def test_what_a_thread_was_sending_when_its_client_left_is_told(
+    service: Service, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.put("/storage/default/a", bytes(30_000_000))
+    lines.take("sfs.access")
+    left = threading.Event()
+    sendfile = os.sendfile
+
+    def lingering(*arguments: int) -> int:
+        sent = sendfile(*arguments)
+        left.wait(10)
+        return sent
+
+    monkeypatch.setattr(os, "sendfile", lingering)
+    for module in ("transfer", "sendfile"):
+        monkeypatch.setattr(f"sfs_server.{module}.resident", lambda *_: False)
+    async with connect(service.port, receive_buffer=65536) as connection:
+        connection.send("GET", "/storage/default/a")
+        assert (await connection.head())[0] == 200
+        await connection.reader.readexactly(50_000)
+        connection.reset()
+    asyncio.get_running_loop().call_later(0.2, left.set)
+    [line] = await lines.await_some("sfs.access")
+    assert line["status"] == 499
+    assert 50_000 <= line["bytes"] < 30_000_000
     assert service.app[METRICS].sent == line["bytes"]
 
 
