@@ -237,8 +237,8 @@ def _await_ready(process: subprocess.Popen[bytes], pgdata: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not _ready(pgdata, process.pid):
         if process.poll() is not None or time.monotonic() > deadline:
-            word = files.last_line("\n".join(_lines(pgdata, "log")).encode())
-            raise ConfigError(f"the embedded database does not start: {word}")
+            reason = files.reason("\n".join(_lines(pgdata, "log")).encode())
+            raise ConfigError(f"the embedded database does not start: {reason}")
         time.sleep(POLL_SECONDS)
 
 

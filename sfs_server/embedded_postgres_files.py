@@ -133,7 +133,7 @@ def run_as(owner: pwd.struct_passwd) -> dict[str, object]:
 def initialize(programs: str, pgdata: str, owner: pwd.struct_passwd) -> None:
     """Make the files of an empty database: all of them under ``pgdata``, or nothing.
 
-    Raises ConfigError with initdb's own last word.
+    Raises ConfigError with initdb's own reason.
     """
     data = os.path.dirname(pgdata)
     for name in os.listdir(data):
@@ -158,7 +158,7 @@ def initialize(programs: str, pgdata: str, owner: pwd.struct_passwd) -> None:
             **run_as(owner),
         )
         if done.returncode != 0:
-            raise ConfigError(f"the embedded database cannot be made: {last_line(done.stderr)}")
+            raise ConfigError(f"the embedded database cannot be made: {reason(done.stderr)}")
         os.rename(new, pgdata)
     except subprocess.TimeoutExpired:
         raise ConfigError("the embedded database cannot be made in time") from None
@@ -168,10 +168,14 @@ def initialize(programs: str, pgdata: str, owner: pwd.struct_passwd) -> None:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def last_line(output: bytes) -> str:
-    """The last line of a program's ``output`` that says something, at most 300 characters."""
-    lines = output.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1][:MAX_MESSAGE_CHARACTERS] if lines else "it gave no reason"
+def reason(output: bytes) -> str:
+    """Why a program of PostgreSQL gave up, at most 300 characters of its ``output``: the last line
+    that is fatal; or the first error, since initdb's later ones are of its tidying up; or the end.
+    """
+    lines = output.decode("utf-8", "replace").strip().splitlines() or ["it gave no reason"]
+    fatal = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
+    errors = [line for line in lines if "error:" in line]
+    return (fatal[-1:] or errors[:1] or lines[-1:])[0][:MAX_MESSAGE_CHARACTERS]
 
 
 def own(pgdata: str, owner: pwd.struct_passwd) -> None:

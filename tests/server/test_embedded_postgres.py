@@ -318,9 +318,27 @@ async def test_missing_extra_is_told(data: str, monkeypatch: pytest.MonkeyPatch)
 
 async def test_a_server_that_cannot_start_is_told(data: str) -> None:
     os.unlink(f"{data}/postgres/global/pg_control")
-    with pytest.raises(ConfigError, match="does not start"):
+    with pytest.raises(ConfigError, match="does not start: .*pg_control"):
         await embedded_postgres.start(data)
     assert left(data) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("", "it gave no reason"),
+        ("one\ntwo\n", "two"),
+        ("LOG:  a\nFATAL:  old\nLOG:  b\nFATAL:  new\nLOG:  shut down", "FATAL:  new"),
+        (
+            "initdb: error: full disk\ninitdb: removing\ninitdb: error: left",
+            "initdb: error: full disk",
+        ),
+        ("FATAL:  x\nchild exited\ninitdb: error: left", "FATAL:  x"),
+        ("x" * 1000, "x" * 300),
+    ],
+)
+def test_the_reason_is_told_and_not_what_came_after_it(output: str, reason: str) -> None:
+    assert embedded_postgres_files.reason(output.encode()) == reason
 
 
 @needs_root

@@ -203,9 +203,10 @@ async def test_the_database_pool_is_shown(service: Service, postgres: Postgres) 
 
     database = service.app[DATABASE]
     await database.check()
-    assert shown() == {
+    before = shown()
+    assert before.pop("connections idle") in (1, 2)  # two, if the start asked twice at once
+    assert before == {
         "connections in_use": 0,
-        "connections idle": 1,
         "connections_max": 8,
         "waiting": 0,
         "listening": 1,
