@@ -318,7 +318,7 @@ async def test_missing_extra_is_told(data: str, monkeypatch: pytest.MonkeyPatch)
 
 async def test_a_server_that_cannot_start_is_told(data: str) -> None:
     os.unlink(f"{data}/postgres/global/pg_control")
-    with pytest.raises(ConfigError, match="does not start: .*pg_control"):
+    with pytest.raises(ConfigError, match=r"does not start: .*pg_control"):
         await embedded_postgres.start(data)
     assert left(data) == []
 
