@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +20,7 @@ from sfs_server.auth import mint
 from sfs_server.keys import DATABASE, METRICS
 from sfs_server.metrics import GfsMetrics, Metrics
 from tests.postgres import Postgres
+from tests.promtool import promtool
 from tests.server.conftest import Service
 from tests.server.http import connect
 from tests.server.processes import SECRET, Process
@@ -31,19 +29,6 @@ from tests.server.sending import eventually
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "manifests" / "monitoring"
 BEARER = {"Authorization": f"Bearer {mint(SECRET, user='private-user', ttl=3600)}"}
-
-
-def promtool(*arguments: str, text: str = "") -> None:
-    """Run it. Skips the test where it is not installed."""
-    program = shutil.which("promtool")
-    if program is None:
-        assert "CI" not in os.environ, "CI must have promtool"
-        pytest.skip("promtool is not installed")
-    done = subprocess.run(
-        [program, *arguments], input=text, capture_output=True, text=True, timeout=30, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
 
 
 def parse(text: str) -> dict[str, Metric]:

@@ -1,0 +1,29 @@
+"""Prometheus's own judge of metrics and rules, from Debian's package ``prometheus``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+PROMTOOL_SECONDS = 30.0
+
+
+def promtool(*arguments: str, text: str = "") -> None:
+    """Run it; it must find nothing to say. Skips the test where it is not installed."""
+    program = shutil.which("promtool")
+    if program is None:
+        assert "CI" not in os.environ, "CI must have promtool"
+        pytest.skip("promtool is not installed")
+    done = subprocess.run(
+        [program, *arguments],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=PROMTOOL_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
