@@ -3,6 +3,11 @@
 #   docker build -t sfs-server .
 #   docker run -p 8080:8080 -v sfs-data:/data sfs-server
 #
+# And the gateway (docs/gateway.md): nginx of Debian, before processes that are at one address.
+#
+#   docker build --target gateway -t sfs-gateway .
+#   docker run -p 8080:8080 sfs-gateway -upstream sfs:8080
+#
 # Nothing is compiled, because every dependency has wheels, for amd64 and arm64 alike.
 #
 # There is no init: sfs-server as process 1 handles SIGTERM itself, and its one child, the embedded
@@ -18,6 +23,19 @@ COPY pyproject.toml constraints.txt README.md LICENSE schema.sql ./
 COPY gfs ./gfs
 COPY sfs_server ./sfs_server
 RUN ["/opt/sfs/bin/pip", "install", "--no-cache-dir", "--disable-pip-version-check", "--constraint", "constraints.txt", ".[embedded,cluster]"]
+
+FROM python:${PYTHON} AS gateway
+RUN ["sh", "-c", "apt-get update -q && apt-get install -q -y --no-install-recommends nginx-light libnginx-mod-http-lua && rm -rf /var/lib/apt/lists"]
+RUN ["install", "--directory", "--owner", "10001", "--group", "10001", "--mode", "0700", "/data"]
+COPY manifests/__init__.py /opt/gateway/manifests/__init__.py
+COPY manifests/gateway /opt/gateway/manifests/gateway
+ENV PYTHONPATH=/opt/gateway PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+VOLUME /data
+EXPOSE 8080
+STOPSIGNAL SIGQUIT
+HEALTHCHECK --interval=30s --timeout=6s --start-period=10s --retries=3 CMD ["python", "-c", "import socket; socket.create_connection(('127.0.0.1', 8080), 5)"]
+ENTRYPOINT ["python", "-m", "manifests.gateway"]
 
 FROM python:${PYTHON}
 # PostgreSQL wants its user to have a name.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,9 +58,9 @@ def command(text: str) -> list[str]:
 
 
 def context() -> set[str]:
-    """The files and directories at the top that .dockerignore lets into a build."""
+    """The files and directories that .dockerignore lets into a build."""
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
     named = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
-    return {one.name for one in ROOT.iterdir() if any(fnmatch.fnmatch(one.name, n) for n in named)}
+    return {str(one.relative_to(ROOT)) for name in named for one in ROOT.glob(name)}

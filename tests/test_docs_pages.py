@@ -71,7 +71,7 @@ def arguments(program: str) -> set[str]:
 
 OURS = {flag.name for flag in FLAGS} | arguments("sfs_server/cli.py") | {"help"}
 BENCH = arguments("bench/__main__.py")
-LAPTOP = arguments("manifests/laptop/__main__.py")
+LAPTOP = arguments("manifests/laptop/__main__.py") | arguments("manifests/gateway/__main__.py")
 MEASURES = set(
     re.findall(r'^    "([a-z-]+)": \w+\.measure', (ROOT / "bench/__main__.py").read_text(), re.M)
 )

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
+from manifests.gateway import INSTALL
 from sfs_server.config import FLAGS, make_config
 from tests import dockerfile
 from tests.dockerfile import ROOT, command
 from tests.kustomize import containers, pod, render
 
-BUILD, IMAGE = dockerfile.parse()
+BUILD, GATEWAY, IMAGE = dockerfile.parse()
 
 
-def test_both_stages_have_one_slim_python_of_a_version() -> None:
+def test_all_stages_have_one_slim_python_of_a_version() -> None:
     base, _, name = BUILD.base.partition(" AS ")
     assert base == IMAGE.base
+    assert GATEWAY.base == f"{base} AS gateway"
     assert re.fullmatch(r"python:3\.\d+-slim-\w+", base)
     assert IMAGE.one("COPY") == f"--from={name} /opt/sfs /opt/sfs"
 
 
 def test_what_is_copied_is_there_and_is_let_in() -> None:
-    copied = {name for line in BUILD.all("COPY") for name in line.split()[:-1]}
-    assert copied == dockerfile.context()
+    lines = BUILD.all("COPY") + GATEWAY.all("COPY")
+    assert {name for line in lines for name in line.split()[:-1]} == dockerfile.context()
 
 
 def test_no_step_is_for_one_architecture_or_fetches_by_itself() -> None:
@@ -35,22 +39,46 @@ def test_everything_is_started_without_a_shell() -> None:
         command(step)
     assert command(IMAGE.one("HEALTHCHECK").partition("CMD ")[2])[:2] == ["python", "-c"]
     assert IMAGE.one("STOPSIGNAL") == "SIGTERM"
+    assert command(GATEWAY.one("ENTRYPOINT")) == ["python", "-m", "manifests.gateway"]
+    assert command(GATEWAY.one("HEALTHCHECK").partition("CMD ")[2])[:2] == ["python", "-c"]
+    assert GATEWAY.one("STOPSIGNAL") == "SIGQUIT", "by which nginx lets transfers end"
 
 
-def test_it_runs_as_the_user_of_the_manifests_and_not_as_root() -> None:
-    user = IMAGE.one("USER")
-    assert [name for name, _ in IMAGE.steps].index("USER") > max(
-        number for number, (name, _) in enumerate(IMAGE.steps) if name in ("RUN", "COPY")
+def test_the_gateway_is_the_nginx_of_debian() -> None:
+    shell, flag, script = command(GATEWAY.all("RUN")[0])
+    assert (shell, flag) == ("sh", "-c")
+    update, install, tidy = script.split(" && ")
+    assert [word for word in install.split() if not word.startswith("-")] == INSTALL.split()
+    assert (update, tidy) == ("apt-get update -q", "rm -rf /var/lib/apt/lists")
+    for line in GATEWAY.all("COPY"):  # the package is as it is here, under PYTHONPATH
+        *names, target = line.split()
+        place = target.removeprefix(f"{GATEWAY.environment['PYTHONPATH']}/").rstrip("/")
+        assert all(name.startswith(place) for name in names)
+
+
+@pytest.mark.parametrize(("image", "name"), [(IMAGE, "sfs-server"), (GATEWAY, "sfs-gateway")])
+def test_it_runs_as_the_user_of_the_manifests_and_not_as_root(
+    image: dockerfile.Stage, name: str
+) -> None:
+    user = image.one("USER")
+    assert [step for step, _ in image.steps].index("USER") > max(
+        number for number, (step, _) in enumerate(image.steps) if step in ("RUN", "COPY")
     )
-    (made,) = (words for step in IMAGE.all("RUN") if (words := command(step))[0] == "useradd")
-    assert user == ":".join([made[made.index("--uid") + 1]] * 2)
+    used = 0
     for thing in render(ROOT / "manifests" / "overlays" / "four-pods"):
         for container in containers(thing):
-            if "sfs-server" in container["image"]:
+            if f"/{name}:" in container["image"]:
                 template = pod(thing)
                 assert template is not None
                 context = template["spec"]["securityContext"]
                 assert user == f"{context['runAsUser']}:{context['runAsGroup']}"
+                used += 1
+    assert used
+
+
+def test_the_user_of_sfs_has_a_name() -> None:
+    (made,) = (words for step in IMAGE.all("RUN") if (words := command(step))[0] == "useradd")
+    assert IMAGE.one("USER") == ":".join([made[made.index("--uid") + 1]] * 2)
 
 
 def test_its_settings_are_settings() -> None:

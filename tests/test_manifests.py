@@ -16,6 +16,7 @@ import yaml
 from aiohttp import web
 
 from gfs.seaweedfs.address import parse_list
+from manifests.gateway.__main__ import MARGIN_SECONDS as SUCCESSOR_SECONDS
 from manifests.laptop.weed import program
 from sfs_server.__main__ import CLOSE_SECONDS
 from sfs_server.config import FLAGS, make_config
@@ -235,6 +236,7 @@ def test_every_namespaced_object_is_in_the_namespace(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_nobody_is_let_in_but_by_name(overlay: str) -> None:
+    door = "gateway" if overlay == "four-pods" else "sfs"
     policies = [one for one in rendered(overlay) if one["kind"] == "NetworkPolicy"]
     (closed,) = (one for one in policies if one["metadata"]["name"] == "closed")
     assert closed["spec"]["podSelector"] == {}
@@ -247,7 +249,7 @@ def test_nobody_is_let_in_but_by_name(overlay: str) -> None:
             if "from" not in rule
             for port in rule["ports"]
         ]
-        assert open_ports == (["http"] if policy["metadata"]["name"] == "sfs" else [])
+        assert open_ports == (["http"] if policy["metadata"]["name"] == door else [])
 
 
 # SFS.
@@ -320,6 +322,69 @@ def test_one_disk_has_one_process() -> None:
     spec = find("single-node", "Deployment")["spec"]
     assert spec["replicas"] == 1
     assert spec["strategy"] == {"type": "Recreate"}
+
+
+# The gateway.
+
+
+def gateway() -> tuple[Object, Object, dict[str, str]]:
+    """The spec of its Deployment, its container, and its flags with their values."""
+    spec = find("four-pods", "Deployment", "gateway")["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    pairs = (flag.removeprefix("-").partition("=") for flag in container["args"])
+    return spec, container, {name: value for name, _, value in pairs}
+
+
+def test_the_gateway_knows_its_flags() -> None:
+    _, container, flags = gateway()
+    text = (MANIFESTS / "gateway" / "__main__.py").read_text()
+    known = set(re.findall(r'add_argument\("-([\w-]+)"', text))
+    assert flags.keys() <= known
+    assert flags["listen"] == f"0.0.0.0:{container['ports'][0]['containerPort']}"
+    mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounted["data"] == flags["home"]
+    (volume,) = gateway()[0]["template"]["spec"]["volumes"]
+    limit = int(volume["emptyDir"]["sizeLimit"].removesuffix("Gi")) * 1024
+    assert limit >= 2 * int(flags["cache-mb"])
+
+
+def test_the_gateway_asks_the_service_of_sfs_and_nobody_else_reaches_sfs() -> None:
+    spec, _, flags = gateway()
+    service = find("four-pods", "Service")
+    assert "clusterIP" not in service["spec"], "its one address stays, whatever the pods do"
+    (port,) = service["spec"]["ports"]
+    assert flags["upstream"] == f"{service['metadata']['name']}:{port['port']}"
+    labels = spec["template"]["metadata"]["labels"]
+    assert not selects(service["spec"]["selector"], labels)
+    (rule,) = find("four-pods", "NetworkPolicy")["spec"]["ingress"]
+    here, elsewhere = rule["from"]
+    assert here.keys() == {"podSelector"}
+    assert here["podSelector"]["matchLabels"] == labels
+    assert elsewhere["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "prometheus"}
+    assert find("four-pods", "ConfigMap", "sfs-settings")["data"]["SFS_TRUSTED_PROXY"]
+
+
+def test_there_is_one_gateway_and_its_successor_knows_when_it_has_ended() -> None:
+    spec, container, flags = gateway()
+    assert spec["replicas"] == 1
+    assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+    budgets = [one for one in rendered("four-pods") if one["kind"] == "PodDisruptionBudget"]
+    labels = spec["template"]["metadata"]["labels"]
+    assert not any(selects(one["spec"]["selector"], labels) for one in budgets)
+    before, drain = container["lifecycle"]["preStop"]["sleep"]["seconds"], float(flags["drain"])
+    grace = spec["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert before + drain + MARGIN_SECONDS <= grace <= drain + SUCCESSOR_SECONDS
+    assert 0 < before < container["readinessProbe"]["initialDelaySeconds"]
+
+
+@pytest.mark.parametrize("grace", ["default", "four-pods"])
+def test_the_gateway_lets_idle_connections_go_before_sfs_does(grace: str) -> None:
+    found = {} if grace == "default" else settings(grace)
+    config = make_config({}, {"JWT_SECRET": "a" * 32, **found}, terminal=False)
+    text = (MANIFESTS / "gateway" / "nginx.conf").read_text()
+    (upstream,) = re.findall(r"upstream sfs \{(.*?)\n    \}", text, re.DOTALL)
+    (idle,) = re.findall(r"keepalive_timeout (\d+)s;", upstream)
+    assert int(idle) < config.drain_grace
 
 
 # The store.

@@ -1,8 +1,9 @@
 """The gateway in front of SFS: nginx of Debian with its Lua module,
 and the files that say what it does.
 
-``find`` looks for the program, ``render`` writes what it needs into a directory of its own, and
-:func:`command` is how it is started there. Why it does what: ``docs/gateway.md``.
+``find`` looks for the program, and ``render`` writes what it needs into a directory of its own and
+says how it is started there. ``python -m manifests.gateway`` does both. Why it does what:
+``docs/gateway.md``.
 """
 
 from __future__ import annotations
@@ -61,13 +62,16 @@ def render(
     drain_seconds: int = 30,
     check_seconds: float = 1,
     hold_seconds: float = HOLD_SECONDS,
+    first_hold_seconds: float = 0,
     generations: str = "16m",
+    access_log: str | None = None,
 ) -> list[str]:
     """Write the configuration into ``home``, which exists, and return the command that starts the
     gateway in the foreground. It listens on ``listen``, ADDRESS:PORT, in front of ``upstreams``:
     IP addresses (a name would be looked up once) and ports of processes of SFS that share
-    everything. ``generations`` is the memory for changes: 16 MB hold some 50,000, for five minutes.
-    Its log goes to standard error."""
+    everything. Nothing is kept for the ``first_hold_seconds`` of its life. ``generations`` is the
+    memory for changes: 16 MB hold some 50,000, for five minutes. Its log goes to standard error,
+    that of requests to ``access_log``, or ``access.log`` in ``home``."""
     values = {
         "user": "user root;" if os.geteuid() == 0 else "",
         "workers": workers,
@@ -83,6 +87,8 @@ def render(
         "idle": str(idle_seconds),
         "check": str(check_seconds),
         "hold": str(hold_seconds),
+        "first_hold": str(first_hold_seconds),
+        "access_log": access_log or str(home / "access.log"),
         "generations": generations,
     }
     template = (HERE / "nginx.conf").read_text()

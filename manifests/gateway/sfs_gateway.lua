@@ -48,12 +48,16 @@ local refusals = {}  -- by connection and number of the request on it, for one i
 
 local gateway = {}
 
--- Called once, before the workers are. `list` is of {address, port}; answers of more than `limit`
--- bytes are not stored; every `every` seconds each process is asked whether it is ready; for
--- `pause` seconds after a change of a namespace nothing of it is stored.
-function gateway.setup(list, limit, every, pause)
+-- Called once, before the workers are. `list` is of {address, port}, and the same may stand in it
+-- several times; answers of more than `limit` bytes are not stored; every `every` seconds each
+-- process is asked whether it is ready; for `pause` seconds after a change of a namespace nothing of
+-- it is stored, and nothing at all for `first` seconds from the start on.
+function gateway.setup(list, limit, every, pause, first)
     upstreams, largest, check_every, hold = list, limit, every, pause
-    lasting:add("epoch", ngx.now())  -- a reload keeps it, and the generations
+    -- A reload keeps the epoch, and the generations.
+    if lasting:add("epoch", ngx.now()) and first > 0 then
+        lasting:set("hold", true, first)
+    end
 end
 
 local function unescape(text)

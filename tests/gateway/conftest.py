@@ -124,7 +124,12 @@ def nginx() -> Nginx:
 
 @contextmanager
 def started(
-    nginx: Nginx, ports: Sequence[int], *, idle_seconds: int = 75, generations: str = "16m"
+    nginx: Nginx,
+    ports: Sequence[int],
+    *,
+    idle_seconds: int = 75,
+    first_hold_seconds: float = 0,
+    generations: str = "16m",
 ) -> Iterator[tuple[int, Server]]:
     """A gateway before servers on ``ports``."""
     home = Path(tempfile.mkdtemp(prefix="sfs-gateway-"))
@@ -139,20 +144,21 @@ def started(
         drain_seconds=1,
         check_seconds=CHECK_SECONDS,
         hold_seconds=HOLD_SECONDS,
+        first_hold_seconds=first_hold_seconds,
         generations=generations,
     )
     environ = {"LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", "")}
     server = Server(home, command, environ, f"http://127.0.0.1:{port}/healthz")
     try:
         server.start()
-        _wait_until_it_listens(port)
+        wait_until_it_listens(port)
         yield port, server
     finally:
         server.end(5)
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _wait_until_it_listens(port: int) -> None:
+def wait_until_it_listens(port: int) -> None:
     """/healthz would not do: there may be nothing behind it yet."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:

@@ -27,15 +27,20 @@ from typing import Any
 from manifests.laptop.server import Server
 from sfs_server import embedded_postgres_files as files
 from sfs_server.auth import mint
+from tests import dockerfile
 from tests.kustomize import Object, containers, render
+from tests.packaging.service import service
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
 END_SECONDS = 20.0
 RETRY_SECONDS = 60.0
 PROGRAMS = Path(sys.executable).parent
+CLUSTER_IP = "10.9.1.1"
+"""Of the Service ``sfs``."""
 
 OBJECTS = render(ROOT / "manifests" / "overlays" / "four-pods")
+_, GATEWAY, IMAGE = dockerfile.parse()
 
 
 class Secrets(dict[str, str]):
@@ -93,12 +98,18 @@ class Pod(Server):
         for directory in (home, home / "data", home / "tmp"):
             directory.mkdir()
             os.chown(directory, *user)
+        (home / "log").touch()
+        os.chown(home / "log", *user)  # as the runtime does with what a container writes to
         self.address = address
         service = workload["spec"].get("serviceName")
         self.host = f"{name}.{service}" if service else name
         fields = {"metadata.name": name, "spec.nodeName": f"node-{number}"}
         environ = environment(container, fields)
-        words = container.get("command", ["sfs-server"]) + container.get("args", [])
+        image = GATEWAY if "/sfs-gateway:" in container["image"] else IMAGE
+        if image is GATEWAY:
+            environ["PYTHONPATH"] = str(ROOT)
+        program = container.get("command", dockerfile.command(image.one("ENTRYPOINT")))
+        words = [*program, *container.get("args", [])]
         words = [expand(word, environ).replace("0.0.0.0", address) for word in words]
         words = [re.sub(r"=/(data|tmp)\b", rf"={home}/\1", word) for word in words]
         words = [*confine(*user), str(PROGRAMS / words[0]), *words[1:]]
@@ -106,7 +117,7 @@ class Pod(Server):
         if "SFS_ADDR" in environ:
             environ["SFS_ADDR"] = address + environ["SFS_ADDR"]
         self.port = container["ports"][0]["containerPort"]
-        path = container["readinessProbe"]["httpGet"]["path"]
+        path = container["readinessProbe"].get("httpGet", {"path": "/healthz"})["path"]
         super().__init__(home, words, environ, f"http://{address}:{self.port}{path}")
 
 
@@ -114,7 +125,7 @@ def pods(place: Path) -> dict[str, list[Pod]]:
     """By name of their workload, the pods; with their addresses, and a file that says so."""
     found: dict[str, list[Pod]] = {}
     addresses = (f"10.9.0.{number}" for number in range(1, 255))
-    lines = ["127.0.0.1 localhost", f"{next(addresses)} postgres"]
+    lines = ["127.0.0.1 localhost", f"{next(addresses)} postgres", f"{CLUSTER_IP} sfs"]
     for one in OBJECTS:
         name = one["metadata"]["name"]
         if one["kind"] in ("Deployment", "StatefulSet") and name != "postgres":
@@ -235,6 +246,12 @@ def steps(place: Path, stack: ExitStack) -> Iterator[str]:
     for filer in filers:  # OrderedReady
         start([filer])
     start(sfs)
+    proxy = stack.enter_context(
+        service(CLUSTER_IP, find("Service", "sfs")["spec"]["ports"][0]["port"])
+    )
+    proxy.endpoints = tuple((pod.address, pod.port) for pod in sfs)
+    (gateway,) = found["gateway"]
+    start([gateway])
     yield "every pod is ready"
 
     bodies = {f"file-{number}": os.urandom(3_000_000 * number + 5) for number in range(8)}
@@ -247,6 +264,12 @@ def steps(place: Path, stack: ExitStack) -> Iterator[str]:
         request(sfs[number % 4], f"/storage/default/{name}", body)
     check()
     yield "files go in and come out"
+
+    for body in (b"first", b"second"):
+        request(gateway, "/storage/default/seen", body)
+        assert request(gateway, "/storage/default/seen") == body
+    assert f'"client": "{gateway.address}"' in "".join(pod.log() for pod in sfs)
+    yield "the gateway passes them on, and says for whom"
 
     for name in ("repair", "orphans", "vacuum"):
         maintain(name, place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from manifests.gateway import find
 from manifests.laptop.weed import free_ports
 from tests import dockerfile
 from tests.dockerfile import ROOT, command
@@ -154,7 +156,7 @@ def test_the_image_can_be_made_and_serves_as_process_1(place: Path) -> None:
     """The steps of the Dockerfile, in a directory that stands in for the root of the image."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("it takes root to be another user, and process 1")
-    build, image = dockerfile.parse()
+    build, _, image = dockerfile.parse()
     source, opt, data = place / "src", place / "opt", place / "data"
     source.mkdir()
     data.mkdir()
@@ -195,6 +197,80 @@ def test_the_image_can_be_made_and_serves_as_process_1(place: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_the_image_of_the_gateway_can_be_made_and_ends_when_its_transfers_have(
+    place: Path,
+) -> None:
+    """Debian would install what its Dockerfile asks for, and what is copied starts as process 1."""
+    if os.geteuid() != 0 or None in (shutil.which("unshare"), shutil.which("apt-get"), find()):
+        pytest.skip("it takes root, apt-get, and the nginx that it would install")
+    _, image, _ = dockerfile.parse()
+    opt, data = place / "opt", place / "data"
+    data.mkdir()
+    shutil.chown(data, USER)
+    for kind, rest in image.steps:
+        words = rest.split()
+        if kind == "COPY":
+            target = Path(words[-1].replace("/opt/", f"{opt}/"))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            run("cp", "-r", str(ROOT / words[0]), str(target), cwd=place)
+        elif "apt-get" in rest:
+            update, install, _ = command(rest)[2].split(" && ")
+            run(*update.split(), cwd=place)
+            assert "Inst nginx" in run(*install.split(), "--simulate", "--reinstall", cwd=place)
+    paths = image.environment["PYTHONPATH"].replace("/opt/", f"{opt}/")
+    environment = {**image.environment, "PYTHONPATH": paths, "PATH": os.environ["PATH"]}
+    port, upstream = free_ports(2)
+    program = [sys.executable, *command(image.one("ENTRYPOINT"))[1:]]
+    flags = ["-listen", f"127.0.0.1:{port}", "-upstream", f"127.0.0.1:{upstream}"]
+    with (place / "log").open("wb") as log, socket.create_server(("127.0.0.1", upstream)) as sfs:
+        shutil.chown(place / "log", USER)
+        process = subprocess.Popen(
+            ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child",
+             "setpriv", f"--reuid={USER}", "--regid=nogroup", "--clear-groups",
+             *program, *flags, "-home", str(data)],
+            env=environment,
+            cwd=data,
+            stdout=log,
+            stderr=log,
+        )  # fmt: skip
+        try:
+            with connected(port) as client:
+                client.sendall(b"GET /storage/default/a HTTP/1.1\r\nHost: a\r\n\r\n")
+                with requested(sfs) as behind:
+                    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+                    os.kill(int(children), signal.Signals[image.one("STOPSIGNAL")])
+                    time.sleep(1)
+                    behind.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+                    assert client.makefile("rb").read().endswith(b"late")
+            assert process.wait(END_SECONDS) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
+def connected(port: int) -> socket.socket:
+    """A connection, as soon as somebody listens."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), END_SECONDS)
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def requested(server: socket.socket) -> socket.socket:
+    """The connection of a request for a file; the others ask whether one is ready."""
+    server.settimeout(END_SECONDS)
+    while True:
+        connection, _ = server.accept()
+        connection.settimeout(END_SECONDS)
+        if b"/storage/" in connection.recv(65536):
+            return connection
+        connection.close()
 
 
 def test_the_containers_of_the_manifests_make_a_cluster(place: Path) -> None:
