@@ -35,7 +35,7 @@ LEEWAY_SECONDS = 30.0
 MAX_USER_CHARACTERS = 255
 """RFC 7519 sets no limit for ``sub``; OpenID Connect Core §2 sets this one."""
 
-API_TOKEN = "api_token"  # noqa: S105 - a kind of token, not one
+API_TOKEN = "api_token"  # noqa: S105 - a kind of token, not one  # nosec B105
 
 _PREFIX = "ecloud_"
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")

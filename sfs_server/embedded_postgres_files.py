@@ -115,7 +115,7 @@ def let_read(installation: str) -> None:
     if os.stat(os.path.join(installation, "bin", "postgres")).st_mode & stat.S_IXOTH:
         return
     for directory, _, names in os.walk(installation):
-        os.chmod(directory, 0o755)  # noqa: S103 - a package's public files
+        os.chmod(directory, 0o755)  # noqa: S103 - a package's public files  # nosec B103
         for name in names:
             path = os.path.join(directory, name)
             if not os.path.islink(path):
@@ -216,7 +216,7 @@ def socket_directory(pgdata: str, owner: pwd.struct_passwd) -> str:
         return pgdata
     parent = tempfile.gettempdir()
     if len(os.fsencode(parent)) > MAX_SOCKET_BYTES // 2 or "," in parent:
-        parent = "/tmp"  # noqa: S108 - mkdtemp makes a private directory in it
+        parent = "/tmp"  # noqa: S108 - mkdtemp makes a private directory in it  # nosec B108
     path = tempfile.mkdtemp(prefix=_SOCKET_PREFIX, dir=parent)
     if os.geteuid() == 0:
         let_pass(path, owner)

@@ -113,7 +113,7 @@ class Listener:
                 _log.exception("listening to the database failed; trying again")
             finally:
                 _resolve(first)
-            await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads the load
+            await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads the load  # nosec B311
             delay = min(delay * 2, BACKOFF_LAST_SECONDS)
 
     def _down(self) -> None:

@@ -101,7 +101,7 @@ def wait_until_registered(master: Weed, count: int) -> None:
 def _registered(master: Weed) -> int:
     with (
         suppress(OSError),
-        urllib.request.urlopen(f"http://{master.http}/dir/status", timeout=1) as answer,
+        urllib.request.urlopen(f"http://{master.http}/dir/status", timeout=1) as answer,  # nosec B310
     ):
         return int(answer.read().count(b'"Url"'))
     return 0

@@ -167,7 +167,7 @@ async def _upload_tracked(request: web.Request, tracked: Tracked) -> web.Respons
     changing(request, "upload", directory, name)
     namespace = await app[NAMESPACES].resolve(directory)
     require(principal, Action.CREATE, namespace, anonymous_read=app[CONFIG].anonymous_read)
-    assert namespace is not None  # noqa: S101 - require() has answered 404 for None
+    assert namespace is not None  # noqa: S101 - require() has answered 404 for None  # nosec B101
     incoming = Upload(request, app[CONFIG], app[METRICS], tracked.count)
     expect = await _expect(request, directory, name)
     tracked.begin(incoming.size)
@@ -239,7 +239,7 @@ async def delete(request: web.Request) -> web.Response:
     change = changing(request, "delete", directory, name)
     namespace = await app[NAMESPACES].resolve(directory)
     require(principal, Action.DELETE, namespace, anonymous_read=anonymous_read)
-    assert namespace is not None  # noqa: S101 - require() has answered 404 for None
+    assert namespace is not None  # noqa: S101 - require() has answered 404 for None  # nosec B101
     current = await app[FILESYSTEM].stat(directory, name)
     expect = expectation(request.method, request.headers, current, time.time())
     async with app[NAMESPACES].guard(namespace, name) as fresh:

@@ -69,7 +69,7 @@ async def _target(request: web.Request, action: Action) -> Namespace:
     namespace = await request.app[NAMESPACES].resolve(name)
     anonymous_read = request.app[CONFIG].anonymous_read
     require(request[PRINCIPAL], action, namespace, anonymous_read=anonymous_read)
-    assert namespace is not None  # noqa: S101 - require() has answered 404 for None
+    assert namespace is not None  # noqa: S101 - require() has answered 404 for None  # nosec B101
     return namespace
 
 
