@@ -83,8 +83,10 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
         if not response.prepared:
             stamp(request, response)
             unread = TAKEN in request or (request.body_exists and not request.content.at_eof())
-            if unread or lifecycle.draining or hdrs.CONNECTION in response.headers:
+            if unread or hdrs.CONNECTION in response.headers:
                 response.force_close()
+        if lifecycle.draining:  # an answer that began before does not say so, and ends its connection
+            response.force_close()
         status = response.status
         return response
     finally:

@@ -21,7 +21,7 @@ from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError
 
 from sfs_server.errors import Problem
-from sfs_server.keys import IN_URL, ORIGINS, REQUEST_ID
+from sfs_server.keys import IN_URL, LIFECYCLE, ORIGINS, REQUEST_ID
 
 _log = logging.getLogger("sfs.wire")
 
@@ -50,6 +50,8 @@ def stamp(request: web.Request, response: web.StreamResponse) -> None:
     headers["X-Request-Id"] = request[REQUEST_ID]
     headers[hdrs.SERVER] = "SFS"
     if hdrs.UPGRADE in request.headers:  # there is none, and aiohttp may lose what came behind it
+        response.force_close()
+    if request.app[LIFECYCLE].draining:
         response.force_close()
     if IN_URL in request:
         headers["Referrer-Policy"] = "no-referrer"

@@ -222,12 +222,14 @@ def test_the_image_of_the_gateway_can_be_made_and_ends_when_its_transfers_have(
     paths = image.environment["PYTHONPATH"].replace("/opt/", f"{opt}/")
     environment = {**image.environment, "PYTHONPATH": paths, "PATH": os.environ["PATH"]}
     port, upstream = free_ports(2)
-    program = [sys.executable, *command(image.one("ENTRYPOINT"))[1:]]
+    python = Path(sys.base_prefix).resolve() / "bin" / "python3"
+    program = [str(python), *command(image.one("ENTRYPOINT"))[1:]]
     flags = ["-listen", f"127.0.0.1:{port}", "-upstream", f"127.0.0.1:{upstream}"]
     with (place / "log").open("wb") as log, socket.create_server(("127.0.0.1", upstream)) as sfs:
         shutil.chown(place / "log", USER)
         process = subprocess.Popen(
             ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child",
+             *opened(place),
              "setpriv", f"--reuid={USER}", "--regid=nogroup", "--clear-groups",
              *program, *flags, "-home", str(data)],
             env=environment,

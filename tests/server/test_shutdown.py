@@ -129,15 +129,24 @@ async def test_new_connections_are_served_until_a_load_balancer_has_seen_the_503
     arguments = ("-database", database_url, "-drain-grace", "60")
     process = await asyncio.to_thread(Process, tmp_path, *arguments)
     try:
-        process.signal(signal.SIGTERM)
-        await asyncio.sleep(0.2)
+        async with connect(process.port) as connection:
+            assert (await connection.ask("PUT", target("a"), BEARER, bytes(SIZE))).status == 201
+        async with connect(process.port, receive_buffer=65536) as connection:
+            connection.send("GET", target("a"))
+            assert "Connection" not in (await connection.head())[1]
+            process.signal(signal.SIGTERM)
+            await asyncio.sleep(0.2)
+            assert await connection.rest() == bytes(SIZE), "and then it is closed"
+        async with connect(process.port) as connection:
+            answer = await connection.ask("GET", target("a"))
+            assert (answer.status, answer.headers["Connection"]) == (200, "close")
         async with connect(process.port) as connection:
             answer = await connection.ask("GET", "/readyz")
             assert (answer.status, answer.headers["Connection"]) == (503, "close")
             assert answer.json()["checks"]["process"] == "draining"
         async with connect(process.port) as connection:
             answer = await connection.ask("GET", "/storage/files")
-            assert (answer.status, answer.json()) == (200, [])
+            assert (answer.status, len(answer.json())) == (200, 1)
         process.signal(signal.SIGTERM)  # somebody will not wait for it
         assert await asyncio.to_thread(process.wait, 15) == 0
     finally:
