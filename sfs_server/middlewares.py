@@ -85,7 +85,7 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
             unread = TAKEN in request or (request.body_exists and not request.content.at_eof())
             if unread or hdrs.CONNECTION in response.headers:
                 response.force_close()
-        if lifecycle.draining:  # an answer that began before does not say so, and ends its connection
+        if lifecycle.draining:  # also after an answer that began before, and says nothing of it
             response.force_close()
         status = response.status
         return response
