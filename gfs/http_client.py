@@ -24,6 +24,7 @@ import re
 from collections import deque
 from collections.abc import Sequence
 
+from gfs.edges import Edges
 from gfs.errors import DataLoss, StoreUnavailable
 from gfs.http_socket import Connection, connect
 from gfs.types import Bytes
@@ -39,9 +40,6 @@ KEEP_MOST = 64
 
 PIECE_BYTES = 512 * 1024
 """What is read at once: 2048 rounds for a GiB; more saves little, and each reading holds two."""
-
-READ_BYTES = 1024 * 1024
-"""What is read at once of a body that is wanted in one piece."""
 
 IDLE_SECONDS = 10.0
 """How long a server may be silent in the middle of an answer, where nothing else is said."""
@@ -92,9 +90,8 @@ class Response:
         if self.left > limit:
             raise DataLoss(f"an answer of more than {limit} bytes")
         pieces = []
-        while self.left:
-            most = min(self.left, READ_BYTES)
-            pieces.append(self._count(await self._open().wait_for(most, most, idle_seconds)))
+        while piece := await self.piece(idle_seconds):
+            pieces.append(piece)
         return b"".join(pieces)
 
     def _open(self) -> Connection:
@@ -124,6 +121,7 @@ class Connections:
     def __init__(self, connect_seconds: float = CONNECT_SECONDS) -> None:
         self._connect_seconds = connect_seconds
         self._idle: dict[str, deque[Connection]] = {}
+        self._edges: Edges | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -182,6 +180,8 @@ class Connections:
             for connection in idle:
                 connection.close()
         self._idle.clear()
+        if self._edges is not None:
+            self._edges.close()
 
     def _take(self, address: str) -> Connection | None:
         """A kept connection that has not been closed by the other end as far as can be seen."""
@@ -206,9 +206,11 @@ class Connections:
             self._sweep = loop.call_later(KEEP_SECONDS / 2, self._close_old)
 
     async def _connect(self, address: str) -> Connection:
+        if self._edges is None:
+            self._edges = Edges()
         try:
             async with asyncio.timeout(self._connect_seconds):
-                return await connect(address)
+                return await connect(address, self._edges)
         except TimeoutError as error:
             raise StoreUnavailable("no connection in time") from error
         except (OSError, ValueError) as error:

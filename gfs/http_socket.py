@@ -2,18 +2,20 @@
 
 Nothing is read from a socket unless somebody waits for it: a slow consumer is felt by the server
 through TCP. Who waits for a body is woken when WAIT_BYTES of it are there, or its end, or an end of
-the connection (SO_RCVLOWAT): a small file comes in two reads, its head and the rest. How long it
-takes until an answer begins is for the caller to bound; silence in the middle is bounded here.
+the connection (SO_RCVLOWAT): a small file comes in one wait and two reads, its head and the rest.
+How long it takes until an answer begins is for the caller to bound; silence in the middle is
+bounded here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from gfs.edges import Edges
 from gfs.errors import DataLoss, StoreUnavailable
 from gfs.types import Bytes
 
@@ -28,43 +30,35 @@ TOGETHER_SECONDS = 0.01
 WAIT_BYTES = 256 * 1024
 """How much of a body has to be there before it is worth a turn of the loop."""
 
-_Watch = Callable[..., Any]
 _Place = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
 
 class Connection:
     """One socket."""
 
-    __slots__ = ("_descriptor", "_loop", "_low", "_socket", "address", "idle_since")
+    __slots__ = ("_edge", "_loop", "_low", "_socket", "address", "idle_since")
 
-    def __init__(self, address: str, sock: socket.socket) -> None:
+    def __init__(self, address: str, sock: socket.socket, edges: Edges) -> None:
         self.address = address
         self.idle_since = 0.0
         self._socket = sock
-        self._descriptor = sock.fileno()
+        self._edge = edges.watch(sock.fileno())
         self._loop = asyncio.get_running_loop()
         self._low = 1
 
     async def receive(self, most: int, idle_seconds: float) -> bytes:
         """At least one byte, or none if the other end has closed. Raises StoreUnavailable."""
-        try:
-            return self._socket.recv(most)
-        except BlockingIOError:
-            return await self.wait_for(min(most, WAIT_BYTES), most, idle_seconds)
-        except OSError as error:
-            raise _broken(error) from error
-
-    async def wait_for(self, count: int, most: int, idle_seconds: float) -> bytes:
-        """Like ``receive``, but not before ``count`` bytes are there, or ``idle_seconds`` over."""
-        self._wake_at(count)
-        await self._ready(self._loop.add_reader, self._loop.remove_reader, idle_seconds)
-        try:
-            # After too long a wait there may still be some bytes, of a server that is only slow.
-            return self._socket.recv(most)
-        except BlockingIOError:
-            raise StoreUnavailable(f"silent for {idle_seconds:g} s") from None
-        except OSError as error:
-            raise _broken(error) from error
+        in_time = True
+        while True:
+            try:
+                return self._socket.recv(most)
+            except BlockingIOError:
+                if not in_time:
+                    raise StoreUnavailable(f"silent for {idle_seconds:g} s") from None
+            except OSError as error:
+                raise _broken(error) from error
+            # After too long a wait there may still be fewer bytes, of a server that is only slow.
+            in_time = await self._wait(min(most, WAIT_BYTES), idle_seconds)
 
     async def send(self, data: Bytes) -> None:
         """Hand all of ``data`` to the kernel. Raises OSError."""
@@ -73,7 +67,7 @@ class Connection:
             try:
                 left = left[self._socket.send(left) :]
             except BlockingIOError:
-                await self._ready(self._loop.add_writer, self._loop.remove_writer, None)
+                await self._writable()
 
     async def head(self, expect: int) -> bytes:
         """The head of an answer, without the empty line at its end; nothing if nothing came.
@@ -83,14 +77,12 @@ class Connection:
         ends within the head, DataLoss if that is too long.
         """
         received = b""
+        await self._wait(expect or 1, TOGETHER_SECONDS if expect else None)
         while len(received) < MAX_HEAD_BYTES:
-            self._wake_at(expect or 1)
-            seconds = TOGETHER_SECONDS if expect else None
-            await self._ready(self._loop.add_reader, self._loop.remove_reader, seconds)
-            expect = 0
             try:
                 there = received + self._socket.recv(HEAD_BYTES, socket.MSG_PEEK)
             except BlockingIOError:
+                await self._wait(1, None)
                 continue
             except OSError:
                 there = received
@@ -111,34 +103,34 @@ class Connection:
         try:
             self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
+            self._edge.forget()
             return True
         except OSError:
             return False
         return False
 
     def close(self) -> None:
+        self._edge.close()
         self._socket.close()
 
-    def _wake_at(self, count: int) -> None:
-        """Let the socket count as readable when ``count`` bytes are there, or its end."""
+    async def _wait(self, count: int, seconds: float | None) -> bool:
+        """Wait for ``count`` bytes, or the end; False if neither came within ``seconds``."""
         if count != self._low:
             self._low = count
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+        return await self._edge.wait(seconds)
 
-    async def _ready(self, add: _Watch, remove: _Watch, seconds: float | None) -> None:
-        """Wait until the socket can be read, or written; not longer than ``seconds``."""
+    async def _writable(self) -> None:
+        """Wait until the kernel takes more bytes."""
         ready = self._loop.create_future()
-        timer = None if seconds is None else self._loop.call_later(seconds, _set, ready)
-        add(self._descriptor, _set, ready)
+        self._loop.add_writer(self._socket.fileno(), _set, ready)
         try:
             await ready
         finally:
-            remove(self._descriptor)
-            if timer is not None:
-                timer.cancel()
+            self._loop.remove_writer(self._socket.fileno())
 
 
-async def connect(address: str) -> Connection:
+async def connect(address: str, edges: Edges) -> Connection:
     """Connect to the first address of ``host:port`` that takes it. Raises OSError, ValueError."""
     loop = asyncio.get_running_loop()
     host, _, port = address.rpartition(":")
@@ -157,7 +149,7 @@ async def connect(address: str) -> Connection:
             sock.close()
             raise
         else:
-            return Connection(address, sock)
+            return Connection(address, sock, edges)
     raise failure
 
 

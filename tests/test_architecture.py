@@ -16,7 +16,7 @@ ORDER = """
 gfs
 gfs.errors gfs.types gfs.paths gfs.spans gfs.streams gfs.threads gfs.pagecache
 gfs.api
-gfs.http_socket gfs.http_client gfs.replicas gfs.replicas_http gfs.observe
+gfs.edges gfs.http_socket gfs.http_client gfs.replicas gfs.replicas_http gfs.observe
 gfs.embedded gfs.embedded.border gfs.embedded.tree gfs.embedded.copying gfs.embedded.listing
 gfs.embedded.reader gfs.embedded.writer gfs.embedded.filesystem
 gfs.seaweedfs gfs.seaweedfs.proto

@@ -220,7 +220,7 @@ async def test_a_reading_that_is_given_up_leaves_nothing_open(
         await asyncio.gather(task, return_exceptions=True)
     await asyncio.sleep(0.1)
     assert asyncio.all_tasks() <= before
-    kept = {c._descriptor for idle in fs._volumes.connections._idle.values() for c in idle}
+    kept = {c._socket.fileno() for idle in fs._volumes.connections._idle.values() for c in idle}
     volumes = {int(process.http.rpartition(":")[2]) for process in cluster.volumes}
     assert kept == {
         connection.fd
