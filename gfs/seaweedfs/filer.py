@@ -62,6 +62,11 @@ _TRANSACTION = Method(
 _SUBSCRIBE = Method(
     _SERVICE + "SubscribeMetadata", pb.SubscribeMetadataRequest, pb.SubscribeMetadataResponse
 )
+_SUBSCRIBE_LOCAL = Method(
+    _SERVICE + "SubscribeLocalMetadata",
+    pb.SubscribeMetadataRequest,
+    pb.SubscribeMetadataResponse,
+)
 _ASSIGN = Method(_SERVICE + "AssignVolume", pb.AssignVolumeRequest, pb.AssignVolumeResponse)
 
 _Q = TypeVar("_Q", bound=Message)
@@ -145,13 +150,15 @@ class Filers:
         await self._patiently(_UPDATE, pb.UpdateEntryRequest(directory=directory, entry=entry))
 
     async def changes(
-        self, request: pb.SubscribeMetadataRequest
+        self, request: pb.SubscribeMetadataRequest, *, local: bool = False
     ) -> AsyncGenerator[pb.SubscribeMetadataResponse, None]:
-        """The changes of the tree, from the filer whose turn it is, until it ends.
+        """The changes of the tree, from the filer whose turn it is, until it ends. ``local``: only
+        those that were made through this filer, and much sooner.
 
         Hold it in ``contextlib.aclosing``.
         """
-        stream = self._channels.stream(self._first().grpc, _SUBSCRIBE, request, None)
+        method = _SUBSCRIBE_LOCAL if local else _SUBSCRIBE
+        stream = self._channels.stream(self._first().grpc, method, request, None)
         async with aclosing(stream) as messages:
             async for message in messages:
                 yield message

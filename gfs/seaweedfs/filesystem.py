@@ -174,8 +174,9 @@ class SeaweedFileSystem(FileSystem):
         self, directory: str, *, prefix: str = "", after: str = "", limit: int | None = None
     ) -> AsyncGenerator[list[FileInfo], None]:
         path = self._path(directory)
-        if not await self._is_there(directory):
+        if "\0" in prefix or not await self._is_there(directory):
             return
+        after = after.partition("\0")[0]  # a filer may fail at a NUL, and no name has one
         if after and not after.startswith(prefix):
             if after.encode() > prefix.encode():
                 return
@@ -187,7 +188,8 @@ class SeaweedFileSystem(FileSystem):
             async for entry in found:
                 if left <= 0:
                     break
-                if _is_file(entry):
+                # A filer that keeps its entries in an SQL database takes % and _ for wildcards.
+                if entry.name.startswith(prefix) and _is_file(entry):
                     infos.append(entries.file_info(directory, entry))
                     left -= 1
                 if len(infos) == batch:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
 
 import pytest
 
 from tests.gfs.cluster import Cluster, cluster, seaweed
 
 # The engine's libraries are there from here on.
+from gfs.seaweedfs.filer import Filers  # isort: skip
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
-from tests.gfs.suite import DIR, FileSystemSuite  # isort: skip
+from gfs.seaweedfs.proto import filer_pb2 as pb  # isort: skip
+from tests.gfs.suite import DIR, FileSystemSuite, listed, store  # isort: skip
 
 __all__ = ["cluster", "seaweed"]
 
@@ -30,3 +35,50 @@ async def fs(cluster: Cluster) -> AsyncIterator[SeaweedFileSystem]:
 
 class TestSeaweed(FileSystemSuite):
     """The conformance suite."""
+
+
+async def test_what_another_process_changed_is_seen_before_the_filers_have_told_each_other(
+    fs: SeaweedFileSystem, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = Filers.changes
+
+    async def slow(
+        self: Filers, request: pb.SubscribeMetadataRequest, *, local: bool = False
+    ) -> AsyncGenerator[pb.SubscribeMetadataResponse, None]:
+        async with aclosing(changes(self, request, local=local)) as messages:
+            async for message in messages:
+                yield message
+                if not local:
+                    await asyncio.Event().wait()
+
+    monkeypatch.setattr(Filers, "changes", slow)
+    other = await SeaweedFileSystem.start(cluster.masters)
+    try:
+        assert other._cache.up
+        await store(fs, "f", b"1")
+        while (f"/sfs/{DIR}", "f") not in other._cache._known:
+            assert (await other.stat(DIR, "f")).size == 1
+        await store(fs, "f", b"22")
+        async with asyncio.timeout(5):  # less than the silence that ends a cache
+            while (await other.stat(DIR, "f")).size != 2:
+                await asyncio.sleep(0.01)
+    finally:
+        await other.close()
+
+
+async def test_a_listing_has_nothing_that_a_filer_finds_beside_the_prefix(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing = Filers.listing
+
+    def of_sql(self: Filers, directory: str, *, prefix: str, after: str, **rest: Any) -> object:
+        assert "\0" not in prefix + after  # PostgreSQL refuses it, and the filer fails
+        return listing(self, directory, prefix=prefix.replace("_", ""), after=after, **rest)
+
+    for name in ("_", "a", "a_b", "axb", "b"):
+        await store(fs, name, b"")
+    monkeypatch.setattr(Filers, "listing", of_sql)
+    assert [info.name for info in await listed(fs, prefix="_")] == ["_"]
+    assert [info.name for info in await listed(fs, prefix="a_", limit=1)] == ["a_b"]
+    assert await listed(fs, prefix="a\0") == []
+    assert [info.name for info in await listed(fs, after="a\0b")] == ["a_b", "axb", "b"]
