@@ -9,6 +9,10 @@
 -- of a file, and every spelling of its path, share one generation. What is never asked for again
 -- leaves the disk after two minutes (`inactive`).
 --
+-- What is stored under the new key must be the new version, and the other processes of SFS hear of a
+-- change some milliseconds after it is made. So the process that made it gets all requests for that
+-- file for `pause` seconds; if it cannot take them, another one does, and nothing is stored.
+--
 -- A generation is forgotten after REMEMBER seconds. By then all that was stored under the key
 -- without it is older than s-maxage, and is asked about again. If the memory for generations is
 -- full earlier, all stored answers lose their key at once (the epoch), and so they do at a start.
@@ -77,6 +81,13 @@ local function file_of(path)
     end
 end
 
+-- The number of the process that changed the file of a decoded path a moment ago; 0 if that is not
+-- known, nil if there was no change.
+local function changer(path)
+    local directory, name = file_of(path)
+    return directory and generations:get("by " .. directory .. "/" .. name)
+end
+
 local function generation(name)
     return generations:get(name) or 0
 end
@@ -109,6 +120,7 @@ local function evict(path)
     end
     local directory, name = file_of(path)
     if directory then
+        remember("by " .. directory .. "/" .. name, ngx.ctx.number or 0, hold)
         return remember("f " .. directory .. "/" .. name, fresh(), REMEMBER)
     end
     if path ~= "/storage/links" and path ~= "/storage/namespaces" then
@@ -157,8 +169,13 @@ local function alive(number)
     return health:get(number) ~= false
 end
 
--- The number of the next process in turn, ready ones first; nil if all have been `tried`.
+-- The number of the process that made the last change of the file, or of the next one in turn, ready
+-- ones first; nil if all have been `tried`.
 local function choose(tried)
+    local number = changer(path_of(ngx.var.request_uri))
+    if number and upstreams[number] and not tried[number] and alive(number) then
+        return number
+    end
     turn = turn + 1
     local other
     for step = 0, #upstreams - 1 do
@@ -293,6 +310,10 @@ function gateway.header()
     elseif var.sfs_cache == "sfs" and (var.upstream_status or ""):match("200$") then
         local length = tonumber(var.upstream_http_content_length)
         local control = var.upstream_http_cache_control or ""
+        local number = changer(path_of(var.request_uri))
+        if number and number ~= ngx.ctx.number then
+            return  -- it may be the version before the change
+        end
         if length and length <= largest and control:find("s-maxage", 1, true) then
             var.sfs_unfit = "0"
             stored:set(var.sfs_key, true, FRESH)
