@@ -147,6 +147,13 @@ class FileSystem(Protocol):
         """
         ...
 
+    def forget(self, directory: str, name: str) -> None:
+        """Let the next ``stat`` or ``open`` see what has been published, by whomever, before it.
+
+        Without it, what another process has changed may be seen as it was before, for a moment
+        that the engine keeps short.
+        """
+
     async def create(
         self, directory: str, name: str, *, expect: Expect = ANYTHING, size: int | None = None
     ) -> Writer:

@@ -88,6 +88,9 @@ class ObservedFileSystem(FileSystem):
         self._listener.done("open", perf_counter() - began, None)
         return _reader_class(type(reader))(reader, self._listener)
 
+    def forget(self, directory: str, name: str) -> None:
+        self._inner.forget(directory, name)
+
     async def create(
         self, directory: str, name: str, *, expect: Expect = ANYTHING, size: int | None = None
     ) -> Writer:

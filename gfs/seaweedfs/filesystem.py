@@ -143,6 +143,9 @@ class SeaweedFileSystem(FileSystem):
         known = await self._known(directory, name)
         return SeaweedReader(self._needles, known.info, known.content, known.pieces)
 
+    def forget(self, directory: str, name: str) -> None:
+        self._cache.drop((self._path(directory), check_name(name)))
+
     async def create(
         self, directory: str, name: str, *, expect: Expect = ANYTHING, size: int | None = None
     ) -> Writer:

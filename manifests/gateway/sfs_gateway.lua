@@ -9,9 +9,9 @@
 -- of a file, and every spelling of its path, share one generation. What is never asked for again
 -- leaves the disk after two minutes (`inactive`).
 --
--- What is stored under the new key must be the new version, and the other processes of SFS hear of a
--- change some milliseconds after it is made. So the process that made it gets all requests for that
--- file for `pause` seconds; if it cannot take them, another one does, and nothing is stored.
+-- Another process of SFS than the one that made a change may take a moment to hear of it. For `hold`
+-- seconds the file is asked for with `no-cache`, by which SFS believes nothing that it remembers:
+-- otherwise an answer from before would be stored under the new key.
 --
 -- A generation is forgotten after REMEMBER seconds. By then all that was stored under the key
 -- without it is older than s-maxage, and is asked about again. If the memory for generations is
@@ -81,13 +81,6 @@ local function file_of(path)
     end
 end
 
--- The number of the process that changed the file of a decoded path a moment ago; 0 if that is not
--- known, nil if there was no change.
-local function changer(path)
-    local directory, name = file_of(path)
-    return directory and generations:get("by " .. directory .. "/" .. name)
-end
-
 local function generation(name)
     return generations:get(name) or 0
 end
@@ -101,6 +94,12 @@ end
 local function forget()
     lasting:set("epoch", fresh())
     lasting:set("hold", true, hold)
+end
+
+-- Whether a file, or all, may have changed so lately that not every process of SFS has heard of it.
+local function lately(directory, name)
+    local changed = tostring(generation("f " .. directory .. "/" .. name)):match("^%d+")
+    return ngx.now() - tonumber(changed) < hold + 1 or lasting:get("hold") ~= nil
 end
 
 local function remember(name, value, seconds)
@@ -120,7 +119,6 @@ local function evict(path)
     end
     local directory, name = file_of(path)
     if directory then
-        remember("by " .. directory .. "/" .. name, ngx.ctx.number or 0, hold)
         return remember("f " .. directory .. "/" .. name, fresh(), REMEMBER)
     end
     if path ~= "/storage/links" and path ~= "/storage/namespaces" then
@@ -141,7 +139,7 @@ local function key_of(headers)
         return nil
     end
     local control = headers["Cache-Control"]
-    if control and tostring(control):find("no%-cache") then
+    if control and (type(control) == "table" or control:lower():find("no%-cache")) then
         return nil
     end
     local directory, name = file_of(path_of(uri))
@@ -169,13 +167,8 @@ local function alive(number)
     return health:get(number) ~= false
 end
 
--- The number of the process that made the last change of the file, or of the next one in turn, ready
--- ones first; nil if all have been `tried`.
+-- The number of the next process in turn, ready ones first; nil if all have been `tried`.
 local function choose(tried)
-    local number = changer(path_of(ngx.var.request_uri))
-    if number and upstreams[number] and not tried[number] and alive(number) then
-        return number
-    end
     turn = turn + 1
     local other
     for step = 0, #upstreams - 1 do
@@ -279,6 +272,10 @@ end
 function gateway.access()
     local headers = ngx.req.get_headers(0)
     local key = key_of(headers)
+    local directory, name = file_of(path_of(ngx.var.request_uri))
+    if directory and lately(directory, name) then
+        ngx.req.set_header("Cache-Control", "no-cache")  -- for SFS: look again
+    end
     if key then
         ngx.var.sfs_cache, ngx.var.sfs_key = "sfs", key
         return
@@ -310,10 +307,6 @@ function gateway.header()
     elseif var.sfs_cache == "sfs" and (var.upstream_status or ""):match("200$") then
         local length = tonumber(var.upstream_http_content_length)
         local control = var.upstream_http_cache_control or ""
-        local number = changer(path_of(var.request_uri))
-        if number and number ~= ngx.ctx.number then
-            return  -- it may be the version before the change
-        end
         if length and length <= largest and control:find("s-maxage", 1, true) then
             var.sfs_unfit = "0"
             stored:set(var.sfs_key, true, FRESH)

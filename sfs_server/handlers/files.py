@@ -82,6 +82,7 @@ async def _serve_tracked(
         and namespace is not None
         and publicly_readable(namespace, anonymous_read=anonymous_read)
     )
+    _look_again(request, directory, name)
     async with await app[FILESYSTEM].open(directory, name) as reader:
         info = reader.info
         planned = plan(request.method, request.headers, info, time.time())
@@ -203,7 +204,15 @@ async def _expect(request: web.Request, directory: str, name: str) -> Expect:
     return replace(expect, absent=True) if exclusive else expect
 
 
+def _look_again(request: web.Request, directory: str, name: str) -> None:
+    """Believe nothing that is remembered of a file, if the request asks for that (RFC 9111
+    §5.2.1.4): a gateway does, when it has just seen another process change the file."""
+    if "no-cache" in request.headers.get(hdrs.CACHE_CONTROL, "").lower():
+        request.app[FILESYSTEM].forget(directory, name)
+
+
 async def _current(request: web.Request, directory: str, name: str) -> FileInfo | None:
+    _look_again(request, directory, name)
     try:
         return await request.app[FILESYSTEM].stat(directory, name)
     except NoSuchFile:
@@ -240,6 +249,7 @@ async def delete(request: web.Request) -> web.Response:
     namespace = await app[NAMESPACES].resolve(directory)
     require(principal, Action.DELETE, namespace, anonymous_read=anonymous_read)
     assert namespace is not None  # noqa: S101 - require() has answered 404 for None  # nosec B101
+    _look_again(request, directory, name)
     current = await app[FILESYSTEM].stat(directory, name)
     expect = expectation(request.method, request.headers, current, time.time())
     async with app[NAMESPACES].guard(namespace, name) as fresh:

@@ -211,7 +211,6 @@ class Recorder:
     wants: int = 1
     cuts: bool = False
     dies: bool = False
-    probes: int = 0
 
     def fields(self, number: int) -> CIMultiDict[str]:
         """The headers of a request."""
@@ -233,7 +232,6 @@ class Recorder:
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         if head.startswith(b"GET /readyz "):
-            self.probes += 1
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             return
         self.heads.append(head)

@@ -273,6 +273,23 @@ async def test_an_origin_shares_no_answer_whatever_sfs_varies(recorder: Recorder
                 assert from_cache(answer) == stored
 
 
+async def test_after_a_change_sfs_is_told_to_look_again(recorder: Recorder) -> None:
+    """Whichever process answers, it may not have heard of what another one has changed."""
+    recorder.answer = STORABLE
+    for method in ("PUT", "DELETE"):
+        recorder.heads.clear()
+        changed, other = f"/storage/default/{method}-1", f"/storage/default/{method}-2"
+        async with connect(recorder.gateway_port) as client:
+            await client.ask(method, changed)
+            for path in (changed, changed.replace("/default", "/download/default"), other):
+                for again in ("GET", "HEAD"):
+                    await client.ask(again, path, {"Authorization": "Bearer x"})
+            await client.ask("GET", changed)
+            assert from_cache(await client.ask("GET", changed))
+        asked = ["Cache-Control" in recorder.fields(number) for number in range(8)]
+        assert asked == [False, True, True, True, True, False, False, True]
+
+
 async def test_whoever_asks_past_the_cache_gets_there(gateway: Gateway, paths: list[str]) -> None:
     assert not from_cache(await gateway.get(paths[0], Cache_Control="no-cache"))
     assert not from_cache(await gateway.ask("HEAD", paths[0]))

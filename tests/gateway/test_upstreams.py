@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import AsyncExitStack
 
 import pytest
 
@@ -98,30 +97,6 @@ async def test_a_change_whose_answer_was_lost_evicts(recorder: Recorder) -> None
     await asyncio.sleep(PROBE_SECONDS)
     async with connect(recorder.gateway_port) as client:
         assert "Age" not in (await client.ask("GET", "/storage/default/lost")).headers
-
-
-async def test_what_follows_a_change_is_asked_of_the_process_that_made_it(
-    recorders: Recorders,
-) -> None:
-    """The others may not have heard of it yet: what they say is not stored."""
-    path = "/storage/default/follows"
-    async with AsyncExitStack() as stack:
-        all_of_them = []
-        for port in recorders.ports:
-            found = await stack.enter_async_context(recording([port]))
-            found.answer = STORABLE
-            all_of_them.append(found)
-        await eventually(lambda: all(found.probes > 1 for found in all_of_them))
-        async with connect(recorders.gateway_port) as client:
-            assert (await client.ask("PUT", path, {}, b"x")).status == 200
-            (maker,) = [found for found in all_of_them if found.heads]
-            for method, target in (("GET", f"{path}?id=1"), ("HEAD", path), ("PUT", path)) * 2:
-                body = b"x" if method == "PUT" else b""
-                assert (await client.ask(method, target, {}, body)).status == 200
-            assert len(maker.heads) == 7
-            maker.dies = True
-            for _ in range(2):
-                assert "Age" not in (await client.ask("GET", path)).headers
 
 
 async def test_where_a_request_came_from_is_said_by_the_gateway_alone(

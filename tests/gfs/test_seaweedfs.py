@@ -12,10 +12,12 @@ import pytest
 from tests.gfs.cluster import Cluster, cluster, seaweed
 
 # The engine's libraries are there from here on.
+from gfs.errors import NoSuchFile  # isort: skip
 from gfs.seaweedfs.filer import Filers  # isort: skip
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
 from gfs.seaweedfs.proto import filer_pb2 as pb  # isort: skip
-from tests.gfs.suite import DIR, FileSystemSuite, listed, store  # isort: skip
+from gfs.seaweedfs.watch import EntryCache  # isort: skip
+from tests.gfs.suite import DIR, FileSystemSuite, listed, load, store  # isort: skip
 
 __all__ = ["cluster", "seaweed"]
 
@@ -82,3 +84,25 @@ async def test_a_listing_has_nothing_that_a_filer_finds_beside_the_prefix(
     assert [info.name for info in await listed(fs, prefix="a_", limit=1)] == ["a_b"]
     assert await listed(fs, prefix="a\0") == []
     assert [info.name for info in await listed(fs, after="a\0b")] == ["a_b", "axb", "b"]
+
+
+async def test_what_is_forgotten_is_seen_as_others_have_left_it(
+    fs: SeaweedFileSystem, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the filer has told of it, which it never does here."""
+    monkeypatch.setattr(EntryCache, "_told", lambda *_: None)
+    other = await SeaweedFileSystem.start(cluster.masters)
+    try:
+        await store(fs, "f", b"1")
+        assert await load(fs, "f") == b"1"
+        await store(other, "f", b"22")
+        assert await load(fs, "f") == b"1", "this is what it is for"
+        fs.forget(DIR, "f")
+        assert await load(fs, "f") == b"22"
+        assert (await fs.stat(DIR, "f")).size == 2
+        await other.delete(DIR, "f")
+        fs.forget(DIR, "f")
+        with pytest.raises(NoSuchFile):
+            await fs.open(DIR, "f")
+    finally:
+        await other.close()
