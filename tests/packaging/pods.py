@@ -1,12 +1,11 @@
 """The containers of ``manifests/overlays/four-pods`` without Kubernetes.
 
-``unshare --net --mount python -m tests.packaging.pods DIRECTORY``, as root. Each pod gets an
-address, and its name leads there, as a Service without an address of its own makes it. The command
-lines, the environment, the probes and the users are those of the manifests, and all but DIRECTORY
-is read-only. What is different: a process listens on the address of its pod and not on all, /data
-and /tmp are directories of the pod, and PostgreSQL is that of the wheel. It ends with 0 if files go
-in and come out of every pod, also when volume servers, a filer and the leading master are gone, and
-the maintenance does what it should.
+In a network and a file system of its own (``unshare --net --mount``, as root) each pod gets an
+address, and its name leads there, as a Service without an address of its own makes it; the Service
+of SFS has one. The command lines, the environment, the probes and the users are those of the
+manifests, and all but one directory is read-only. What is different: a process listens on the
+address of its pod and not on all, /data and /tmp are directories of the pod, and PostgreSQL is that
+of the wheel.
 """
 
 from __future__ import annotations
@@ -17,26 +16,21 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from manifests.laptop.server import Server
 from sfs_server import embedded_postgres_files as files
-from sfs_server.auth import mint
 from tests import dockerfile
 from tests.kustomize import Object, containers, render
-from tests.packaging.service import service
+from tests.packaging.service import Service, service
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
-END_SECONDS = 20.0
-RETRY_SECONDS = 60.0
 PROGRAMS = Path(sys.executable).parent
-CLUSTER_IP = "10.9.1.1"
+NETWORK = "10.9.0.0/16"
+CLUSTER_IP = "10.9.255.1"
 """Of the Service ``sfs``."""
 
 OBJECTS = render(ROOT / "manifests" / "overlays" / "four-pods")
@@ -120,21 +114,23 @@ class Pod(Server):
         path = container["readinessProbe"].get("httpGet", {"path": "/healthz"})["path"]
         super().__init__(home, words, environ, f"http://{address}:{self.port}{path}")
 
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        return self.address, self.port
+
 
 def pods(place: Path) -> dict[str, list[Pod]]:
     """By name of their workload, the pods; with their addresses, and a file that says so."""
     found: dict[str, list[Pod]] = {}
     addresses = (f"10.9.0.{number}" for number in range(1, 255))
     lines = ["127.0.0.1 localhost", f"{next(addresses)} postgres", f"{CLUSTER_IP} sfs"]
+    subprocess.run(["ip", "address", "add", NETWORK, "dev", "lo"], check=True)
     for one in OBJECTS:
         name = one["metadata"]["name"]
         if one["kind"] in ("Deployment", "StatefulSet") and name != "postgres":
             count = range(one["spec"]["replicas"])
             found[name] = [Pod(one, number, next(addresses), place) for number in count]
             lines += [f"{pod.address} {pod.host}" for pod in found[name]]
-    for line in lines[1:]:
-        address = line.split()[0]
-        subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
     (place / "hosts").write_text("\n".join(lines) + "\n")
     subprocess.run(["mount", "--bind", str(place / "hosts"), "/etc/hosts"], check=True)
     return found
@@ -175,45 +171,6 @@ def start_postgres(place: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-def request(pod: Pod, path: str, body: bytes | None = None) -> bytes:
-    """Ask a pod of SFS until it answers; for RETRY_SECONDS."""
-    token = mint(SECRETS["jwt-secret"], user="alice", ttl=3600)
-    deadline = time.monotonic() + RETRY_SECONDS
-    while True:
-        asked = urllib.request.Request(
-            f"http://{pod.address}:{pod.port}{path}",
-            data=body,
-            method="GET" if body is None else "PUT",
-            headers={"Authorization": f"Bearer {token}"},
-        )
-        try:
-            with urllib.request.urlopen(asked, timeout=RETRY_SECONDS) as answer:
-                found: bytes = answer.read()
-                return found
-        except (urllib.error.URLError, ConnectionError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-
-
-def maintain(name: str, place: Path) -> str:
-    """Run a CronJob; what it says."""
-    (container,) = containers(find("CronJob", f"seaweedfs-{name}"))
-    script = find("ConfigMap", "seaweedfs-maintenance")["data"]["weed-shell.sh"]
-    (place / "weed-shell.sh").write_text(script.replace("/tmp/", f"{place}/"))
-    environ = {**environment(container, {}), "PATH": f"{PROGRAMS}:/usr/bin:/bin"}
-    done = subprocess.run(
-        ["sh", str(place / "weed-shell.sh"), *container["args"]],
-        env={**environ, "HOME": str(place), "TMPDIR": str(place)},
-        stdout=subprocess.PIPE,
-        timeout=120,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{name}: {done.stdout}"
-    return done.stdout
-
-
 def start(group: list[Pod]) -> None:
     for pod in group:
         pod.start()
@@ -221,93 +178,29 @@ def start(group: list[Pod]) -> None:
         pod.wait_until_healthy(START_SECONDS)
 
 
-def leader(masters: list[Pod]) -> Pod:
-    for pod in masters:
-        with urllib.request.urlopen(f"http://{pod.address}:{pod.port}/cluster/status") as answer:
-            if b'"IsLeader":true' in answer.read().replace(b" ", b""):
-                return pod
-    raise RuntimeError("no master leads")
-
-
-def steps(place: Path, stack: ExitStack) -> Iterator[str]:
-    """What is tried, one after the other."""
+def bring_up(place: Path, stack: ExitStack) -> tuple[dict[str, list[Pod]], Service]:
+    """Start everything; the pods by name of their workload, and the Service ``sfs``."""
     found = pods(place)
     postgres = start_postgres(place)
     stack.callback(postgres.wait)
     stack.callback(postgres.send_signal, signal.SIGQUIT)
-    masters, volumes, filers, sfs = (
-        found[name] for name in ("seaweedfs-master", "seaweedfs-volume", "seaweedfs-filer", "sfs")
-    )
     for group in found.values():
         for pod in group:
             stack.callback(pod.kill)
-    start(masters)
-    start(volumes)
-    for filer in filers:  # OrderedReady
+    start(found["seaweedfs-master"])
+    start(found["seaweedfs-volume"])
+    for filer in found["seaweedfs-filer"]:  # OrderedReady
         start([filer])
-    start(sfs)
-    proxy = stack.enter_context(
-        service(CLUSTER_IP, find("Service", "sfs")["spec"]["ports"][0]["port"])
-    )
-    proxy.endpoints = tuple((pod.address, pod.port) for pod in sfs)
-    (gateway,) = found["gateway"]
-    start([gateway])
-    yield "every pod is ready"
-
-    bodies = {f"file-{number}": os.urandom(3_000_000 * number + 5) for number in range(8)}
-
-    def check() -> None:
-        for number, (name, body) in enumerate(bodies.items()):
-            assert request(sfs[number % 4], f"/storage/default/{name}") == body, name
-
-    for number, (name, body) in enumerate(bodies.items()):
-        request(sfs[number % 4], f"/storage/default/{name}", body)
-    check()
-    yield "files go in and come out"
-
-    for body in (b"first", b"second"):
-        request(gateway, "/storage/default/seen", body)
-        assert request(gateway, "/storage/default/seen") == body
-    assert f'"client": "{gateway.address}"' in "".join(pod.log() for pod in sfs)
-    yield "the gateway passes them on, and says for whom"
-
-    for name in ("repair", "orphans", "vacuum"):
-        maintain(name, place)
-    check()
-    yield "the maintenance leaves them whole"
-
-    volumes[0].kill()
-    check()
-    bodies["after"] = os.urandom(9_000_000)
-    request(sfs[0], "/storage/default/after", bodies["after"])
-    maintain("repair", place)
-    volumes[1].kill()
-    check()
-    yield "a node is lost, its chunks get new replicas, and another one is lost"
-
-    filers[0].kill()
-    leader(masters).kill()
-    bodies["last"] = os.urandom(5_000_000)
-    request(sfs[1], "/storage/default/last", bodies["last"])
-    check()
-    yield "a filer and the leading master are lost"
-
-    sfs[2].signal(signal.SIGTERM)
-    sfs[2].end(END_SECONDS)
-    assert "are cut" not in sfs[2].log()
-    yield "a pod of SFS ends as it should"
+    start(found["sfs"])
+    (port,) = find("Service", "sfs")["spec"]["ports"]
+    proxy = stack.enter_context(service(CLUSTER_IP, port["port"]))
+    proxy.endpoints = tuple(pod.endpoint for pod in found["sfs"])
+    start(found["gateway"])
+    return found, proxy
 
 
-def main() -> None:
-    place = Path(sys.argv[1])
+def isolate(place: Path) -> None:
+    """A network of its own, and nothing that can be written to but ``place``. It was unshared."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     for words in (["--bind", str(place), str(place)], ["-o", "remount,bind,ro", "/"]):
         subprocess.run(["mount", *words], check=True)
-    with ExitStack() as stack:
-        begun = time.monotonic()
-        for step in steps(place, stack):
-            print(f"{time.monotonic() - begun:5.1f} s  {step}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -26,7 +26,8 @@ _RESET = struct.pack("ii", 1, 0)
 class Service:
     """``endpoints`` are the pods that are ready; it may be set from any thread, as a whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
+        self._address = address
         self.endpoints: tuple[Address, ...] = ()
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -37,7 +38,8 @@ class Service:
                 raise ConnectionRefusedError
             chosen = random.choice(self.endpoints)
             async with asyncio.timeout(_CONNECT_SECONDS):
-                there, to = await asyncio.open_connection(*chosen, limit=_PIECE)
+                mine = (self._address, 0)
+                there, to = await asyncio.open_connection(*chosen, limit=_PIECE, local_addr=mine)
             ends.append(to)
             async with asyncio.TaskGroup() as group:
                 group.create_task(_pump(reader, to))
@@ -64,7 +66,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @contextmanager
 def service(address: str, port: int) -> Iterator[Service]:
     """One that listens while the context is open, in a thread of its own."""
-    found, loop, began = Service(), asyncio.new_event_loop(), threading.Event()
+    found, loop, began = Service(address), asyncio.new_event_loop(), threading.Event()
 
     async def serve() -> None:
         server = await asyncio.start_server(found.carry, address, port, limit=_PIECE, backlog=1024)

@@ -279,6 +279,6 @@ def test_the_containers_of_the_manifests_make_a_cluster(place: Path) -> None:
     if os.geteuid() != 0 or None in (shutil.which("unshare"), shutil.which("ip")):
         pytest.skip("it takes root to have a network of one's own, unshare and ip")
     run(
-        "unshare", "--net", "--mount", sys.executable, "-m", "tests.packaging.pods", str(place),
+        "unshare", "--net", "--mount", sys.executable, "-m", "tests.packaging.cluster", str(place),
         cwd=ROOT,
     )  # fmt: skip
