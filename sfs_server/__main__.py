@@ -103,7 +103,7 @@ async def serve(config: Config) -> None:
             resolving = isinstance(error, socket.gaierror)  # whose numbers are not the system's
             reason = error.strerror if resolving else os.strerror(error.errno or 0)
             raise ConfigError(f"-addr cannot be listened on: {reason}.") from error
-        _banner(app, config, runner.addresses)
+        _banner(config, runner.addresses)
         await signals.first.wait()
         lifecycle = app[LIFECYCLE]
         lifecycle.draining = True
@@ -156,9 +156,10 @@ async def _drain(lifecycle: Lifecycle, seconds: float, end: asyncio.Event) -> No
         await _sleep(DRAIN_POLL_SECONDS, end)
 
 
-def _banner(app: web.Application, config: Config, addresses: list[tuple[str, int]]) -> None:
+def _banner(config: Config, addresses: list[tuple[str, int]]) -> None:
     port = addresses[0][1]
-    origin = f"http://{config.host or 'localhost'}:{port}"
+    host = f"[{config.host}]" if ":" in config.host else config.host or "localhost"
+    origin = f"http://{host}:{port}"
     place = f"{os.path.abspath(config.data)} (engine: embedded)"
     if config.master is not None:
         place = f"{config.master} (engine: seaweedfs)"

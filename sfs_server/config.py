@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,6 +12,9 @@ from sfs_server.cors import check_origin
 from sfs_server.proxies import Network, parse_network
 
 MAX_GRACE_SECONDS = 60.0
+
+_LABEL = "[A-Za-z0-9_-]{1,63}"
+_ADDRESS = re.compile(rf"(?:\[([^\[\]]+)\]|((?:{_LABEL}(?:\.{_LABEL})*\.?)?)):([0-9]{{1,5}})")
 
 
 class ConfigError(Exception):
@@ -145,10 +149,13 @@ def make_config(
 
 
 def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ConfigError(f"-addr is HOST:PORT or :PORT, with a port up to 65535, not {text!r}.")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    found = _ADDRESS.fullmatch(text)
+    if found is None or int(found[3]) > 65535:
+        raise ConfigError(
+            "-addr is HOST:PORT or :PORT, with a port up to 65535 and an IPv6 address in brackets, "
+            f"not {text!r}."
+        )
+    return found[1] or found[2] or "", int(found[3])
 
 
 def _masters(text: str | None) -> str | None:

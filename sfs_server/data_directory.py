@@ -17,9 +17,15 @@ class InUse(ConfigError):
 @contextmanager
 def sole_user(data: str) -> Iterator[None]:
     """Keep other processes away from the embedded PostgreSQL under ``data``, which is made if need
-    be. Raises InUse if one has it."""
-    os.makedirs(data, exist_ok=True)
-    descriptor = os.open(os.path.join(data, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    be. Raises InUse if one has it, ConfigError if the directory cannot be had."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        os.makedirs(data, exist_ok=True)
+        descriptor = os.open(os.path.join(data, "lock"), flags, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"The directory of -data cannot be used: {os.strerror(error.errno or 0)}."
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,8 +18,10 @@ from aiohttp import web
 
 from sfs_server import __version__, cli
 from sfs_server import app as wiring
+from sfs_server.__main__ import _banner
 from sfs_server.auth import InvalidToken, Verifier
 from sfs_server.config import FLAGS, Config, ConfigError, make_config, secret_of
+from sfs_server.data_directory import sole_user
 from sfs_server.keys import CONFIG, METRICS
 from sfs_server.metrics import Metrics
 from tests.server.processes import SECRET, Process, environment, run
@@ -101,8 +103,19 @@ def test_the_log_is_json_unless_somebody_looks_at_it() -> None:
     [
         *(
             ("addr", text)
-            for text in ("x", "8080", "a:", ":x", ":-1", ":65536", ":\u0661", "a:80 ")
+            for text in (
+                "x",
+                "8080",
+                "a:",
+                ":x",
+                ":-1",
+                ":65536",
+                ":\u0661",
+                "a:80 ",
+                ":" + "9" * 5000,
+            )
         ),
+        *(("addr", text) for text in ("[::1:80", "::1]:80", "::1:80", ":80:80", "a..b:80", "ü:80")),
         *(("master", text) for text in ("redis://a:1", "http://a:1", "://a:1")),
         *(("prefix", text) for text in ("a", "/", "//a", "/a/", "/a//b", "/a/../b", "/.")),
         *(("anonymous", text) for text in ("write", "READ", "yes")),
@@ -327,6 +340,18 @@ def test_a_start_that_fails_says_why_in_one_line(tmp_path: Path, database_url: s
             assert ended.stdout == ""
             assert re.fullmatch(r"sfs-server: [^\n]+\n", ended.stderr), ended.stderr
             assert word in ended.stderr
+
+
+def test_a_data_directory_that_cannot_be_had_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ConfigError, match="-data cannot"), sole_user(str(tmp_path / "file")):
+        pass
+
+
+def test_the_banner_shows_an_address_that_can_be_opened(capsys: pytest.CaptureFixture[str]) -> None:
+    for host, shown in (("::1", "[::1]"), ("127.0.0.1", "127.0.0.1"), ("", "localhost")):
+        _banner(Config(host=host, jwt_secret=SECRET), [(host, 81)])
+        assert f" serves at http://{shown}:81\n" in capsys.readouterr().out
 
 
 def test_a_database_that_cannot_be_reached_is_not_waited_for_for_ever(tmp_path: Path) -> None:
