@@ -41,12 +41,15 @@ class Upload:
         """Read the announcements. ``count`` is for the bytes of the file that arrive. Raises
         Problem 400, 413 or 415."""
         headers = request.headers
-        if headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower() != "identity":
+        codings = headers.getall(hdrs.CONTENT_ENCODING, ())
+        if any(coding.strip().lower() != "identity" for coding in codings):
             raise Problem(
                 415,
                 "Bytes are stored as they are sent: send them without Content-Encoding.",
                 {hdrs.ACCEPT_ENCODING: "identity"},
             )
+        if hdrs.CONTENT_RANGE in headers:  # by RFC 9110 §14.5: a part would replace the whole
+            raise Problem(400, "An upload is a whole file: send it without Content-Range.")
         self._request = request
         self._metrics = metrics
         self._limit = config.max_upload_bytes

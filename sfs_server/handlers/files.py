@@ -175,9 +175,9 @@ async def _upload_tracked(request: web.Request, tracked: Tracked) -> web.Respons
     try:
         published = await _store(request, namespace, name, incoming, expect)
     except AlreadyExists:
-        if request.method == "PUT":  # by If-None-Match: * (RFC 9110 §13.1.2)
-            raise Problem(412, "A file of that name exists.") from None
-        raise
+        if _exclusive(request):
+            raise
+        raise Problem(412, "A file of that name exists.") from None  # by If-None-Match: *
     info, path = published.info, file_path(directory, name)
     return web.json_response(
         {
@@ -195,11 +195,10 @@ async def _upload_tracked(request: web.Request, tracked: Tracked) -> web.Respons
 async def _expect(request: web.Request, directory: str, name: str) -> Expect:
     """What the store must find at the commit. Raises Problem 412 if it cannot any more."""
     current = await _current(request, directory, name)
-    exclusive = request.method == "POST" and request.query.get("overwrite") != "true"
+    exclusive = _exclusive(request)
     if exclusive and current is not None:
         raise AlreadyExists(name)  # comes before the conditions (RFC 9110 §13.2.1)
-    if refuse_stale(request.headers, current, time.time()):
-        raise Problem(412, "The file is not the version that the request requires.")
+    _refuse_stale(request, current)
     expect = expectation(request.method, request.headers, current, time.time())
     return replace(expect, absent=True) if exclusive else expect
 
@@ -209,6 +208,15 @@ def _look_again(request: web.Request, directory: str, name: str) -> None:
     §5.2.1.4): a gateway does, when it has just seen another process change the file."""
     if "no-cache" in request.headers.get(hdrs.CACHE_CONTROL, "").lower():
         request.app[FILESYSTEM].forget(directory, name)
+
+
+def _exclusive(request: web.Request) -> bool:
+    return request.method == "POST" and request.query.get("overwrite") != "true"
+
+
+def _refuse_stale(request: web.Request, current: FileInfo | None) -> None:
+    if refuse_stale(request.headers, current, time.time()):
+        raise Problem(412, "The file is not the version that the request requires.")
 
 
 async def _current(request: web.Request, directory: str, name: str) -> FileInfo | None:
@@ -251,6 +259,7 @@ async def delete(request: web.Request) -> web.Response:
     assert namespace is not None  # noqa: S101 - require() has answered 404 for None  # nosec B101
     _look_again(request, directory, name)
     current = await app[FILESYSTEM].stat(directory, name)
+    _refuse_stale(request, current)
     expect = expectation(request.method, request.headers, current, time.time())
     async with app[NAMESPACES].guard(namespace, name) as fresh:
         require(principal, Action.DELETE, fresh, anonymous_read=anonymous_read)

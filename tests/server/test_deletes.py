@@ -55,6 +55,9 @@ async def test_conditions_are_kept(service: Service) -> None:
         answer = await delete(service, headers={"If-Match": value})
         assert answer.status == 412, value
         answer.problem()
+    for value in ("*", tag, f"W/{tag}", "garbage"):
+        answer = await delete(service, headers={"If-None-Match": value})
+        assert answer.status == 412, value
     past = {"If-Unmodified-Since": "Sat, 01 Jan 2000 00:00:00 GMT"}
     assert (await delete(service, headers=past)).status == 412
     assert await service.get(FILE) == (200, b"old")

@@ -53,6 +53,13 @@ HOPELESS: tuple[tuple[int, str, str, dict[str, str]], ...] = (
     (413, "PUT", "/storage/default/new", {"Content-Type": FORM, "Content-Length": str(20 * MB)}),
     (415, "PUT", "/storage/default/new", {"Content-Encoding": "gzip"}),
     (415, "POST", "/storage/default/new", {"Content-Encoding": "identity, br"}),
+    (
+        415,
+        "PUT",
+        "/storage/default/new",
+        {"Content-Encoding": "identity\r\nContent-Encoding: gzip"},
+    ),
+    (400, "PUT", "/storage/default/old", {"Content-Range": "bytes 0-9/20"}),
 )
 """Status, method, target, headers: what is wrong with each request can be told from its head."""
 

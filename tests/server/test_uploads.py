@@ -174,6 +174,7 @@ RACES = (
     ("PUT", "", ("If-None-Match", "*"), False, 412),
     ("POST", "", None, False, 409),
     ("POST", "?overwrite=true", ("If-Match", "{}"), True, 412),
+    ("POST", "?overwrite=true", ("If-None-Match", "*"), False, 412),
     ("POST", "?overwrite=true", None, False, 200),
     ("PUT", "", None, False, 200),
     ("PUT", "", None, True, 200),
