@@ -30,7 +30,7 @@ async def members(request: web.Request) -> dict[str, Any]:
     except TimeoutError:
         raise Problem(408, f"The JSON did not come within {JSON_SECONDS:g} seconds.") from None
     try:
-        found = json.loads(body)
+        found = json.loads(body.decode())  # of bytes it would take UTF-16 and UTF-32 too
     except (ValueError, RecursionError):
         raise Problem(400, "The body is not JSON in UTF-8.") from None
     if not isinstance(found, dict):

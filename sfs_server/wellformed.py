@@ -33,6 +33,8 @@ def check_form(target: str, version: HttpVersion, headers: CIMultiDictProxy[str]
         coding = headers[hdrs.TRANSFER_ENCODING].strip().lower()
         if coding != "chunked":
             raise Problem(400, "The only Transfer-Encoding that is read is chunked.", _CLOSE)
+    if version.major != 1:
+        raise Problem(400, "The service speaks HTTP/1.1 and HTTP/1.0.", _CLOSE)
     if "#" in target:
         raise Problem(400, "A fragment stays with the client: write # in a path as %23.", _CLOSE)
     hosts = headers.getall(hdrs.HOST, _NO_HOSTS)

@@ -79,9 +79,25 @@ def _origin(request: web.Request) -> str | None:
 
 
 def wants_page(request: web.Request) -> bool:
-    """Whether a browser is navigating: its Accept names HTML before all else, and no JSON."""
-    accept = request.headers.get(hdrs.ACCEPT, "")
-    return "text/html" in accept and "json" not in accept.partition("text/html")[0]
+    """Whether a browser is navigating: its Accept names HTML, and no JSON that it likes better or
+    as well and names first (RFC 9110 §12.5.1)."""
+    best, page = 0.0, False
+    for accepted in request.headers.get(hdrs.ACCEPT, "").lower().split(","):
+        kind, *parameters = (part.strip() for part in accepted.split(";"))
+        if kind == "text/html" or kind.endswith(("/json", "+json")):
+            weight = _weight(parameters)
+            if weight > best:
+                best, page = weight, kind == "text/html"
+    return page
+
+
+def _weight(parameters: list[str]) -> float:
+    """What a member of Accept counts, by its parameters; nothing where that is no number."""
+    found = [text.removeprefix("q=") for text in parameters if text.startswith("q=")]
+    try:
+        return float(found[0]) if found else 1.0
+    except ValueError:
+        return 0.0
 
 
 def problem_response(problem: Problem) -> web.Response:

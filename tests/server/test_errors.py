@@ -99,6 +99,12 @@ async def test_a_client_that_takes_json_before_html_gets_json(service: Service) 
         ("application/json, text/html", "application/problem+json"),
         ("text/html", "text/html; charset=utf-8"),
         ("text/html, application/json", "text/html; charset=utf-8"),
+        ("text/html;q=0.5, application/json", "application/problem+json"),
+        ("application/json;q=0.5, Text/HTML", "text/html; charset=utf-8"),
+        ("application/problem+json, text/html; level=1; q=0.9", "application/problem+json"),
+        ("text/html;q=0", "application/problem+json"),
+        ("text/html;q=x, text/htmlx", "application/problem+json"),
+        ("", "application/problem+json"),
     ):
         answer = await call(service, "GET", "/storage/default/absent", {"Accept": accept})
         assert answer.headers["Content-Type"] == kind, accept

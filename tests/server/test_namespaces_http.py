@@ -153,6 +153,7 @@ async def test_a_body_that_is_not_a_small_json_object_is_refused(
     bodies: list[tuple[bytes, int]] = [
         (b"", 400),
         (b"{", 400),
+        ('{"name": "utf-16"}'.encode("utf-16"), 400),
         (b"hidden=true", 400),
         (b'{"name": "a", "hidden": true}x', 400),
         (b'{"name": "\xff", "hidden": true}', 400),

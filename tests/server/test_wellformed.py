@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from aiohttp import HttpVersion10, HttpVersion11
+from aiohttp import HttpVersion, HttpVersion10, HttpVersion11
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from sfs_server.errors import Problem
@@ -12,8 +12,9 @@ from sfs_server.wellformed import check_form, is_host
 HOST = ("Host", "a")
 
 
-def check(*fields: tuple[str, str], target: str = "/a", old: bool = False) -> None:
-    version = HttpVersion10 if old else HttpVersion11
+def check(
+    *fields: tuple[str, str], target: str = "/a", version: HttpVersion = HttpVersion11
+) -> None:
     check_form(target, version, CIMultiDictProxy(CIMultiDict(fields)))
 
 
@@ -57,6 +58,10 @@ def test_what_may_mean_two_things_is_refused_and_the_connection_closed() -> None
     with pytest.raises(Problem) as caught:
         check(HOST, target="/a#b")
     assert (caught.value.status, caught.value.headers) == (400, {"Connection": "close"})
+    for version in (HttpVersion(0, 9), HttpVersion(2, 0)):
+        with pytest.raises(Problem) as caught:
+            check(HOST, version=version)
+        assert (caught.value.status, caught.value.headers) == (400, {"Connection": "close"})
 
 
 def test_what_nobody_can_expect_is_refused() -> None:
@@ -67,7 +72,7 @@ def test_what_nobody_can_expect_is_refused() -> None:
 
 def test_a_request() -> None:
     check(HOST)
-    check(old=True)
+    check(version=HttpVersion10)
     check(HOST, ("Expect", "100-Continue"), ("Transfer-Encoding", "Chunked "), target="/a%23b?c")
     with pytest.raises(Problem):
-        check(("Host", ""), old=True)
+        check(("Host", ""), version=HttpVersion10)
