@@ -44,8 +44,10 @@ PIECE_BYTES = 512 * 1024
 IDLE_SECONDS = 10.0
 """How long a server may be silent in the middle of an answer, where nothing else is said."""
 
-_STATUS = re.compile(rb"HTTP/1\.([01]) ([0-9]{3})(?: [^\r\n\0]*)?")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*)")
+_HEAD = re.compile(
+    rb"HTTP/1\.([01]) ([2-9][0-9]{2})(?: [^\r\n\0]*)?"
+    rb"((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*)*)"
+)
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _SINGLE = frozenset({"content-length", "content-range", "content-encoding", "etag"})
 _NO_BODY = frozenset({204, 304})
@@ -259,20 +261,18 @@ def _parse(head: bytes) -> tuple[int, dict[str, str], bytes]:
 
     Raises DataLoss if it is not HTTP, or says twice what there can be only one of.
     """
-    first, *lines = head.split(b"\r\n")
-    match = _STATUS.fullmatch(first)
-    if match is None or match[2] < b"200":
+    match = _HEAD.fullmatch(head)
+    if match is None:
         raise DataLoss("the answer is not HTTP")
+    version, status, lines = match.groups()
     headers: dict[str, str] = {}
-    for line in lines:
-        field = _FIELD.fullmatch(line)
-        if field is None:
-            raise DataLoss("the answer is not HTTP")
-        name = field[1].decode().lower()
+    for line in lines.decode("latin-1").split("\r\n")[1:]:
+        name, _, value = line.partition(":")
+        name = name.lower()
         if name in headers and name in _SINGLE:
             raise DataLoss(f"an answer with two fields {name}")
-        headers[name] = field[2].decode("latin-1").rstrip(" \t")
-    return int(match[2]), headers, match[1]
+        headers[name] = value.strip(" \t")
+    return int(status), headers, version
 
 
 def _length(status: int, headers: dict[str, str]) -> int:

@@ -12,7 +12,7 @@ writers, with the fast path and without. They cost a hot ``open`` and ``close`` 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sized
 from contextlib import aclosing
 from functools import cache
 from time import perf_counter
@@ -31,6 +31,7 @@ OPERATIONS = (
 ``write`` (all the writes of one version together), ``flush`` and ``commit``."""
 
 _T = TypeVar("_T")
+_Step = TypeVar("_Step", bound=Sized)
 
 
 class Listener(Protocol):
@@ -104,13 +105,11 @@ class ObservedFileSystem(FileSystem):
         deleting = self._inner.delete(directory, name, expect=expect)
         await _told(self._listener, "delete", deleting)
 
-    async def list_files(
+    def list_files(
         self, directory: str, *, prefix: str = "", after: str = "", limit: int | None = None
     ) -> AsyncGenerator[list[FileInfo], None]:
         batches = self._inner.list_files(directory, prefix=prefix, after=after, limit=limit)
-        async with aclosing(_stepped(self._listener, "list_files", batches)) as stepped:
-            async for batch in stepped:
-                yield batch
+        return _stepped(self._listener, "list_files", batches)
 
     async def count(self, directory: str) -> int:
         return await _told(self._listener, "count", self._inner.count(directory))
@@ -135,13 +134,9 @@ class _ObservedReader(Reader):
     def info(self) -> FileInfo:
         return self._info
 
-    async def read(self, start: int, length: int) -> AsyncGenerator[Bytes, None]:
-        told = self._listener.read
-        pieces = _stepped(self._listener, "read", self._inner.read(start, length))
-        async with aclosing(pieces):
-            async for piece in pieces:
-                told(len(piece))
-                yield piece
+    def read(self, start: int, length: int) -> AsyncGenerator[Bytes, None]:
+        pieces = self._inner.read(start, length)
+        return _stepped(self._listener, "read", pieces, self._listener.read)
 
     async def close(self) -> None:
         await self._inner.close()
@@ -235,9 +230,13 @@ async def _told(listener: Listener, operation: str, call: Awaitable[_T]) -> _T:
 
 
 async def _stepped(
-    listener: Listener, operation: str, steps: AsyncGenerator[_T, None]
-) -> AsyncGenerator[_T, None]:
-    """Pass ``steps`` on, and tell at the end how long they were waited for. Closes ``steps``."""
+    listener: Listener,
+    operation: str,
+    steps: AsyncGenerator[_Step, None],
+    count: Callable[[int], None] | None = None,
+) -> AsyncGenerator[_Step, None]:
+    """Pass ``steps`` on, ``count`` their lengths, and tell at the end how long they were waited
+    for. Closes ``steps``."""
     seconds = 0.0
     async with aclosing(steps):
         try:
@@ -247,6 +246,8 @@ async def _stepped(
                     step = await anext(steps)
                 finally:
                     seconds += perf_counter() - began
+                if count is not None:
+                    count(len(step))
                 yield step
         except (StopAsyncIteration, GeneratorExit):  # the end, or nobody wants more
             listener.done(operation, seconds, None)

@@ -68,7 +68,8 @@ class Needles:
         end = start + length
         fresh = False
         for round_number in range(MAX_ROUNDS):
-            chunk = await self._chunk(needle, fresh=fresh)
+            replicas = tuple(map(Replica, await self._servers(needle, fresh=fresh)))
+            chunk = Chunk(needle.fid, 0, needle.size, replicas, needle.crc)
             begun = start
             span = Span(chunk, start, end - start)
             reading = read_span(
@@ -94,20 +95,19 @@ class Needles:
         """
         failure: GfsError = StoreUnavailable(f"chunk {needle.fid} has no replica")
         for fresh in (False, True):
-            chunk = await self._chunk(needle, fresh=fresh)
-            for replica in chunk.replicas:
+            for server in await self._servers(needle, fresh=fresh):
                 try:
-                    return await self._volumes.get(replica.address, needle, MANIFEST_BYTES, size)
+                    return await self._volumes.get(server, needle, MANIFEST_BYTES, size)
                 except GfsError as error:
-                    self._on_failover(replica, error)
+                    self._on_failover(Replica(server), error)
                     if not isinstance(failure, DataLoss):
                         failure = error
         raise failure
 
-    async def _chunk(self, needle: Needle, *, fresh: bool) -> Chunk:
+    async def _servers(self, needle: Needle, *, fresh: bool) -> list[str]:
+        """Who has the needle, in the order in which they are to be asked."""
         servers = await self._masters.locations(fids.volume_of(needle.fid), fresh=fresh)
-        replicas = map(Replica, self._volumes.order(server.http for server in servers))
-        return Chunk(needle.fid, 0, needle.size, tuple(replicas), needle.crc)
+        return self._volumes.order(server.http for server in servers)
 
     def _on_failover(self, replica: Replica, error: GfsError) -> None:
         _log.info("volume server %s was passed over: %s", replica.address, error)
