@@ -28,8 +28,10 @@ What is done here instead:
   must be known to be reached, and nothing becomes listable), and the log says which.
 - *Takeover.* A run that was killed leaves its PostgreSQL running. Processes named ``postgres``
   whose working directory is ours (PostgreSQL changes into it) are what is left of it, whatever
-  ``postmaster.pid`` says; they are stopped before a new server starts, whose settings and log are
-  then those of this run. Without any, ``postmaster.pid`` and the lock file of the socket are
+  ``postmaster.pid`` says. They are stopped before anything is made, so that settings and log are
+  those of this run; and at once (SIGQUIT; the next start recovers), since a shutdown that takes its
+  time writes into ``pg_control``, by the file's path, and after somebody removed the directory that
+  may be another database's. Without any, ``postmaster.pid`` and the lock file of the socket are
   stale, and are removed: PostgreSQL would refuse to start while any process, or a zombie, of its
   user has the number in them.
 - *Signals.* The server has its own session, so that Ctrl-C reaches it through ``stop`` only.
@@ -68,6 +70,10 @@ IMMEDIATE_SECONDS = 5.0
 KILLED_SECONDS = 5.0
 POLL_SECONDS = 0.01
 MAX_LOG_BYTES = 1 << 20
+
+_AT_ONCE = ((signal.SIGQUIT, IMMEDIATE_SECONDS), (signal.SIGKILL, KILLED_SECONDS))
+_FAST = ((signal.SIGINT, FAST_SECONDS), *_AT_ONCE)
+"""Signals that stop PostgreSQL, and how long each gets."""
 
 _SETTINGS = {
     "listen_addresses": "",
@@ -124,7 +130,7 @@ class EmbeddedPostgres:
     def stop_now(self) -> None:
         """``stop`` for a caller without an event loop; it blocks."""
         if self._process.poll() is None:
-            _stop(psutil.Process(self._process.pid))
+            _stop(psutil.Process(self._process.pid), _FAST)
         self._process.wait(KILLED_SECONDS)
         files.remove_sockets(self._sockets)
 
@@ -167,6 +173,7 @@ def start_now(data: str) -> EmbeddedPostgres:
         files.let_pass(pgdata, owner)
         files.let_pass(os.path.join(programs, "postgres"), owner)
         files.let_read(os.path.dirname(programs))
+    _take_over(pgdata)
     if not os.path.exists(os.path.join(pgdata, "PG_VERSION")):
         files.initialize(programs, pgdata, owner)
     version = "".join(_lines(pgdata, "PG_VERSION"))
@@ -175,7 +182,6 @@ def start_now(data: str) -> EmbeddedPostgres:
             f"the embedded database is of PostgreSQL {version}, not of {files.VERSION}: move "
             f"{pgdata} away, or give -database / DATABASE_URL"
         )
-    _take_over(pgdata)
     files.own(pgdata, owner)
     files.write_access(pgdata, owner)
     sockets = files.socket_directory(pgdata, owner)
@@ -256,7 +262,7 @@ def _take_over(pgdata: str) -> None:
         _log.warning("stopping the embedded database of a run that was killed")
     # The postmaster, should it live, comes first and stops the others.
     for process in sorted(left, key=lambda one: [str(one.pid)] != lines[:1]):
-        _stop(process)
+        _stop(process, _AT_ONCE)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(pgdata, "postmaster.pid"))
     files.remove_sockets(pgdata)
@@ -275,14 +281,9 @@ def _processes(pgdata: str) -> list[Any]:
     return found
 
 
-def _stop(process: Any) -> None:
+def _stop(process: Any, steps: tuple[tuple[signal.Signals, float], ...]) -> None:
     """Stop a process of PostgreSQL, ever less kindly. Its number may be another's by now: psutil
     compares the time of its start before it signals."""
-    steps = (
-        (signal.SIGINT, FAST_SECONDS),
-        (signal.SIGQUIT, IMMEDIATE_SECONDS),
-        (signal.SIGKILL, KILLED_SECONDS),
-    )
     for number, seconds in steps:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)

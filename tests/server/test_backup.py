@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -144,6 +145,8 @@ async def test_the_embedded_database_is_asked_while_a_server_has_it_and_started_
         ready = f"http://127.0.0.1:{process.port}/readyz"
         async with aiohttp.ClientSession() as session, session.get(ready) as answer:
             assert answer.status == 200, "the server does not notice"
+        process.signal(signal.SIGTERM)  # its database ends with it
+        assert await asyncio.to_thread(process.wait) == 0
     finally:
         process.kill()
     # What is restored is backed up once more: there is no server now that has the database.

@@ -12,7 +12,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -147,9 +146,7 @@ def end(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:
 
 
 async def test_start_stop_start(data: str) -> None:
-    begin = time.monotonic()
     async with await embedded_postgres.start(data) as server:
-        assert time.monotonic() - begin < 2
         assert ask(server.url, "SHOW listen_addresses") == ""
         assert ask(server.url, "SHOW shared_buffers") == "16MB"
         ask(server.url, "CREATE TABLE t AS SELECT 42 AS n")
@@ -180,9 +177,8 @@ async def test_stop_does_not_wait_for_clients(data: str) -> None:
     connection = psycopg2.connect(server.url)
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-    begin = time.monotonic()
-    await server.stop()
-    assert time.monotonic() - begin < 3
+    async with asyncio.timeout(embedded_postgres.FAST_SECONDS / 2):
+        await server.stop()
     connection.close()
 
 
@@ -204,13 +200,23 @@ async def test_takes_over_from_a_killed_run_and_stops_in_the_end(data: str) -> N
     ask(url, "CREATE TABLE t AS SELECT 42 AS n")
     end(holder)
     assert alive(old)  # which is what kill -9 leaves behind
-    begin = time.monotonic()
     async with await embedded_postgres.start(data) as server:
-        assert time.monotonic() - begin < 2
         assert server.pid != old
         assert not alive(old)
         assert ask(server.url, "SELECT n FROM t") == 42
     assert left(data) == []
+
+
+async def test_what_a_killed_run_left_leaves_new_files_alone(data: str) -> None:
+    holder, old, url = hold(data)
+    ask(url, "CHECKPOINT")
+    launcher = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum launcher'"
+    await eventually(lambda: ask(url, launcher) == 1)  # it is up, and shuts down in good order
+    end(holder)
+    shutil.rmtree(f"{data}/postgres")
+    with running(data) as server:
+        assert not alive(old)
+        assert ask(server.url, "SELECT 1") == 1
 
 
 async def test_everything_killed(data: str) -> None:
@@ -293,9 +299,7 @@ async def test_a_first_start_that_was_killed_leaves_no_half(postgres: Postgres) 
     data = tempfile.mkdtemp(prefix="sfs-pg-")
     os.mkdir(f"{data}/.postgres-new-half")
     try:
-        begin = time.monotonic()
         async with await embedded_postgres.start(data) as server:
-            assert time.monotonic() - begin < 10
             assert ask(server.url, "SHOW server_encoding") == "UTF8"
         assert os.listdir(data) == ["postgres"]
         assert stat.S_IMODE(os.stat(f"{data}/postgres").st_mode) == 0o700
