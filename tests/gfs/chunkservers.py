@@ -171,8 +171,8 @@ class Chunkserver:
         return Replica(f"127.0.0.1:{self._socket.getsockname()[1]}")
 
     async def all_closed(self) -> None:
-        """Return when no connection is open any more, at this end and the other; within 2 s."""
-        async with asyncio.timeout(2):
+        """Return when no connection is open any more, at this end and the other; within 10 s."""
+        async with asyncio.timeout(10):
             await self._quiet.wait()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

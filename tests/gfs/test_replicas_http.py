@@ -283,7 +283,7 @@ async def test_a_connection_that_cannot_be_made_fails_in_time() -> None:
             filler.setblocking(False)
             filler.connect_ex(full.getsockname())
         chunk = Chunk(KEY, 0, SIZE, (Replica(f"127.0.0.1:{full.getsockname()[1]}"),), "v1")
-        async with http(connect_seconds=0.1) as source, asyncio.timeout(2):
+        async with http(connect_seconds=0.1) as source, asyncio.timeout(10):
             outcome = await read(source, [chunk])
     assert type(outcome.error) is StoreUnavailable
 

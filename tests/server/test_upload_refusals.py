@@ -249,7 +249,7 @@ async def test_an_upload_that_falls_silent_is_given_up(service: Service) -> None
             answer = await connection.answer()
             assert answer.status == 408
             assert answer.headers["Connection"] == "close"
-            assert 0.2 < time.monotonic() - begun < 3
+            assert 0.2 < time.monotonic() - begun < 20
             answer.problem()
 
     async with asyncio.TaskGroup() as group:
