@@ -157,18 +157,19 @@ class Namespaces:
             self._forget(name)
         return _namespace(rows[0])
 
-    async def update(self, name: str, *, hidden: bool) -> Namespace | None:
-        """Change a namespace and return it; None if there is none. Idempotent. Raises
-        DatabaseUnavailable."""
+    async def update(self, namespace: Namespace, *, hidden: bool) -> Namespace | None:
+        """Change a namespace and return it; None if it is gone, or another one by now, which was
+        made again under its name. Idempotent. Raises DatabaseUnavailable."""
         try:
             rows = await self._database.fetch(
                 "UPDATE namespaces SET hidden = %s WHERE name = %s "
+                "AND coalesce(created_at, 'epoch') = %s AND owner IS NOT DISTINCT FROM %s "
                 "RETURNING name, hidden, owner, created_at",
-                (hidden, name),
+                (hidden, *_identity(namespace)),
                 idempotent=True,
             )
         finally:
-            self._forget(name)
+            self._forget(namespace.name)
         return _namespace(rows[0]) if rows else None
 
     @asynccontextmanager
@@ -305,7 +306,7 @@ async def _lock_file(session: Session, namespace: str, name: str) -> None:
 
 
 def _identity(namespace: Namespace) -> tuple[object, ...]:
-    """What makes a namespace this one: the parameters of the statements that lock it."""
+    """What makes a namespace this one: the parameters of the statements that find it."""
     return namespace.name, namespace.created_at.replace(tzinfo=None), namespace.owner
 
 

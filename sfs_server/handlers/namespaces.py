@@ -45,7 +45,7 @@ async def update_namespace(request: web.Request) -> web.Response:
     """PUT ``/storage/namespaces/:name`` with ``{"hidden": true}``."""
     namespace = await _target(request, Action.UPDATE_NAMESPACE)
     hidden = _hidden(await members(request), default=None)
-    updated = await request.app[NAMESPACES].update(namespace.name, hidden=hidden)
+    updated = await request.app[NAMESPACES].update(namespace, hidden=hidden)
     if updated is None:
         raise Problem(404, "There is no such namespace.")
     return _json(await _describe(request, updated))

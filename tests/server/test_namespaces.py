@@ -52,14 +52,14 @@ async def test_create_read_update_delete(ours: Namespaces) -> None:
     with pytest.raises(Problem) as caught:
         await ours.create("b", hidden=False, owner=None)
     assert caught.value.status == 409
-    changed = await ours.update("b", hidden=False)
+    changed = await ours.update(made, hidden=False)
     assert changed is not None
     assert not changed.hidden
     assert await ours.resolve("b") == changed
     async with ours.deleting(changed):
         pass
     assert await ours.resolve("b") is None
-    assert await ours.update("b", hidden=False) is None
+    assert await ours.update(changed, hidden=False) is None
 
 
 async def test_list_is_in_the_order_of_bytes(ours: Namespaces) -> None:
@@ -98,7 +98,7 @@ async def test_changes_elsewhere_are_seen(ours: Namespaces, theirs: Namespaces) 
     made = await theirs.create("n", hidden=False, owner="ann")
     await eventually(lambda: ours.cached("n") is MISSING, 8)
     assert await ours.resolve("n") == made
-    await theirs.update("n", hidden=True)
+    await theirs.update(made, hidden=True)
     await eventually(lambda: ours.cached("n") is MISSING, 8)
     seen = await ours.resolve("n")
     assert seen is not None
@@ -130,10 +130,13 @@ async def test_a_read_that_crosses_a_change_is_not_kept(
             await asyncio.sleep(0.1)
         return rows
 
+    default = await ours.resolve("default")
+    assert default is not None
+    ours._forget("default")
     monkeypatch.setattr(Database, "fetch", slow)
     reading = asyncio.create_task(ours.resolve("default"))
     await asyncio.sleep(0.05)
-    await ours.update("default", hidden=True)
+    await ours.update(default, hidden=True)
     old = await reading
     assert old is not None
     assert not old.hidden
@@ -348,16 +351,17 @@ async def test_deleted_and_made_again_is_another_one(
     with pytest.raises(NoSuchDirectory):
         async with ours.deleting(first):
             pytest.fail("it is another one's")
+    assert await ours.update(first, hidden=True) is None
     async with ours.guard(second) as fresh:
-        assert fresh.owner == owner
+        assert (fresh.owner, fresh.hidden) == (owner, False)
 
 
 async def test_guard_sees_the_row_as_it_is(ours: Namespaces, theirs: Namespaces) -> None:
     made = await ours.create("n", hidden=False, owner="ann")
-    await theirs.update("n", hidden=True)
+    await theirs.update(made, hidden=True)
     async with ours.guard(made) as fresh:
         assert fresh.hidden
-        assert (await theirs.update("n", hidden=False)) == made  # which it does not keep waiting
+        assert (await theirs.update(made, hidden=False)) == made  # which it does not keep waiting
 
 
 async def test_many_guards_at_once(ours: Namespaces) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from gfs.embedded.tree import Tree
 from gfs.types import Expect, Published
+from sfs_server.access import Namespace
 from sfs_server.keys import DATABASE, FILESYSTEM, NAMESPACES
 from tests.server.conftest import Service
 from tests.server.http import connect
@@ -203,9 +204,10 @@ async def test_a_write_that_takes_only_a_part_is_gone_on_with(
         assert await service.get(NEW) == (200, content)
 
 
-async def shared_namespace(service: Service) -> None:
-    await service.app[NAMESPACES].create("shared", hidden=False, owner=None)
+async def shared_namespace(service: Service) -> Namespace:
+    made = await service.app[NAMESPACES].create("shared", hidden=False, owner=None)
     await service.app[FILESYSTEM].make_directory("shared")
+    return made
 
 
 @pytest.mark.parametrize(
@@ -232,11 +234,11 @@ async def test_rights_are_asked_again_at_the_end(service: Service, sql: str, sta
 
 
 async def test_who_may_still_do_it_at_the_end_has_done_it(service: Service) -> None:
-    await shared_namespace(service)
+    shared = await shared_namespace(service)
     async with connect(service.port) as connection:
         admin = service.bearer("root", admin=True)
         rest = await begin(service, connection, "PUT", "/storage/shared/a", CONTENT, admin)
-        await service.app[NAMESPACES].update("shared", hidden=True)
+        await service.app[NAMESPACES].update(shared, hidden=True)
         connection.send_raw(rest)
         assert (await connection.answer()).status == 201
 
