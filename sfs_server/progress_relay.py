@@ -123,7 +123,8 @@ class Relay:
 
     def ask(self, id_: str) -> bool:
         """Ask them for transfers of ``id_``. False if nobody can answer."""
-        self._wishes[id_] = None
+        if len(self._wishes) < MAX_WANTED:  # what is left out is asked for when all is, again
+            self._wishes[id_] = None
         self._news.set()
         return self._listener.trusted
 

@@ -253,6 +253,9 @@ async def test_what_cannot_be_is_ignored_and_what_is_wanted_is_bounded(
     await asyncio.to_thread(postgres.execute, statement, "test")
     await eventually(lambda: relay(service).wants("t4"))
     assert list(relay(service)._wanted) == ["t2", "t3", "t4"]
+    for number in range(5):  # before the loop, and the relay in it, goes on
+        relay(service).ask(f"u{number}")
+    assert len(relay(service)._wishes) == 3
     assert (hub._runs, hub.remote) == ({}, {})
 
 
