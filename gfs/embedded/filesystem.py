@@ -38,6 +38,7 @@ class EmbeddedFileSystem(FileSystem):
         self._readers = ThreadPoolExecutor(READ_THREADS, "gfs-read")
         self._writers = ThreadPoolExecutor(WRITE_THREADS, "gfs-write")
         self._emptying: set[asyncio.Task[None]] = set()
+        self._emptying_turn = asyncio.Lock()
         self.swept = tree.swept
 
     @classmethod
@@ -161,9 +162,11 @@ class EmbeddedFileSystem(FileSystem):
         """Free the room of removed directories, beside everything else."""
 
         async def empty() -> None:
-            # What stays behind is tried again at the next removal, and at the next start.
-            with suppress(StoreUnavailable):
-                await in_thread(self._writers, self._tree.empty_trash)
+            # What stays behind is tried again at the next removal, and at the next start. Two at
+            # once would take the files away from each other, and both give up.
+            async with self._emptying_turn:
+                with suppress(StoreUnavailable):
+                    await in_thread(self._writers, self._tree.empty_trash)
 
         task = asyncio.create_task(empty())
         self._emptying.add(task)

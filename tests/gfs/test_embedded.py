@@ -185,6 +185,30 @@ async def test_a_start_removes_what_a_crash_left(root: Path) -> None:
     await fs.close()
 
 
+async def test_removed_directories_are_emptied_one_after_the_other(
+    fs: EmbeddedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at once would take the files away from each other, and both give up."""
+    beside, most = 0, 0
+    empty = tree.Tree.empty_trash
+
+    def counted(self: tree.Tree) -> None:
+        nonlocal beside, most
+        beside += 1
+        most = max(most, beside)
+        time.sleep(0.01)
+        empty(self)
+        beside -= 1
+
+    monkeypatch.setattr(tree.Tree, "empty_trash", counted)
+    for name in ("a", "b", "c"):
+        await fs.make_directory(name)
+        await fs.remove_directory(name)
+    while fs._emptying:
+        await asyncio.sleep(0.01)
+    assert most == 1
+
+
 async def test_a_directory_has_one_owner(fs: EmbeddedFileSystem, root: Path) -> None:
     with pytest.raises(StoreUnavailable, match="another process"):
         await EmbeddedFileSystem.start(str(root))
