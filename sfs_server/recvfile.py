@@ -117,6 +117,8 @@ def _read(target: int, most: int) -> bytes:
         piece = os.read(target, most)
     except BlockingIOError:
         return b""
+    except OSError as error:  # whatever became of the way to the client
+        raise ConnectionResetError("the client is gone") from error
     if not piece:
         raise ConnectionResetError("the client is gone")
     return piece

@@ -196,8 +196,9 @@ class SeaweedWriter(Writer):
     async def _settle(self) -> None:
         """Wait until a chunk has been stored, and raise what went wrong with it."""
         done, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        for failure in [task.exception() for task in done]:  # of each, or asyncio complains
+            if failure is not None:
+                raise failure
 
     def _start_digest(self, pieces: list[bytes], size: int) -> None:
         def update() -> None:

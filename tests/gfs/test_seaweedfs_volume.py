@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from unittest.mock import AsyncMock, Mock
 
 import google_crc32c
 import pytest
@@ -17,6 +20,7 @@ require()
 from gfs.seaweedfs.entries import Needle  # noqa: E402
 from gfs.seaweedfs.rpc import Channels  # noqa: E402
 from gfs.seaweedfs.volume import VolumeServers  # noqa: E402
+from gfs.seaweedfs.writer import SeaweedWriter  # noqa: E402
 
 FID = "3,01637037d6"
 DATA = b"hello"
@@ -104,3 +108,19 @@ async def test_a_server_that_gives_no_sign_of_life_is_asked_last(
                 server.address,
                 "127.0.0.1:1",
             ]
+
+
+async def test_of_two_chunks_that_fail_at_once_nobody_complains_twice() -> None:
+    complaints = Mock()
+    asyncio.get_running_loop().set_exception_handler(complaints)
+    uploads = Mock(slots=asyncio.Semaphore(2))
+    writer = SeaweedWriter(uploads, "/sfs/d/f", AsyncMock(), chunk_bytes=1)
+    writer._sender.send = AsyncMock(side_effect=StoreUnavailable("away"))  # type: ignore[method-assign]
+    await writer.write(b"ab")
+    await asyncio.wait(writer._tasks)
+    with pytest.raises(StoreUnavailable):
+        await writer.flush()
+    await writer.abort()
+    del writer
+    gc.collect(1)
+    complaints.assert_not_called()

@@ -191,3 +191,9 @@ async def test_many_at_once_do_not_mix(service: Service) -> None:
     assert {answer.status for answer in answers} == {201}
     for number, content in enumerate(contents):
         assert await service.get(f"{TARGET}{number}") == (200, content)
+
+
+def test_whatever_breaks_the_way_to_the_client_it_is_gone() -> None:
+    """A host that cannot be reached any more (EHOSTUNREACH, ETIMEDOUT) is no failure of ours."""
+    with pytest.raises(ConnectionResetError):
+        recvfile._read(-1, 1)
