@@ -158,7 +158,9 @@ def start_postgres(place: Path) -> subprocess.Popen[bytes]:
         **who,
     )
     deadline = time.monotonic() + START_SECONDS
-    while not (home / ".s.PGSQL.5432").exists() and time.monotonic() < deadline:
+    ask = [str(programs / "psql"), "-h", str(home), "-U", "postgres", "-c", "SELECT"]
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    while subprocess.run(ask, check=False, **quiet).returncode and time.monotonic() < deadline:
         time.sleep(0.05)
     (container,) = containers(find("StatefulSet", "postgres"))
     script = find("ConfigMap", "postgres-init")["data"]["init.sh"]

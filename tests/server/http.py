@@ -161,14 +161,16 @@ def encode(
 
 
 @asynccontextmanager
-async def connect(port: int, *, receive_buffer: int = 0) -> AsyncIterator[Connection]:
+async def connect(
+    port: int, *, host: str = "127.0.0.1", receive_buffer: int = 0
+) -> AsyncIterator[Connection]:
     """A connection to the service; ``receive_buffer`` makes a client that holds few bytes."""
     channel = socket.socket()
     channel.setblocking(False)
     if receive_buffer:
         channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     try:
-        await asyncio.get_running_loop().sock_connect(channel, ("127.0.0.1", port))
+        await asyncio.get_running_loop().sock_connect(channel, (host, port))
     except BaseException:
         channel.close()
         raise

@@ -1,0 +1,66 @@
+"""A rolling restart of the four pods under load: ``tox run -e rehearsal``. It takes a minute."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from manifests.gateway import find
+from tests.rehearsal.load import EACH, PER_SECOND
+from tests.rehearsal.roll import GRACE_SECONDS
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 300.0
+
+pytestmark = pytest.mark.timeout(SECONDS + 30)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that the users of the manifests may walk through, unlike those of pytest."""
+    path = Path(tempfile.mkdtemp(prefix="sfs-rehearsal-"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def test_a_rolling_restart_loses_no_transfer_and_no_request_that_is_made_once_more(
+    place: Path,
+) -> None:
+    if os.geteuid() != 0 or None in (shutil.which("unshare"), shutil.which("ip"), find()):
+        pytest.skip("it takes root to have a network of one's own, unshare, ip and the gateway")
+    done = subprocess.run(
+        ["unshare", "--net", "--mount", sys.executable, "-m", "tests.rehearsal.roll", str(place)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        timeout=SECONDS,
+        text=True,
+        check=False,
+    )
+    print(done.stdout)
+    assert done.returncode == 0
+    found = json.loads(done.stdout)
+    assert found["wrong"] == []
+    assert found["cut"] == found["tracebacks"] == 0
+    again = [kind.partition(":")[0] for kind in found["retries"]]
+    assert not {"upload", "download"} & set(again), "a drain waits for transfers"
+
+    # It was what it claims to be.
+    assert len({*found["pids"]["before"], *found["pids"]["after"]}) == 8
+    assert all(count > 0 for count in found["requests of each"])
+    small = sum(found["requests"].values()) - sum(found["transfers"].values())
+    assert small > PER_SECOND / 2 * found["seconds"], "a slow machine may fall behind"
+    assert all(count >= EACH for count in found["transfers"].values())
+    for direction in ("upload", "download"):
+        assert sum(one[direction] for one in found["transfers at SIGTERM"]) > 0
+    assert max(found["seconds after SIGTERM"]) > GRACE_SECONDS + 1, "a drain has waited for some"
