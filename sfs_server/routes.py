@@ -13,26 +13,21 @@ _PAGE = r"/{path:(?!(?:storage|api|sse)(?:/|$)|(?:metrics|healthz|readyz|openapi
 """Every path outside the API, whether or not the API has something there by another method."""
 
 
-async def expect(request: web.Request) -> None:
-    """Say nothing yet: ``100 Continue`` goes out when the body is wanted (RFC 9110 §10.1.1).
-    What else is expected is refused by the middleware."""
-
-
 def add_routes(app: web.Application) -> None:
     """Add every route of the contract to ``app``."""
     router = app.router
     router.add_get("/storage/files", listings.list_files)
     router.add_get("/storage/namespaces", namespaces.list_namespaces)
-    router.add_post("/storage/namespaces", namespaces.create_namespace, expect_handler=expect)
-    router.add_put(_NAMESPACE, namespaces.update_namespace, expect_handler=expect)
-    router.add_delete(_NAMESPACE, namespaces.delete_namespace, expect_handler=expect)
-    router.add_post("/storage/links", links.create_link, expect_handler=expect)
+    router.add_post("/storage/namespaces", namespaces.create_namespace)
+    router.add_put(_NAMESPACE, namespaces.update_namespace)
+    router.add_delete(_NAMESPACE, namespaces.delete_namespace)
+    router.add_post("/storage/links", links.create_link)
     router.add_get("/storage/status", service.status)
     router.add_get(_DOWNLOAD, files.download)
     router.add_get(_FILE, files.view)
-    router.add_post(_FILE, files.upload, expect_handler=expect)
-    router.add_put(_FILE, files.upload, expect_handler=expect)
-    router.add_delete(_FILE, files.delete, expect_handler=expect)
+    router.add_post(_FILE, files.upload)
+    router.add_put(_FILE, files.upload)
+    router.add_delete(_FILE, files.delete)
     router.add_get("/sse/progress", progress.progress)
     router.add_get("/api/session", service.session)
     router.add_get("/openapi.json", service.openapi)

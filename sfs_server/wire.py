@@ -5,6 +5,11 @@ Its own answer and its own log line quote the bytes that its parser stumbled ove
 a token among them. It has a setting for the log, and none for the answer: ``RequestHandler`` makes
 it in a method, which is replaced here.
 
+It says ``100 Continue`` before it asks who is to handle the request, also where nobody is, and
+refuses what else is expected in a text of its own. Nothing is said instead: ``100 Continue`` goes
+out when the body is wanted (RFC 9110 §10.1.1), and the middleware refuses the rest. That default
+of all routes is replaced too: those of a 404 and a 405 have no other.
+
 It gives the head of a request as long as a connection may be idle, and that is long, because the
 gateways in front decide when an idle one is closed. A head that has begun gets HEAD_SECONDS in all,
 however it trickles: the timer that closes idle connections is set to an earlier time.
@@ -17,7 +22,7 @@ import logging
 from collections.abc import MutableMapping
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs, web, web_urldispatcher
 from aiohttp.http import HttpProcessingError
 
 from sfs_server.errors import Problem
@@ -152,5 +157,10 @@ def _receive(self: web.RequestHandler, data: bytes) -> None:
     self._keepalive_handle = self._loop.call_at(due, self._process_keepalive)
 
 
+async def _say_nothing_yet(request: web.Request) -> None:
+    pass
+
+
+web_urldispatcher._default_expect_handler = _say_nothing_yet
 web.RequestHandler.handle_error = _answer  # type: ignore[method-assign]
 web.RequestHandler.data_received = _receive  # type: ignore[method-assign]

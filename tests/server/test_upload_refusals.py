@@ -44,6 +44,8 @@ HOPELESS: tuple[tuple[int, str, str, dict[str, str]], ...] = (
     (403, "PUT", "/storage/bobs/new", {}),
     (404, "PUT", "/storage/none/new", {}),
     (404, "PUT", "/storage/hidden/new", {}),
+    (404, "PUT", "/storage/default/new/none", {}),
+    (405, "PATCH", "/storage/default/new", {}),
     (409, "POST", "/storage/default/old", {}),
     (412, "PUT", "/storage/default/old", {"If-None-Match": "*"}),
     (412, "PUT", "/storage/default/old", {"If-Match": '"other"'}),
@@ -153,10 +155,10 @@ async def test_what_is_found_in_the_body_follows_100_continue(service: Service) 
 
 
 async def test_another_expectation_is_refused(service: Service) -> None:
-    for expect in ("200-ok", "100-continue, x"):
+    for method, expect in (("PUT", "200-ok"), ("PUT", "100-continue, x"), ("GET", "200-ok")):
         async with connect(service.port) as connection:
             named = {**service.bearer(), "Content-Length": "1", "Expect": expect}
-            connection.send_raw(head("PUT", "/storage/default/a", named))
+            connection.send_raw(head(method, "/storage/default/a", named))
             answer = await connection.answer()
         assert answer.status == 417
         answer.problem()
