@@ -37,6 +37,8 @@ def check_form(target: str, version: HttpVersion, headers: CIMultiDictProxy[str]
         raise Problem(400, "The service speaks HTTP/1.1 and HTTP/1.0.", _CLOSE)
     if "#" in target:
         raise Problem(400, "A fragment stays with the client: write # in a path as %23.", _CLOSE)
+    if target[0] != "/" and "@" in target.partition("://")[2].partition("/")[0]:
+        raise Problem(400, "There is no user in an address (RFC 9110 §4.2.4).", _CLOSE)
     hosts = headers.getall(hdrs.HOST, _NO_HOSTS)
     if (len(hosts) != 1 or not is_host(hosts[0])) and (hosts or version >= HttpVersion11):
         raise Problem(400, "The request needs one Host field with one host in it.", _CLOSE)

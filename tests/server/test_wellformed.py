@@ -58,6 +58,9 @@ def test_what_may_mean_two_things_is_refused_and_the_connection_closed() -> None
     with pytest.raises(Problem) as caught:
         check(HOST, target="/a#b")
     assert (caught.value.status, caught.value.headers) == (400, {"Connection": "close"})
+    with pytest.raises(Problem) as caught:
+        check(HOST, target="http://user:password@a/b")
+    assert (caught.value.status, caught.value.headers) == (400, {"Connection": "close"})
     for version in (HttpVersion(0, 9), HttpVersion(2, 0)):
         with pytest.raises(Problem) as caught:
             check(HOST, version=version)
@@ -73,6 +76,8 @@ def test_what_nobody_can_expect_is_refused() -> None:
 def test_a_request() -> None:
     check(HOST)
     check(version=HttpVersion10)
+    check(HOST, target="http://a/b@c")
+    check(HOST, target="*")
     check(HOST, ("Expect", "100-Continue"), ("Transfer-Encoding", "Chunked "), target="/a%23b?c")
     with pytest.raises(Problem):
         check(("Host", ""), version=HttpVersion10)
