@@ -155,14 +155,21 @@ class FileSystem(Protocol):
         """
 
     async def create(
-        self, directory: str, name: str, *, expect: Expect = ANYTHING, size: int | None = None
+        self,
+        directory: str,
+        name: str,
+        *,
+        expect: Expect = ANYTHING,
+        size: int | None = None,
+        times_of: FileInfo | None = None,
     ) -> Writer:
         """Begin a new version of ``name``; nothing is visible before its commit.
 
         ``expect`` is checked now, so that a hopeless upload fails before its bytes are sent, and
         again at commit, where it is atomic. ``size`` in bytes, where it is known, lets a full
-        store refuse at once. Raises NoSuchDirectory, StoreFull, and what ``Expect.check`` raises.
-        A cancellation leaves nothing behind.
+        store refuse at once. With ``times_of``, a version that is being copied, the new one gets
+        its times, as if it had been published then. Raises NoSuchDirectory, StoreFull, and what
+        ``Expect.check`` raises. A cancellation leaves nothing behind.
         """
         ...
 

@@ -93,9 +93,15 @@ class ObservedFileSystem(FileSystem):
         self._inner.forget(directory, name)
 
     async def create(
-        self, directory: str, name: str, *, expect: Expect = ANYTHING, size: int | None = None
+        self,
+        directory: str,
+        name: str,
+        *,
+        expect: Expect = ANYTHING,
+        size: int | None = None,
+        times_of: FileInfo | None = None,
     ) -> Writer:
-        creating = self._inner.create(directory, name, expect=expect, size=size)
+        creating = self._inner.create(directory, name, expect=expect, size=size, times_of=times_of)
         writer = await _told(self._listener, "create", creating)
         if isinstance(writer, BlockingWriter):
             return _ObservedBlockingWriter(writer, writer, self._listener)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -12,8 +11,6 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 
 from gfs.errors import GfsError
-from gfs.factory import Cluster, open_filesystem
-from gfs.types import Tls
 from sfs_server import embedded_postgres, static_files
 from sfs_server.access import DEFAULT_NAMESPACE
 from sfs_server.auth import Verifier
@@ -49,6 +46,7 @@ from sfs_server.progress import Hub
 from sfs_server.progress_relay import Relay
 from sfs_server.proxies import Proxies
 from sfs_server.routes import add_routes
+from sfs_server.store import open_store
 from sfs_server.wire import WireLog
 
 SEND_THREADS = 16
@@ -63,8 +61,6 @@ gateway could send a request into a closing connection and answer 502."""
 
 LINGER_SECONDS = 30.0
 """How long a client that was refused may go on sending before its connection is closed."""
-
-MAX_PEM_BYTES = 1024 * 1024
 
 MAX_HEADERS = 100
 MAX_FIELD_BYTES = 8190
@@ -107,48 +103,16 @@ def make_app(config: Config) -> web.Application:
 
 async def _store(app: web.Application) -> AsyncIterator[None]:
     config = app[CONFIG]
-    flag = "-data" if config.master is None else "-master"
-    try:
-        files = os.path.join(config.data, "files")
-        fs = await open_filesystem(files, _cluster(config), app[METRICS].gfs)
-    except (GfsError, ValueError) as error:
-        raise ConfigError(f"The store of {flag} cannot be opened: {error}.") from error
-    app[FILESYSTEM] = fs
+    app[FILESYSTEM] = fs = await open_store(config, app[METRICS].gfs)
     try:
         try:
             await fs.make_directory(DEFAULT_NAMESPACE)
         except GfsError as error:
+            flag = "-data" if config.master is None else "-master"
             raise ConfigError(f"The store of {flag} cannot be used: {error}.") from error
         yield
     finally:
         await fs.close()
-
-
-def _cluster(config: Config) -> Cluster | None:
-    """The cluster of ``-master``. Raises ConfigError for a file that is missing or unreadable."""
-    if config.master is None:
-        return None
-    paths = (config.gfs_tls_ca, config.gfs_tls_cert, config.gfs_tls_key)
-    names = ("-gfs-tls-ca", "-gfs-tls-cert", "-gfs-tls-key")
-    texts = [_read(*one) for one in zip(names, paths, strict=True) if one[1] is not None]
-    if len(texts) not in (0, len(names)):
-        raise ConfigError(f"{names[0]}, {names[1]} and {names[2]} go together: give all three.")
-    return Cluster(
-        config.master,
-        config.prefix,
-        read_key=config.gfs_read_key.encode() if config.gfs_read_key else None,
-        write_key=config.gfs_write_key.encode() if config.gfs_write_key else None,
-        tls=Tls(*texts) if texts else None,
-    )
-
-
-def _read(name: str, path: str | None) -> bytes:
-    try:
-        with open(path or "", "rb") as file:
-            return file.read(MAX_PEM_BYTES)
-    except OSError as error:
-        reason = os.strerror(error.errno or 0)
-        raise ConfigError(f"The file of {name} cannot be read: {reason}.") from error
 
 
 async def _database(app: web.Application) -> AsyncIterator[None]:

@@ -1,12 +1,15 @@
 """``sfs-server backup`` and ``sfs-server restore``: files and tables, while they are in use.
 
-A backup is a directory: ``files/`` is a store as plain as the original (:mod:`gfs.embedded.copying`
-says why it can be copied while it is written to), ``database.json`` has the namespaces and the key
-of the links, ``jwt-secret`` is the secret for tokens where SFS made it. The database is read first:
-every namespace that has a file in the copy when it matters, because both were there when the backup
-began, is in it; directories of younger ones are restored too, and nobody sees them.
+A backup is a directory, the same for both engines: ``files/`` has a directory of plain files for
+each namespace, ``database.json`` has the namespaces and the key of the links, ``jwt-secret`` is the
+secret for tokens where SFS made it. The files of the embedded engine are copied as
+:mod:`gfs.embedded.copying` says, those of a cluster as :mod:`gfs.copying` does. What one engine has
+saved the other one can restore.
+
+The namespaces are read twice, before the files and after them, and those are kept that were there
+both times: so each has all the files that were there meanwhile. A directory without a row is not
+restored. Its namespace was deleted, and whoever makes one of that name would own what is in it.
 ``database.json`` is written last, so a directory without it is half a backup, and is refused.
-With ``-master`` there is no ``files/``: a cluster has means of its own (docs/backup.md).
 
 The rows are written as JSON and not by ``pg_dump``: there are two small tables, and what reads them
 back may be another version of PostgreSQL.
@@ -17,18 +20,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any
 
+from gfs.api import FileSystem
+from gfs.copying import Copied, copy_files
 from gfs.errors import GfsError
-from gfs.factory import copy_store
+from gfs.factory import copy_store, open_copy
 from sfs_server import embedded_postgres
 from sfs_server.config import Config, ConfigError
 from sfs_server.data_directory import InUse, sole_user
 from sfs_server.database import Database, StatementFailed
 from sfs_server.errors import DatabaseUnavailable
+from sfs_server.store import files_of, open_store
 
 FORMAT = 1
 _FAILURES = (GfsError, DatabaseUnavailable, StatementFailed, OSError)
@@ -36,66 +42,114 @@ MAX_DATABASE_BYTES = 256 << 20
 MAX_SECRET_BYTES = 4096
 
 
-async def backup(config: Config, to: str) -> str:
-    """Back up what ``config`` serves into the directory ``to``, which is new or empty. Returns a
-    sentence on what it has. Raises ConfigError; then ``to`` has no ``database.json``."""
-    embedded = config.master is None
-    if embedded and not await asyncio.to_thread(os.path.isdir, _files(config.data)):
+async def backup(config: Config, to: str, tables_only: bool = False) -> str:
+    """Back up what ``config`` serves into the directory ``to``, which is new or empty; with
+    ``tables_only`` without the files. Returns a sentence on what it has. Raises ConfigError; then
+    ``to`` has no ``database.json``, unless it is all there but for files that nobody could read,
+    which the error names."""
+    embedded = config.master is None and not tables_only
+    if embedded and not await asyncio.to_thread(os.path.isdir, files_of(config.data)):
         raise ConfigError("There are no files under -data.")
     await asyncio.to_thread(_prepare, to)
+    copied = None
     try:
         async with _database(config) as database:
-            rows = await database.fetch(
-                "SELECT name, hidden, owner, created_at FROM namespaces ORDER BY name",
-                idempotent=True,
-            )
+            before = await _namespaces(database)
+            if not tables_only:
+                copied = await _save(config, to, [row[0] for row in before])
+            after = await _namespaces(database)
             [(key,)] = await database.fetch("SELECT key FROM link_key", idempotent=True)
-        copied = "no files"
-        if embedded:
-            copied = await _copy(config.data, to)
         await asyncio.to_thread(_copy_secret, config.data, to)
-        said = {
-            "format": FORMAT,
-            "namespaces": [
-                [name, hidden, owner, at.isoformat()] for name, hidden, owner, at in rows
-            ],
-            "link_key": bytes(key).hex(),
-        }
+        there = {(name, at) for name, _, _, at in before}
+        rows = [row for row in after if (row[0], row[3]) in there]
+        said = {"format": FORMAT, "namespaces": rows, "link_key": bytes(key).hex()}
         text = json.dumps(said, indent=1).encode()
         await asyncio.to_thread(_write, to, "database.json", text)
     except _FAILURES as error:
         raise ConfigError(f"The backup failed: {_reason(error)}.") from error
-    return f"{len(rows)} namespaces, {copied}"
+    return _sentence(rows, copied)
 
 
 async def restore(config: Config, source: str) -> str:
     """Put the backup ``source`` where ``config`` serves from; nothing may be there, and nothing
     may be running. Returns a sentence on what was restored. Raises ConfigError."""
     said = await asyncio.to_thread(_read, source)
+    rows = said["namespaces"]
+    copied = None
     try:
-        copied = "no files"
-        if config.master is None:
-            copied = await _copy(source, config.data)
-        await asyncio.to_thread(_copy_secret, source, config.data)
         async with _database(config) as database:
             await database.apply_schema()
+            await _require_empty(database)
+            if await asyncio.to_thread(os.path.isdir, files_of(source)):
+                copied = await _load(config, source, [row[0] for row in rows])
+            await asyncio.to_thread(_copy_secret, source, config.data)
             await _insert(database, said)
     except _FAILURES as error:
         raise ConfigError(f"Not all was restored: {_reason(error)}.") from error
-    return f"{len(said['namespaces'])} namespaces, {copied}"
+    return _sentence(rows, copied)
 
 
-async def _copy(source: str, target: str) -> str:
-    copied = await asyncio.to_thread(copy_store, _files(source), _files(target))
+async def _save(config: Config, to: str, names: list[str]) -> Copied:
+    """Copy the files of the namespaces ``names`` into the backup."""
+    if config.master is None:
+        there = files_of(config.data), files_of(to)
+        return await asyncio.to_thread(copy_store, *there, names)
+    async with _opened(config) as cluster, open_copy(files_of(to)) as plain:
+        return await copy_files(cluster, plain, names)
+
+
+async def _load(config: Config, source: str, names: list[str]) -> Copied:
+    """Copy them out of it, to where no files are."""
+    if config.master is None:
+        there = files_of(source), files_of(config.data)
+        return await asyncio.to_thread(copy_store, *there, names)
+    async with open_copy(files_of(source)) as plain, _opened(config) as cluster:
+        for name in names:
+            async with aclosing(cluster.list_files(name, limit=1)) as found:
+                async for _ in found:
+                    raise ConfigError(f"There are files already in {name}: give an empty store.")
+        return await copy_files(plain, cluster, names)
+
+
+@asynccontextmanager
+async def _opened(config: Config) -> AsyncIterator[FileSystem]:
+    fs = await open_store(config)
+    try:
+        yield fs
+    finally:
+        await fs.close()
+
+
+def _sentence(rows: Sequence[object], copied: Copied | None) -> str:
+    """What there is now. Raises ConfigError where that is not all there was."""
+    if copied is None:
+        return f"{len(rows)} namespaces, no files"
     links = f", {copied.linked} of them as links on the same disk" if copied.linked else ""
-    return f"{copied.files} files{links}, {copied.size} bytes"
+    said = f"{len(rows)} namespaces, {copied.files} files{links}, {copied.size} bytes"
+    if copied.lost:
+        more = ", …" if copied.lost > len(copied.lost_names) else ""
+        names = ", ".join(copied.lost_names)
+        raise ConfigError(f"{said}; but {copied.lost} files could not be read: {names}{more}.")
+    return said
+
+
+async def _namespaces(database: Database) -> list[tuple[str, bool, str | None, str]]:
+    rows = await database.fetch(
+        "SELECT name, hidden, owner, created_at FROM namespaces ORDER BY name", idempotent=True
+    )
+    return [(name, hidden, owner, at.isoformat()) for name, hidden, owner, at in rows]
+
+
+async def _require_empty(database: Database) -> None:
+    [(others,)] = await database.fetch(
+        "SELECT count(*) FROM namespaces WHERE name <> 'default'", idempotent=True
+    )
+    if others:
+        raise ConfigError("The database has namespaces already: restore into an empty one.")
 
 
 async def _insert(database: Database, said: dict[str, Any]) -> None:
     async with database.transaction() as session:
-        [(others,)] = await session.fetch("SELECT count(*) FROM namespaces WHERE name <> 'default'")
-        if others:
-            raise ConfigError("The database has namespaces already: restore into an empty one.")
         for name, hidden, owner, at in said["namespaces"]:
             await session.fetch(
                 "INSERT INTO namespaces (name, hidden, owner, created_at) VALUES (%s, %s, %s, %s) "
@@ -124,10 +178,6 @@ def _prepare(to: str) -> None:
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise ConfigError(f"-to cannot be used: {reason}.") from error
-
-
-def _files(directory: str) -> str:
-    return os.path.join(directory, "files")
 
 
 @asynccontextmanager

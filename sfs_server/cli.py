@@ -47,14 +47,15 @@ def token(arguments: Sequence[str]) -> str:
         raise ConfigError(f"No such token can be made: {error}.") from error
 
 
-def parse_backup(arguments: Sequence[str]) -> tuple[Config, str]:
-    """What ``sfs-server backup`` backs up, and where to."""
+def parse_backup(arguments: Sequence[str]) -> tuple[Config, str, bool]:
+    """What ``sfs-server backup`` backs up, where to, and whether without files."""
     parser = _parser(
         "sfs-server backup", "Copy files and namespaces, also while a server has them."
     )
     parser.add_argument("-to", "--to", required=True, metavar="DIR", help="new or empty directory")
+    parser.add_argument("-tables", "--tables", action="store_true", help="leave the files out")
     config, parsed = _config(parser, arguments)
-    return config, parsed.to
+    return config, parsed.to, parsed.tables
 
 
 def parse_restore(arguments: Sequence[str]) -> tuple[Config, str]:

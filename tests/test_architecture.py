@@ -16,9 +16,10 @@ ORDER = """
 gfs
 gfs.errors gfs.types gfs.paths gfs.spans gfs.streams gfs.threads gfs.pagecache
 gfs.api
+gfs.copying
 gfs.edges gfs.http_socket gfs.http_client gfs.replicas gfs.replicas_http gfs.observe
-gfs.embedded gfs.embedded.border gfs.embedded.tree gfs.embedded.copying gfs.embedded.listing
-gfs.embedded.reader gfs.embedded.writer gfs.embedded.filesystem
+gfs.embedded gfs.embedded.border gfs.embedded.tree gfs.embedded.listing
+gfs.embedded.reader gfs.embedded.writer gfs.embedded.filesystem gfs.embedded.copying
 gfs.seaweedfs gfs.seaweedfs.proto
 gfs.seaweedfs.proto.filer_pb2 gfs.seaweedfs.proto.master_pb2 gfs.seaweedfs.proto.volume_pb2
 gfs.seaweedfs.address gfs.seaweedfs.fid gfs.seaweedfs.signing gfs.seaweedfs.rpc
@@ -34,7 +35,7 @@ sfs_server.names sfs_server.multipart_ranges sfs_server.conditional sfs_server.d
 sfs_server.digests sfs_server.form sfs_server.logs sfs_server.wellformed
 sfs_server.database_address sfs_server.database_session sfs_server.database sfs_server.listener
 sfs_server.embedded_postgres_files sfs_server.embedded_postgres sfs_server.data_directory
-sfs_server.backup
+sfs_server.store sfs_server.backup
 sfs_server.static_files
 sfs_server.namespaces sfs_server.links
 sfs_server.progress_types sfs_server.progress sfs_server.progress_messages

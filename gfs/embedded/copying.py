@@ -8,38 +8,35 @@ name goes. A walk meanwhile finds every file that was there when it began and wa
 of one that is replaced it finds the old or the new version. What is being written is in ``~tmp``,
 and is left out with all that begins with ``~``.
 
-The copy is a store too: the same layout, the same times, and so the same way back.
+The copy is a store too: the same layout, the same times, and so the same way back. What is on
+another engine is copied file by file (:mod:`gfs.copying`), to such a copy and from it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
+from gfs.api import FileSystem
+from gfs.copying import Copied
 from gfs.embedded.border import DIRECTORY_FLAGS, border
+from gfs.embedded.filesystem import EmbeddedFileSystem
 from gfs.embedded.tree import READ_FLAGS
 from gfs.errors import StoreUnavailable
+from gfs.paths import check_directory
 
 COPY_BUFFER = 1024 * 1024
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
 
 
-@dataclass(slots=True)
-class Copied:
-    """What a copy has: files, their bytes, and how many of the files are links to the originals."""
-
-    files: int = 0
-    size: int = 0
-    linked: int = 0
-
-
-def copy(source: str, target: str) -> Copied:
-    """Copy the store under ``source`` to ``target``, which is made, or is empty; durable at return.
+def copy(source: str, target: str, directories: Iterable[str]) -> Copied:
+    """Copy ``directories`` of the store under ``source`` to ``target``, which is made, or is empty;
+    durable at return.
 
     Blocks. Not idempotent: what a failure leaves in ``target`` is for the caller to remove. Raises
     StoreUnavailable, also where ``target`` is not empty, and StoreFull.
@@ -50,11 +47,29 @@ def copy(source: str, target: str) -> Copied:
         with _directory(source) as store, _directory(target) as copy_of_it:
             if any(not name.startswith("~") for name in os.listdir(copy_of_it)):
                 raise StoreUnavailable("there are files already where the copy is to be")
-            for name in os.listdir(store):
-                if not name.startswith("~"):
-                    _copy_directory(store, copy_of_it, name, copied)
+            for name in directories:
+                _copy_directory(store, copy_of_it, check_directory(name), copied)
             os.fsync(copy_of_it)
     return copied
+
+
+@asynccontextmanager
+async def open_copy(root: str) -> AsyncIterator[FileSystem]:
+    """The copy under ``root``, which is made if need be, to read or to fill it. At the end nothing
+    is left there but files. Raises StoreUnavailable."""
+    fs = await EmbeddedFileSystem.start(root)
+    try:
+        yield fs
+    finally:
+        await fs.close()
+        await asyncio.to_thread(_clear, root)
+
+
+def _clear(root: str) -> None:
+    with border():
+        for entry in os.scandir(root):
+            if entry.name.startswith("~"):
+                (shutil.rmtree if entry.is_dir() else os.unlink)(entry.path)
 
 
 def _copy_directory(store: int, copy_of_it: int, name: str, copied: Copied) -> None:

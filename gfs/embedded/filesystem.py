@@ -81,7 +81,13 @@ class EmbeddedFileSystem(FileSystem):
         return EmbeddedReader(self._readers, descriptor, info)
 
     async def create(
-        self, directory: str, name: str, *, expect: Expect = ANYTHING, size: int | None = None
+        self,
+        directory: str,
+        name: str,
+        *,
+        expect: Expect = ANYTHING,
+        size: int | None = None,
+        times_of: FileInfo | None = None,
     ) -> Writer:
         check_directory(directory)
         check_name(name)
@@ -97,7 +103,8 @@ class EmbeddedFileSystem(FileSystem):
         temporary = await in_thread(
             self._writers, begin, undo=lambda made: self._tree.drop_temporary(*made)
         )
-        return EmbeddedWriter(self._tree, self._writers, temporary, (directory, name), expect)
+        target = directory, name
+        return EmbeddedWriter(self._tree, self._writers, temporary, target, expect, times_of)
 
     async def delete(self, directory: str, name: str, *, expect: Expect = ANYTHING) -> None:
         check_directory(directory)

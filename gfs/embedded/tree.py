@@ -208,15 +208,18 @@ class Tree:
         with border(), suppress(FileNotFoundError):
             os.unlink(path, dir_fd=self.root)
 
-    def seal(self, descriptor: int, directory: str, name: str) -> None:
-        """Give a temporary file the stamps of a version, and make it durable as it is."""
-        previous = self.look(directory, name)
+    def seal(
+        self, descriptor: int, directory: str, name: str, times_of: FileInfo | None = None
+    ) -> None:
+        """Give a temporary file the stamps of a version, its own or those of a version of which it
+        is a copy, and make it durable as it is."""
+        older = times_of or self.look(directory, name)
         with border():
-            stamp = self._stamp()
-            if previous is not None:
+            stamp = self._stamp() if times_of is None else times_of.modified_ns
+            if older is not None and older.created_ns != stamp:
                 # Without extended attributes the age of a replaced file is lost, no more.
                 with suppress(OSError):
-                    os.setxattr(descriptor, _CREATED, str(previous.created_ns).encode())
+                    os.setxattr(descriptor, _CREATED, str(older.created_ns).encode())
             os.utime(descriptor, ns=(stamp, stamp))
             os.fsync(descriptor)
 

@@ -18,7 +18,7 @@ from gfs.embedded.border import border
 from gfs.embedded.tree import Tree
 from gfs.errors import StoreUnavailable
 from gfs.threads import in_thread, to_the_end
-from gfs.types import Bytes, Expect, Published
+from gfs.types import Bytes, Expect, FileInfo, Published
 
 BATCH = 512 * 1024
 """Bytes that are gathered before a thread writes them: a hop to it costs about 50 µs."""
@@ -41,12 +41,14 @@ class EmbeddedWriter(Writer):
         temporary: tuple[int, str],
         target: tuple[str, str],
         expect: Expect,
+        times_of: FileInfo | None,
     ) -> None:
         self._tree = tree
         self._pool = pool
         self._descriptor, self._path = temporary
         self._directory, self._name = target
         self._expect = expect
+        self._times_of = times_of
         self._batch: list[Bytes] = []
         self._batched = 0
         self._writing: asyncio.Task[None] | None = None
@@ -71,7 +73,14 @@ class EmbeddedWriter(Writer):
         await self._settle()
         self._begin()
         await self._settle()
-        await in_thread(self._pool, self._tree.seal, self._descriptor, self._directory, self._name)
+        await in_thread(
+            self._pool,
+            self._tree.seal,
+            self._descriptor,
+            self._directory,
+            self._name,
+            self._times_of,
+        )
         self._sealed = True
 
     async def commit(self) -> Published:

@@ -18,6 +18,7 @@ the file and copies the attributes along.
 from __future__ import annotations
 
 import hashlib
+import time
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -108,6 +109,15 @@ def file_info(directory: str, entry: Entry) -> FileInfo:
         created_ns=attributes.crtime * _SECOND + attributes.crtime_ns,
         modified_ns=attributes.mtime * _SECOND + attributes.mtime_ns,
     )
+
+
+def set_times(entry: Entry, of: FileInfo | None) -> None:
+    """Date the entry: now, or like the version of which it is a copy."""
+    attributes, now = entry.attributes, time.time_ns()
+    modified = now if of is None else of.modified_ns
+    created = now - now % _SECOND if of is None else of.created_ns
+    attributes.mtime, attributes.mtime_ns = divmod(modified, _SECOND)
+    attributes.crtime, attributes.crtime_ns = divmod(created, _SECOND)
 
 
 def version_of(entry: Entry) -> str:

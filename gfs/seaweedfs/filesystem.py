@@ -147,7 +147,13 @@ class SeaweedFileSystem(FileSystem):
         self._cache.drop((self._path(directory), check_name(name)))
 
     async def create(
-        self, directory: str, name: str, *, expect: Expect = ANYTHING, size: int | None = None
+        self,
+        directory: str,
+        name: str,
+        *,
+        expect: Expect = ANYTHING,
+        size: int | None = None,
+        times_of: FileInfo | None = None,
     ) -> Writer:
         path = self._path(directory)
         check_name(name)
@@ -165,6 +171,7 @@ class SeaweedFileSystem(FileSystem):
             self._uploads,
             f"{path}/{name}",
             publish,
+            times_of=times_of,
             chunk_bytes=self._chunk_bytes,
             manifest_chunks=self._manifest_chunks,
         )

@@ -37,7 +37,7 @@ from gfs.seaweedfs.proto.filer_pb2 import (
 from gfs.seaweedfs.publishing import CommitUnknown
 from gfs.seaweedfs.uploads import CHUNK_BYTES, IN_FLIGHT, Sender, Uploads
 from gfs.threads import to_the_end
-from gfs.types import Bytes, Published
+from gfs.types import Bytes, FileInfo, Published
 
 MANIFEST_CHUNKS = 1_000
 SMALL_PIECE = 16 * 1024
@@ -64,6 +64,7 @@ class SeaweedWriter(Writer):
         path: str,
         publish: Publish,
         *,
+        times_of: FileInfo | None = None,
         chunk_bytes: int = CHUNK_BYTES,
         manifest_chunks: int = MANIFEST_CHUNKS,
     ) -> None:
@@ -71,6 +72,7 @@ class SeaweedWriter(Writer):
         self._sender = Sender(uploads, path)
         self._name = path.rpartition("/")[2]
         self._publish = publish
+        self._times_of = times_of
         self._chunk_bytes = chunk_bytes
         self._manifest_chunks = manifest_chunks
         self._pieces: list[bytes] = []
@@ -115,9 +117,7 @@ class SeaweedWriter(Writer):
 
     async def commit(self) -> Published:
         entry = await self._sealed()
-        now = time.time_ns()
-        entry.attributes.mtime, entry.attributes.mtime_ns = divmod(now, 1_000_000_000)
-        entry.attributes.crtime = entry.attributes.mtime
+        entries.set_times(entry, self._times_of)
         try:
             published = await self._publish(entry)
         except asyncio.CancelledError:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import os
 import shutil
 import signal
@@ -16,18 +14,17 @@ import aiohttp
 import pytest
 from pytest_aiohttp import AiohttpServer
 
-from sfs_server.app import make_app
+from gfs.copying import Copied
+from gfs.factory import copy_store
+from sfs_server import backup as backups
 from sfs_server.backup import backup, restore
 from sfs_server.cli import parse_backup, parse_restore
 from sfs_server.config import Config, ConfigError
 from sfs_server.data_directory import sole_user
 from tests.postgres import Postgres
+from tests.server.backups import save_and_restore
 from tests.server.conftest import SECRET, Service
 from tests.server.processes import Process, run
-
-FILES = 40
-CHANGES = 100
-"""So many files, at least, are replaced and deleted while the backup is taken."""
 
 
 @pytest.fixture(params=["same disk", "another disk"])
@@ -54,77 +51,13 @@ def empty(postgres: Postgres, config: Config, tmp_path: Path) -> Config:
     return replace(config, data=str(tmp_path / "new"), database=postgres.url("restored"))
 
 
-def content(name: str, version: int) -> bytes:
-    """What a file has, known by its name and version: a mixture of two would be none of them."""
-    block = hashlib.sha256(f"{name} {version}".encode()).digest()
-    return block * (1 + version * 977 % 2048)
-
-
-async def churn(service: Service, backing_up: asyncio.Task[str], newest: list[int]) -> None:
-    """Replace the files in turns, make and delete others, until the backup is done."""
-    changes = 0
-    while not backing_up.done() or changes < CHANGES:
-        number = changes % FILES
-        name = f"kept-{number}"
-        newest[number] += 1
-        await service.put(f"/storage/photos/{name}", content(name, newest[number]))
-        path = f"/storage/default/passing-{changes}"
-        await service.put(path, b"passing")
-        async with service.session.delete(service.url(path), headers=service.bearer()) as answer:
-            assert answer.status == 200
-        changes += 1
-
-
-async def begin_upload(service: Service) -> asyncio.StreamWriter:
-    """An upload that does not end."""
-    _, writer = await asyncio.open_connection("127.0.0.1", service.port)
-    writer.write(
-        b"PUT /storage/default/half HTTP/1.1\r\nHost: sfs\r\nContent-Length: 1000000\r\n"
-        + f"Authorization: {service.bearer()['Authorization']}\r\n\r\n".encode()
-        + b"x" * 500_000
-    )
-    await writer.drain()
-    return writer
-
-
 async def test_what_was_whole_is_whole_when_it_is_restored(
     service: Service, config: Config, empty: Config, target: Path, aiohttp_server: AiohttpServer
 ) -> None:
-    newest = [0] * FILES
-    made = {"name": "photos", "hidden": True}
-    session, bearer = service.session, service.bearer()
-    async with session.post(service.url("/storage/namespaces"), json=made, headers=bearer) as a:
-        assert a.status == 201
-    for number in range(FILES):
-        await service.put(f"/storage/photos/kept-{number}", content(f"kept-{number}", 0))
-    await service.put("/storage/default/b%C3%A4r%20%26.txt", b"a name")
-    asked = {"namespace": "photos", "file": "kept-0", "ttl": 3600}
-    async with session.post(service.url("/storage/links"), json=asked, headers=bearer) as answer:
-        link = (await answer.json())["url"]
-    half = await begin_upload(service)
-
-    backing_up = asyncio.create_task(backup(config, str(target)))
-    await churn(service, backing_up, newest)
-    assert (await backing_up).startswith("2 namespaces, ")
-    half.close()
+    await save_and_restore(service, config, empty, target, aiohttp_server)
     there, here = (Path(one, "files", "default", "bär &.txt") for one in (config.data, target))
     assert here.stat().st_mtime_ns == there.stat().st_mtime_ns
     assert here.samefile(there) == (here.stat().st_dev == there.stat().st_dev)
-
-    await restore(empty, str(target))
-    restored = replace(service, server=await aiohttp_server(make_app(empty)))
-    for number, last in enumerate(newest):
-        name = f"kept-{number}"
-        status, body = await restored.get(f"/storage/photos/{name}", **restored.bearer())
-        assert status == 200
-        assert body in [content(name, version) for version in range(last + 1)]
-    assert await restored.get("/storage/default/b%C3%A4r%20%26.txt") == (200, b"a name")
-    assert (await restored.get("/storage/default/half"))[0] == 404
-    assert (await restored.get("/storage/photos/kept-0"))[0] == 404, "it is hidden"
-    assert (await restored.get(link))[0] == 200, "links outlive it"
-    _, spaces = await restored.get("/storage/namespaces", **restored.bearer())
-    (photos,) = (one for one in json.loads(spaces) if one["name"] == "photos")
-    assert (photos["hidden"], photos["owner"]) == (True, "alice")
 
 
 async def test_the_embedded_database_is_asked_while_a_server_has_it_and_started_where_none_has(
@@ -180,6 +113,36 @@ async def test_a_backup_goes_only_where_nothing_is(
         await restore(elsewhere, str(tmp_path / "backup"))
 
 
+async def test_a_namespace_that_was_deleted_comes_back_for_nobody(
+    service: Service, config: Config, empty: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, bearer, other = service.session, service.bearer(), service.bearer("bob")
+    url = service.url("/storage/namespaces")
+    for name in ("photos", "letters"):
+        async with session.post(url, json={"name": name}, headers=bearer) as answer:
+            assert answer.status == 201
+        await service.put(f"/storage/{name}/private", b"of alice")
+
+    def slowly(source: str, target: str, names: list[str]) -> Copied:
+        copied = copy_store(source, target, names)
+        asyncio.run_coroutine_threadsafe(change(), loop).result(10)
+        return copied
+
+    async def change() -> None:
+        async with session.delete(service.url("/storage/namespaces/photos"), headers=bearer) as one:
+            assert one.status == 200
+        async with session.post(url, json={"name": "photos"}, headers=other) as answer:
+            assert answer.status == 201
+
+    loop = asyncio.get_running_loop()
+    with monkeypatch.context() as patching:
+        patching.setattr(backups, "copy_store", slowly)
+        said = await backup(config, str(tmp_path / "backup"))
+    assert said.startswith("2 namespaces, ")
+    await restore(empty, str(tmp_path / "backup"))
+    assert sorted(os.listdir(Path(empty.data) / "files")) == ["default", "letters"]
+
+
 async def test_half_a_backup_is_refused_and_one_of_another_version(
     service: Service, config: Config, empty: Config, tmp_path: Path
 ) -> None:
@@ -194,7 +157,7 @@ async def test_half_a_backup_is_refused_and_one_of_another_version(
     assert not Path(empty.data).exists()
 
 
-async def test_of_a_cluster_the_tables_are_kept(
+async def test_the_tables_can_be_kept_alone(
     service: Service, config: Config, empty: Config, tmp_path: Path
 ) -> None:
     made = {"name": "photos"}
@@ -203,7 +166,7 @@ async def test_of_a_cluster_the_tables_are_kept(
     ) as answer:
         assert answer.status == 201
     cluster = replace(config, master="127.0.0.1:9", data=str(tmp_path / "unused"))
-    said = await backup(cluster, str(tmp_path / "backup"))
+    said = await backup(cluster, str(tmp_path / "backup"), tables_only=True)
     assert said == "2 namespaces, no files"
     assert [one.name for one in (tmp_path / "backup").iterdir()] == ["database.json"]
     restored = replace(empty, master="127.0.0.1:9")
@@ -219,8 +182,9 @@ async def test_a_server_that_has_only_begun_to_start_is_asked_again_later(tmp_pa
 
 def test_flags_say_what_and_where(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_SECRET", SECRET)
-    config, to = parse_backup(["-data", "here", "-to", "there"])
-    assert (config.data, to) == ("here", "there")
+    config, *rest = parse_backup(["-data", "here", "-to", "there"])
+    assert (config.data, rest) == ("here", ["there", False])
+    assert parse_backup(["-data", "here", "-to", "there", "-tables"])[2]
     config, source = parse_restore(["-data", "here", "-from", "there"])
     assert (config.data, source) == ("here", "there")
 

@@ -1,0 +1,136 @@
+"""Copying files from one file system to another, while the first is in use.
+
+What is copied of a file is the version that its reader has pinned: one whole version, of the size
+and the times that the copy gets too. A directory is listed page by page, and no listing is held
+open while bytes are copied, which may take hours. A file that is there all the time is copied; one
+that goes meanwhile is not missed; of one that is replaced the old version or a new one is copied.
+
+A version that was replaced may be swept away under its reader, and a server may be started again.
+So a copy of a file that breaks is begun anew, at most TRIES times. Bytes that cannot be had even so
+do not end the whole: their files are left out, and named. More than MOST_LOST of them do: then not
+files are broken, but the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from gfs.api import FileSystem, Reader
+from gfs.errors import DataLoss, GfsError, NoSuchFile, StoreUnavailable
+from gfs.types import Bytes, FileInfo
+
+PARALLEL = 8
+"""Files that are copied at a time: small ones take more waiting than work."""
+
+PAGE = 1_000
+TRIES = 4
+PAUSE_SECONDS = 3.0
+MOST_LOST = 100
+MOST_NAMED = 20
+"""Of the files without their bytes; more are counted."""
+
+
+@dataclass(slots=True)
+class Copied:
+    """What a copy has: files, their bytes, how many of the files are links to the originals; and
+    what it has not: how many files could not be read, and the names of the first of them."""
+
+    files: int = 0
+    size: int = 0
+    linked: int = 0
+    lost: int = 0
+    lost_names: list[str] = field(default_factory=list)
+
+    def lose(self, file: FileInfo) -> None:
+        """Count a file that could not be read. Raises StoreUnavailable where they are too many."""
+        self.lost += 1
+        if self.lost > MOST_LOST:
+            raise StoreUnavailable(f"more than {MOST_LOST} files could not be read")
+        if self.lost <= MOST_NAMED:
+            self.lost_names.append(f"{file.directory}/{file.name}")
+
+
+async def copy_files(source: FileSystem, target: FileSystem, directories: Iterable[str]) -> Copied:
+    """Copy the files of ``directories``, which are made in ``target``; durable at return.
+
+    A file that is there already is replaced. Raises StoreUnavailable, StoreFull and the like; what
+    has been copied by then stays, for the caller to remove.
+    """
+    copied = Copied()
+    for directory in directories:
+        await target.make_directory(directory)
+        page = await _page(source, directory, "")
+        while page:
+            await _copy_page(source, target, page, copied)
+            page = await _page(source, directory, page[-1].name)
+    return copied
+
+
+async def _page(source: FileSystem, directory: str, after: str) -> list[FileInfo]:
+    async with aclosing(source.list_files(directory, after=after, limit=PAGE)) as batches:
+        return [info async for batch in batches for info in batch]
+
+
+async def _copy_page(
+    source: FileSystem, target: FileSystem, page: list[FileInfo], copied: Copied
+) -> None:
+    left = iter(page)
+
+    async def work() -> None:
+        for info in left:
+            await _copy_file(source, target, info, copied)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(PARALLEL):
+                group.create_task(work())
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
+
+
+async def _copy_file(
+    source: FileSystem, target: FileSystem, listed: FileInfo, copied: Copied
+) -> None:
+    for left in reversed(range(TRIES)):
+        try:
+            size = await _copy_version(source, target, listed.directory, listed.name)
+        except NoSuchFile:
+            return
+        except (DataLoss, StoreUnavailable) as error:
+            if left:
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            if isinstance(error, StoreUnavailable):
+                raise
+            copied.lose(listed)
+            return
+        copied.files += 1
+        copied.size += size
+        return
+
+
+async def _copy_version(source: FileSystem, target: FileSystem, directory: str, name: str) -> int:
+    """Copy the version that is there now; its size."""
+    async with await source.open(directory, name) as reader:
+        info = reader.info
+        writing = await target.create(directory, name, size=info.size, times_of=info)
+        async with writing as writer:
+            async with aclosing(_whole(reader)) as pieces:
+                async for piece in pieces:
+                    await writer.write(piece)
+            await writer.commit()
+    return info.size
+
+
+async def _whole(reader: Reader) -> AsyncGenerator[Bytes, None]:
+    """The bytes of the version. Raises DataLoss, whatever kept them: which replica is away and
+    which is spoilt cannot always be told, and it is this file that cannot be read."""
+    try:
+        async with aclosing(reader.read(0, reader.info.size)) as pieces:
+            async for piece in pieces:
+                yield piece
+    except GfsError as error:
+        raise DataLoss(str(error)) from error
