@@ -112,12 +112,13 @@ def file_info(directory: str, entry: Entry) -> FileInfo:
 
 
 def set_times(entry: Entry, of: FileInfo | None) -> None:
-    """Date the entry: now, or like the version of which it is a copy."""
-    attributes, now = entry.attributes, time.time_ns()
-    modified = now if of is None else of.modified_ns
-    created = now - now % _SECOND if of is None else of.created_ns
-    attributes.mtime, attributes.mtime_ns = divmod(modified, _SECOND)
-    attributes.crtime, attributes.crtime_ns = divmod(created, _SECOND)
+    """Date the entry: now, or like the version of which it is a copy. The filer keeps the whole
+    seconds of its creation alone."""
+    modified = created = time.time_ns()
+    if of is not None:
+        modified, created = of.modified_ns, of.created_ns
+    entry.attributes.mtime, entry.attributes.mtime_ns = divmod(modified, _SECOND)
+    entry.attributes.crtime = created // _SECOND
 
 
 def version_of(entry: Entry) -> str:
