@@ -5,10 +5,10 @@ waiting for a slow disk does not keep downloads waiting for a thread."""
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 from gfs.api import FileSystem, Reader, Writer
 from gfs.embedded import listing
@@ -16,7 +16,7 @@ from gfs.embedded.border import missing
 from gfs.embedded.reader import EmbeddedReader
 from gfs.embedded.tree import READ_FLAGS, Tree, encode
 from gfs.embedded.writer import EmbeddedWriter
-from gfs.errors import NoSuchDirectory, StoreFull, StoreUnavailable
+from gfs.errors import GfsError, NoSuchDirectory, StoreFull, StoreUnavailable
 from gfs.pagecache import open_cached
 from gfs.paths import check_directory, check_name
 from gfs.threads import in_thread
@@ -27,6 +27,8 @@ WRITE_THREADS = 16
 CHECK_SECONDS = 5
 LIST_FIRST = 100
 LIST_BATCH = 250
+
+_log = logging.getLogger(__name__)
 
 
 class EmbeddedFileSystem(FileSystem):
@@ -172,8 +174,10 @@ class EmbeddedFileSystem(FileSystem):
             # What stays behind is tried again at the next removal, and at the next start. Two at
             # once would take the files away from each other, and both give up.
             async with self._emptying_turn:
-                with suppress(StoreUnavailable):
+                try:
                     await in_thread(self._writers, self._tree.empty_trash)
+                except GfsError as error:
+                    _log.warning("removed directories still take room: %s", error)
 
         task = asyncio.create_task(empty())
         self._emptying.add(task)

@@ -209,6 +209,19 @@ async def test_removed_directories_are_emptied_one_after_the_other(
     assert most == 1
 
 
+async def test_trash_that_cannot_be_emptied_is_told_and_does_no_harm(
+    fs: EmbeddedFileSystem, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tree.Tree, "empty_trash", Mock(side_effect=StoreFull("the disk is full")))
+    await fs.make_directory("a")
+    await fs.remove_directory("a")
+    while fs._emptying:
+        await asyncio.sleep(0.01)
+    assert [record.message for record in caplog.records] == [
+        "removed directories still take room: the disk is full"
+    ]
+
+
 async def test_a_directory_has_one_owner(fs: EmbeddedFileSystem, root: Path) -> None:
     with pytest.raises(StoreUnavailable, match="another process"):
         await EmbeddedFileSystem.start(str(root))
