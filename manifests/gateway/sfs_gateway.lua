@@ -211,8 +211,8 @@ local function question()
     return table.concat(lines, "\r\n") .. "\r\n\r\n"
 end
 
--- Read a refusal: its status, its headers by name with their values, its body; nil where there is
--- none.
+-- Read a refusal: its status, its headers by name with their values, and the names in their order,
+-- its body; nil where there is none.
 local function refusal(socket)
     local line = socket:receive("*l")
     local status = line and tonumber(line:match("^HTTP/1%.1 (%d%d%d)"))
@@ -227,7 +227,10 @@ local function refusal(socket)
         if lower == "content-length" then
             length = tonumber(value) or 0
         elseif name and lower ~= "connection" and lower ~= "transfer-encoding" then
-            headers[name] = headers[name] or {}
+            if not headers[name] then
+                headers[name] = {}
+                table.insert(headers, name)
+            end
             table.insert(headers[name], value)
         end
     until not line or line == ""
@@ -262,7 +265,8 @@ function gateway.refuse()
     local status, headers, body = unpack(refusals[key])
     refusals[key] = nil
     ngx.status = status
-    for name, values in pairs(headers) do
+    for _, name in ipairs(headers) do
+        local values = headers[name]
         ngx.header[name] = #values == 1 and values[1] or values
     end
     ngx.header["Content-Length"] = #body
