@@ -21,6 +21,7 @@ from manifests.laptop.weed import program
 from sfs_server.__main__ import CLOSE_SECONDS
 from sfs_server.config import FLAGS, make_config
 from sfs_server.handlers.service import CHECK_SECONDS
+from sfs_server.namespaces import STALE_SECONDS
 from sfs_server.routes import add_routes
 from tests.kustomize import Object, containers, load, pod, render
 
@@ -296,7 +297,9 @@ def test_probes_ask_routes_that_there_are(overlay: str) -> None:
     annotations = find(overlay, "Deployment")["spec"]["template"]["metadata"]["annotations"]
     assert {*asked.values(), annotations["prometheus.io/path"]} <= routes
     assert annotations["prometheus.io/port"] == str(container["ports"][0]["containerPort"])
-    assert container["readinessProbe"]["timeoutSeconds"] > CHECK_SECONDS
+    readiness = container["readinessProbe"]
+    assert readiness["timeoutSeconds"] > CHECK_SECONDS
+    assert readiness["periodSeconds"] * readiness["failureThreshold"] >= STALE_SECONDS
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -65,13 +65,15 @@ def render(
     first_hold_seconds: float = 0,
     generations: str = "16m",
     access_log: str | None = None,
+    trusted_proxies: Sequence[str] = (),
 ) -> list[str]:
     """Write the configuration into ``home``, which exists, and return the command that starts the
     gateway in the foreground. It listens on ``listen``, ADDRESS:PORT, in front of ``upstreams``:
     IP addresses (a name would be looked up once) and ports of processes of SFS that share
     everything. Nothing is kept for the ``first_hold_seconds`` of its life. ``generations`` is the
     memory for changes: 16 MB hold some 50,000, for five minutes. Its log goes to standard error,
-    that of requests to ``access_log``, or ``access.log`` in ``home``."""
+    that of requests to ``access_log``, or ``access.log`` in ``home``. ``trusted_proxies`` are the
+    addresses and networks of those in front whose X-Forwarded-For says who the client is."""
     values = {
         "user": "user root;" if os.geteuid() == 0 else "",
         "workers": workers,
@@ -88,6 +90,7 @@ def render(
         "check": str(check_seconds),
         "hold": str(hold_seconds),
         "first_hold": str(first_hold_seconds),
+        "trusted": " ".join(f"set_real_ip_from {network};" for network in trusted_proxies),
         "access_log": access_log or str(home / "access.log"),
         "generations": generations,
     }

@@ -15,6 +15,7 @@ import argparse
 import os
 import socket
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 
 from manifests.gateway import INSTALL, find, render
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("-home", default="/data", help="a directory for all that it writes")
     parser.add_argument("-cache-mb", type=int, default=512, help="what is kept, on disk")
     parser.add_argument("-workers", type=int, default=2, help="processes")
+    parser.add_argument("-trusted-proxy", action="append", default=[], help="a network, repeatable")
     parser.add_argument("-drain", type=int, default=120, help="seconds for transfers after SIGQUIT")
     said = parser.parse_args()
     nginx = find()
@@ -41,6 +43,10 @@ def main() -> None:
         upstream = resolve(said.upstream)
     except (OSError, ValueError) as error:
         sys.exit(f"gateway: -upstream {said.upstream}: {error}")
+    try:
+        proxies = [str(ip_network(text)) for text in said.trusted_proxy]
+    except ValueError as error:
+        sys.exit(f"gateway: -trusted-proxy: {error}")
     command = render(
         nginx,
         Path(said.home),
@@ -51,6 +57,7 @@ def main() -> None:
         drain_seconds=said.drain,
         first_hold_seconds=said.drain + MARGIN_SECONDS,
         access_log="/dev/stdout",
+        trusted_proxies=proxies,
     )
     os.execv(command[0], command)  # noqa: S606 - there is nothing for a shell to do
 

@@ -36,9 +36,11 @@ async def recording(port: int) -> AsyncIterator[Recorder]:
 async def test_a_read_gets_other_connections_and_a_change_never_a_second(
     nginx: Nginx, tmp_path: Path
 ) -> None:
-    """As many as TRIES. It is told where to listen, whom to ask, and where it may write."""
+    """As many as TRIES. It is told where to listen, whom to ask, whom to believe about clients, and
+    where it may write."""
     port, upstream = free_ports(2)
     flags = ["-listen", f"127.0.0.1:{port}", "-upstream", f"localhost:{upstream}"]
+    flags += ["-trusted-proxy", "127.0.0.0/8"]
     command = [*MODULE, *flags, "-home", str(tmp_path), "-workers", "1"]
     server = Server(tmp_path, command, {"PYTHONPATH": str(ROOT)}, "")
     server.start()
@@ -52,7 +54,9 @@ async def test_a_read_gets_other_connections_and_a_change_never_a_second(
             assert (await client.ask("DELETE", READ)).status == 502
             assert len(recorder.heads) == 1
             recorder.dies = False
-            assert (await client.ask("DELETE", READ)).status == 200
+            forwarded = {"X-Forwarded-For": "192.0.2.1, 203.0.113.9, 127.0.0.2"}
+            assert (await client.ask("DELETE", READ, forwarded)).status == 200
+            assert recorder.fields(-1).getall("X-Forwarded-For") == ["203.0.113.9"]
         assert "GET 502 " in server.log(), "requests are logged to standard output"
     finally:
         server.end(5)
