@@ -170,7 +170,14 @@ def _banner(config: Config, addresses: list[tuple[str, int]]) -> None:
     ]
     secret = secret_of(config)
     if config.database is None and secret is not None and sys.stdout.isatty():
-        operator = mint(secret, user="operator", admin=True, ttl=SIGN_IN_SECONDS)
+        operator = mint(
+            secret,
+            user="operator",
+            admin=True,
+            ttl=SIGN_IN_SECONDS,
+            issuer=config.jwt_issuer,
+            audience=config.jwt_audience,
+        )
         lines.append(f"  sign in   {origin}/#token={operator}")
     if secret is not None:
         lines.append("  tokens    sfs-server token -user NAME")

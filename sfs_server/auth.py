@@ -223,8 +223,11 @@ def mint(
     admin: bool = False,
     ttl: float,
     now: float | None = None,
+    issuer: str | None = None,
+    audience: str | None = None,
 ) -> str:
-    """Return an HS256 token for ``user`` that is good for ``ttl`` seconds from ``now`` (Unix).
+    """Return an HS256 token for ``user`` that is good for ``ttl`` seconds from ``now`` (Unix), by
+    ``issuer`` and for ``audience`` where they are given.
 
     Raises ValueError for a ttl or a name that cannot be, ConfigError for an unusable secret.
     """
@@ -236,8 +239,10 @@ def mint(
         raise ValueError("the user must be 1 to 255 characters, none a control one") from None
     begin = time.time() if now is None else now
     times = {"iat": int(begin), "exp": math.ceil(begin + ttl)}
+    ends = {"iss": issuer, "aud": audience}
+    claims = {**names, "admin": admin, **times, **{k: v for k, v in ends.items() if v is not None}}
     key = _key_of_secret(secret)
-    return str(jws.sign({**names, "admin": admin, **times}, key.loaded, algorithm=key.algorithm))
+    return str(jws.sign(claims, key.loaded, algorithm=key.algorithm))
 
 
 def _secret_bytes(secret: str) -> bytes:

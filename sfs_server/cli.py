@@ -42,7 +42,14 @@ def token(arguments: Sequence[str]) -> str:
         raise ConfigError(f"-ttl is a number and s, m, h or d, like 24h, not {parsed.ttl!r}.")
     seconds = int(duration.group(1)) * _UNITS[duration.group(2)]
     try:
-        return mint(secret, user=parsed.user, admin=parsed.admin, ttl=seconds)
+        return mint(
+            secret,
+            user=parsed.user,
+            admin=parsed.admin,
+            ttl=seconds,
+            issuer=config.jwt_issuer,
+            audience=config.jwt_audience,
+        )
     except ValueError as error:
         raise ConfigError(f"No such token can be made: {error}.") from error
 

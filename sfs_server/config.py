@@ -230,7 +230,9 @@ def secret_of(config: Config) -> str | None:
 
     Raises ConfigError when the file cannot be read or made.
     """
-    if config.jwt_secret is not None or config.jwt_public_key or config.jwks_url:
+    if config.jwt_public_key or config.jwks_url:
+        return None
+    if config.jwt_secret is not None:
         return config.jwt_secret
     path = os.path.join(config.data, "jwt-secret")
     try:

@@ -242,6 +242,9 @@ async def test_token_prints_a_token_that_the_server_takes(monkeypatch: pytest.Mo
     for arguments, admin in ((["-user", "ann"], False), (["--user=ann", "-admin"], True)):
         principal = await verifier.verify(cli.token(arguments))
         assert (principal.user, principal.admin) == ("ann", admin)
+    strict = Config(jwt_issuer="me", jwt_audience="you")
+    named = ["-user", "ann", "-jwt-issuer", "me", "-jwt-audience", "you"]
+    assert await Verifier.from_config(strict, SECRET).verify(cli.token(named))
     for ttl, seconds in (("90s", 90), ("5m", 300), ("24h", 86400), ("7d", 604800)):
         text = cli.token(["-user", "ann", "-ttl", ttl])
         ahead = seconds - 60
@@ -293,6 +296,7 @@ def test_no_secret_is_made_where_there_is_a_key(tmp_path: Path) -> None:
     data = str(tmp_path / "data")
     assert secret_of(Config(data=data, jwt_secret="given")) == "given"
     assert secret_of(Config(data=data, jwt_public_key="file")) is None
+    assert secret_of(Config(data=data, jwt_public_key="file", jwt_secret="unused")) is None
     assert secret_of(Config(data=data, jwks_url="http://a/")) is None
     assert not os.path.exists(data)
 
