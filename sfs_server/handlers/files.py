@@ -113,7 +113,8 @@ async def _serve_tracked(
 def _version_headers(info: FileInfo, *, public: bool) -> dict[str, str]:
     return {
         hdrs.ETAG: etag_of(info),
-        hdrs.LAST_MODIFIED: http_date(info.modified_ns),
+        # Never later than Date (RFC 9110 §8.8.2.1): a clock may have been set back since.
+        hdrs.LAST_MODIFIED: http_date(min(info.modified_ns, time.time_ns())),
         hdrs.ACCEPT_RANGES: "bytes",
         hdrs.CACHE_CONTROL: "public, max-age=0, s-maxage=30, must-revalidate"
         if public

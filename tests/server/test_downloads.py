@@ -10,8 +10,10 @@ import asyncio
 import email
 import email.policy
 import os
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -123,6 +125,19 @@ async def test_an_etag_changes_with_every_version_even_of_the_same_bytes(service
         await service.put("/storage/default/a", body)
         tags.add((await ask(service, "GET", "/storage/default/a")).headers["ETag"])
     assert len(tags) == 3
+
+
+async def test_no_file_is_younger_than_its_answer(service: Service) -> None:
+    """RFC 9110 §8.8.2.1: where a clock was set back, or a file brought its own time."""
+    await service.put("/storage/default/a", b"x")
+    future = time.time() + 3600
+    os.utime(stored(service, "a"), (future, future))
+    headers = (await ask(service, "GET", "/storage/default/a")).headers
+    modified, date = map(parsedate_to_datetime, (headers["Last-Modified"], headers["Date"]))
+    assert modified <= date
+    since = headers["Last-Modified"]
+    answer = await ask(service, "GET", "/storage/default/a", If_Modified_Since=since)
+    assert answer.status == 200  # it may have changed within that second
 
 
 async def test_the_disposition_names_the_file_twice(service: Service) -> None:
