@@ -31,8 +31,10 @@ def check_form(target: str, version: HttpVersion, headers: CIMultiDictProxy[str]
     if hdrs.TRANSFER_ENCODING in headers:
         # A coding that is not undone would be stored; the parser knows what ends in chunked.
         coding = headers[hdrs.TRANSFER_ENCODING].strip().lower()
-        if coding != "chunked":
-            raise Problem(400, "The only Transfer-Encoding that is read is chunked.", _CLOSE)
+        if coding != "chunked" or version < HttpVersion11:  # which has none (RFC 9112 §6.1)
+            raise Problem(
+                400, "The only Transfer-Encoding that is read is chunked, of HTTP/1.1.", _CLOSE
+            )
     if version.major != 1:
         raise Problem(400, "The service speaks HTTP/1.1 and HTTP/1.0.", _CLOSE)
     if "#" in target:

@@ -61,6 +61,9 @@ def test_what_may_mean_two_things_is_refused_and_the_connection_closed() -> None
     with pytest.raises(Problem) as caught:
         check(HOST, target="http://user:password@a/b")
     assert (caught.value.status, caught.value.headers) == (400, {"Connection": "close"})
+    with pytest.raises(Problem) as caught:
+        check(HOST, ("Transfer-Encoding", "chunked"), version=HttpVersion10)
+    assert (caught.value.status, caught.value.headers) == (400, {"Connection": "close"})
     for version in (HttpVersion(0, 9), HttpVersion(2, 0)):
         with pytest.raises(Problem) as caught:
             check(HOST, version=version)
