@@ -38,8 +38,8 @@ KEEP_SECONDS = 20.0
 KEEP_MOST = 64
 """Idle connections to one server."""
 
-PIECE_BYTES = 512 * 1024
-"""What is read at once: 2048 rounds for a GiB; more saves little, and each reading holds two."""
+PIECE_BYTES = 1024 * 1024
+"""What is read at once: 1024 rounds for a GiB, and each reading holds two pieces at most."""
 
 IDLE_SECONDS = 10.0
 """How long a server may be silent in the middle of an answer, where nothing else is said."""

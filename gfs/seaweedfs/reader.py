@@ -4,7 +4,7 @@ A volume server reads and checks a whole needle, some milliseconds, before it se
 So that there is no gap between two, the next one is asked for when the bytes of this one will be
 used up within AHEAD_SECONDS, at the pace of the reading so far; never more than one ahead. Asked
 for much earlier, a slow reader would leave it lying until the server cuts it off. Of an answer that
-nobody reads yet the first piece is held, so a reader holds about a MiB, whatever the file.
+nobody reads yet the first piece is held, so a reader holds one to two MiB, whatever the file.
 
 Chunk lists of large files are in manifests. They are loaded as the reading comes to them, in
 windows of WINDOW_BYTES, and the last few are kept.
