@@ -24,6 +24,7 @@ from manifests.laptop.server import Server
 from sfs_server import embedded_postgres_files as files
 from tests import dockerfile
 from tests.kustomize import Object, containers, render
+from tests.packaging.opened import opened
 from tests.packaging.service import Service, service
 
 ROOT = Path(__file__).parents[2]
@@ -139,8 +140,6 @@ def pods(place: Path) -> dict[str, list[Pod]]:
 def start_postgres(place: Path) -> subprocess.Popen[bytes]:
     """PostgreSQL at the address of its name, with what init.sh of the manifests makes."""
     programs, owner = Path(files.binaries()), files.account()
-    files.let_pass(str(programs / "postgres"), owner)
-    files.let_read(str(programs.parent))
     home = place / "postgres"
     home.mkdir()
     os.chown(home, owner.pw_uid, owner.pw_gid)
@@ -202,7 +201,16 @@ def bring_up(place: Path, stack: ExitStack) -> tuple[dict[str, list[Pod]], Servi
 
 
 def isolate(place: Path) -> None:
-    """A network of its own, and nothing that can be written to but ``place``. It was unshared."""
+    """A network of its own, and nothing that can be written to but ``place``. It was unshared.
+
+    The users of the pods can pass to the programs, which are for everybody to read: tox makes a
+    directory that is not.
+    """
+    programs = Path(files.binaries())
+    files.let_pass(str(programs / "postgres"), files.account())
+    files.let_read(str(programs.parent))
+    if words := opened(place):
+        subprocess.run([*words, "true"], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     for words in (["--bind", str(place), str(place)], ["-o", "remount,bind,ro", "/"]):
         subprocess.run(["mount", *words], check=True)

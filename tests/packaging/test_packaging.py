@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from manifests.gateway import find
 from manifests.laptop.weed import free_ports
 from tests import dockerfile
 from tests.dockerfile import ROOT, command
+from tests.packaging.opened import opened
 
 INSTALL_SECONDS = 300.0
 START_SECONDS = 60.0
@@ -29,18 +29,6 @@ END_SECONDS = 20.0
 SECRET = {"JWT_SECRET": "a secret of the tests, longer than 32 bytes"}
 USER = "nobody"
 """Has a name here, as the user of the image has there; PostgreSQL wants that."""
-
-OPEN = """\
-set -e
-mount --bind "$1" "$2"
-mount -t tmpfs -o mode=755 tmpfs "$3"
-mkdir -p "$1"
-mount --bind "$2" "$1"
-shift 3
-exec "$@"
-"""
-"""Run a program that sees $1 although $3, above it, is closed to its user; $2 is an empty
-directory. To be done where mounts are seen by nobody else."""
 
 pytestmark = pytest.mark.timeout(2 * INSTALL_SECONDS)
 
@@ -78,17 +66,6 @@ def install(place: Path, what: str) -> Path:
     programs = place / "venv" / "bin"
     run(str(programs / "pip"), "install", "--quiet", what, cwd=place)
     return programs
-
-
-def opened(place: Path) -> list[str]:
-    """The words before a program of another user, who has to read this Python. That of pyenv is
-    in the home of root."""
-    python = Path(sys.base_prefix).resolve()
-    closed = [one for one in python.parents if not one.stat().st_mode & stat.S_IXOTH]
-    if not closed:
-        return []
-    (place / "python").mkdir()
-    return ["sh", "-c", OPEN, "open", str(python), str(place / "python"), str(closed[-1])]
 
 
 def get(port: int, path: str) -> bytes:
