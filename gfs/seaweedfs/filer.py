@@ -120,7 +120,7 @@ class Filers:
         )
         deadline = _now() + PATIENCE_SECONDS
         while True:
-            filer = self._first()
+            filer = self.turn
             begun = False
             stream = self._channels.stream(filer.grpc, _LIST, request, LIST_SECONDS)
             try:
@@ -158,7 +158,7 @@ class Filers:
         Hold it in ``contextlib.aclosing``.
         """
         method = _SUBSCRIBE_LOCAL if local else _SUBSCRIBE
-        stream = self._channels.stream(self._first().grpc, method, request, None)
+        stream = self._channels.stream(self.turn.grpc, method, request, None)
         async with aclosing(stream) as messages:
             async for message in messages:
                 yield message
@@ -236,7 +236,8 @@ class Filers:
         servers = [response.location.url, *(replica.url for replica in response.replicas)]
         return Assigned(response.file_id, max(response.count, 1), tuple(dict.fromkeys(servers)))
 
-    def _first(self) -> Address:
+    @property
+    def turn(self) -> Address:
         """The filer whose turn it is: of those that are not suspect, if there are any, the first
         in the order of addresses. Raises StoreUnavailable if there is none at all."""
         filers = self._masters.filers
@@ -247,7 +248,7 @@ class Filers:
 
     async def _once(self, method: Method[_Q, _R], request: _Q, seconds: float = CALL_SECONDS) -> _R:
         """The response of the filer whose turn it is."""
-        filer = self._first()
+        filer = self.turn
         try:
             return await self._channels.call(filer.grpc, method, request, seconds)
         except CallFailed as error:

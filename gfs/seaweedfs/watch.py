@@ -165,7 +165,7 @@ class EntryCache:
         since = await self._filers.make_directory(above or "/", entry)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hear_all(self._changes(since)))
-            group.create_task(self._hear_early(self._changes(since, local=True)))
+            group.create_task(self._hear_early(since))
 
     def _changes(self, since: int, *, local: bool = False) -> _Changes:
         request = pb.SubscribeMetadataRequest(
@@ -192,11 +192,18 @@ class EntryCache:
                 self._up = True
                 self._begun.set()
 
-    async def _hear_early(self, changes: _Changes) -> None:
-        """Take what of it can be had sooner. It may end, or be silent: all comes the other way."""
-        async with aclosing(changes) as messages:
-            async for message in messages:
-                self._told(message)
+    async def _hear_early(self, since: int) -> None:
+        """Take what of it can be had sooner, from the filer whose turn it is. What is missed when
+        another one's turn begins, seen at its next sign of life, comes the other way."""
+        while True:
+            turn = self._filers.turn
+            async with aclosing(self._changes(since, local=True)) as messages:
+                async for message in messages:
+                    self._told(message)
+                    since = max(since, message.ts_ns)
+                    if self._filers.turn != turn:
+                        break
+            await asyncio.sleep(RETRY_SECONDS)
 
     def _told(self, message: pb.SubscribeMetadataResponse) -> None:
         """Drop what the message, and those that come in it, say has changed."""

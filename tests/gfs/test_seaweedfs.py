@@ -13,6 +13,7 @@ from tests.gfs.cluster import Cluster, cluster, seaweed
 
 # The engine's libraries are there from here on.
 from gfs.errors import NoSuchFile  # isort: skip
+from gfs.seaweedfs import address  # isort: skip
 from gfs.seaweedfs.filer import Filers  # isort: skip
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
 from gfs.seaweedfs.proto import filer_pb2 as pb  # isort: skip
@@ -66,6 +67,39 @@ async def test_what_another_process_changed_is_seen_before_the_filers_have_told_
                 await asyncio.sleep(0.01)
     finally:
         await other.close()
+
+
+async def test_when_another_filers_turn_begins_it_is_listened_to(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes, begun = Filers.changes, []
+
+    async def counted(
+        self: Filers, request: pb.SubscribeMetadataRequest, *, local: bool = False
+    ) -> AsyncGenerator[pb.SubscribeMetadataResponse, None]:
+        if local:
+            begun.append(request.since_ns)
+            while True:
+                yield pb.SubscribeMetadataResponse(ts_ns=2**62)  # a sign of life
+                await asyncio.sleep(0.01)
+        async with aclosing(changes(self, request)) as messages:
+            async for message in messages:
+                yield message
+
+    monkeypatch.setattr(Filers, "changes", counted)
+    monkeypatch.setattr("gfs.seaweedfs.watch.RETRY_SECONDS", 0.01)
+    fs = await SeaweedFileSystem.start(cluster.masters)
+    try:
+        await asyncio.sleep(0.05)
+        assert len(begun) == 1
+        monkeypatch.setattr(Filers, "turn", address.parse("another:1"))
+        async with asyncio.timeout(5):
+            while len(begun) == 1:
+                await asyncio.sleep(0.01)
+        assert begun[1] == 2**62 - 1
+    finally:
+        monkeypatch.undo()
+        await fs.close()
 
 
 async def test_a_listing_has_nothing_that_a_filer_finds_beside_the_prefix(
