@@ -23,9 +23,7 @@ def sole_user(data: str) -> Iterator[None]:
         os.makedirs(data, exist_ok=True)
         descriptor = os.open(os.path.join(data, "lock"), flags, 0o600)
     except OSError as error:
-        raise ConfigError(
-            f"The directory of -data cannot be used: {os.strerror(error.errno or 0)}."
-        ) from error
+        raise _unusable(error) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -34,6 +32,12 @@ def sole_user(data: str) -> Iterator[None]:
                 "Another process serves the directory of -data: "
                 "give this one a directory of its own."
             ) from None
+        except OSError as error:  # a file system that has no locks
+            raise _unusable(error) from error
         yield
     finally:
         os.close(descriptor)
+
+
+def _unusable(error: OSError) -> ConfigError:
+    return ConfigError(f"The directory of -data cannot be used: {os.strerror(error.errno or 0)}.")

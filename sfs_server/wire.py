@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 from aiohttp import hdrs, web, web_urldispatcher
@@ -87,22 +87,22 @@ def wants_page(request: web.Request) -> bool:
     """Whether a browser is navigating: its Accept names HTML, and no JSON that it likes better or
     as well and names first (RFC 9110 §12.5.1)."""
     best, page = 0.0, False
-    for accepted in request.headers.get(hdrs.ACCEPT, "").lower().split(","):
-        kind, *parameters = (part.strip() for part in accepted.split(";"))
-        if kind == "text/html" or kind.endswith(("/json", "+json")):
-            weight = _weight(parameters)
-            if weight > best:
-                best, page = weight, kind == "text/html"
+    for kind, weight in accepted(request.headers.get(hdrs.ACCEPT, "")):
+        if weight > best and (kind == "text/html" or kind.endswith(("/json", "+json"))):
+            best, page = weight, kind == "text/html"
     return page
 
 
-def _weight(parameters: list[str]) -> float:
-    """What a member of Accept counts, by its parameters; nothing where that is no number."""
-    found = [text.removeprefix("q=") for text in parameters if text.startswith("q=")]
-    try:
-        return float(found[0]) if found else 1.0
-    except ValueError:
-        return 0.0
+def accepted(field: str) -> Iterator[tuple[str, float]]:
+    """The members of an Accept or an Accept-Encoding, in lower case, and what each counts (RFC 9110
+    §12.4.2): nothing where that is no number."""
+    for member in field.lower().split(","):
+        kind, *parameters = (part.strip() for part in member.split(";"))
+        weights = [text.removeprefix("q=") for text in parameters if text.startswith("q=")]
+        try:
+            yield kind, float(weights[0]) if weights else 1.0
+        except ValueError:
+            yield kind, 0.0
 
 
 def problem_response(problem: Problem) -> web.Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 from aiohttp import hdrs, web
@@ -11,14 +10,10 @@ from sfs_server.conditional import etag_of, plan
 from sfs_server.errors import Problem
 from sfs_server.keys import STATIC
 from sfs_server.static_files import StaticFile, StaticFiles, Variant
-from sfs_server.wire import wants_page
+from sfs_server.wire import accepted, wants_page
 
 _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
-_GZIP = re.compile(
-    r"(?:^|,)\s*(?:gzip|\*)\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$)).*?)?\s*(?:,|$)", re.I
-)
-"""An Accept-Encoding (RFC 9110 §12.5.3) that takes gzip, with any weight but 0."""
 
 
 async def serve(request: web.Request) -> web.Response:
@@ -47,7 +42,8 @@ async def serve(request: web.Request) -> web.Response:
 
 
 def _choose(request: web.Request, found: StaticFile) -> Variant:
-    if found.packed is not None and _GZIP.search(request.headers.get(hdrs.ACCEPT_ENCODING, "")):
+    weights = dict(accepted(request.headers.get(hdrs.ACCEPT_ENCODING, "")))
+    if found.packed is not None and weights.get("gzip", weights.get("*", 0.0)) > 0.0:
         return found.packed
     return found.plain
 

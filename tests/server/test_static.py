@@ -163,6 +163,8 @@ async def test_a_file_that_has_not_changed_is_not_sent_again(service: Service) -
         ("*", "gzip"),
         ("deflate,gzip ; q=1.0", "gzip"),
         ("gzip;q=0", None),
+        ("*, gzip;q=0", None),
+        ("gzip;q=1" + " " * 8000 + "x", None),
         ("gzip;q=0.000, br", None),
         ("br, gzipped", None),
         ("identity", None),
