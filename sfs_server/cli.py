@@ -12,7 +12,7 @@ from sfs_server import __version__
 from sfs_server.auth import mint
 from sfs_server.config import FLAGS, Config, ConfigError, Flag, make_config, secret_of
 
-_DURATION = re.compile(r"(\d+)([smhd])")
+_DURATION = re.compile(r"([0-9]{1,12})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

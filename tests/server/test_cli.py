@@ -262,6 +262,7 @@ async def test_token_prints_a_token_that_the_server_takes(monkeypatch: pytest.Mo
         (["-user", "a", "-ttl", "-1h"], KEY, "-ttl"),
         (["-user", "a", "-ttl", "0s"], KEY, "ttl"),
         (["-user", "a", "-ttl", "9999d"], KEY, "ttl"),
+        (["-user", "a", "-ttl", "9" * 5000 + "s"], KEY, "ttl"),
         (["-user", ""], KEY, "user"),
         (["-user", "a\nb"], KEY, "user"),
         (["-user", "a"], {"JWT_SECRET": "short"}, "JWT_SECRET"),
