@@ -1,7 +1,7 @@
 """The containers of ``manifests/overlays/four-pods`` make a cluster that loses servers and no file.
 
-``unshare --net --mount python -m tests.packaging.cluster DIRECTORY``, as root; what that is stands
-in ``pods.py``. It ends with 0 if files go in and come out of every pod, and of the gateway, also
+``python -m tests.packaging.cluster DIRECTORY``, behind ALONE of ``pods.py``, which says what they
+are. It ends with 0 if files go in and come out of every pod, and of the gateway, also
 when volume servers, a filer and the leading master are gone, and the maintenance does what it
 should.
 """

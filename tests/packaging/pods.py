@@ -1,6 +1,6 @@
 """The containers of ``manifests/overlays/four-pods`` without Kubernetes.
 
-In a network and a file system of its own (``unshare --net --mount``, as root) each pod gets an
+In a network and a file system of its own (see ALONE; as root) each pod gets an
 address, and its name leads there, as a Service without an address of its own makes it; the Service
 of SFS has one. The command lines, the environment, the probes and the users are those of the
 manifests, and all but one directory is read-only. What is different: a process listens on the
@@ -29,6 +29,8 @@ from tests.packaging.service import Service, service
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
+ALONE = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+"""Before a program that calls ``isolate``: what it leaves running ends with it."""
 PROGRAMS = Path(sys.executable).parent
 NETWORK = "10.9.0.0/16"
 CLUSTER_IP = "10.9.255.1"
@@ -201,7 +203,7 @@ def bring_up(place: Path, stack: ExitStack) -> tuple[dict[str, list[Pod]], Servi
 
 
 def isolate(place: Path) -> None:
-    """A network of its own, and nothing that can be written to but ``place``. It was unshared.
+    """A network of its own, and nothing that can be written to but ``place``; see ALONE.
 
     The users of the pods can pass to the programs, which are for everybody to read: tox makes a
     directory that is not.

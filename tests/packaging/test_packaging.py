@@ -22,6 +22,7 @@ from manifests.laptop.weed import free_ports
 from tests import dockerfile
 from tests.dockerfile import ROOT, command
 from tests.packaging.opened import opened
+from tests.packaging.pods import ALONE
 
 INSTALL_SECONDS = 300.0
 START_SECONDS = 60.0
@@ -255,7 +256,4 @@ def requested(server: socket.socket) -> socket.socket:
 def test_the_containers_of_the_manifests_make_a_cluster(place: Path) -> None:
     if os.geteuid() != 0 or None in (shutil.which("unshare"), shutil.which("ip")):
         pytest.skip("it takes root to have a network of one's own, unshare and ip")
-    run(
-        "unshare", "--net", "--mount", sys.executable, "-m", "tests.packaging.cluster", str(place),
-        cwd=ROOT,
-    )  # fmt: skip
+    run(*ALONE, sys.executable, "-m", "tests.packaging.cluster", str(place), cwd=ROOT)

@@ -1,9 +1,9 @@
 """A rolling restart of the four pods of SFS, as a Deployment does it, under load.
 
-``unshare --net --mount python -m tests.rehearsal.roll DIRECTORY``, as root; prints what happened,
-as JSON. All of ``manifests/overlays/four-pods`` runs (``tests/packaging/pods.py``), and clients use
-it through its gateway (``load.py``). Then one pod after the other is replaced, by the numbers of
-the manifests:
+``python -m tests.rehearsal.roll DIRECTORY``, behind ALONE of ``tests/packaging/pods.py``, prints
+what happened, as JSON. All of ``manifests/overlays/four-pods`` runs, as it says there, and clients
+use it through its gateway (``load.py``). Then one pod after the other is replaced, by the numbers
+of the manifests:
 
 - A pod is deleted. Its successor starts at once (a pod that ends counts neither for maxSurge nor
   for topologySpreadConstraints), at another address. Meanwhile it sleeps (preStop), gets SIGTERM,

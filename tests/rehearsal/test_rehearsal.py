@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from manifests.gateway import find
+from tests.packaging.pods import ALONE
 from tests.rehearsal.load import EACH, PER_SECOND
 from tests.rehearsal.roll import GRACE_SECONDS
 
@@ -40,7 +41,7 @@ def test_a_rolling_restart_loses_no_transfer_and_no_request_that_is_made_once_mo
     if os.geteuid() != 0 or None in (shutil.which("unshare"), shutil.which("ip"), find()):
         pytest.skip("it takes root to have a network of one's own, unshare, ip and the gateway")
     done = subprocess.run(
-        ["unshare", "--net", "--mount", sys.executable, "-m", "tests.rehearsal.roll", str(place)],
+        [*ALONE, sys.executable, "-m", "tests.rehearsal.roll", str(place)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         timeout=SECONDS,
