@@ -121,8 +121,11 @@ def hold(
         **options,
     )
     assert process.stdout is not None
-    pid, url = process.stdout.readline().split()
-    return process, int(pid), url
+    said = process.stdout.readline().split()
+    if len(said) != 2:
+        end(process)
+        raise AssertionError(f"it does not start: {process.returncode}")
+    return process, int(said[0]), said[1]
 
 
 def pythons() -> Iterator[str]:
@@ -138,7 +141,8 @@ def pythons() -> Iterator[str]:
 
 
 def end(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:
-    os.killpg(process.pid, number)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
     process.wait(10)
     for stream in (process.stdin, process.stdout):
         if stream is not None:
