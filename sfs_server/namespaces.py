@@ -1,17 +1,11 @@
 """The namespaces in the database, and a cache of them that other processes' changes empty.
 
-Every request asks for a namespace, so the answer is kept: a row that was read while the listener
-(see :mod:`sfs_server.listener`) was trusted is right until a notification names it, and the
-triggers of ``schema.sql`` send one for every change, whoever makes it. A read and a notification
-may cross: a row is kept only if no notification came between the question and its answer. When the
-listener is lost, what was kept counts as confirmed when the server last answered, and nothing is
-taken from the cache until it listens again. So a change elsewhere is seen at once where the
-connection is well (a millisecond or so), and after ``TRUST_SECONDS`` at the latest where it broke
-silently. Own changes are seen at once.
-
-While the database is away, reads may go on (``stale_ok``) with what was confirmed within the last
-``STALE_SECONDS``. Absent names are kept apart, so that asking for made-up names does not push out
-the real ones.
+Every request asks for a namespace, so the answer is kept (:mod:`sfs_server.namespace_cache`), and
+taken from there while the listener (:mod:`sfs_server.listener`) is trusted: the triggers of
+``schema.sql`` send a notification for every change, whoever makes it. So a change elsewhere is seen
+at once where the connection is well (a millisecond or so), and after ``TRUST_SECONDS`` at the
+latest where it broke silently. Own changes are seen at once. While the database is away, reads may
+go on (``stale_ok``) with what was confirmed within the last ``STALE_SECONDS``.
 
 Deleting a namespace and publishing a file in it exclude each other by row locks: ``guard`` holds
 FOR KEY SHARE, which any number of publishers share, and ``deleting`` holds the lock of the DELETE.
@@ -32,20 +26,16 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from enum import Enum
-from typing import Any, Final
+from typing import Any
 
 from gfs.errors import NoSuchDirectory
 from sfs_server.access import Namespace
 from sfs_server.database import Database, Session, UniqueViolation
 from sfs_server.errors import DatabaseUnavailable, Problem
 from sfs_server.listener import Listener
+from sfs_server.namespace_cache import MISSING, Missing, NamespaceCache
 
 CHANNEL = "sfs_namespaces"
-MAX_CACHED = 4096
-"""Of the present names, of the absent ones, and of the stale ones: each at most so many."""
-
-STALE_SECONDS = 300.0
 STALE_PATIENCE_SECONDS = 1.0
 """How long a read that could do with a stale row waits for a database that may be away."""
 
@@ -61,33 +51,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _log = logging.getLogger(__name__)
 
 
-class Missing(Enum):
-    """The type of MISSING."""
-
-    MISSING = "not in the cache"
-
-
-MISSING: Final = Missing.MISSING
-"""What ``cached`` says of a name of which nothing is known now."""
-
-
 class Namespaces:
     """The table ``namespaces``. ``start`` it before use, ``close`` it before its Database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._loop = asyncio.get_running_loop()
+        self._cache = NamespaceCache()
         self._listener = Listener(
             database,
             CHANNEL,
             on_notify=self._on_notify,
             on_lost=self._on_lost,
-            on_return=self._on_return,
+            on_return=self._cache.begin,
         )
-        self._present: dict[str, Namespace] = {}
-        self._absent: dict[str, None] = {}
-        self._stale: dict[str, tuple[Namespace, float]] = {}
-        self._generation = 0
         self._away_until = -math.inf
 
     async def start(self) -> None:
@@ -105,13 +82,7 @@ class Namespaces:
 
     def cached(self, name: str) -> Namespace | Missing | None:
         """The namespace, None if there is none, MISSING if only the database knows. No I/O."""
-        if self._listener.trusted:
-            found = self._present.get(name)
-            if found is not None:
-                return found
-            if name in self._absent:
-                return None
-        return MISSING
+        return self._cache.get(name) if self._listener.trusted else MISSING
 
     async def resolve(self, name: str, *, stale_ok: bool = False) -> Namespace | None:
         """The namespace of that name, or None. From the cache, it does not yield to the loop.
@@ -122,10 +93,11 @@ class Namespaces:
         found = self.cached(name)
         if found is not MISSING:
             return found
-        stale = self._remembered(name) if stale_ok else None
+        now, answered = self._loop.time(), self._listener.answered
+        stale = self._cache.remembered(name, now, answered) if stale_ok else None
         if stale is None:
             return await self._read(name)
-        if self._loop.time() >= self._away_until:
+        if now >= self._away_until:
             try:
                 async with asyncio.timeout(STALE_PATIENCE_SECONDS):
                     return await self._read(name)
@@ -154,7 +126,7 @@ class Namespaces:
         except UniqueViolation:
             raise Problem(409, "A namespace of that name exists.") from None
         finally:
-            self._forget(name)
+            self._cache.forget(name)
         return _namespace(rows[0])
 
     async def update(self, namespace: Namespace, *, hidden: bool) -> Namespace | None:
@@ -169,7 +141,7 @@ class Namespaces:
                 idempotent=True,
             )
         finally:
-            self._forget(namespace.name)
+            self._cache.forget(namespace.name)
         return _namespace(rows[0]) if rows else None
 
     @asynccontextmanager
@@ -195,7 +167,7 @@ class Namespaces:
                     _identity(namespace),
                 )
                 if not rows:
-                    self._forget(namespace.name)
+                    self._cache.forget(namespace.name)
                     raise NoSuchDirectory("the namespace was deleted")
                 yield _namespace(rows[0])
                 done = True
@@ -227,10 +199,10 @@ class Namespaces:
                     raise NoSuchDirectory("the namespace was deleted")
                 yield
         finally:
-            self._forget(namespace.name)
+            self._cache.forget(namespace.name)
 
     async def _read(self, name: str) -> Namespace | None:
-        trusted, generation = self._listener.trusted, self._generation
+        heard, generation = self._listener.trusted, self._cache.generation
         rows = await self._database.fetch(
             "SELECT name, hidden, owner, created_at FROM namespaces WHERE name = %s",
             (name,),
@@ -238,62 +210,18 @@ class Namespaces:
         )
         found = _namespace(rows[0]) if rows else None
         self._away_until = -math.inf
-        if generation != self._generation:
-            return found  # it may have changed while it was on its way
-        self._stale.pop(name, None)
-        if found is None:
-            if trusted:
-                _keep(self._absent, name, None)
-        elif trusted:
-            _keep(self._present, name, found)
-        else:
-            _keep(self._stale, name, (found, self._loop.time()))
+        if generation == self._cache.generation:  # else it may have changed on its way
+            self._cache.keep(name, found, self._loop.time(), heard=heard)
         return found
-
-    def _remembered(self, name: str) -> Namespace | None:
-        """A row that was right within the last STALE_SECONDS."""
-        present = self._present.get(name)
-        if present is not None:
-            found, confirmed = present, self._listener.answered
-        elif name in self._stale:
-            found, confirmed = self._stale[name]
-        else:
-            return None
-        return found if self._loop.time() - confirmed < STALE_SECONDS else None
-
-    def _forget(self, name: str) -> None:
-        self._generation += 1
-        self._present.pop(name, None)
-        self._absent.pop(name, None)
-        self._stale.pop(name, None)
 
     def _on_notify(self, payload: str) -> None:
         if payload == "*":
-            self._generation += 1
-            self._present.clear()
-            self._absent.clear()
-            self._stale.clear()
+            self._cache.clear()
         else:
-            self._forget(payload)
+            self._cache.forget(payload)
 
     def _on_lost(self) -> None:
-        self._generation += 1
-        for name, found in self._present.items():
-            _keep(self._stale, name, (found, self._listener.answered))
-        self._present.clear()
-        self._absent.clear()
-
-    def _on_return(self) -> None:
-        # What was kept while nobody listened is stale, and what is on its way is not to be kept.
-        self._generation += 1
-
-
-def _keep(cache: dict[str, Any], name: str, value: object) -> None:
-    """Put ``value`` into ``cache``, whose oldest entry makes room."""
-    cache.pop(name, None)
-    if len(cache) >= MAX_CACHED:
-        del cache[next(iter(cache))]
-    cache[name] = value
+        self._cache.lose(self._listener.answered)
 
 
 async def _lock_file(session: Session, namespace: str, name: str) -> None:

@@ -37,7 +37,7 @@ sfs_server.database_address sfs_server.database_session sfs_server.database sfs_
 sfs_server.embedded_postgres_files sfs_server.embedded_postgres sfs_server.data_directory
 sfs_server.store sfs_server.backup
 sfs_server.static_files
-sfs_server.namespaces sfs_server.links
+sfs_server.namespace_cache sfs_server.namespaces sfs_server.links
 sfs_server.progress_types sfs_server.progress sfs_server.progress_messages
 sfs_server.progress_relay
 sfs_server.metrics sfs_server.keys sfs_server.audit sfs_server.wire
@@ -151,8 +151,8 @@ def test_no_import_hides_in_a_function(name: str) -> None:
 
 
 PURE = """
-claims cors names multipart_ranges conditional disposition access progress_messages error_page
-wellformed proxies openapi_parts openapi
+claims cors names namespace_cache multipart_ranges conditional disposition access progress_messages
+error_page wellformed proxies openapi_parts openapi
 """.split()
 
 

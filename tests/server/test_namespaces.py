@@ -14,7 +14,8 @@ from gfs.errors import NoSuchDirectory
 from sfs_server.access import Namespace
 from sfs_server.database import Database
 from sfs_server.errors import DatabaseUnavailable, Problem
-from sfs_server.namespaces import MAX_CACHED, MISSING, Namespaces
+from sfs_server.namespace_cache import MAX_CACHED, MISSING
+from sfs_server.namespaces import Namespaces
 from tests.postgres import Postgres
 from tests.server.test_database import eventually
 
@@ -132,7 +133,7 @@ async def test_a_read_that_crosses_a_change_is_not_kept(
 
     default = await ours.resolve("default")
     assert default is not None
-    ours._forget("default")
+    ours._cache.forget("default")
     monkeypatch.setattr(Database, "fetch", slow)
     reading = asyncio.create_task(ours.resolve("default"))
     await asyncio.sleep(0.05)
@@ -215,7 +216,7 @@ async def test_reads_go_on_without_the_database(
         for name, stale_ok in (("default", False), ("absent", True), ("unknown", True)):
             with pytest.raises(DatabaseUnavailable):
                 await ours.resolve(name, stale_ok=stale_ok)
-        monkeypatch.setattr("sfs_server.namespaces.STALE_SECONDS", 0.01)
+        monkeypatch.setattr("sfs_server.namespace_cache.STALE_SECONDS", 0.01)
         with pytest.raises(DatabaseUnavailable):
             await ours.resolve("default", stale_ok=True)
     finally:
