@@ -59,7 +59,7 @@ def main() -> None:
         access_log="/dev/stdout",
         trusted_proxies=proxies,
     )
-    os.execv(command[0], command)  # noqa: S606 - there is nothing for a shell to do
+    os.execv(command[0], command)  # noqa: S606 - there is nothing for a shell to do  # nosec B606
 
 
 def resolve(text: str) -> tuple[str, int]:
