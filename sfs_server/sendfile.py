@@ -18,6 +18,7 @@ again: with a send buffer of some MiB and a client that reads 1 KB/s that takes 
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import struct
@@ -37,6 +38,15 @@ from sfs_server.progress_types import Count
 
 WINDOW = 1024 * 1024
 STALL_SECONDS = 120.0
+
+NO_WAY = frozenset(
+    {
+        *(errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETUNREACH, errno.ENETDOWN),
+        *(errno.ETIMEDOUT, errno.ENOTCONN),
+    }
+)
+"""What sendfile(2) says of a client that cannot be reached any more, where it is not a
+ConnectionError; other errors are the disk's."""
 
 
 class ClientStalled(ConnectionError):
@@ -121,6 +131,8 @@ async def send_pieces(
                 except BlockingIOError:
                     burst = 0
                     await _writable(loop, target)
+                except OSError as error:
+                    raise ConnectionResetError("the client is gone") from error
             burst += len(piece)
             if burst >= WINDOW:
                 burst = 0
@@ -132,7 +144,12 @@ async def send_pieces(
 def _sendfile(target: int, source: int, start: int, length: int, count: Count) -> int:
     """Send some of the bytes, and count them here, in the thread where there is one: what it has
     sent when its task is cancelled has been sent."""
-    sent = os.sendfile(target, source, start, length)
+    try:
+        sent = os.sendfile(target, source, start, length)
+    except OSError as error:
+        if error.errno in NO_WAY:
+            raise ConnectionResetError("the client is gone") from error
+        raise
     if not sent:
         raise DataLoss("the file was cut short while it was sent")
     count.moved += sent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ import sys
 import threading
 from ipaddress import ip_network
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -204,6 +206,29 @@ async def test_a_download_that_breaks_off_tells_how_far_it_came(
     assert line["status"] == 499
     assert 100_000 <= line["bytes"] < 30_000_000
     assert service.app[METRICS].sent == line["bytes"]
+
+
+@pytest.mark.parametrize("reason", [errno.EHOSTUNREACH, errno.ETIMEDOUT])
+@pytest.mark.parametrize(("call", "ranges"), [("sendfile", "0-"), ("write", "0-9,20-2000000")])
+async def test_a_client_that_cannot_be_reached_any_more_is_gone(
+    service: Service,
+    lines: Lines,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    reason: int,
+    call: str,
+    ranges: str,
+) -> None:
+    await service.put("/storage/default/a", bytes(3_000_000))
+    lines.take("sfs.access")
+    async with connect(service.port) as connection:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, Mock(side_effect=OSError(reason, os.strerror(reason))))
+            connection.send("GET", "/storage/default/a", {"Range": f"bytes={ranges}"})
+            await connection.rest()
+    [line] = await lines.await_some("sfs.access")
+    assert line["status"] == 499
+    assert [one for one in caplog.records if one.levelno > logging.INFO] == []  # no failure of ours
 
 
 async def test_what_a_thread_was_sending_when_its_client_left_is_told(
