@@ -304,7 +304,7 @@ class SeaweedFileSystem(FileSystem):
                 _log.warning("the free room of the cluster is not known: %s", error)
                 return
         room = self._room[1]
-        if room.settled and size * room.copies > room.free:
+        if room.settled and not room.takes(size):
             raise StoreFull("the file is larger than the room that is left")
 
 

@@ -62,16 +62,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What the volume servers have, in bytes. ``free`` counts each copy; of a replicated file
-    several are made, ``copies`` of them."""
+    """What the volume servers have, in bytes. ``free`` is what each has left; of a replicated file
+    several copies are made, ``copies`` of them."""
 
-    capacity: int
     used: int
-    free: int
+    free: tuple[int, ...]
     copies: int
-    servers: int
     settled: bool = True
     """Whether the leader knows all volume servers yet."""
+
+    def takes(self, size: int) -> bool:
+        """Whether there is room for ``size`` bytes. Each copy is on a server of its own: what one
+        server has left beyond one copy, or alone, is of no use."""
+        return sum(min(left, size) for left in self.free) >= self.copies * size
 
 
 class Masters:
@@ -141,7 +144,7 @@ class Masters:
         copies = 1 + sum(int(c) for c in configuration.default_replication if c.isdigit())
         room = _room(listed, copies)
         young = asyncio.get_running_loop().time() - self._followed < SETTLE_SECONDS
-        return replace(room, settled=room.servers >= self._servers_before or not young)
+        return replace(room, settled=len(room.free) >= self._servers_before or not young)
 
     async def status(self) -> Status:
         """Size and number of servers. Raises StoreUnavailable without a leader."""
@@ -155,9 +158,9 @@ class Masters:
             masters = max(len(raft.cluster_servers), 1)
         return Status(
             "seaweedfs",
-            chunkservers=room.servers,
-            servers=room.servers + masters,
-            capacity=room.capacity,
+            chunkservers=len(room.free),
+            servers=len(room.free) + masters,
+            capacity=room.used + sum(room.free),
             used=room.used,
         )
 
@@ -269,14 +272,14 @@ async def _introduction() -> AsyncIterator[pb.KeepConnectedRequest]:
 
 
 def _room(listed: pb.VolumeListResponse, copies: int) -> Room:
-    """Add the servers up. A server has room for as many bytes as its disks have left, and for as
+    """Look at each server. It has room for as many bytes as its disks have left, and for as
     many as fit into its volumes and those that it may still make."""
     limit = listed.volume_size_limit_mb * 1024 * 1024
-    used = free = servers = 0
+    used, free = 0, []
     for center in listed.topology_info.data_center_infos:
         for rack in center.rack_infos:
             for node in rack.data_node_infos:
-                servers += 1
+                left = 0
                 for disk in node.diskInfos.values():
                     sizes = [v.size for v in disk.volume_infos]
                     used += sum(sizes)
@@ -284,5 +287,6 @@ def _room(listed: pb.VolumeListResponse, copies: int) -> Room:
                         max(limit - v.size, 0) for v in disk.volume_infos if not v.read_only
                     )
                     room = volumes + max(disk.free_volume_count, 0) * limit
-                    free += min(room, disk.disk_free_bytes) if disk.disk_total_bytes else room
-    return Room(used + free, used, free, copies, servers)
+                    left += min(room, disk.disk_free_bytes) if disk.disk_total_bytes else room
+                free.append(left)
+    return Room(used, tuple(free), copies)

@@ -80,7 +80,7 @@ class Uploads:
             room = await self.masters.room()
         except StoreUnavailable:
             return False
-        return room.settled and room.free < room.copies * CHUNK_BYTES
+        return room.settled and not room.takes(CHUNK_BYTES)
 
     async def free(self, targets: Sequence[Target]) -> None:
         """Delete needles on all their servers, as far as these can be reached.

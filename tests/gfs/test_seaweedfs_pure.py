@@ -18,6 +18,7 @@ require()
 from gfs.errors import DataLoss  # noqa: E402
 from gfs.seaweedfs import address, entries, fid, signing  # noqa: E402
 from gfs.seaweedfs.entries import Needle, Piece, visible  # noqa: E402
+from gfs.seaweedfs.master import Room  # noqa: E402
 from gfs.seaweedfs.proto.filer_pb2 import Entry, FileChunk, FileId, FuseAttributes  # noqa: E402
 
 
@@ -160,3 +161,21 @@ def test_a_version_tells_apart_what_has_other_bytes() -> None:
     assert len(set(versions)) == len(some)
     touched = Entry(attributes=FuseAttributes(mtime=5))
     assert entries.version_of(touched) == versions[0]
+
+
+@pytest.mark.parametrize(
+    ("free", "copies", "size", "takes"),
+    [
+        ((8, 8, 8), 2, 12, True),
+        ((8, 8, 8), 2, 13, False),
+        ((0, 0, 16), 2, 4, False),  # nowhere to put the second copy
+        ((0, 4, 16), 2, 4, True),
+        ((3, 3, 16), 2, 8, False),
+        ((16,), 1, 16, True),
+        ((), 1, 1, False),
+    ],
+)
+def test_each_copy_needs_a_server_of_its_own(
+    free: tuple[int, ...], copies: int, size: int, takes: bool
+) -> None:
+    assert Room(0, free, copies).takes(size) is takes
