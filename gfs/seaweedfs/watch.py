@@ -164,10 +164,12 @@ class EntryCache:
         entry = entries.directory_entry(name)
         since = await self._filers.make_directory(above or "/", entry)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._hear_all(self._changes(since)))
+            group.create_task(self._hear_all(since))
             group.create_task(self._hear_early(since))
 
-    def _changes(self, since: int, *, local: bool = False) -> _Changes:
+    async def _changes(self, since: int, *, local: bool = False) -> _Changes:
+        """What a filer tells, until it ends the stream. Raises StoreUnavailable, and TimeoutError
+        when it does not even give a sign of life. Hold it in ``contextlib.aclosing``."""
         request = pb.SubscribeMetadataRequest(
             client_name="sfs",
             path_prefix=self._top,
@@ -177,24 +179,28 @@ class EntryCache:
             client_supports_batching=True,
             client_supports_idle_heartbeat=True,
         )
-        return self._filers.changes(request, local=local)
-
-    async def _hear_all(self, changes: _Changes) -> None:
-        """Take what there is to hear, which is what the cache stands on. Raises StoreUnavailable,
-        and TimeoutError, when it is no more."""
-        async with aclosing(changes) as messages:
+        async with aclosing(self._filers.changes(request, local=local)) as messages:
             while True:
                 async with asyncio.timeout(SILENT_SECONDS):
                     message = await anext(messages, None)
                 if message is None:
-                    raise StoreUnavailable("the filer tells of no more changes")
+                    return
+                yield message
+
+    async def _hear_all(self, since: int) -> None:
+        """Take what there is to hear, which is what the cache stands on. Raises what ``_changes``
+        raises, and StoreUnavailable at its end."""
+        async with aclosing(self._changes(since)) as messages:
+            async for message in messages:
                 self._told(message)
                 self._up = True
                 self._begun.set()
+        raise StoreUnavailable("the filer tells of no more changes")
 
     async def _hear_early(self, since: int) -> None:
         """Take what of it can be had sooner, from the filer whose turn it is. What is missed when
-        another one's turn begins, seen at its next sign of life, comes the other way."""
+        another one's turn begins, seen at its next sign of life, comes the other way. Raises what
+        ``_changes`` raises."""
         while True:
             turn = self._filers.turn
             async with aclosing(self._changes(since, local=True)) as messages:

@@ -102,6 +102,33 @@ async def test_when_another_filers_turn_begins_it_is_listened_to(
         await fs.close()
 
 
+@pytest.mark.parametrize("mute", [True, False])
+async def test_a_filer_that_gives_no_sign_of_life_is_listened_to_anew(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, mute: bool
+) -> None:
+    begun = 0
+
+    async def signs(
+        self: Filers, request: pb.SubscribeMetadataRequest, *, local: bool = False
+    ) -> AsyncGenerator[pb.SubscribeMetadataResponse, None]:
+        nonlocal begun
+        begun += local is mute
+        while True:
+            yield pb.SubscribeMetadataResponse()
+            await (asyncio.Event().wait() if local is mute else asyncio.sleep(0.01))
+
+    monkeypatch.setattr(Filers, "changes", signs)
+    monkeypatch.setattr("gfs.seaweedfs.watch.SILENT_SECONDS", 0.3)
+    monkeypatch.setattr("gfs.seaweedfs.watch.RETRY_SECONDS", 0.01)
+    fs = await SeaweedFileSystem.start(cluster.masters)
+    try:
+        async with asyncio.timeout(5):
+            while begun < 2:
+                await asyncio.sleep(0.01)
+    finally:
+        await fs.close()
+
+
 async def test_a_listing_has_nothing_that_a_filer_finds_beside_the_prefix(
     fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
