@@ -87,7 +87,7 @@ async def _copy_page(
         async with asyncio.TaskGroup() as group:
             for _ in range(PARALLEL):
                 group.create_task(work())
-    except ExceptionGroup as failed:
+    except ExceptionGroup as failed:  # of which each says it; a caller looks for one GfsError
         raise failed.exceptions[0] from failed
 
 

@@ -26,14 +26,11 @@ What is done here instead:
   need be, without a shell. That user must be able to walk to its files: directories on the way to
   the data and to the wheel that do not let others pass get ``o+x``, and no more than that (a name
   must be known to be reached, and nothing becomes listable), and the log says which.
-- *Takeover.* A run that was killed leaves its PostgreSQL running. Processes named ``postgres``
-  whose working directory is ours (PostgreSQL changes into it) are what is left of it, whatever
-  ``postmaster.pid`` says. They are stopped before anything is made, so that settings and log are
-  those of this run; and at once (SIGQUIT; the next start recovers), since a shutdown that takes its
-  time writes into ``pg_control``, by the file's path, and after somebody removed the directory that
-  may be another database's. Without any, ``postmaster.pid`` and the lock file of the socket are
-  stale, and are removed: PostgreSQL would refuse to start while any process, or a zombie, of its
-  user has the number in them.
+- *Takeover.* A run that was killed leaves its PostgreSQL running. It is stopped before anything is
+  made (:mod:`sfs_server.embedded_postgres_processes`), so that settings and log are those of this
+  run. Without any, ``postmaster.pid`` and the lock file of the socket are stale, and are removed:
+  PostgreSQL would refuse to start while any process, or a zombie, of its user has the number in
+  them.
 - *Signals.* The server has its own session, so that Ctrl-C reaches it through ``stop`` only.
 
 Two runs on one data directory at once are for the caller to prevent. Measured on 2 cores:
@@ -47,33 +44,21 @@ import contextlib
 import logging
 import os
 import pwd
-import signal
 import subprocess
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import quote
 
 from sfs_server import embedded_postgres_files as files
+from sfs_server import embedded_postgres_processes as processes
 from sfs_server.config import ConfigError
-
-try:
-    import psutil  # type: ignore[import-untyped,unused-ignore]
-except ImportError:  # it comes with the extra
-    psutil = None
 
 START_SECONDS = 60.0
 """How long a start may take, with the recovery after a crash."""
 
-FAST_SECONDS = 10.0
-IMMEDIATE_SECONDS = 5.0
-KILLED_SECONDS = 5.0
 POLL_SECONDS = 0.01
 MAX_LOG_BYTES = 1 << 20
-
-_AT_ONCE = ((signal.SIGQUIT, IMMEDIATE_SECONDS), (signal.SIGKILL, KILLED_SECONDS))
-_FAST = ((signal.SIGINT, FAST_SECONDS), *_AT_ONCE)
-"""Signals that stop PostgreSQL, and how long each gets."""
 
 _SETTINGS = {
     "listen_addresses": "",
@@ -116,7 +101,7 @@ class EmbeddedPostgres:
         return self._process.pid
 
     async def stop(self) -> None:
-        """Shut down: fast for FAST_SECONDS, then immediately, then by force. Idempotent.
+        """Shut down, by force if need be (:func:`processes.stop`). Idempotent.
 
         A cancellation is passed on once the server has stopped.
         """
@@ -130,8 +115,8 @@ class EmbeddedPostgres:
     def stop_now(self) -> None:
         """``stop`` for a caller without an event loop; it blocks."""
         if self._process.poll() is None:
-            _stop(psutil.Process(self._process.pid), _FAST)
-        self._process.wait(KILLED_SECONDS)
+            processes.stop(self._process.pid)
+        self._process.wait(processes.KILLED_SECONDS)
         files.remove_sockets(self._sockets)
 
     async def __aenter__(self) -> Self:
@@ -165,7 +150,7 @@ async def start(data: str) -> EmbeddedPostgres:
 def start_now(data: str) -> EmbeddedPostgres:
     """``start`` for a caller without an event loop; it blocks."""
     programs = files.binaries()
-    if psutil is None:
+    if not processes.AVAILABLE:
         raise ConfigError(files.MISSING)
     owner = files.account()
     pgdata = os.path.join(os.path.realpath(data), "postgres")
@@ -234,7 +219,7 @@ def _launch(
         _await_ready(process, pgdata)
     except BaseException:
         process.kill()
-        process.wait(KILLED_SECONDS)
+        process.wait(processes.KILLED_SECONDS)
         raise
     return process
 
@@ -257,50 +242,12 @@ def _ready(pgdata: str, pid: int) -> bool:
 def _take_over(pgdata: str) -> None:
     """Stop what a killed run has left running, and remove the files that say it runs."""
     lines = _lines(pgdata, "postmaster.pid")
-    left = _processes(pgdata)
-    if left:
-        _log.warning("stopping the embedded database of a run that was killed")
-    # The postmaster, should it live, comes first and stops the others.
-    for process in sorted(left, key=lambda one: [str(one.pid)] != lines[:1]):
-        _stop(process, _AT_ONCE)
+    processes.stop_left(pgdata, "".join(lines[:1]))
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(pgdata, "postmaster.pid"))
     files.remove_sockets(pgdata)
     if len(lines) >= 5 and files.private(lines[4]):
         files.remove_sockets(lines[4])
-
-
-def _processes(pgdata: str) -> list[Any]:
-    """The processes of PostgreSQL whose working directory is ``pgdata``."""
-    found = []
-    for process in psutil.process_iter():
-        # Others' processes do not show their directory, and some end meanwhile.
-        with contextlib.suppress(psutil.Error):
-            if process.name() == "postgres" and process.cwd() == pgdata:
-                found.append(process)
-    return found
-
-
-def _stop(process: Any, steps: tuple[tuple[signal.Signals, float], ...]) -> None:
-    """Stop a process of PostgreSQL, ever less kindly. Its number may be another's by now: psutil
-    compares the time of its start before it signals."""
-    for number, seconds in steps:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(number)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if _ended(process):
-                return
-            time.sleep(POLL_SECONDS)
-        _log.warning("the embedded database does not stop at %s", number.name)
-
-
-def _ended(process: Any) -> bool:
-    """Whether a process is gone, or a zombie: not every process 1 collects its children soon."""
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def _open_log(pgdata: str) -> int:

@@ -34,7 +34,8 @@ sfs_server.claims sfs_server.pem sfs_server.jwks sfs_server.auth sfs_server.acce
 sfs_server.names sfs_server.multipart_ranges sfs_server.conditional sfs_server.disposition
 sfs_server.digests sfs_server.form sfs_server.logs sfs_server.wellformed
 sfs_server.database_address sfs_server.database_session sfs_server.database sfs_server.listener
-sfs_server.embedded_postgres_files sfs_server.embedded_postgres sfs_server.data_directory
+sfs_server.embedded_postgres_files sfs_server.embedded_postgres_processes
+sfs_server.embedded_postgres sfs_server.data_directory
 sfs_server.store sfs_server.backup
 sfs_server.static_files
 sfs_server.namespace_cache sfs_server.namespaces sfs_server.links
@@ -66,7 +67,7 @@ HOMES = {
     "jose": {"sfs_server.auth"},
     "prometheus_client": {"sfs_server.metrics"},
     "multipart": {"sfs_server.form"},
-    "psutil": {"sfs_server.embedded_postgres"},
+    "psutil": {"sfs_server.embedded_postgres_processes"},
     "uvloop": {"sfs_server.__main__"},
     "ctypes": {"gfs.pagecache"},
     "grpc": {"gfs.seaweedfs.rpc"},

@@ -8,11 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from tests import dockerfile
 from tests.dockerfile import ROOT, command
 from tests.packaging.opened import opened
 from tests.packaging.pods import ALONE
+from tests.rooted import require_root
 
 INSTALL_SECONDS = 300.0
 START_SECONDS = 60.0
@@ -32,17 +32,6 @@ USER = "nobody"
 """Has a name here, as the user of the image has there; PostgreSQL wants that."""
 
 pytestmark = pytest.mark.timeout(2 * INSTALL_SECONDS)
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory that other users may walk through, unlike those of pytest."""
-    path = Path(tempfile.mkdtemp(prefix="sfs-packaging-"))
-    path.chmod(0o755)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def run(*words: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
@@ -132,8 +121,7 @@ def test_with_embedded_it_serves(place: Path) -> None:
 
 def test_the_image_can_be_made_and_serves_as_process_1(place: Path) -> None:
     """The steps of the Dockerfile, in a directory that stands in for the root of the image."""
-    if os.geteuid() != 0 or shutil.which("unshare") is None:
-        pytest.skip("it takes root to be another user, and process 1")
+    require_root("it takes root to be another user, and process 1", shutil.which("unshare"))
     build, _, image = dockerfile.parse()
     source, opt, data = place / "src", place / "opt", place / "data"
     source.mkdir()
@@ -181,8 +169,8 @@ def test_the_image_of_the_gateway_can_be_made_and_ends_when_its_transfers_have(
     place: Path,
 ) -> None:
     """Debian would install what its Dockerfile asks for, and what is copied starts as process 1."""
-    if os.geteuid() != 0 or None in (shutil.which("unshare"), shutil.which("apt-get"), find()):
-        pytest.skip("it takes root, apt-get, and the nginx that it would install")
+    programs = shutil.which("unshare"), shutil.which("apt-get"), find()
+    require_root("it takes root, apt-get, and the nginx that it would install", *programs)
     _, image, _ = dockerfile.parse()
     opt, data = place / "opt", place / "data"
     data.mkdir()
@@ -254,6 +242,6 @@ def requested(server: socket.socket) -> socket.socket:
 
 
 def test_the_containers_of_the_manifests_make_a_cluster(place: Path) -> None:
-    if os.geteuid() != 0 or None in (shutil.which("unshare"), shutil.which("ip")):
-        pytest.skip("it takes root to have a network of one's own, unshare and ip")
+    programs = shutil.which("unshare"), shutil.which("ip")
+    require_root("it takes root to have a network of one's own, unshare and ip", *programs)
     run(*ALONE, sys.executable, "-m", "tests.packaging.cluster", str(place), cwd=ROOT)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +14,7 @@ from manifests.gateway import find
 from tests.packaging.pods import ALONE
 from tests.rehearsal.load import EACH, PER_SECOND
 from tests.rehearsal.roll import GRACE_SECONDS
+from tests.rooted import require_root
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 300.0
@@ -24,22 +22,13 @@ SECONDS = 300.0
 pytestmark = pytest.mark.timeout(SECONDS + 30)
 
 
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory that the users of the manifests may walk through, unlike those of pytest."""
-    path = Path(tempfile.mkdtemp(prefix="sfs-rehearsal-"))
-    path.chmod(0o755)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
 def test_a_rolling_restart_loses_no_transfer_and_no_request_that_is_made_once_more(
     place: Path,
 ) -> None:
-    if os.geteuid() != 0 or None in (shutil.which("unshare"), shutil.which("ip"), find()):
-        pytest.skip("it takes root to have a network of one's own, unshare, ip and the gateway")
+    programs = shutil.which("unshare"), shutil.which("ip"), find()
+    require_root(
+        "it takes root to have a network of one's own, unshare, ip, the gateway", *programs
+    )
     done = subprocess.run(
         [*ALONE, sys.executable, "-m", "tests.rehearsal.roll", str(place)],
         cwd=ROOT,

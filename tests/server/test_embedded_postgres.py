@@ -20,7 +20,11 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 import psycopg2
 import pytest
 
-from sfs_server import embedded_postgres, embedded_postgres_files
+from sfs_server import (
+    embedded_postgres,
+    embedded_postgres_files,
+    embedded_postgres_processes,
+)
 from sfs_server.config import ConfigError
 from tests.postgres import Postgres
 from tests.server.sending import eventually
@@ -181,7 +185,7 @@ async def test_stop_does_not_wait_for_clients(data: str) -> None:
     connection = psycopg2.connect(server.url)
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-    async with asyncio.timeout(embedded_postgres.FAST_SECONDS / 2):
+    async with asyncio.timeout(embedded_postgres_processes.FAST_SECONDS / 2):
         await server.stop()
     connection.close()
 
@@ -189,8 +193,8 @@ async def test_stop_does_not_wait_for_clients(data: str) -> None:
 async def test_a_hanging_server_is_stopped_by_force(
     data: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded_postgres, "FAST_SECONDS", 0.2)
-    monkeypatch.setattr(embedded_postgres, "IMMEDIATE_SECONDS", 0.2)
+    monkeypatch.setattr(embedded_postgres_processes, "FAST_SECONDS", 0.2)
+    monkeypatch.setattr(embedded_postgres_processes, "IMMEDIATE_SECONDS", 0.2)
     server = await embedded_postgres.start(data)
     os.kill(server.pid, signal.SIGSTOP)
     await server.stop()

@@ -21,7 +21,7 @@ from tests.server.http import connect
 from tests.server.processes import SECRET, Process, run
 from tests.server.sending import WAYS, eventually, head, request
 
-ROUNDS = 4
+ROUNDS = 10
 CLIENTS = 6
 BEARER = {"Authorization": f"Bearer {mint(SECRET, user='alice', ttl=3600)}"}
 
