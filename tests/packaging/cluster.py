@@ -77,7 +77,8 @@ def maintain(name: str, place: Path) -> str:
 
 def leader(masters: list[Pod]) -> Pod:
     for pod in masters:
-        with urllib.request.urlopen(f"http://{pod.address}:{pod.port}/cluster/status") as answer:
+        url = f"http://{pod.address}:{pod.port}/cluster/status"
+        with urllib.request.urlopen(url, timeout=RETRY_SECONDS) as answer:
             if b'"IsLeader":true' in answer.read().replace(b" ", b""):
                 return pod
     raise RuntimeError("no master leads")

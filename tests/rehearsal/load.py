@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 
 from sfs_server.auth import mint
 from tests.rehearsal.account import Account, Failed
@@ -135,9 +135,10 @@ class Load:
         self._account.bytes["uploaded"] += len(body)
 
     async def _send(self, connection: Connection, body: bytes) -> None:
-        async for position in _paced(len(body)):
-            connection.send_raw(body[position : position + PIECE])
-            await connection.drain()
+        async with aclosing(_paced(len(body))) as positions:
+            async for position in positions:
+                connection.send_raw(body[position : position + PIECE])
+                await connection.drain()
 
     async def _download(self, name: str, version: int) -> None:
         async def once() -> Answer:
@@ -149,9 +150,10 @@ class Load:
                     return Answer(status, headers, await connection.rest())
                 digest = hashlib.sha256()
                 length = int(headers["Content-Length"])
-                async for position in _paced(length):
-                    size = min(PIECE, length - position)
-                    digest.update(await connection.reader.readexactly(size))
+                async with aclosing(_paced(length)) as positions:
+                    async for position in positions:
+                        size = min(PIECE, length - position)
+                        digest.update(await connection.reader.readexactly(size))
                 return Answer(status, headers, digest.digest())
 
         try:
@@ -265,7 +267,7 @@ def _size(answer: Answer) -> int | None:
     return int(answer.headers["Content-Length"]) if answer.status == 200 else -1
 
 
-async def _paced(length: int) -> AsyncIterator[int]:
+async def _paced(length: int) -> AsyncGenerator[int, None]:
     """The positions of the pieces of a transfer, each when it is due."""
     loop = asyncio.get_running_loop()
     began = loop.time()

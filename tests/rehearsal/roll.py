@@ -101,7 +101,8 @@ class Roll:
 
 def transfers_of(pod: Pod) -> dict[str, int]:
     """How many transfers a pod has, by direction."""
-    with urllib.request.urlopen(f"http://{pod.address}:{pod.port}/metrics") as answer:
+    url = f"http://{pod.address}:{pod.port}/metrics"
+    with urllib.request.urlopen(url, timeout=START_SECONDS) as answer:
         text = answer.read().decode()
     found = re.findall(r'^sfs_transfers_in_flight\{direction="(\w+)"\} (\S+)$', text, re.MULTILINE)
     return {direction: int(float(value)) for direction, value in found}
