@@ -30,6 +30,7 @@ from typing import Any
 from sfs_server.config import ConfigError
 from sfs_server.database_address import DatabaseAddress
 from sfs_server.database_session import (
+    BEGIN,
     STATEMENT_SECONDS,
     Session,
     StatementFailed,
@@ -160,7 +161,7 @@ class Database:
         with self._counted():
             async with self._session(0.0) as session:
                 try:
-                    await session.fetch("BEGIN")
+                    await session.fetch(BEGIN)
                     yield session
                     await _commit(session)
                 except Exception:

@@ -41,13 +41,28 @@ LOCK_SECONDS = 4.0
 IDLE_TRANSACTION_SECONDS = 120
 """After this long the server ends a transaction whose client is silent, and frees its locks."""
 
-_SETTINGS = (
-    "SET TIME ZONE 'UTC';"
-    "SET default_transaction_isolation = 'read committed';"
-    f"SET statement_timeout = {int((STATEMENT_SECONDS + 1) * 1000)};"
-    f"SET lock_timeout = {int(LOCK_SECONDS * 1000)};"
-    f"SET idle_in_transaction_session_timeout = {IDLE_TRANSACTION_SECONDS * 1000}"
+_BOUNDS = {
+    "statement_timeout": int((STATEMENT_SECONDS + 1) * 1000),
+    "lock_timeout": int(LOCK_SECONDS * 1000),
+    "idle_in_transaction_session_timeout": IDLE_TRANSACTION_SECONDS * 1000,
+}
+
+_SETTINGS = "; ".join(
+    (
+        "SET TIME ZONE 'UTC'",
+        "SET default_transaction_isolation = 'read committed'",
+        *(f"SET {name} = {milliseconds}" for name, milliseconds in _BOUNDS.items()),
+    )
 )
+
+BEGIN = "; ".join(
+    (
+        "BEGIN ISOLATION LEVEL READ COMMITTED",
+        *(f"SET LOCAL {name} = {milliseconds}" for name, milliseconds in _BOUNDS.items()),
+    )
+)
+"""Begins a transaction. It says again what the session was told, because a pooler in transaction
+mode may run it on a connection that was not told, or by another program."""
 
 
 class UniqueViolation(Exception):
@@ -102,6 +117,7 @@ class Session:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
+        self._listens = False
         self.used = self._loop.time()
 
     async def fetch(
@@ -125,6 +141,8 @@ class Session:
                 # Nobody cancelled this task: the server cancelled the statement.
                 raise TimeoutError from None
             self.used = self._loop.time()
+            if not self._listens:
+                self._drop_notifications()
             return list(await cursor.fetchall()) if cursor.description else []
 
     async def ping(self, seconds: float = PING_SECONDS) -> bool:
@@ -135,14 +153,27 @@ class Session:
             return False
         return True
 
-    async def notification(self) -> str:
-        """Wait for the next payload of a channel that this session listens to.
+    async def listen(self, *channels: str, seconds: float = STATEMENT_SECONDS) -> None:
+        """Listen to ``channels``, which are identifiers. Raises like ``fetch``."""
+        self._listens = True
+        await self.fetch("; ".join(f"LISTEN {channel}" for channel in channels), seconds=seconds)
+
+    async def notification(self) -> tuple[str, str]:
+        """Wait for the next notification: its channel and its payload.
 
         Not to be cancelled while the session goes on to be used: what arrives at that moment would
         be lost. Raises DatabaseUnavailable when the connection is seen to be dead.
         """
         with border():
-            return str((await self._connection.notifies.get()).payload)
+            found = await self._connection.notifies.get()
+            return str(found.channel), str(found.payload)
+
+    def _drop_notifications(self) -> None:
+        """Forget what came to a session that listens to nothing: a pooler that does not keep
+        sessions hands on what another one listens to."""
+        arrived = self._connection.notifies
+        while not arrived.empty():
+            arrived.get_nowait()
 
     @property
     def closed(self) -> bool:

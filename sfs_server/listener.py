@@ -1,16 +1,17 @@
-"""One LISTEN connection that knows whether it is alive.
+"""LISTEN on a session of its own, which proves again and again that it hears.
 
 Notifications come over a connection that is silent when nothing happens, so silence says nothing:
-a server that is stopped, or a network that drops packets, looks the same (aio-libs/aiopg#249).
-The listener therefore asks a question (SELECT 1) every ``PING_SECONDS`` and gives the server
-``ANSWER_SECONDS`` to answer it; a dead connection is noticed after 5 s at the most, and at once
-where its end arrives as a FIN or RST. PostgreSQL delivers notifications in the order of the
-commits, and aiopg queues those that come before an answer before it gives the answer: when a ping
-is answered, what was committed before the server saw the ping has arrived, and is handed on in the
-same few turns of the loop.
+a server that is stopped, a network that drops packets (aio-libs/aiopg#249) and a pooler that gives
+each statement another connection (PgBouncer's ``pool_mode=transaction``) all look the same. The
+listener therefore listens to a second channel, which nobody else knows, and sends a notification
+there every ``PING_SECONDS``. It must come back within ``ANSWER_SECONDS``. It is sent on another
+session: what is sent on the listening one would come back through a pooler too, because both would
+use the same connection for that moment.
 
-So whoever acts on what the notifications said may do so while ``trusted`` is true, and is wrong for
-``TRUST_SECONDS`` at the longest, in the case that the connection broke silently.
+PostgreSQL delivers the notifications of all channels in the order of the commits. So when an echo
+comes back, everything that was committed before it was sent has been handed on. Whoever acts on
+what the notifications said may do so while ``trusted`` is true, and is wrong for ``TRUST_SECONDS``
+at the longest, in the case that the connection broke silently.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import asyncio
 import logging
 import math
 import random
+import secrets
 from collections.abc import Callable
 
 from sfs_server.database import Database, Session
@@ -27,13 +29,23 @@ from sfs_server.errors import DatabaseUnavailable
 PING_SECONDS = 2.0
 ANSWER_SECONDS = 3.0
 TRUST_SECONDS = 6.0
-"""How old the last answer may be. More than PING_SECONDS + ANSWER_SECONDS, so that a slow answer
-that still comes is not taken for a loss."""
+"""How old the last echo may be. More than PING_SECONDS + ANSWER_SECONDS, so that a slow echo that
+still comes is not taken for a loss."""
 
 BACKOFF_FIRST_SECONDS = 0.1
 BACKOFF_LAST_SECONDS = 5.0
+DEAF_LOG_SECONDS = 300.0
+
+DEAF = (
+    "notifications of the database do not arrive: a pooler between that does not keep sessions? "
+    "Connect to PostgreSQL directly, or set pool_mode=session"
+)
 
 _log = logging.getLogger(__name__)
+
+
+class _Deaf(Exception):
+    """LISTEN was executed, a NOTIFY was executed, and nothing came."""
 
 
 class Listener:
@@ -57,13 +69,17 @@ class Listener:
             raise ValueError("a channel's name is an identifier")
         self._database = database
         self._channel = channel
+        self._echo_channel = f"sfs_echo_{secrets.token_hex(8)}"
         self._on_notify = on_notify
         self._on_lost = on_lost
         self._on_return = on_return
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
+        self._echo = asyncio.Event()
         self._answered = -math.inf
         self._up = False
+        self._why = "not connected yet"
+        self._say_deaf_at = -math.inf
 
     @property
     def trusted(self) -> bool:
@@ -71,19 +87,25 @@ class Listener:
         return self._up and self._loop.time() - self._answered < TRUST_SECONDS
 
     @property
+    def state(self) -> str:
+        """``ok`` while ``trusted``, else why not, in words for an operator."""
+        return "ok" if self.trusted else self._why
+
+    @property
     def answered(self) -> float:
-        """When the server last answered, by the loop's clock; minus infinity before the first."""
+        """When the last echo that came back was sent, by the loop's clock; minus infinity before
+        the first."""
         return self._answered
 
     async def start(self) -> None:
-        """Begin, and wait for the first connection, or the first failure to connect, which is not
-        an error: the listener goes on trying. At most ACQUIRE_SECONDS + ANSWER_SECONDS."""
+        """Begin, and wait for the first echo or the first failure, which is not an error: the
+        listener goes on trying. At most 2 * (ACQUIRE_SECONDS + ANSWER_SECONDS)."""
         first = self._loop.create_future()
         self._task = asyncio.create_task(self._keep(first), name=f"listen {self._channel}")
         await first
 
     async def close(self) -> None:
-        """Stop and close the connection. Idempotent. Nothing is called any more afterwards."""
+        """Stop and close the connections. Idempotent. Nothing is called any more afterwards."""
         task, self._task = self._task, None
         while task is not None and not task.done():
             # Again and again: asyncio.wait_for of Python 3.11, inside aiopg, loses a cancellation
@@ -94,52 +116,85 @@ class Listener:
     async def _keep(self, first: asyncio.Future[None]) -> None:
         delay = BACKOFF_FIRST_SECONDS
         while True:
+            before = self._answered
             try:
-                session = await self._database.open_session()
-                try:
-                    await session.fetch(f"LISTEN {self._channel}", seconds=ANSWER_SECONDS)
-                    self._on_return()
-                    self._answered = self._loop.time()
-                    self._up = True
-                    delay = BACKOFF_FIRST_SECONDS
-                    _resolve(first)
-                    await self._serve(session)
-                finally:
-                    session.close()
-                    self._down()
+                await self._connect_and_serve(first)
+            except _Deaf:
+                self._why = DEAF
+                if self._loop.time() >= self._say_deaf_at:
+                    self._say_deaf_at = self._loop.time() + DEAF_LOG_SECONDS
+                    _log.warning("%s. Until then nothing is cached", DEAF)
             except DatabaseUnavailable as error:
+                self._why = str(error)
                 _log.warning("not listening to the database: %s; trying again", error)
             except Exception:  # noqa: BLE001 - logged; one that ended would be silent for ever
+                self._why = "failed; see the log"
                 _log.exception("listening to the database failed; trying again")
             finally:
                 _resolve(first)
+            if self._answered > before:
+                delay = BACKOFF_FIRST_SECONDS
             await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads the load  # nosec B311
             delay = min(delay * 2, BACKOFF_LAST_SECONDS)
+
+    async def _connect_and_serve(self, first: asyncio.Future[None]) -> None:
+        """Listen until that fails. Raises _Deaf, DatabaseUnavailable."""
+        session = await self._database.open_session()
+        try:
+            voice = await self._database.open_session()
+        except BaseException:
+            session.close()
+            raise
+        tasks: set[asyncio.Task[None]] = set()
+        try:
+            await session.listen(self._channel, self._echo_channel, seconds=ANSWER_SECONDS)
+            tasks.add(asyncio.create_task(self._hear(session)))
+            tasks.add(asyncio.create_task(self._speak(voice, first)))
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            session.close()
+            voice.close()
+            self._down()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _down(self) -> None:
         if self._up:
             self._up = False
             self._on_lost()
 
-    async def _serve(self, session: Session) -> None:
-        """Hand on notifications and ask for signs of life, until the connection fails."""
-        # One task waits for the next notification and outlives the pings: a waiter that is
-        # cancelled at the wrong moment takes a notification with it.
-        waiting = asyncio.create_task(session.notification())
-        try:
-            while True:
-                ping_at = self._loop.time() + PING_SECONDS
-                while (left := ping_at - self._loop.time()) > 0:
-                    await asyncio.wait({waiting}, timeout=left)
-                    if waiting.done():
-                        self._on_notify(waiting.result())
-                        waiting = asyncio.create_task(session.notification())
-                asked = self._loop.time()
-                await session.fetch("SELECT 1", seconds=ANSWER_SECONDS)
-                self._answered = asked
-        finally:
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
+    async def _hear(self, session: Session) -> None:
+        """Hand on notifications, until the connection fails."""
+        while True:
+            channel, payload = await session.notification()
+            if channel == self._echo_channel:
+                self._echo.set()
+            else:
+                self._on_notify(payload)
+
+    async def _speak(self, voice: Session, first: asyncio.Future[None]) -> None:
+        """Send a notification to this listener now and then, until one does not come back."""
+        while True:
+            asked = self._loop.time()
+            self._echo.clear()
+            sql = "SELECT pg_notify(%s, '')"
+            await voice.fetch(sql, (self._echo_channel,), seconds=ANSWER_SECONDS)
+            try:
+                async with asyncio.timeout_at(asked + ANSWER_SECONDS):
+                    await self._echo.wait()
+            except TimeoutError:
+                if self._up:
+                    raise DatabaseUnavailable("the listening connection fell silent") from None
+                raise _Deaf from None
+            if not self._up:
+                self._on_return()
+            self._answered = asked
+            self._up = True
+            _resolve(first)
+            await asyncio.sleep(PING_SECONDS)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -80,6 +80,11 @@ class Namespaces:
         """Whether the cache is in use: changes made elsewhere are being heard of."""
         return self._listener.trusted
 
+    @property
+    def listening_state(self) -> str:
+        """``ok`` while ``listening``, else why not, in words for an operator."""
+        return self._listener.state
+
     def cached(self, name: str) -> Namespace | Missing | None:
         """The namespace, None if there is none, MISSING if only the database knows. No I/O."""
         return self._cache.get(name) if self._listener.trusted else MISSING
@@ -119,7 +124,8 @@ class Namespaces:
         have been added). Not idempotent."""
         try:
             rows = await self._database.fetch(
-                "INSERT INTO namespaces (name, hidden, owner) VALUES (%s, %s, %s) "
+                "INSERT INTO namespaces (name, hidden, owner, created_at) "
+                "VALUES (%s, %s, %s, now() AT TIME ZONE 'UTC') "
                 "RETURNING name, hidden, owner, created_at",
                 (name, hidden, owner),
             )

@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from gfs.errors import GfsError, StoreFull
 from sfs_server.errors import DatabaseUnavailable, Problem
-from sfs_server.keys import DATABASE, FILESYSTEM, LIFECYCLE, METRICS, PRINCIPAL
+from sfs_server.keys import DATABASE, FILESYSTEM, LIFECYCLE, METRICS, NAMESPACES, PRINCIPAL
 from sfs_server.openapi import document
 
 CHECK_SECONDS = 5.0
@@ -27,7 +27,8 @@ async def healthz(request: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """200 when database and store answer and the process is not shutting down, else 503.
 
-    A store that is full answers: reads go on, and deletes are what helps."""
+    A store that is full answers: reads go on, and deletes are what helps. A process that does not
+    hear of changes asks the database each time, and serves: ``listening`` says why."""
     app = request.app
     database, store = await asyncio.gather(
         _check(app[DATABASE].check()), _check(app[FILESYSTEM].check())
@@ -35,6 +36,7 @@ async def readyz(request: web.Request) -> web.Response:
     process = "draining" if app[LIFECYCLE].draining else "ok"
     checks = {"database": database, "store": store, "process": process}
     ready = all(answer in ("ok", _FULL) for answer in checks.values())
+    checks["listening"] = app[NAMESPACES].listening_state
     return web.json_response({"checks": checks}, status=200 if ready else 503, headers=_NO_STORE)
 
 
