@@ -14,16 +14,17 @@ import asyncio
 import logging
 import os
 import resource
+import shlex
 import signal
-import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from typing import Any
 
 import uvloop
 from aiohttp import web
 
-from sfs_server import __version__, backup, cli
+from sfs_server import __version__, backup, cli, listening
 from sfs_server.app import make_app
 from sfs_server.auth import mint
 from sfs_server.config import Config, ConfigError, secret_of
@@ -111,9 +112,7 @@ async def serve(config: Config) -> None:
         try:
             await site.start()
         except OSError as error:
-            resolving = isinstance(error, socket.gaierror)  # whose numbers are not the system's
-            reason = error.strerror if resolving else os.strerror(error.errno or 0)
-            raise ConfigError(f"-addr cannot be listened on: {reason}.") from error
+            raise listening.failure(config.host, config.port, error) from error
         _banner(config, runner.addresses)
         await signals.first.wait()
         lifecycle = app[LIFECYCLE]
@@ -167,15 +166,15 @@ async def _drain(lifecycle: Lifecycle, seconds: float, end: asyncio.Event) -> No
         await _sleep(DRAIN_POLL_SECONDS, end)
 
 
-def _banner(config: Config, addresses: list[tuple[str, int]]) -> None:
-    port = addresses[0][1]
-    host = f"[{config.host}]" if ":" in config.host else config.host or "localhost"
-    origin = f"http://{host}:{port}"
+def _banner(config: Config, names: Sequence[tuple[Any, ...]]) -> None:
+    """Say where the service is; ``names`` are those of its sockets."""
+    origin, reach = listening.described(config.host, names)
     place = f"{os.path.abspath(config.data)} (engine: embedded)"
     if config.master is not None:
         place = f"{config.master} (engine: seaweedfs)"
     lines = [
         f"SFS {__version__} serves at {origin}",
+        *([f"  reach     {reach}"] if reach else []),
         f"  files     {place}",
         f"  database  {'-database' if config.database else 'embedded PostgreSQL'}",
     ]
@@ -191,7 +190,9 @@ def _banner(config: Config, addresses: list[tuple[str, int]]) -> None:
         )
         lines.append(f"  sign in   {origin}/#token={operator}")
     if secret is not None:
-        lines.append("  tokens    sfs-server token -user NAME")
+        data = f" -data {shlex.quote(os.path.abspath(config.data))}"
+        where = "" if config.jwt_secret else data
+        lines.append(f"  tokens    sfs-server token{where} -user NAME")
     print(*lines, sep="\n", flush=True)
 
 

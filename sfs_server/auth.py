@@ -45,13 +45,12 @@ from sfs_server.claims import (
     read_header,
     split,
 )
-from sfs_server.config import Config, ConfigError
+from sfs_server.config import MIN_SECRET_BYTES, Config, ConfigError
 from sfs_server.jwks import Jwk, Jwks
 from sfs_server.pem import algorithm_of, read_public_key
 
 __all__ = ["ANONYMOUS", "InvalidToken", "Principal", "Verifier", "credential", "mint"]
 
-MIN_SECRET_BYTES = 16
 STRONG_SECRET_BYTES = 32
 MAX_TTL_SECONDS = 10 * 365 * 86400.0
 CACHE_ENTRIES = 1024

@@ -1,4 +1,10 @@
-"""The command line: ``sfs-server [flags]``, and ``token``, ``backup`` and ``restore``."""
+"""The command line: ``sfs-server [flags]``, and ``token``, ``backup`` and ``restore``.
+
+Every command takes every flag of the server, so that the command line of the server can be
+repeated, and uses those that its help names. A flag is given by its whole name: argparse takes
+``-v`` for the only flag that starts so, whatever its ``allow_abbrev`` says (it means two dashes),
+and a flag that is added later would change what that is.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +13,19 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from sfs_server import __version__
 from sfs_server.auth import mint
-from sfs_server.config import FLAGS, Config, ConfigError, Flag, make_config, secret_of
+from sfs_server.config import (
+    FLAGS,
+    Config,
+    ConfigError,
+    check_text,
+    make_config,
+    nearest,
+    secret_of,
+)
 
 _DURATION = re.compile(r"([0-9]{1,12})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -18,23 +33,21 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 def parse_server(arguments: Sequence[str]) -> Config:
     """The Config of ``arguments`` and the environment. Exits on ``-help`` and on unknown flags."""
-    parser = _parser(
+    parser = _Parser(
         "sfs-server", "Store and serve files. More: sfs-server token | backup | restore -help."
     )
-    parser.add_argument("-version", "--version", action="version", version=__version__)
-    return _config(parser, arguments)[0]
+    parser.flag("version", action="version", version=__version__)
+    return parser.config(arguments)[0]
 
 
 def token(arguments: Sequence[str]) -> str:
     """The token that ``sfs-server token`` with ``arguments`` prints. Raises ConfigError."""
-    parser = _parser("sfs-server token", "Print a token that signs a user in.")
-    parser.add_argument("-user", "--user", required=True, metavar="NAME", help="whom it stands for")
-    parser.add_argument("-admin", "--admin", action="store_true", help="the user is an admin")
-    parser.add_argument(
-        "-ttl", "--ttl", default="24h", metavar="TIME", help="how long it is good: 90s, 24h, 7d"
-    )
-    config, parsed = _config(parser, arguments)
-    secret = secret_of(config)
+    parser = _Parser("sfs-server token", "Print a token that signs a user in.")
+    parser.flag("user", required=True, metavar="NAME", help="whom it stands for")
+    parser.flag("admin", action="store_true", help="the user is an admin")
+    parser.flag("ttl", default="24h", metavar="TIME", help="how long it is good: 90s, 24h, 7d")
+    config, parsed = parser.config(arguments)
+    secret = secret_of(config, make=False)
     if secret is None:
         raise ConfigError("With a public key tokens are made by whoever has the private one.")
     duration = _DURATION.fullmatch(parsed.ttl)
@@ -56,48 +69,71 @@ def token(arguments: Sequence[str]) -> str:
 
 def parse_backup(arguments: Sequence[str]) -> tuple[Config, str, bool]:
     """What ``sfs-server backup`` backs up, where to, and whether without files."""
-    parser = _parser(
+    parser = _Parser(
         "sfs-server backup", "Copy files and namespaces, also while a server has them."
     )
-    parser.add_argument("-to", "--to", required=True, metavar="DIR", help="new or empty directory")
-    parser.add_argument("-tables", "--tables", action="store_true", help="leave the files out")
-    config, parsed = _config(parser, arguments)
+    parser.flag("to", required=True, metavar="DIR", help="new or empty directory")
+    parser.flag("tables", action="store_true", help="leave the files out")
+    config, parsed = parser.config(arguments)
     return config, parsed.to, parsed.tables
 
 
 def parse_restore(arguments: Sequence[str]) -> tuple[Config, str]:
     """Where ``sfs-server restore`` restores to, and from where."""
-    parser = _parser("sfs-server restore", "Put a backup where there is nothing yet.")
-    parser.add_argument("-from", "--from", required=True, dest="source", metavar="DIR", help="it")
-    config, parsed = _config(parser, arguments)
-    return config, parsed.source
+    parser = _Parser("sfs-server restore", "Put a backup where there is nothing yet.")
+    parser.flag("from", required=True, metavar="DIR", help="the directory of a backup")
+    config, parsed = parser.config(arguments)
+    return config, vars(parsed)["from"]
 
 
-def _parser(name: str, description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        name,
-        description=description,
-        allow_abbrev=False,
-        add_help=False,
-        epilog="Each flag has an environment variable SFS_<NAME>; the flag wins. "
-        "JWT_SECRET and DATABASE_URL are read too.",
-    )
-    parser.add_argument("-h", "-help", "--help", action="help", help="show this and exit")
-    for flag in FLAGS:
-        _add(parser, flag)
-    return parser
+class _Parser:
+    """The parser of one command: its own flags, then those of the server."""
 
+    def __init__(self, name: str, description: str) -> None:
+        self._parser = argparse.ArgumentParser(
+            name,
+            usage=f"{name} [flags]; {name} -help names them",
+            description=description,
+            allow_abbrev=False,
+            add_help=False,
+            epilog="Each flag has an environment variable SFS_<NAME>; the flag wins. "
+            "JWT_SECRET and DATABASE_URL are read too.",
+        )
+        self._command = name.partition(" ")[2]
+        self._names: set[str] = {"-h"}
+        self._parser.add_argument("-h", action="help", help=argparse.SUPPRESS)
+        self.flag("help", action="help", help="show this and exit")
 
-def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
-    names = (f"-{flag.name}", f"--{flag.name}")
-    action = "append" if flag.repeatable else "store"
-    parser.add_argument(*names, action=action, metavar=flag.placeholder, help=flag.help)
+    def flag(self, name: str, **options: Any) -> None:
+        """Add a flag, with one dash and with two; ``options`` are those of ``add_argument``."""
+        names = f"-{name}", f"--{name}"
+        self._names.update(names)
+        self._parser.add_argument(*names, **options)
 
+    def config(self, arguments: Sequence[str]) -> tuple[Config, argparse.Namespace]:
+        """The Config of ``arguments`` and the environment, and the command's own flags. Exits with
+        2 for a flag that is none, and raises ConfigError."""
+        for flag in FLAGS:
+            used = not self._command or self._command in flag.commands
+            self.flag(
+                flag.name,
+                action="append" if flag.repeatable else "store",
+                metavar=flag.placeholder,
+                help=flag.help if used else argparse.SUPPRESS,
+            )
+        self._check_names(arguments)
+        parsed = self._parser.parse_args(arguments)
+        values = {name.replace("_", "-"): value for name, value in vars(parsed).items()}
+        for name, value in values.items():
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str):
+                    check_text(f"-{name}", text)
+        flags = {flag.name: values[flag.name] for flag in FLAGS}
+        flags = {name: ",".join(v) if isinstance(v, list) else v for name, v in flags.items()}
+        return make_config(flags, os.environ, terminal=sys.stderr.isatty()), parsed
 
-def _config(
-    parser: argparse.ArgumentParser, arguments: Sequence[str]
-) -> tuple[Config, argparse.Namespace]:
-    parsed = parser.parse_args(arguments)
-    flags = {flag.name: getattr(parsed, flag.name.replace("-", "_")) for flag in FLAGS}
-    flags = {name: ",".join(v) if isinstance(v, list) else v for name, v in flags.items()}
-    return make_config(flags, os.environ, terminal=sys.stderr.isatty()), parsed
+    def _check_names(self, arguments: Sequence[str]) -> None:
+        for argument in arguments:
+            name = argument.partition("=")[0]
+            if re.match("-[^0-9.]", name) and name not in self._names:
+                self._parser.error(f"unknown flag {name}{nearest(name, self._names)}")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sfs_server.cors import check_origin
 from sfs_server.proxies import Network, parse_network
 
 MAX_GRACE_SECONDS = 60.0
+MIN_SECRET_BYTES = 16
+"""Of the secret for tokens."""
+
+SECRET_FILE = "jwt-secret"  # noqa: S105 - the name of a file
+"""Where it is kept under ``-data``, where SFS has made it."""
 
 _LABEL = "[A-Za-z0-9_-]{1,63}"
 _ADDRESS = re.compile(rf"(?:\[([^\[\]]+)\]|((?:{_LABEL}(?:\.{_LABEL})*\.?)?)):([0-9]{{1,5}})")
@@ -62,22 +68,53 @@ class Flag:
     repeatable: bool = False
     """Given several times, it is as if it were given once, with commas between."""
 
+    commands: tuple[str, ...] = ()
+    """The commands besides the server that use it: only their help shows it."""
+
     @property
     def variable(self) -> str:
         """The environment variable that stands in for the flag."""
         return "SFS_" + self.name.upper().replace("-", "_")
 
 
+_COPIES = ("backup", "restore")
+_TOKEN = ("token",)
+
 FLAGS = (
     Flag("addr", "listen address, HOST:PORT or :PORT (default :8080)", "ADDR"),
-    Flag("master", "GFS masters, HOST:PORT, several with commas; without it, -data", "ADDR"),
-    Flag("prefix", "directory of the GFS that everything is kept in, with -master (/sfs)", "PATH"),
-    Flag("gfs-tls-ca", "PEM file: whose certificates servers of the GFS may have", "FILE"),
-    Flag("gfs-tls-cert", "PEM file: our certificate for them", "FILE"),
-    Flag("gfs-tls-key", "PEM file: its private key", "FILE"),
+    Flag(
+        "master",
+        "GFS masters, HOST:PORT, several with commas; without it, -data",
+        "ADDR",
+        commands=_COPIES,
+    ),
+    Flag(
+        "prefix",
+        "directory of the GFS that everything is kept in, with -master (/sfs)",
+        "PATH",
+        commands=_COPIES,
+    ),
+    Flag(
+        "gfs-tls-ca",
+        "PEM file: whose certificates servers of the GFS may have",
+        "FILE",
+        commands=_COPIES,
+    ),
+    Flag("gfs-tls-cert", "PEM file: our certificate for them", "FILE", commands=_COPIES),
+    Flag("gfs-tls-key", "PEM file: its private key", "FILE", commands=_COPIES),
     Flag("static", "directory of the web page (the page that ships inside the package)", "DIR"),
-    Flag("data", "where the embedded store and PostgreSQL keep their data (./sfs-data)", "DIR"),
-    Flag("database", "PostgreSQL URL; without it an embedded PostgreSQL under -data", "URL"),
+    Flag(
+        "data",
+        "where the embedded store and PostgreSQL keep their data (./sfs-data)",
+        "DIR",
+        commands=_COPIES + _TOKEN,
+    ),
+    Flag(
+        "database",
+        "PostgreSQL URL; without it an embedded PostgreSQL under -data",
+        "URL",
+        commands=_COPIES,
+    ),
     Flag("anonymous", "what a caller without a token may do in 'default': read or none", "MODE"),
     Flag("max-upload-mb", "largest upload in MB of 1,000,000 bytes; 0 is no limit (0)", "N"),
     Flag("upload-idle-timeout", "seconds without a byte before an upload is given up (60)", "S"),
@@ -88,11 +125,67 @@ FLAGS = (
     Flag("log-format", "text or json (text on a terminal, else json)", "FORMAT"),
     Flag("jwt-public-key", "PEM file of the public key that checks RS256 or ES256 tokens", "FILE"),
     Flag("jwks-url", "URL of the JWK set that checks RS256 or ES256 tokens", "URL"),
-    Flag("jwt-issuer", "the iss that every token must have", "NAME"),
-    Flag("jwt-audience", "the aud that every token must have", "NAME"),
+    Flag("jwt-issuer", "the iss that every token must have", "NAME", commands=_TOKEN),
+    Flag("jwt-audience", "the aud that every token must have", "NAME", commands=_TOKEN),
 )
-"""The flags of the server. JWT_SECRET and the keys of the GFS (SFS_GFS_JWT_SIGNING_KEY,
-SFS_GFS_JWT_SIGNING_READ_KEY) are no flags, because a command line is public."""
+"""The flags of the server."""
+
+WRITE_KEY = "SFS_GFS_JWT_SIGNING_KEY"
+READ_KEY = "SFS_GFS_JWT_SIGNING_READ_KEY"
+"""The keys of the GFS are variables and no flags, as JWT_SECRET is: a command line is public."""
+
+VARIABLES = frozenset({flag.variable for flag in FLAGS} | {WRITE_KEY, READ_KEY})
+"""All that begin with ``SFS_``."""
+
+_LINK = re.compile(
+    r"SFS(?:_[A-Z0-9]+)*?_(?:"
+    r"SERVICE_HOST=.*"
+    r"|SERVICE_PORT(?:_[A-Z0-9_]+)?=[0-9]+"
+    r"|PORT=[a-z]+://.*"
+    r"|PORT_[0-9]+_(?:TCP|UDP|SCTP)=[a-z]+://.*"
+    r"|PORT_[0-9]+_(?:TCP|UDP|SCTP)_(?:PROTO|ADDR|PORT|START|END|PORT_START|PORT_END)=.*"
+    r"|NAME=/.*"
+    r"|ENV_.*"
+    r")",
+    re.DOTALL,
+)
+"""``NAME=VALUE`` of a variable that others put there. Kubernetes tells every pod of each Service,
+and Docker every container of those that it is linked to, by variables that begin with that one's
+name, which look like ours where it is ``sfs`` or ``sfs-gateway``. See
+https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables and
+https://docs.docker.com/engine/network/links/#environment-variables."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The one of ``known`` that ``name`` was probably meant to be, as a question; empty if none."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _check_variables(environ: Mapping[str, str]) -> None:
+    """Raise ConfigError where a variable that is set looks like ours and is none: what was meant
+    to restrict the service would be missing in silence."""
+    unknown = sorted(
+        f"{name}{nearest(name, VARIABLES)}"
+        for name, value in environ.items()
+        if name.startswith("SFS_") and value and name not in VARIABLES
+        if not _LINK.fullmatch(f"{name}={value}")
+    )
+    if unknown:
+        raise ConfigError(
+            f"Unknown environment variable: {', '.join(unknown)}. Correct or unset it; "
+            "sfs-server -help names the flags, and each has a variable."
+        )
+
+
+def check_text(name: str, text: str) -> None:
+    """Raise ConfigError for bytes that are not UTF-8, which Python keeps as lone surrogates: they
+    cannot be printed, nor sent to PostgreSQL."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise ConfigError(f"{name} is not UTF-8: {shown!r}. Give one that is.") from None
 
 
 def make_config(
@@ -100,13 +193,21 @@ def make_config(
 ) -> Config:
     """The Config that ``flags`` (by name, None where not given) and ``environ`` ask for.
 
-    ``terminal`` says whether the log goes to one. Raises ConfigError for a value that cannot be.
+    ``terminal`` says whether the log goes to one. Raises ConfigError for a value that cannot be,
+    and for a variable that looks like one of ours and is none.
     """
+    _check_variables(environ)
+
+    def variable(name: str) -> str | None:
+        given = environ.get(name) or None
+        if given is not None:
+            check_text(name, given)
+        return given
 
     def value(name: str) -> str | None:
         given = flags.get(name)
         if given is None:
-            given = environ.get(Flag(name, "", "").variable)
+            return variable(Flag(name, "", "").variable)
         return given or None
 
     host, port = _address(value("addr") or ":8080")
@@ -118,11 +219,11 @@ def make_config(
         gfs_tls_ca=value("gfs-tls-ca"),
         gfs_tls_cert=value("gfs-tls-cert"),
         gfs_tls_key=value("gfs-tls-key"),
-        gfs_read_key=environ.get("SFS_GFS_JWT_SIGNING_READ_KEY") or None,
-        gfs_write_key=environ.get("SFS_GFS_JWT_SIGNING_KEY") or None,
+        gfs_read_key=variable(READ_KEY),
+        gfs_write_key=variable(WRITE_KEY),
         static=value("static"),
         data=value("data") or "./sfs-data",
-        database=value("database") or environ.get("DATABASE_URL") or None,
+        database=value("database") or variable("DATABASE_URL"),
         anonymous_read=_choice("anonymous", value("anonymous") or "read", "read", "none") == "read",
         max_upload_bytes=_whole("max-upload-mb", value("max-upload-mb") or "0") * 1_000_000,
         upload_idle_timeout=_seconds("upload-idle-timeout", value("upload-idle-timeout") or "60"),
@@ -133,7 +234,7 @@ def make_config(
         log_format=_choice(
             "log-format", value("log-format") or ("text" if terminal else "json"), "text", "json"
         ),
-        jwt_secret=environ.get("JWT_SECRET") or None,
+        jwt_secret=variable("JWT_SECRET"),
         jwt_public_key=value("jwt-public-key"),
         jwks_url=value("jwks-url"),
         jwt_issuer=value("jwt-issuer"),
@@ -224,28 +325,50 @@ def _seconds(name: str, text: str, least: float = 0.001, most: float = 86400.0) 
     return seconds
 
 
-def secret_of(config: Config) -> str | None:
+def secret_of(config: Config, *, make: bool = True) -> str | None:
     """The HS256 secret: JWT_SECRET, or on the embedded default one that is made once and kept
     under ``-data`` with mode 0600. None where a key flag says how tokens are checked.
 
-    Raises ConfigError when the file cannot be read or made.
+    ``make``: make one where there is none, which is for the server alone: a command that did could
+    leave one that the server cannot read, or that none uses. Raises ConfigError when it cannot be
+    read or made, or there is none.
     """
     if config.jwt_public_key or config.jwks_url:
         return None
     if config.jwt_secret is not None:
         return config.jwt_secret
-    path = os.path.join(config.data, "jwt-secret")
+    path = os.path.join(config.data, SECRET_FILE)
     try:
-        os.makedirs(config.data, exist_ok=True)
-        _make_secret(path)
+        if make:
+            os.makedirs(config.data, exist_ok=True)
+            _make_secret(path)
         with open(path, encoding="ascii") as file:
-            return file.read().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "not text"
+            secret = file.read().strip()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if make:
+            raise _unusable_secret(os.strerror(error.errno or 0)) from error
         raise ConfigError(
-            f"The secret for tokens under -data cannot be read or made ({reason}): "
-            "give -data a directory that this user may write to, or set JWT_SECRET."
+            f"No server has made a secret for tokens under -data (here {config.data!r}): start the "
+            "server once, give the -data of the server, or set the JWT_SECRET that it has."
         ) from error
+    except OSError as error:
+        raise _unusable_secret(os.strerror(error.errno or 0)) from error
+    except UnicodeDecodeError as error:
+        raise _unusable_secret("not text") from error
+    if len(secret) < MIN_SECRET_BYTES:
+        raise ConfigError(
+            f"The file {SECRET_FILE} under -data is empty or cut short: put back the one of a "
+            "backup, or remove it, and the next start of the server makes a new one; "
+            "tokens made before are no longer valid then."
+        )
+    return secret
+
+
+def _unusable_secret(reason: str) -> ConfigError:
+    return ConfigError(
+        f"The file {SECRET_FILE} under -data cannot be read or made ({reason}): run this as the "
+        "user of the server, give a -data that this user may write to, or set JWT_SECRET."
+    )
 
 
 def _make_secret(path: str) -> None:

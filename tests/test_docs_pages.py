@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from sfs_server.config import FLAGS
+from sfs_server.config import FLAGS, VARIABLES
 from sfs_server.routes import add_routes
 
 ROOT = Path(__file__).parent.parent
@@ -66,7 +66,8 @@ PRODUCT = ("gfs", "sfs_server", "bench", "manifests")
 def arguments(program: str) -> set[str]:
     """The flags that a module gives to its parser by themselves, without dashes."""
     text = (ROOT / program).read_text()
-    return {flag.strip("-") for flag in re.findall(r'add_argument\(\s*"(-[\w-]+)"', text)}
+    found = re.findall(r'(?:add_argument\(\s*"-|\.flag\(\s*")([\w-]+)"', text)
+    return {flag.strip("-") for flag in found}
 
 
 OURS = {flag.name for flag in FLAGS} | arguments("sfs_server/cli.py") | {"help"}
@@ -198,7 +199,7 @@ def test_subcommands_are_there() -> None:
 
 def test_variables_of_the_environment_are_there() -> None:
     read = re.findall(r"environ(?:\.get\(|\[)\"(SFS_[A-Z_]+)\"", sources(*PRODUCT, "tests"))
-    known = {flag.variable for flag in FLAGS} | set(read)
+    known = VARIABLES | set(read)
     for page, found in named(r"\bSFS_[A-Z][A-Z_]*\b"):
         assert found[0] in known, f"{page}: {found[0]}"
 

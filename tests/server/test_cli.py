@@ -10,8 +10,10 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -202,7 +204,12 @@ def test_a_flag_that_is_repeatable_adds_up(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    "arguments", [["-dat", "x"], ["-nonsense"], ["stray"], ["-data"], ["-data", "-addr", ":1"]]
+    "arguments",
+    [
+        *(["-nonsense"], ["stray"], ["-data"], ["-data", "-addr", ":1"], ["--"], ["-"]),
+        # The beginning of a name is no name, also where it is the beginning of one alone.
+        *(["-dat", "x"], ["-v"], ["--v"], ["-vers"], ["-he"], ["-maste", "a:1"], ["--maste=a:1"]),
+    ],
 )
 def test_what_is_no_flag_is_refused(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
@@ -225,6 +232,130 @@ def test_help_names_every_flag(spelling: str, capsys: pytest.CaptureFixture[str]
         assert re.search(line, said, re.MULTILINE), flag
     for word in ("SFS_<NAME>", "JWT_SECRET", "DATABASE_URL", "token"):
         assert word in said
+
+
+def test_a_flag_that_is_misspelt_is_corrected(capsys: pytest.CaptureFixture[str]) -> None:
+    for given, meant in (("-anonymus", "-anonymous"), ("--masters=a:1", "--master")):
+        with pytest.raises(SystemExit):
+            cli.parse_server([given])
+        assert f"(did you mean {meant}?)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "own", "used", "unused"),
+    [
+        (cli.token, ["user", "admin", "ttl"], ["data", "jwt-issuer"], ["addr", "master"]),
+        (cli.parse_backup, ["to", "tables"], ["data", "master", "database"], ["addr", "jwks-url"]),
+        (cli.parse_restore, ["from"], ["data", "master", "database"], ["addr", "anonymous"]),
+    ],
+)
+def test_the_help_of_a_command_has_its_own_flags_first_and_none_that_it_does_not_use(
+    command: Callable[[list[str]], object],
+    own: list[str],
+    used: list[str],
+    unused: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        command(["-help"])
+    said = re.findall(r"^ +-([a-z-]+)\b", capsys.readouterr().out, re.MULTILINE)
+    assert said[: len(own) + 1] == ["help", *own]
+    assert set(used) < set(said)
+    assert not set(unused) & set(said)
+
+
+def test_a_command_takes_the_flags_of_the_server_by_their_whole_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JWT_SECRET", SECRET)
+    assert cli.parse_backup(["-addr", ":1", "-to", "x", "-anonymous=none"])[0].port == 1
+    for arguments in (["-us", "ann"], ["--us", "ann"], ["-user", "ann", "-ad"]):
+        with pytest.raises(SystemExit):
+            cli.token(arguments)
+        assert "unknown flag" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("SFS_ANONYMUS=none", "SFS_ANONYMOUS"),
+        ("SFS_MASTERS=m:9333", "SFS_MASTER"),
+        ("SFS_MAX_UPLOAD=5", "SFS_MAX_UPLOAD_MB"),
+        ("SFS_GFS_JWT_SIGNING_KEYS=x", "SFS_GFS_JWT_SIGNING_KEY"),
+        ("SFS_JWT_ISSUERS=x", "SFS_JWT_ISSUER"),
+        ("SFS_XYZZY=1", None),
+        # Nearly what a Service gives.
+        ("SFS_PORT=8080", None),
+        ("SFS_SERVICE=x", None),
+        ("SFS_PORT_8080=tcp://10.0.0.1:8080", None),
+        ("SFS_NAME=me", None),
+    ],
+)
+def test_a_variable_that_is_unknown_stops_the_start_and_the_nearest_is_named(
+    variable: str, meant: str | None
+) -> None:
+    name, _, value = variable.partition("=")
+    with pytest.raises(ConfigError, match=rf"Unknown environment variable: {name}\b") as caught:
+        make_config({}, {name: value, "SFS_ADDR": ":1"}, terminal=True)
+    assert meant is None or f"{name} (did you mean {meant}?)" in str(caught.value)
+    assert make_config({}, {name: ""}, terminal=True) == Config()
+
+
+def test_variables_that_stand_for_services_and_links_are_passed_over() -> None:
+    environ: dict[str, str] = {}
+    for name in ("SFS", "SFS_GATEWAY", "SFS_2"):
+        environ |= {  # as Kubernetes says of a Service
+            f"{name}_SERVICE_HOST": "10.96.0.1",
+            f"{name}_SERVICE_PORT": "8080",
+            f"{name}_SERVICE_PORT_HTTP_ALT": "8080",
+            f"{name}_PORT": "tcp://10.96.0.1:8080",
+            f"{name}_PORT_53_UDP": "udp://10.96.0.1:53",
+            f"{name}_PORT_53_UDP_PROTO": "udp",
+        }
+        for what, value in (
+            *(("", "tcp://10.96.0.1:8080"), ("_PROTO", "tcp"), ("_PORT", "8080")),
+            *(("_ADDR", "10.96.0.1"), ("_PORT_START", "tcp://a:1"), ("_PORT_END", "tcp://a:9")),
+        ):
+            environ[f"{name}_PORT_8080_TCP{what}"] = value
+        # And as Docker says of a container that is linked to.
+        environ |= {f"{name}_NAME": "/web/sfs", f"{name}_ENV_PATH": "/bin\n/sbin"}
+    assert make_config({}, environ, terminal=True) == Config()
+
+
+NOT_UTF_8 = os.fsdecode(b"caf\xe9")
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "named"),
+    [
+        (cli.parse_server, ["-data", NOT_UTF_8], "-data"),
+        (cli.parse_server, ["-static", NOT_UTF_8], "-static"),
+        (cli.parse_server, ["-cors-origin", "a", "-cors-origin", NOT_UTF_8], "-cors-origin"),
+        (cli.token, ["-user", "a", "-data", NOT_UTF_8], "-data"),
+        (cli.token, ["-user", NOT_UTF_8], "-user"),
+        (cli.parse_backup, ["-to", NOT_UTF_8], "-to"),
+        (cli.parse_restore, ["-from", NOT_UTF_8], "-from"),
+    ],
+)
+def test_what_is_not_utf_8_is_named(
+    command: Callable[[list[str]], object], arguments: list[str], named: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        command(arguments)
+    assert str(caught.value) == f"{named} is not UTF-8: 'caf\\\\xe9'. Give one that is."
+
+
+def test_what_is_not_utf_8_is_told_in_one_line() -> None:
+    ended = run("-data", NOT_UTF_8)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("sfs-server: -data is not UTF-8")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["SFS_DATA", "JWT_SECRET", "DATABASE_URL", "SFS_JWT_ISSUER"])
+def test_a_variable_that_is_not_utf_8_is_named(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is not UTF-8"):
+        make_config({}, {name: NOT_UTF_8}, terminal=True)
 
 
 @pytest.mark.parametrize("spelling", ["-version", "--version"])
@@ -311,7 +442,25 @@ def test_a_secret_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
             secret_of(Config(data=str(data)))
 
 
+@pytest.mark.parametrize("content", ["", "\n", "short"])
+def test_a_secret_that_was_cut_short_is_called_by_its_name(tmp_path: Path, content: str) -> None:
+    (tmp_path / "jwt-secret").write_text(content)
+    for make in (True, False):
+        with pytest.raises(ConfigError, match="file jwt-secret under -data is empty") as caught:
+            secret_of(Config(data=str(tmp_path)), make=make)
+        assert "JWT_SECRET" not in str(caught.value)
+
+
+def test_a_token_is_made_only_where_a_server_has_made_a_secret(tmp_path: Path) -> None:
+    for data in (tmp_path, tmp_path / "none"):
+        refused = run("token", "-user", "ann", "-data", str(data))
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert re.fullmatch(r"sfs-server: No server has made [^\n]*\n", refused.stderr)
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_process_tells_the_same_token_as_its_own(tmp_path: Path) -> None:
+    secret_of(Config(data=str(tmp_path)))
     made = run("token", "-user", "ann", "-data", str(tmp_path))
     assert (made.returncode, made.stderr) == (0, "")
     assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", made.stdout)
@@ -320,31 +469,43 @@ def test_a_process_tells_the_same_token_as_its_own(tmp_path: Path) -> None:
     assert re.fullmatch(r"sfs-server: -ttl .*\n", refused.stderr)
 
 
-def test_a_start_that_fails_says_why_in_one_line(tmp_path: Path, database_url: str) -> None:
+@pytest.mark.parametrize(
+    ("word", "arguments", "environ"),
+    [
+        ("known", ["-addr", "no-such-host.invalid:0"], KEY),
+        ("-data", ["-data", "{}/file"], KEY),
+        ("-data", ["-data", "/proc/none"], KEY),
+        ("database", ["-database", "garbage"], KEY),
+        ("JWT_SECRET", [], {}),
+        ("JWT_SECRET", [], {"JWT_SECRET": "short"}),
+        ("public key", ["-jwt-public-key", "{}/key"], {}),
+        ("exclude", ["-jwt-public-key", "a", "-jwks-url", "http://a/"], {}),
+        ("-addr", ["-addr", "nonsense"], KEY),
+        ("SFS_ANONYMOUS", [], {**KEY, "SFS_ANONYMUS": "none"}),
+    ],
+)
+def test_a_start_that_fails_says_why_in_one_line(
+    word: str, arguments: list[str], environ: dict[str, str], tmp_path: Path, database_url: str
+) -> None:
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "key").write_text("no key")
-    data, database = str(tmp_path / "data"), ("-database", database_url)
+    usual = ["-addr", "127.0.0.1:0", "-database", database_url, "-data", str(tmp_path / "data")]
+    ended = run(*usual, *(argument.format(tmp_path) for argument in arguments), env=environ)
+    assert ended.returncode == 1, arguments
+    assert ended.stdout == ""
+    assert re.fullmatch(r"sfs-server: [^\n]+\n", ended.stderr), ended.stderr
+    assert word in ended.stderr
+
+
+def test_an_address_that_cannot_be_listened_on_is_named(tmp_path: Path, database_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        here = ("-addr", "127.0.0.1:0", *database)
-        cases: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
-            ("in use", ("-addr", f"127.0.0.1:{taken.getsockname()[1]}", *database), KEY),
-            ("known", ("-addr", "no-such-host.invalid:0", *database), KEY),
-            ("-data", (*here, "-data", str(tmp_path / "file")), KEY),
-            ("-data", (*here, "-data", "/proc/none"), KEY),
-            ("database", ("-addr", ":0", "-database", "garbage"), KEY),
-            ("JWT_SECRET", here, {}),
-            ("JWT_SECRET", here, {"JWT_SECRET": "short"}),
-            ("public key", (*here, "-jwt-public-key", str(tmp_path / "key")), {}),
-            ("exclude", (*here, "-jwt-public-key", "a", "-jwks-url", "http://a/"), {}),
-            ("-addr", ("-addr", "nonsense"), KEY),
-        )
-        for word, arguments, environ in cases:
-            own = () if "-data" in arguments else ("-data", data)
-            ended = run(*arguments, *own, env=environ)
-            assert ended.returncode == 1, arguments
-            assert ended.stdout == ""
-            assert re.fullmatch(r"sfs-server: [^\n]+\n", ended.stderr), ended.stderr
-            assert word in ended.stderr
+        addr = f"127.0.0.1:{taken.getsockname()[1]}"
+        ended = run("-addr", addr, "-database", database_url, "-data", str(tmp_path), env=KEY)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == (
+        f"sfs-server: -addr {addr} cannot be listened on: Address already in use. "
+        "Stop what listens there, or give another -addr.\n"
+    )
 
 
 def test_a_data_directory_that_cannot_be_had_is_named(tmp_path: Path) -> None:
@@ -353,10 +514,35 @@ def test_a_data_directory_that_cannot_be_had_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_the_banner_shows_an_address_that_can_be_opened(capsys: pytest.CaptureFixture[str]) -> None:
-    for host, shown in (("::1", "[::1]"), ("127.0.0.1", "127.0.0.1"), ("", "localhost")):
-        _banner(Config(host=host, jwt_secret=SECRET), [(host, 81)])
-        assert f" serves at http://{shown}:81\n" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("host", "names", "shown", "reach"),
+    [
+        ("::1", [("::1", 81, 0, 0)], "[::1]:81", None),
+        ("127.0.0.1", [("127.0.0.1", 81)], "127.0.0.1:81", None),
+        ("box", [("127.0.0.1", 81), ("192.0.2.7", 81)], "box:81", None),
+        ("", [("0.0.0.0", 81), ("::", 81, 0, 0)], "localhost:81", "IPv4 and IPv6"),
+        ("", [("0.0.0.0", 81)], "localhost:81", "IPv4"),  # a machine without IPv6
+        ("0.0.0.0", [("0.0.0.0", 81)], "localhost:81", "IPv4"),
+        ("::", [("::", 81, 0, 0)], "[::1]:81", "IPv6"),
+        ("", [("0.0.0.0", 81), ("::", 82, 0, 0)], "127.0.0.1:81", "IPv4 and IPv6"),  # -addr :0
+    ],
+)
+def test_the_banner_shows_an_address_that_can_be_opened_and_who_reaches_it(
+    host: str,
+    names: list[tuple[Any, ...]],
+    shown: str,
+    reach: str | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _banner(Config(host=host, jwt_secret=SECRET), names)
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.endswith(f" serves at http://{shown}")
+    if reach is None:
+        assert "interfaces" not in second
+    else:
+        assert re.fullmatch(
+            rf"  reach     all interfaces, {reach}(: http://\S+( and \S+)?)?", second
+        )
 
 
 def test_a_database_that_cannot_be_reached_is_not_waited_for_for_ever(tmp_path: Path) -> None:
