@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 
 from gfs.errors import GfsError
-from sfs_server import embedded_postgres, static_files
+from sfs_server import connection, embedded_postgres, static_files
 from sfs_server.access import DEFAULT_NAMESPACE
 from sfs_server.auth import Verifier
 from sfs_server.config import Config, ConfigError, secret_of
@@ -89,6 +89,7 @@ def make_app(config: Config) -> web.Application:
 
     Starting raises ConfigError when something is wrong that the operator can mend.
     """
+    connection.install()
     app = web.Application(middlewares=[around], handler_args=dict(_CONNECTION))
     app[CONFIG] = config
     app[ORIGINS] = Origins(config.cors_origins)

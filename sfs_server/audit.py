@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
+from sfs_server.connection import connection_of
 from sfs_server.keys import ACCESS_LOG, CHANGE, PRINCIPAL, REQUEST_ID
 from sfs_server.logs import Change
 
@@ -35,9 +36,11 @@ async def done(work: Awaitable[_T], change: Change) -> _T:
 
 
 def write_audit(request: web.Request, client: str | None, status: int) -> None:
-    """Write the line of a request that is over, if it wanted to change something."""
+    """Write the line of a request that is over, if it wanted to change something. It says in what
+    state the connection is: who lost it does not know what came of the request."""
     change = request.get(CHANGE)
     if change is not None:
         principal = request.get(PRINCIPAL)
         user = None if principal is None else principal.user
-        request.app[ACCESS_LOG].audit(request[REQUEST_ID], user, client, change, status)
+        state = connection_of(request).state
+        request.app[ACCESS_LOG].audit(request[REQUEST_ID], user, client, change, status, state)

@@ -150,9 +150,16 @@ class AccessLog:
             self.flush()
 
     def audit(
-        self, request_id: str, user: str | None, client: str | None, change: Change, status: int
+        self,
+        request_id: str,
+        user: str | None,
+        client: str | None,
+        change: Change,
+        status: int,
+        connection: str,
     ) -> None:
-        """Write a line about a change, or about what came of one that was wanted."""
+        """Write a line about a change, or about what came of one that was wanted. ``connection``
+        is the state that it is in: see :class:`sfs_server.connection.Connection`."""
         outcome = _outcome(change, status)
         if self._json:
             line = (
@@ -160,12 +167,12 @@ class AccessLog:
                 f'"id": "{request_id}", "user": {_quoted(user)}, "client": {_quoted(client)}, '
                 f'"action": "{change.action}", '
                 f'"namespace": {_quoted(change.namespace)}, "file": {_quoted(change.file)}, '
-                f'"outcome": "{outcome}", "status": {status}}}\n'
+                f'"outcome": "{outcome}", "status": {status}, "connection": "{connection}"}}\n'
             )
         else:
             line = (
                 f"{_now()} {request_id} {_quoted(user)} {client} {outcome}: {change.action} "
-                f"{_quoted(change.namespace)} {_quoted(change.file)} {status}\n"
+                f"{_quoted(change.namespace)} {_quoted(change.file)} {status} {connection}\n"
             )
         self._lines.append(line)
         self.flush()

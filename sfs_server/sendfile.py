@@ -68,8 +68,7 @@ async def send_descriptor(
     DataLoss if the file is shorter, ConnectionError if the client is gone or stalled, OSError if
     the disk fails. When cancelled, no thread uses ``source`` or the socket any more.
     """
-    if transport.is_closing():
-        raise ConnectionResetError("the client is gone")
+    _check_alive(transport)
     target = transport.get_extra_info("socket").fileno()
     start, end = body.start, body.start + body.length
     if known >= end:
@@ -115,8 +114,7 @@ async def send_pieces(
     All that was written to ``transport`` before must have left it (:func:`drain_fully`). Raises
     ConnectionError if the client is gone or stalled, and what ``pieces`` raise.
     """
-    if transport.is_closing():
-        raise ConnectionResetError("the client is gone")
+    _check_alive(transport)
     loop = asyncio.get_running_loop()
     target = os.dup(transport.get_extra_info("socket").fileno())
     burst = 0
@@ -159,26 +157,21 @@ def _sendfile(target: int, source: int, start: int, length: int, count: Count) -
 async def drain_fully(transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
     """Wait until ``transport`` has handed all its bytes to the kernel.
 
-    Raises ClientStalled. Afterwards the transport has its default limits again.
+    Raises ClientStalled, and ConnectionError if the client is gone. When it returns, the transport
+    has its default limits again; when it raises, the connection is of no use any more.
     """
-    if not transport.get_write_buffer_size():
-        return
-    await asyncio.sleep(0)
-    if not transport.get_write_buffer_size():
+    if not await _busy(transport):
         return
     transport.set_write_buffer_limits(high=0)
-    try:
-        await drain(transport, writer)
-    finally:
-        transport.set_write_buffer_limits()
+    await drain(transport, writer)
+    _check_alive(transport)
+    transport.set_write_buffer_limits()
 
 
 async def drain(transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
-    """Wait until the transport takes more bytes. Raises ClientStalled."""
-    if not transport.get_write_buffer_size():
-        return
-    await asyncio.sleep(0)  # uvloop hands over at the end of a turn what it was given in it
-    if not transport.get_write_buffer_size():
+    """Wait until the transport takes more bytes. Raises ClientStalled, and ConnectionError if the
+    client is gone."""
+    if not await _busy(transport):
         return
     # aiohttp's drain cannot be awaited again after it was cancelled: one task sees it through.
     waiting = asyncio.ensure_future(writer.drain())
@@ -222,7 +215,24 @@ def _fallen(before: int | None, now: int) -> int:
     return now
 
 
+async def _busy(transport: asyncio.Transport) -> bool:
+    """Whether ``transport`` has bytes that the kernel does not take yet."""
+    if not transport.get_write_buffer_size():
+        return False
+    await asyncio.sleep(0)  # uvloop hands over at the end of a turn what it was given in it
+    _check_alive(transport)
+    return transport.get_write_buffer_size() > 0
+
+
+def _check_alive(transport: asyncio.Transport) -> None:
+    """Raise ConnectionResetError if ``transport`` was closed, as it may be after every await:
+    uvloop's can then be asked for hardly anything."""
+    if transport.is_closing():
+        raise ConnectionResetError("the client is gone")
+
+
 def _queued(transport: asyncio.Transport) -> int:
+    _check_alive(transport)
     waiting: int = transport.get_write_buffer_size()
     return waiting + _outq(transport.get_extra_info("socket").fileno())
 

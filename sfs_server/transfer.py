@@ -145,7 +145,9 @@ def _transport(request: web.Request) -> asyncio.Transport:
 
 
 async def begin_body(request: web.Request) -> None:
-    """Ask a client that waits for it to send its body (``Expect: 100-continue``)."""
+    """Ask a client that waits for it to send its body (``Expect: 100-continue``), unless it has."""
+    if request.content.is_eof():
+        return
     if hdrs.EXPECT in request.headers and request.version >= (1, 1):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # nothing of the response itself has been sent

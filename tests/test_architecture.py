@@ -42,7 +42,7 @@ sfs_server.static_files
 sfs_server.namespace_cache sfs_server.namespaces sfs_server.links
 sfs_server.progress_types sfs_server.progress sfs_server.progress_messages
 sfs_server.progress_relay
-sfs_server.metrics sfs_server.keys sfs_server.audit sfs_server.wire
+sfs_server.connection sfs_server.metrics sfs_server.keys sfs_server.audit sfs_server.wire
 sfs_server.sendfile sfs_server.recvfile sfs_server.transfer sfs_server.uploads
 sfs_server.json_body
 sfs_server.handlers sfs_server.handlers.progress

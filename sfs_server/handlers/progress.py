@@ -11,6 +11,7 @@ from typing import Self
 
 from aiohttp import hdrs, web
 
+from sfs_server.connection import connection_of
 from sfs_server.errors import Problem, problem_of
 from sfs_server.keys import LIFECYCLE, PRINCIPAL, PROGRESS
 from sfs_server.progress import Hub
@@ -47,6 +48,7 @@ async def progress(request: web.Request) -> web.StreamResponse:
             await write_piece(request, writer, COMMENT)  # so that the headers go out
             chunked = hdrs.TRANSFER_ENCODING in response.headers
             watcher.sink = partial(_send_at_once, transport, chunked)
+            connection_of(request).on_half_close = watcher.prod
             while not watcher.over:
                 await watcher.news()
                 await write_piece(request, writer, watcher.take())

@@ -16,9 +16,10 @@ from contextlib import aclosing
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from aiohttp.abc import AbstractStreamWriter
 
 from gfs.api import DescriptorReader, FileSystem, Reader
 from gfs.errors import DataLoss, StoreUnavailable
@@ -661,3 +662,31 @@ async def test_a_client_that_takes_no_bytes_is_given_up_and_a_slow_one_is_not(
     given_up, got = await asyncio.gather(stalled(), slow())
     assert given_up < BIG
     assert got == body
+
+
+@pytest.mark.both_loops
+@pytest.mark.parametrize("turns", range(1, 6))
+async def test_a_client_that_goes_while_it_is_flushed_is_only_gone(turns: int) -> None:
+    """At whatever step: uvloop answers hardly any call on a transport that is closed."""
+    accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.put_nowait(writer)
+
+    async with (
+        await asyncio.start_server(accept, "127.0.0.1", 0) as server,
+        connect(server.sockets[0].getsockname()[1], receive_buffer=4096),
+    ):
+        writer = await accepted.get()
+        transport = cast(asyncio.Transport, writer.transport)
+        transport.write(bytes(16 * MIB))
+        flushing = asyncio.create_task(
+            sendfile.drain_fully(transport, cast(AbstractStreamWriter, writer))
+        )
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        transport.abort()
+        await asyncio.sleep(0.01)
+        flushing.cancel()
+        with pytest.raises((ConnectionError, asyncio.CancelledError)):
+            await flushing

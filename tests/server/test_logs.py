@@ -165,7 +165,7 @@ async def test_no_name_forges_a_line(kind: str, capsys: pytest.CaptureFixture[st
     log = AccessLog(kind)
     evil = f"eve\u202e{FORGED}?token=abc"
     log.write("mine", "GET", "/a", 200, 1, 0.5, evil, "::1")
-    log.audit("mine", evil, None, Change("upload", evil, evil), 201)
+    log.audit("mine", evil, None, Change("upload", evil, evil), 201, "open")
     written = capsys.readouterr().err
     assert written.count("\n") == 2
     assert "abc" not in written
@@ -310,9 +310,19 @@ async def test_every_change_is_one_line_that_says_who_what_where_and_what_came_o
 
     monkeypatch.setattr(service.app[FILESYSTEM], "create", broken)
     assert await change("PUT", "/storage/default/a", b"x") == 500
-    keys = ("id", "client", "user", "action", "namespace", "file", "outcome", "status")
+    keys = (
+        "id",
+        "client",
+        "connection",
+        "user",
+        "action",
+        "namespace",
+        "file",
+        "outcome",
+        "status",
+    )
     assert lines.take("sfs.audit") == [
-        dict(zip(keys, ("mine", "127.0.0.1", *values), strict=True))
+        dict(zip(keys, ("mine", "127.0.0.1", "open", *values), strict=True))
         for values in (
             ("alice", "create a namespace", "n", None, "done", 201),
             ("alice", "create a namespace", "n", None, "refused", 409),
@@ -339,7 +349,7 @@ async def test_a_change_whose_client_went_away_is_abandoned_or_done(
         connection.reset()
         await nothing_left(service, tasks)
     [line] = lines.take("sfs.audit")
-    assert (line["outcome"], line["status"]) == ("abandoned", 499)
+    assert (line["outcome"], line["status"], line["connection"]) == ("abandoned", 499, "lost")
 
     store = service.app[FILESYSTEM]
     await service.put("/storage/default/a", b"x")
@@ -357,5 +367,6 @@ async def test_a_change_whose_client_went_away_is_abandoned_or_done(
         await asyncio.wait_for(going.wait(), 5)
         connection.reset()
     found = await lines.await_some("sfs.audit")
-    assert [(line["outcome"], line["status"]) for line in found] == [("done", 499)]
+    told = [(line["outcome"], line["status"], line["connection"]) for line in found]
+    assert told == [("done", 200, "half-closed")]  # a FIN, of a client that may still read
     assert (await service.get("/storage/default/a"))[0] == 404
