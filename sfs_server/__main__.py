@@ -5,7 +5,10 @@ A stop has three steps, so that nobody is turned away who could have been served
 needs that long to see it and to send new connections elsewhere. Then the port is closed, event
 streams end with a hint to come back, and what runs gets ``-drain-timeout`` seconds. What is left is
 cut: its connection breaks, so that no body looks whole that is not. A second signal cuts at once.
-SIGINT comes from a keyboard, where there is no load balancer: it skips the first step.
+SIGHUP (the terminal is gone) and SIGQUIT do the same, unless they were ignored when the process
+began, as nohup has it. SIGINT comes from a keyboard, where there is no load balancer: it skips the
+first step. No other signal that a person sends ends the process, because the embedded PostgreSQL,
+in a session of its own, would run on: SIGUSR1 and SIGUSR2 do nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import resource
 import shlex
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -45,16 +48,17 @@ _log = logging.getLogger("sfs")
 def main() -> None:
     """Run the command line. Exits with 0, or with 1 (2 for an unknown flag) and a sentence on
     standard error."""
+    _open_standard_streams()
     arguments = sys.argv[1:]
     try:
         if arguments[:1] == ["token"]:
             print(cli.token(arguments[1:]))
             return
         if arguments[:1] == ["backup"]:
-            print(asyncio.run(backup.backup(*cli.parse_backup(arguments[1:]))))
+            print(_run(backup.backup(*cli.parse_backup(arguments[1:]))))
             return
         if arguments[:1] == ["restore"]:
-            print(asyncio.run(backup.restore(*cli.parse_restore(arguments[1:]))))
+            print(_run(backup.restore(*cli.parse_restore(arguments[1:]))))
             return
         config = cli.parse_server(arguments)
         set_up_logging(config.log_format)
@@ -64,6 +68,54 @@ def main() -> None:
             runner.run(serve(config))
     except ConfigError as error:
         sys.exit(f"sfs-server: {error}")
+
+
+def _open_standard_streams() -> None:
+    """Open what is closed of standard input, output and error (``<&-``) on /dev/null. Otherwise the
+    next socket or file gets its number, is written to as if it were the log, and libuv aborts when
+    it is to close one of these three."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free
+            stream = open(number, "r" if number == 0 else "w", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+
+
+def _run(work: Coroutine[None, None, str]) -> str:
+    """Do the work of a command; its result. A signal to stop cancels it, so that an embedded
+    PostgreSQL that it has started ends with it. Raises ConfigError."""
+
+    async def cancellable() -> str:
+        task = asyncio.ensure_future(work)
+        taken: list[signal.Signals] = []
+
+        def take(number: signal.Signals) -> None:
+            taken.append(number)
+            task.cancel()
+
+        _on_stop(take)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            # A thread may be copying still, which asyncio would wait for.
+            print(f"sfs-server: stopped by {taken[0].name}, not finished.", file=sys.stderr)
+            sys.stderr.flush()
+            os._exit(1)
+
+    return asyncio.run(cancellable())
+
+
+def _on_stop(take: Callable[[signal.Signals], None]) -> None:
+    """Have ``take`` called with each signal that asks the process to stop."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        ignored = signal.getsignal(number) is signal.SIG_IGN
+        if not ignored or number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, take, number)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        loop.add_signal_handler(number, _log.info, "%s means nothing here", number.name)
 
 
 def _allow_connections() -> None:
@@ -88,9 +140,7 @@ class _Signals:
         self.second = asyncio.Event()
         self.interrupted = False
         """The first one was SIGINT."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._take, number)
+        _on_stop(self._take)
 
     def _take(self, number: signal.Signals) -> None:
         if self.first.is_set():
@@ -101,7 +151,7 @@ class _Signals:
 
 
 async def serve(config: Config) -> None:
-    """Serve until SIGTERM or SIGINT, then let transfers finish. Raises ConfigError."""
+    """Serve until a signal to stop, then let transfers finish. Raises ConfigError."""
     app = make_app(config)
     runner = web.AppRunner(app, shutdown_timeout=CLOSE_SECONDS)
     signals = _Signals()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -47,8 +47,24 @@ def run(
 class Process:
     """One running ``sfs-server`` on a port of its own. Whoever starts it ends it."""
 
-    def __init__(self, data: Path, *arguments: str, env: Mapping[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "sfs_server", "-addr", "127.0.0.1:0", "-data", str(data)]
+    def __init__(
+        self,
+        data: Path,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        by: Sequence[str] = (),
+    ) -> None:
+        """``by``: a program that runs it."""
+        command = [
+            *by,
+            sys.executable,
+            "-m",
+            "sfs_server",
+            "-addr",
+            "127.0.0.1:0",
+            "-data",
+            str(data),
+        ]
         self._popen = subprocess.Popen(
             [*command, *arguments],
             env=environment({"JWT_SECRET": SECRET, "SFS_DRAIN_GRACE": "0", **(env or {})}),
