@@ -120,6 +120,24 @@ class BlockingWriter(Protocol):
         ...
 
 
+@runtime_checkable
+class BufferWriter(Writer, Protocol):
+    """A Writer whose memory the caller fills itself, so that nobody holds bytes that the store has
+    no memory for, and no byte is copied on its way."""
+
+    async def space(self, most: int) -> memoryview:
+        """Memory for the bytes that are to be appended next, 1 to ``most`` of them.
+
+        Waits until the store has it. It is the caller's until ``advance``, which must follow at
+        once: fill it without waiting, and do not keep it. Raises what ``write`` raises.
+        """
+        ...
+
+    async def advance(self, count: int) -> None:
+        """Append the first ``count`` >= 0 bytes of what ``space`` returned. Like ``write``."""
+        ...
+
+
 class FileSystem(Protocol):
     """A GFS. Names are checked by :mod:`gfs.paths`; one that does not pass is InvalidName."""
 

@@ -29,7 +29,8 @@ class Cluster:
 
     ``masters``: ``HOST:PORT``, several with commas. ``prefix``: the directory of the cluster that
     everything is in. ``read_key``, ``write_key``: what requests to chunkservers are signed with,
-    where they ask for it. ``tls``: for control calls, where they are encrypted.
+    where they ask for it. ``tls``: for control calls, where they are encrypted. ``upload_buffer``:
+    how many bytes all uploads may hold in memory together.
     """
 
     masters: str
@@ -37,6 +38,7 @@ class Cluster:
     read_key: bytes | None = field(default=None, repr=False)
     write_key: bytes | None = field(default=None, repr=False)
     tls: Tls | None = field(default=None, repr=False)
+    upload_buffer: int = 128_000_000
 
 
 async def open_filesystem(
@@ -69,5 +71,6 @@ async def _open(root: str, cluster: Cluster | None, listener: Listener | None) -
         read_key=cluster.read_key,
         write_key=cluster.write_key,
         tls=cluster.tls,
+        upload_buffer=cluster.upload_buffer,
         on_failover=None if listener is None else on_failover(listener),
     )

@@ -19,6 +19,9 @@ MIN_SECRET_BYTES = 16
 SECRET_FILE = "jwt-secret"  # noqa: S105 - the name of a file
 """Where it is kept under ``-data``, where SFS has made it."""
 
+LEAST_BUFFER_MB = 20
+"""What one upload to a cluster holds at full speed: four chunks of 4 MiB, and some."""
+
 _LABEL = "[A-Za-z0-9_-]{1,63}"
 _ADDRESS = re.compile(rf"(?:\[([^\[\]]+)\]|((?:{_LABEL}(?:\.{_LABEL})*\.?)?)):([0-9]{{1,5}})")
 
@@ -46,6 +49,7 @@ class Config:
     anonymous_read: bool = True
     max_upload_bytes: int = 0
     upload_idle_timeout: float = 60.0
+    upload_buffer_bytes: int = 128_000_000
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
     drain_timeout: float = 30.0
@@ -118,6 +122,7 @@ FLAGS = (
     Flag("anonymous", "what a caller without a token may do in 'default': read or none", "MODE"),
     Flag("max-upload-mb", "largest upload in MB of 1,000,000 bytes; 0 is no limit (0)", "N"),
     Flag("upload-idle-timeout", "seconds without a byte before an upload is given up (60)", "S"),
+    Flag("upload-buffer-mb", "memory of all uploads to a cluster together, in MB (128)", "N"),
     Flag("cors-origin", "web origin that may use the service; https://*.example.com", "URL", True),
     Flag("trusted-proxy", "network of proxies whose X-Forwarded-For counts", "CIDR", True),
     Flag("drain-timeout", "seconds that transfers get to finish at shutdown (30)", "S"),
@@ -227,6 +232,10 @@ def make_config(
         anonymous_read=_choice("anonymous", value("anonymous") or "read", "read", "none") == "read",
         max_upload_bytes=_whole("max-upload-mb", value("max-upload-mb") or "0") * 1_000_000,
         upload_idle_timeout=_seconds("upload-idle-timeout", value("upload-idle-timeout") or "60"),
+        upload_buffer_bytes=_whole(
+            "upload-buffer-mb", value("upload-buffer-mb") or "128", LEAST_BUFFER_MB
+        )
+        * 1_000_000,
         cors_origins=_origins(value("cors-origin") or ""),
         trusted_proxies=_networks(value("trusted-proxy") or ""),
         drain_timeout=_seconds("drain-timeout", value("drain-timeout") or "30"),
@@ -307,9 +316,9 @@ def _choice(name: str, text: str, *allowed: str) -> str:
     return text
 
 
-def _whole(name: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 12):
-        raise ConfigError(f"-{name} is a whole number of 0 or more, not {text!r}.")
+def _whole(name: str, text: str, least: int = 0) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) >= least):
+        raise ConfigError(f"-{name} is a whole number of {least} or more, not {text!r}.")
     return int(text)
 
 

@@ -9,7 +9,8 @@ one of them.
 
 A store that is written by calls that block gets its pieces in a thread, which also reads them. The
 loop only waits for the socket to become readable; a thread works while bytes are there, up to
-BURST, and goes, so slow clients hold none. Any other store gets them in the loop.
+BURST, and goes, so slow clients hold none. Any other store gets them in the loop, in place where it
+has memory for them: nothing is read before there is.
 
 aiohttp does not know that its body was read behind its back. It is told the end of it, and the
 connection is closed after the answer.
@@ -25,13 +26,16 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from gfs.api import BufferWriter
 from gfs.threads import in_thread
+from gfs.types import Bytes
 from sfs_server.errors import Problem
 
 LEAST = 1024 * 1024
 """Bytes of a body for which this is worth the connection; more than aiohttp ever has buffered."""
 
 PIECE = 512 * 1024
+SMALL_PIECE = 64 * 1024
 BURST = 8 * 1024 * 1024
 """Bytes that one thread moves before others get their turn."""
 
@@ -50,22 +54,50 @@ async def receive_large(
     ``idle_timeout`` seconds, ConnectionError when the client goes away. Whatever happens, the
     connection must be closed after the answer. When cancelled, ``sink`` is not running any more.
     """
-    async with _taken_over(request) as (target, head):
+    async with _taken_over(request) as (target, taken):
+        head = taken.pop()
         left = length - len(head)
         if head:
             await in_thread(pool, sink, head)
+        del head
         while left:
             await _readable(target, idle_timeout)
             left -= await in_thread(pool, _burst, target, left, sink)
         request.content.feed_eof()
 
 
+async def receive_in_place(
+    request: web.Request,
+    length: int,
+    writer: BufferWriter,
+    look: Callable[[Bytes], object],
+    idle_timeout: float,
+) -> None:
+    """Read the body of ``length`` >= LEAST bytes into the memory of ``writer``, like
+    :func:`receive_large`. ``look`` is shown each piece before it is written."""
+    async with _taken_over(request) as (target, taken):
+        head = taken.pop()
+        left = length - len(head)
+        look(head)
+        await writer.write(head)
+        del head
+        while left:
+            await _readable(target, idle_timeout)
+            space = await writer.space(min(PIECE, left))
+            count = _read_into(target, space)
+            look(space[:count])
+            await writer.advance(count)
+            left -= count
+        request.content.feed_eof()
+
+
 async def receive_pieces(
     request: web.Request, length: int, idle_timeout: float
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the body of ``length`` >= LEAST bytes by pieces, like :func:`receive_large`."""
-    async with _taken_over(request) as (target, piece):
-        left = length
+    """Yield the body of ``length`` >= LEAST bytes by small pieces, like :func:`receive_large`: they
+    are held while the consumer waits for memory."""
+    async with _taken_over(request) as (target, taken):
+        left, piece = length, taken.pop()
         while True:
             left -= len(piece)
             if piece:
@@ -73,22 +105,23 @@ async def receive_pieces(
             if not left:
                 break
             await _readable(target, idle_timeout)
-            piece = _read(target, min(PIECE, left))
+            piece = _read(target, min(SMALL_PIECE, left))
         request.content.feed_eof()
 
 
 @asynccontextmanager
-async def _taken_over(request: web.Request) -> AsyncIterator[tuple[int, bytes]]:
-    """A duplicate of the socket's descriptor, and what has been read of the body already."""
+async def _taken_over(request: web.Request) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A duplicate of the socket's descriptor, and what has been read of the body already: to be
+    taken out of its list, so that nobody else keeps it."""
     transport = request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError("the client is gone")
     target = os.dup(transport.get_extra_info("socket").fileno())
     try:
         # No await between these two: taking the bytes makes aiohttp read on.
-        head = request.content.read_nowait()
+        taken = [request.content.read_nowait()]
         transport.pause_reading()
-        yield target, head
+        yield target, taken
     except BaseException:
         # The client may still be sending: let aiohttp read, so that the answer is not lost.
         if not transport.is_closing():
@@ -122,6 +155,19 @@ def _read(target: int, most: int) -> bytes:
     if not piece:
         raise ConnectionResetError("the client is gone")
     return piece
+
+
+def _read_into(target: int, space: memoryview) -> int:
+    """Read what is there; how many bytes it was. Raises ConnectionResetError at the end."""
+    try:
+        count = os.readv(target, (space,))
+    except BlockingIOError:
+        return 0
+    except OSError as error:
+        raise ConnectionResetError("the client is gone") from error
+    if not count:
+        raise ConnectionResetError("the client is gone")
+    return count
 
 
 async def _readable(target: int, idle_timeout: float) -> None:

@@ -46,6 +46,7 @@ def _cluster(config: Config) -> Cluster | None:
         read_key=config.gfs_read_key.encode() if config.gfs_read_key else None,
         write_key=config.gfs_write_key.encode() if config.gfs_write_key else None,
         tls=Tls(*texts) if texts else None,
+        upload_buffer=config.upload_buffer_bytes,
     )
 
 

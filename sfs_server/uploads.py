@@ -14,7 +14,8 @@ from contextlib import aclosing
 
 from aiohttp import hdrs, web
 
-from gfs.api import BlockingWriter, Writer
+from gfs.api import BlockingWriter, BufferWriter, Writer
+from gfs.types import Bytes
 from sfs_server.config import Config
 from sfs_server.digests import Digest
 from sfs_server.errors import Problem
@@ -22,7 +23,7 @@ from sfs_server.form import MAX_OTHER_BYTES, FormFile
 from sfs_server.keys import TAKEN
 from sfs_server.metrics import Metrics
 from sfs_server.progress_types import Count
-from sfs_server.recvfile import LEAST, receive_large, receive_pieces
+from sfs_server.recvfile import LEAST, receive_in_place, receive_large, receive_pieces
 from sfs_server.transfer import begin_body, receive
 
 MAX_SIZE = 2**63 - 1
@@ -87,6 +88,10 @@ class Upload:
                 self._request[TAKEN] = True
             if length >= LEAST and isinstance(writer, BlockingWriter):
                 await self._receive_in_threads(writer, length, pool)
+            elif length >= LEAST and isinstance(writer, BufferWriter) and self._form is None:
+                await receive_in_place(
+                    self._request, length, writer, self._look, self._idle_timeout
+                )
             elif length >= LEAST:
                 await self._pump(receive_pieces(self._request, length, self._idle_timeout), writer)
             else:
@@ -113,15 +118,29 @@ class Upload:
 
     def _take(self, piece: bytes) -> Iterator[bytes]:
         """What ``piece`` of the body brings of the file, counted and digested."""
+        if self._form is None:
+            self._look(piece)
+            yield piece
+            return
         self._arrived += len(piece)
         if self._content is not None:
             self._content.update(piece)
-        for part in (piece,) if self._form is None else self._form.feed(piece):
-            self._count.moved += len(part)
-            self._check_limit(self._count.moved)
-            if self._representation is not None:
-                self._representation.update(part)
+        for part in self._form.feed(piece):
+            self._look_at_part(part)
             yield part
+
+    def _look(self, piece: Bytes) -> None:
+        """Count and digest a piece of a body that is the file."""
+        self._arrived += len(piece)
+        if self._content is not None:
+            self._content.update(piece)
+        self._look_at_part(piece)
+
+    def _look_at_part(self, part: Bytes) -> None:
+        self._count.moved += len(part)
+        self._check_limit(self._count.moved)
+        if self._representation is not None:
+            self._representation.update(part)
 
     def _finish(self) -> None:
         """The body has ended: is it what was announced?"""

@@ -25,7 +25,7 @@ gfs.seaweedfs.proto.filer_pb2 gfs.seaweedfs.proto.master_pb2 gfs.seaweedfs.proto
 gfs.seaweedfs.address gfs.seaweedfs.fid gfs.seaweedfs.signing gfs.seaweedfs.rpc
 gfs.seaweedfs.entries gfs.seaweedfs.master gfs.seaweedfs.filer gfs.seaweedfs.volume
 gfs.seaweedfs.needles gfs.seaweedfs.watch gfs.seaweedfs.directories gfs.seaweedfs.publishing
-gfs.seaweedfs.uploads
+gfs.seaweedfs.buffers gfs.seaweedfs.uploads
 gfs.seaweedfs.writer gfs.seaweedfs.reader gfs.seaweedfs.filesystem
 gfs.factory
 sfs_server

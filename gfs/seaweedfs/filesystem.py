@@ -25,6 +25,7 @@ from gfs.errors import (
 from gfs.paths import check_directory, check_name
 from gfs.replicas import OnFailover
 from gfs.seaweedfs import address, entries
+from gfs.seaweedfs.buffers import Buffers
 from gfs.seaweedfs.directories import Directories
 from gfs.seaweedfs.filer import Filers
 from gfs.seaweedfs.master import Masters, Room
@@ -41,6 +42,7 @@ from gfs.threads import to_the_end
 from gfs.types import ANYTHING, Expect, FileInfo, Published, Status, Tls
 
 PREFIX = "/sfs"
+UPLOAD_BUFFER = 128_000_000
 START_SECONDS = 10.0
 CACHE_SECONDS = 2.0
 CHECK_SECONDS = 2.0
@@ -68,13 +70,15 @@ class SeaweedFileSystem(FileSystem):
         prefix: str,
         chunk_bytes: int,
         manifest_chunks: int,
+        upload_buffer: int,
         on_failover: OnFailover | None,
     ) -> None:
         self._channels = channels
         self._masters = masters
         self._volumes = volumes
         self._filers = Filers(channels, masters)
-        self._uploads = Uploads(masters, self._filers, volumes)
+        self._buffers = Buffers(upload_buffer, chunk_bytes)
+        self._uploads = Uploads(masters, self._filers, volumes, self._buffers)
         self._needles = Needles(masters, volumes, on_failover)
         self._cache = EntryCache(self._filers, prefix)
         self._directories = Directories(self._filers, self._cache, prefix)
@@ -95,6 +99,7 @@ class SeaweedFileSystem(FileSystem):
         tls: Tls | None = None,
         chunk_bytes: int = CHUNK_BYTES,
         manifest_chunks: int = MANIFEST_CHUNKS,
+        upload_buffer: int = UPLOAD_BUFFER,
         on_failover: OnFailover | None = None,
     ) -> SeaweedFileSystem:
         """Connect to the cluster of ``masters``: ``host:port`` or ``host:http.grpc``, with commas
@@ -102,8 +107,9 @@ class SeaweedFileSystem(FileSystem):
 
         ``prefix`` is the directory of the filer that everything is in. ``read_key`` and
         ``write_key`` are the cluster's ``jwt.signing.read`` and ``jwt.signing`` keys, where it has
-        them; ``tls`` is for gRPC with mutual TLS. ``on_failover`` is told of each replica that a
-        reading had to pass over. Raises StoreUnavailable if there is no
+        them; ``tls`` is for gRPC with mutual TLS. ``upload_buffer`` is how many bytes all uploads
+        may hold in memory together. ``on_failover`` is told of each replica that a reading had to
+        pass over. Raises StoreUnavailable if there is no
         leading master or no filer within START_SECONDS, ValueError for a malformed address.
         """
         addresses = address.parse_list(masters)
@@ -115,6 +121,7 @@ class SeaweedFileSystem(FileSystem):
             prefix.rstrip("/"),
             chunk_bytes,
             manifest_chunks,
+            upload_buffer,
             on_failover,
         )
         try:
@@ -260,6 +267,7 @@ class SeaweedFileSystem(FileSystem):
         await self._require_room(1)
 
     async def close(self) -> None:
+        self._buffers.close()
         await self._cache.close()
         await self._masters.close()
         await self._volumes.close()

@@ -1,9 +1,10 @@
 """Storing chunks: assign, put, and put again elsewhere what failed.
 
 One chunk in memory is 4 MiB, and of one upload IN_FLIGHT are on their way to volume servers while
-the next one fills; of all uploads of a process together TOTAL_IN_FLIGHT, so that 32 uploads hold
-about 190 MiB and not 500. Needles are reserved several at a time, since an assign costs as much as
-a small write; the numbers double up to ASSIGN_MOST, so that a small file reserves one.
+the next one fills; of all uploads of a process together TOTAL_IN_FLIGHT. What all hold together is
+bounded by :mod:`gfs.seaweedfs.buffers`. Needles are reserved several at a time, since an assign
+costs as much as a small write; the numbers double up to ASSIGN_MOST, so that a small file reserves
+one.
 
 A write that failed is not repeated where it failed: the needles that were reserved with it are
 forgotten, and the chunk goes to a newly assigned volume. What the failed write may have left on
@@ -23,10 +24,12 @@ from dataclasses import dataclass
 
 from gfs.errors import StoreFull, StoreUnavailable
 from gfs.seaweedfs import fid as fids
+from gfs.seaweedfs.buffers import Buffers
 from gfs.seaweedfs.filer import Assigned, Filers
 from gfs.seaweedfs.master import Masters
 from gfs.seaweedfs.rpc import CallFailed
 from gfs.seaweedfs.volume import VolumeServers, by_server
+from gfs.types import Bytes
 
 CHUNK_BYTES = 4 * 1024 * 1024
 """What a volume server checks before it sends it; see :mod:`gfs.seaweedfs.volume`."""
@@ -59,10 +62,13 @@ class Target:
 class Uploads:
     """What all uploads of one process share."""
 
-    def __init__(self, masters: Masters, filers: Filers, volumes: VolumeServers) -> None:
+    def __init__(
+        self, masters: Masters, filers: Filers, volumes: VolumeServers, buffers: Buffers
+    ) -> None:
         self.masters = masters
         self.filers = filers
         self.volumes = volumes
+        self.buffers = buffers
         self.slots = asyncio.Semaphore(TOTAL_IN_FLIGHT)
 
     async def assign(self, path: str, count: int) -> Assigned:
@@ -120,7 +126,7 @@ class Sender:
         self.spoiled: list[Target] = []
         """Those that may hold something, but are not used."""
 
-    async def send(self, pieces: Sequence[bytes], crc: int) -> str:
+    async def send(self, pieces: Sequence[Bytes], crc: int) -> str:
         """Store one chunk, whose CRC32C is ``crc``; returns its needle.
 
         Raises StoreFull, and StoreUnavailable after SEND_SECONDS. When cancelled, the needle that
@@ -153,7 +159,7 @@ class Sender:
         if targets:
             await self._uploads.free(targets)
 
-    async def _try(self, pieces: Sequence[bytes], crc: int) -> str:
+    async def _try(self, pieces: Sequence[Bytes], crc: int) -> str:
         volumes = self._uploads.volumes
         target = await self._target()
         if self._stopped:
@@ -172,7 +178,7 @@ class Sender:
         self.stored.append(target)
         return target.fid
 
-    async def _put(self, target: Target, pieces: Sequence[bytes], crc: int) -> None:
+    async def _put(self, target: Target, pieces: Sequence[Bytes], crc: int) -> None:
         """Write one needle. Raises StoreUnavailable, soon if one of its servers hangs."""
         volumes = self._uploads.volumes
         server = volumes.order(target.servers)[0]

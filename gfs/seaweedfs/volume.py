@@ -27,6 +27,7 @@ from gfs.seaweedfs.address import Address
 from gfs.seaweedfs.entries import Needle
 from gfs.seaweedfs.proto import volume_pb2 as pb
 from gfs.seaweedfs.rpc import Channels, Method
+from gfs.types import Bytes
 
 GET_SECONDS = 5.0
 PUT_SECONDS = 10.0
@@ -81,7 +82,7 @@ class VolumeServers:
             shuffled.sort(key=self.suspected)
         return shuffled
 
-    async def put(self, server: str, fid: str, pieces: Sequence[bytes], crc: int) -> None:
+    async def put(self, server: str, fid: str, pieces: Sequence[Bytes], crc: int) -> None:
         """Store a needle on all its replicas, by way of ``server``.
 
         ``crc`` is the CRC32C of the pieces. Raises StoreUnavailable, and then it is not known

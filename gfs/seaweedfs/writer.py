@@ -1,6 +1,9 @@
 """Making a version: bytes are gathered into chunks, chunks go out while the next ones arrive, and
 one entry publishes them.
 
+A chunk has 4 MiB, or less where :mod:`gfs.seaweedfs.buffers` asks for the memory of an upload that
+does not move: it is sent on as it is then, and the next byte begins another one.
+
 The chunk list of a file of more than MANIFEST_CHUNKS chunks is itself stored in needles, so that
 the entry stays small (200 GB: 50 instead of 50 000 chunks) and a range loads one or two of them.
 Manifests never list manifests: a filer that deletes such a file frees the first level only.
@@ -27,6 +30,7 @@ from gfs.api import Writer
 from gfs.errors import StoreUnavailable
 from gfs.seaweedfs import entries
 from gfs.seaweedfs import fid as fids
+from gfs.seaweedfs.buffers import Buffer
 from gfs.seaweedfs.proto.filer_pb2 import (
     Entry,
     FileChunk,
@@ -40,8 +44,11 @@ from gfs.threads import to_the_end
 from gfs.types import Bytes, FileInfo, Published
 
 MANIFEST_CHUNKS = 1_000
-SMALL_PIECE = 16 * 1024
-"""Smaller pieces are put together, so that a chunk does not consist of a million of them."""
+SPACE_BYTES = 512 * 1024
+"""What is asked for of the memory of all uploads at once."""
+
+CRC_BYTES = 64 * 1024
+"""What is copied at once for the CRC, whose library takes no other memory than that of bytes."""
 
 DIGEST_IN_THREAD = 256 * 1024
 """From so many bytes on a digest is worth a hop to a thread."""
@@ -75,27 +82,61 @@ class SeaweedWriter(Writer):
         self._times_of = times_of
         self._chunk_bytes = chunk_bytes
         self._manifest_chunks = manifest_chunks
-        self._pieces: list[bytes] = []
-        self._small = bytearray()
-        self._filled = 0
+        self._buffers = uploads.buffers
+        self._buffer: Buffer | None = None
+        self._lent: memoryview | None = None
+        self.moved_at = 0.0
         self._size = 0
         self._chunks: list[FileChunk] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._digest = hashlib.sha256()
-        self._digesting: asyncio.Future[None] | None = None
+        self._digesting: asyncio.Task[None] | None = None
         self._entry: Entry | None = None
         self._ended = False
 
     async def write(self, piece: Bytes) -> None:
+        left = memoryview(piece)
+        while left:
+            space = await self.space(len(left))
+            space[:] = left[: len(space)]
+            left, count = left[len(space) :], len(space)
+            await self.advance(count)
+
+    async def space(self, most: int) -> memoryview:
+        """See :class:`gfs.api.BufferWriter`."""
         self._entry = None
-        data = bytes(piece)
-        start = 0
-        while start < len(data):
-            take = min(self._chunk_bytes - self._filled, len(data) - start)
-            self._gather(data if take == len(data) else data[start : start + take])
-            start += take
-            if self._filled == self._chunk_bytes:
-                await self._begin()
+        while True:
+            while self._buffer is None and len(self._tasks) >= IN_FLIGHT:
+                await self._settle()
+            if self._ended:
+                raise StoreUnavailable("this version has been ended")
+            if self._buffer is None:
+                self._buffer = self._buffers.open(self)
+            buffer = self._buffer
+            count = min(most, SPACE_BYTES, self._chunk_bytes - buffer.filled)
+            missing = max(buffer.filled + count - buffer.granted, 0)
+            if missing:
+                await self._buffers.grant(missing)
+                if self._buffer is not buffer:  # it was sent on, so that others get memory
+                    self._buffers.free(missing)
+                    continue
+                buffer.granted += missing
+            self._lent = memoryview(buffer.memory)[buffer.filled : buffer.filled + count]
+            return self._lent
+
+    async def advance(self, count: int) -> None:
+        """See :class:`gfs.api.BufferWriter`."""
+        buffer = self._buffer
+        if buffer is None or self._lent is None:
+            raise StoreUnavailable("no memory of this version is lent")
+        self._lent.release()  # or who keeps it keeps all of the chunk mapped
+        self._lent = None
+        if count:
+            self.moved_at = asyncio.get_running_loop().time()
+        buffer.filled += count
+        self._buffers.settle(buffer)
+        if buffer.filled == self._chunk_bytes:
+            self.send_on()
 
     async def flush(self) -> None:
         await self._sealed()
@@ -104,11 +145,12 @@ class SeaweedWriter(Writer):
         """The entry of what was written so far, all of which is stored."""
         if self._ended:
             raise StoreUnavailable("this version has been ended")
-        if self._filled or self._small:
-            await self._begin()
+        if self.part() is not None:
+            self.send_on()
         while self._tasks:
             await self._settle()
-        await self._digested()
+        if self._digesting is not None:
+            await asyncio.shield(self._digesting)
         if self._entry is None:
             chunks = await self._with_manifests(self._chunks)
             await self._sender.free(stored=False)
@@ -140,8 +182,9 @@ class SeaweedWriter(Writer):
         await to_the_end(self._drop())
 
     async def _drop(self) -> None:
-        self._pieces.clear()
-        self._small.clear()
+        buffer, self._buffer = self._buffer, None
+        if buffer is not None:
+            self._buffers.drop(self, buffer, sent=False)
         self._sender.stop()
         if self._tasks:
             # A write that is cut off here may still be carried out, after its needle was freed.
@@ -153,45 +196,44 @@ class SeaweedWriter(Writer):
             await asyncio.wait([self._digesting])
         await self._sender.free(stored=True)
 
-    def _gather(self, data: bytes) -> None:
-        """Add ``data`` to the chunk that is being filled."""
-        self._filled += len(data)
-        if len(data) < SMALL_PIECE:
-            self._small += data
-            if len(self._small) < SMALL_PIECE:
-                return
-            data = b""
-        if self._small:
-            self._pieces.append(bytes(self._small))
-            self._small.clear()
-        if data:
-            self._pieces.append(data)
+    def part(self) -> Buffer | None:
+        """See :class:`gfs.seaweedfs.buffers.Filler`."""
+        busy = self._lent is not None or len(self._tasks) >= IN_FLIGHT
+        return None if busy or self._buffer is None or not self._buffer.filled else self._buffer
 
-    async def _begin(self) -> None:
-        """Send the chunk that was filled on its way, when there is room for one more."""
-        while len(self._tasks) >= IN_FLIGHT:
-            await self._settle()
-        if self._small:
-            self._pieces.append(bytes(self._small))
-            self._small.clear()
-        await self._digested()
-        await self._uploads.slots.acquire()
-        pieces, size = self._pieces, self._filled
-        self._pieces, self._filled = [], 0
-        chunk = FileChunk(offset=self._size, size=size, modified_ts_ns=time.time_ns())
-        self._size += size
+    def send_on(self) -> None:
+        """Send the chunk that is being filled on its way."""
+        buffer, self._buffer = self._buffer, None
+        if buffer is None:
+            return
+        self._buffers.sent(self, buffer)
+        chunk = FileChunk(offset=self._size, size=buffer.filled, modified_ts_ns=time.time_ns())
+        self._size += buffer.filled
         self._chunks.append(chunk)
-        self._start_digest(pieces, size)
-        task = asyncio.create_task(self._send(chunk, pieces))
-        task.add_done_callback(lambda _: self._uploads.slots.release())
-        self._tasks.add(task)
+        data = memoryview(buffer.memory)[: buffer.filled]
+        digesting = self._start_digest(data)
+        self._tasks.add(asyncio.create_task(self._store(chunk, buffer, data, digesting)))
 
-    async def _send(self, chunk: FileChunk, pieces: list[bytes]) -> None:
-        crc = 0
-        for piece in pieces:
-            crc = google_crc32c.extend(crc, piece)
-        chunk.e_tag = f"{crc:08x}"
-        chunk.file_id = await self._sender.send(pieces, crc)
+    async def _store(
+        self,
+        chunk: FileChunk,
+        buffer: Buffer,
+        data: memoryview,
+        digesting: asyncio.Task[None] | None,
+    ) -> None:
+        try:
+            async with self._uploads.slots:
+                crc = 0
+                for start in range(0, len(data), CRC_BYTES):
+                    crc = google_crc32c.extend(crc, bytes(data[start : start + CRC_BYTES]))
+                chunk.e_tag = f"{crc:08x}"
+                chunk.file_id = await self._sender.send([data], crc)
+            if digesting is not None:
+                await asyncio.shield(digesting)
+        except BaseException:
+            self._buffers.drop(self, buffer, sent=True)
+            raise
+        self._buffers.stored(buffer)
 
     async def _settle(self) -> None:
         """Wait until a chunk has been stored, and raise what went wrong with it."""
@@ -200,22 +242,20 @@ class SeaweedWriter(Writer):
             if failure is not None:
                 raise failure
 
-    def _start_digest(self, pieces: list[bytes], size: int) -> None:
-        def update() -> None:
-            for piece in pieces:
-                self._digest.update(piece)
+    def _start_digest(self, data: memoryview) -> asyncio.Task[None] | None:
+        """Digest ``data`` behind what came before it: at once if that is done and it is little,
+        else in the task that is returned."""
+        before = self._digesting
+        if len(data) < DIGEST_IN_THREAD and (before is None or before.done()):
+            self._digest.update(data)
+            return None
+        self._digesting = asyncio.create_task(self._digest_behind(before, data))
+        return self._digesting
 
-        if size < DIGEST_IN_THREAD:
-            update()
-        else:
-            loop = asyncio.get_running_loop()
-            self._digesting = loop.run_in_executor(None, update)
-
-    async def _digested(self) -> None:
-        """Wait until the digest has all chunks that were begun."""
-        if self._digesting is not None:
-            await asyncio.shield(self._digesting)
-            self._digesting = None
+    async def _digest_behind(self, before: asyncio.Task[None] | None, data: memoryview) -> None:
+        if before is not None:
+            await before
+        await asyncio.get_running_loop().run_in_executor(None, self._digest.update, data)
 
     async def _with_manifests(self, chunks: list[FileChunk]) -> list[FileChunk]:
         """The chunks; if they are many, each group of them replaced by its manifest."""

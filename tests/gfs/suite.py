@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gfs.api import DescriptorReader, FileSystem, Writer
+from gfs.api import BufferWriter, DescriptorReader, FileSystem, Writer
 from gfs.errors import (
     AlreadyExists,
     InvalidName,
@@ -167,6 +167,25 @@ class FileSystemSuite:
             await feed(writer, data[position:], 999)
             await writer.commit()
         assert await load(fs, "f") == data
+
+    async def test_a_writers_own_memory_can_be_filled(self, fs: FileSystem) -> None:
+        data = content(CHUNK + 5000)
+        async with await fs.create(DIR, "f") as writer:
+            if not isinstance(writer, BufferWriter):
+                pytest.skip("this engine's writers lend no memory")
+            position = 0
+            for most in (1, 7, 100_000, CHUNK, 3) * CHUNK:
+                if position == len(data):
+                    break
+                space = await writer.space(min(most, len(data) - position))
+                assert 1 <= len(space) <= most
+                count = len(space) if most != 7 else 0
+                space[:count] = data[position : position + count]
+                await writer.advance(count)
+                position += count
+            await writer.write(b"the end")
+            await writer.commit()
+        assert await load(fs, "f") == data + b"the end"
 
     async def test_a_descriptor_has_the_bytes_of_the_version(self, fs: FileSystem) -> None:
         data = content(5000)

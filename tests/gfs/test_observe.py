@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from gfs.api import BlockingWriter, DescriptorReader, FileSystem, Reader, Writer
+from gfs.api import BlockingWriter, BufferWriter, DescriptorReader, FileSystem, Reader, Writer
 from gfs.embedded.filesystem import EmbeddedFileSystem
 from gfs.errors import (
     AlreadyExists,
@@ -142,6 +142,17 @@ async def test_what_a_thread_writes_is_told_in_the_loop(fs: FileSystem, heard: H
     assert heard.bytes_written == 15
 
 
+async def test_what_is_put_into_a_writers_memory_is_told(poor: FileSystem, heard: Heard) -> None:
+    async with await poor.create(DIR, "lending") as writer:
+        assert isinstance(writer, BufferWriter)
+        (await writer.space(9))[:2] = b"12"
+        await writer.advance(2)
+        with pytest.raises(StoreFull):
+            await writer.space(10)
+    assert heard.operations == [("create", None), ("write", StoreFull)]
+    assert heard.bytes_written == 2
+
+
 async def test_a_reading_that_is_given_up_is_no_failure(fs: FileSystem, heard: Heard) -> None:
     await store(fs, "f", content(1_000_000))
     heard.operations.clear()
@@ -204,6 +215,16 @@ class _BlockingWriter(_Writer):
         raise StoreFull("as ordered")
 
 
+class _BufferWriter(_Writer):
+    async def space(self, most: int) -> memoryview:
+        if most > 9:
+            raise StoreFull("as ordered")
+        return memoryview(bytearray(most))
+
+    async def advance(self, count: int) -> None:
+        pass
+
+
 @pytest.fixture
 async def poor(fs: FileSystem, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> FileSystem:
     """One that opens and creates the classes above."""
@@ -213,7 +234,7 @@ async def poor(fs: FileSystem, heard: Heard, monkeypatch: pytest.MonkeyPatch) ->
         return _Reader()
 
     async def created(directory: str, name: str, **_: object) -> Writer:
-        return _BlockingWriter() if name == "blocking" else _Writer()
+        return {"blocking": _BlockingWriter, "lending": _BufferWriter}.get(name, _Writer)()
 
     monkeypatch.setattr(fs._inner, "open", opened)
     monkeypatch.setattr(fs._inner, "create", created)
@@ -224,7 +245,7 @@ async def test_no_fast_path_is_made_up(poor: FileSystem) -> None:
     async with await poor.open(DIR, "f") as reader, await poor.create(DIR, "f") as writer:
         assert reader.info == INFO
         assert not isinstance(reader, DescriptorReader)
-        assert not isinstance(writer, BlockingWriter)
+        assert not isinstance(writer, BlockingWriter | BufferWriter)
         assert await writer.commit() == Published(INFO, replaced=False)
 
 

@@ -17,6 +17,7 @@ from tests.gfs.test_http_client import Server, listening
 
 require()
 
+from gfs.seaweedfs.buffers import Buffers  # noqa: E402
 from gfs.seaweedfs.entries import Needle  # noqa: E402
 from gfs.seaweedfs.rpc import Channels  # noqa: E402
 from gfs.seaweedfs.volume import VolumeServers  # noqa: E402
@@ -113,7 +114,7 @@ async def test_a_server_that_gives_no_sign_of_life_is_asked_last(
 async def test_of_two_chunks_that_fail_at_once_nobody_complains_twice() -> None:
     complaints = Mock()
     asyncio.get_running_loop().set_exception_handler(complaints)
-    uploads = Mock(slots=asyncio.Semaphore(2))
+    uploads = Mock(slots=asyncio.Semaphore(2), buffers=Buffers(10, 1))
     writer = SeaweedWriter(uploads, "/sfs/d/f", AsyncMock(), chunk_bytes=1)
     writer._sender.send = AsyncMock(side_effect=StoreUnavailable("away"))  # type: ignore[method-assign]
     await writer.write(b"ab")

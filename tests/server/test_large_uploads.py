@@ -30,12 +30,16 @@ CONTENT = random.Random(5).randbytes(3 * LEAST + 7)
 TARGET = "/storage/default/large"
 
 
-@pytest.fixture(autouse=True, params=["in threads", "in the loop"])
+@pytest.fixture(autouse=True, params=["in threads", "in the loop", "in place"])
 def taken(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[int]:
     """The lengths of the bodies that went the way that is tested here: into a writer that blocks,
-    and into one that does not."""
+    into one that does not, and into one that has memory of its own for what is no form."""
     seen: list[int] = []
-    threads, loop = recvfile.receive_large, recvfile.receive_pieces
+    threads, loop, place = (
+        recvfile.receive_large,
+        recvfile.receive_pieces,
+        recvfile.receive_in_place,
+    )
 
     async def in_threads(request: web.Request, length: int, *rest: Any) -> None:
         seen.append(length)
@@ -47,11 +51,31 @@ def taken(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> li
         seen.append(length)
         return loop(request, length, idle_timeout)
 
+    async def in_place(request: web.Request, length: int, *rest: Any) -> None:
+        seen.append(length)
+        await place(request, length, *rest)
+
+    monkeypatch.setattr("sfs_server.uploads.receive_in_place", in_place)
     monkeypatch.setattr("sfs_server.uploads.receive_large", in_threads)
     monkeypatch.setattr("sfs_server.uploads.receive_pieces", in_the_loop)
-    if request.param == "in the loop":
+    if request.param == "in place":
+        monkeypatch.setattr(EmbeddedWriter, "space", space, raising=False)
+        monkeypatch.setattr(EmbeddedWriter, "advance", advance, raising=False)
+    if request.param != "in threads":
         monkeypatch.setattr("sfs_server.uploads.BlockingWriter", SeldomWriter)
     return seen
+
+
+MEMORY = bytearray(recvfile.PIECE)
+
+
+async def space(self: EmbeddedWriter, most: int) -> memoryview:
+    """Sometimes less than is asked for."""
+    return memoryview(MEMORY)[: min(most, random.choice((1, 1000, len(MEMORY))))]
+
+
+async def advance(self: EmbeddedWriter, count: int) -> None:
+    await self.write(bytes(MEMORY[:count]))
 
 
 class SeldomWriter:
