@@ -62,7 +62,7 @@ def require(
         _require_credential(principal)
         _require_scope(principal, action, "namespaces")
         return
-    if namespace is None or not _may_know(principal, namespace):
+    if namespace is None or not may_know(principal, namespace):
         raise Problem(404, "There is no such namespace.")
     if action is Action.READ and publicly_readable(namespace, anonymous_read=anonymous_read):
         if not principal.anonymous:
@@ -87,7 +87,7 @@ def visible(principal: Principal, namespace: Namespace, *, anonymous_read: bool)
     """Whether the list of namespaces shows ``namespace`` to ``principal``: they may read it."""
     if principal.anonymous:
         return publicly_readable(namespace, anonymous_read=anonymous_read)
-    return _may_know(principal, namespace) and principal.granted(
+    return may_know(principal, namespace) and principal.granted(
         f"files.{namespace.name}", Action.READ.value
     )
 
@@ -102,7 +102,8 @@ def _owns(principal: Principal, namespace: Namespace) -> bool:
     return namespace.owner is not None and principal.user == namespace.owner
 
 
-def _may_know(principal: Principal, namespace: Namespace) -> bool:
+def may_know(principal: Principal, namespace: Namespace) -> bool:
+    """Whether ``principal`` may learn that there is this namespace."""
     return not namespace.hidden or principal.admin or _owns(principal, namespace)
 
 

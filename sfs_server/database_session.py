@@ -31,7 +31,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INER
 
 from sfs_server.config import ConfigError
 from sfs_server.database_address import BAD_URL
-from sfs_server.errors import DatabaseUnavailable
+from sfs_server.errors import Busy, DatabaseFull, DatabaseUnavailable
 
 STATEMENT_SECONDS = 5.0
 PING_SECONDS = 2.0
@@ -75,12 +75,19 @@ class StatementFailed(Exception):
 
 @contextmanager
 def border() -> Iterator[None]:
-    """Turn what psycopg2, aiopg and the operating system raise into DatabaseUnavailable,
-    UniqueViolation or StatementFailed, with the original as the cause."""
+    """Turn what psycopg2, aiopg and the operating system raise into DatabaseUnavailable (or its
+    kinds Busy and DatabaseFull), UniqueViolation or StatementFailed, with the original as the
+    cause. By SQLSTATE (PostgreSQL, appendix A): 23505; 55P03; 53100; whatever psycopg2 calls
+    operational (classes 08, 40, 53, 55, 57, 58 and others that may pass by themselves); the rest.
+    """
     try:
         yield
     except psycopg2.errors.UniqueViolation as error:
         raise UniqueViolation("a row with that key exists") from error
+    except psycopg2.errors.DiskFull as error:
+        raise DatabaseFull("the disk of the database is full") from error
+    except psycopg2.errors.LockNotAvailable as error:
+        raise Busy("a lock was not to be had in time") from error
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         raise DatabaseUnavailable("the database cannot be reached") from error
     except psycopg2.errors.ReadOnlySqlTransaction as error:

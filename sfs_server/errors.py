@@ -55,6 +55,14 @@ class DatabaseUnavailable(Exception):
     """PostgreSQL cannot be reached, or did not answer in time."""
 
 
+class Busy(DatabaseUnavailable):
+    """Others change the same thing, and it took too long until they were done."""
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """PostgreSQL has no disk space left for what it was asked to write."""
+
+
 _TABLE: tuple[tuple[type[Exception], int, str], ...] = (
     (NoSuchFile, 404, "There is no such file."),
     (NoSuchDirectory, 404, "There is no such namespace."),
@@ -64,6 +72,8 @@ _TABLE: tuple[tuple[type[Exception], int, str], ...] = (
     (StoreUnavailable, 503, "The store cannot be reached. Try again later."),
     (DataLoss, 503, "The file cannot be read from the store now. Try again later."),
     (GfsError, 500, "The store failed. The log of the service says more."),
+    (DatabaseFull, 507, "The disk of the database is full. Delete files or add space."),
+    (Busy, 503, "Too many requests change the same thing at once. Try again later."),
     (DatabaseUnavailable, 503, "The database cannot be reached. Try again later."),
 )
 

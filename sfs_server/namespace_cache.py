@@ -1,34 +1,22 @@
-"""What is known of namespaces, and since when. Pure.
+"""Which namespaces are cached, and since when. Pure.
 
 A row that was read while changes are heard of is right until a change of it is heard of. A read and
 a change may cross: what was read is kept only if nothing was heard between the question and its
 answer, which ``generation`` tells. When changes are not heard of any more, what was kept counts as
 confirmed when the database last answered: it is *stale*, and does for reads while the database is
-away, for STALE_SECONDS. Absent names are kept apart, so that asking for made-up names does not push
-out the real ones.
+unavailable, for STALE_SECONDS. Nothing is kept of names that do not exist.
 """
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Any, Final
+from typing import Any
 
 from sfs_server.access import Namespace
 
 MAX_CACHED = 4096
-"""Of the present names, of the absent ones, and of the stale ones: each at most so many."""
+"""Of the rows that are right, and of the stale ones: each at most so many."""
 
 STALE_SECONDS = 300.0
-
-
-class Missing(Enum):
-    """The type of MISSING."""
-
-    MISSING = "not in the cache"
-
-
-MISSING: Final = Missing.MISSING
-"""What ``get`` says of a name of which nothing is known."""
 
 
 class NamespaceCache:
@@ -39,15 +27,11 @@ class NamespaceCache:
         self.generation = 0
         """Another one after everything that was heard."""
         self._present: dict[str, Namespace] = {}
-        self._absent: dict[str, None] = {}
         self._stale: dict[str, tuple[Namespace, float]] = {}
 
-    def get(self, name: str) -> Namespace | Missing | None:
-        """The namespace, None if there is none, MISSING if that is not known."""
-        found = self._present.get(name)
-        if found is not None:
-            return found
-        return None if name in self._absent else MISSING
+    def get(self, name: str) -> Namespace | None:
+        """The namespace, None if it is not cached."""
+        return self._present.get(name)
 
     def remembered(self, name: str, now: float, answered: float) -> Namespace | None:
         """A row that was right within the last STALE_SECONDS. ``answered``: when the database last
@@ -61,28 +45,24 @@ class NamespaceCache:
             return None
         return found if now - confirmed < STALE_SECONDS else None
 
-    def keep(self, name: str, found: Namespace | None, now: float, *, heard: bool) -> None:
+    def keep(self, name: str, found: Namespace, now: float, *, heard: bool) -> None:
         """Keep what was read of a name. ``heard``: whether changes are heard of."""
         self._stale.pop(name, None)
-        if heard and found is None:
-            _keep(self._absent, name, None)
-        elif heard:
+        if heard:
             _keep(self._present, name, found)
-        elif found is not None:
+        else:
             _keep(self._stale, name, (found, now))
 
     def forget(self, name: str) -> None:
         """A change of the namespace was heard of, or made."""
         self.generation += 1
         self._present.pop(name, None)
-        self._absent.pop(name, None)
         self._stale.pop(name, None)
 
     def clear(self) -> None:
         """A change of all was heard of."""
         self.generation += 1
         self._present.clear()
-        self._absent.clear()
         self._stale.clear()
 
     def lose(self, answered: float) -> None:
@@ -91,7 +71,6 @@ class NamespaceCache:
         for name, found in self._present.items():
             _keep(self._stale, name, (found, answered))
         self._present.clear()
-        self._absent.clear()
 
     def begin(self) -> None:
         """Changes are heard of again: what is on its way may be from before."""

@@ -1,11 +1,15 @@
 """The namespaces in the database, and a cache of them that other processes' changes empty.
 
-Every request asks for a namespace, so the answer is kept (:mod:`sfs_server.namespace_cache`), and
+Every request asks for a namespace, so the row is kept (:mod:`sfs_server.namespace_cache`), and
 taken from there while the listener (:mod:`sfs_server.listener`) is trusted: the triggers of
 ``schema.sql`` send a notification for every change, whoever makes it. So a change elsewhere is seen
 at once where the connection is well (a millisecond or so), and after ``TRUST_SECONDS`` at the
-latest where it broke silently. Own changes are seen at once. While the database is away, reads may
-go on (``stale_ok``) with what was confirmed within the last ``STALE_SECONDS``.
+latest where it broke silently. Own changes are seen at once. While the database is unavailable,
+reads may go on (``stale_ok``) with what was confirmed within the last ``STALE_SECONDS``.
+
+A caller who may not know of a namespace must not learn of it by the time that a 404 takes. So the
+cache serves only those who may know what is in it. For everyone else one SELECT is sent, which
+finds nothing, whether there is no such namespace or one that is hidden from them, in use or not.
 
 Deleting a namespace and publishing a file in it exclude each other by row locks: ``guard`` holds
 FOR KEY SHARE, which any number of publishers share, and ``deleting`` holds the lock of the DELETE.
@@ -16,6 +20,15 @@ fair, and which holds up only the publishers that came after a DELETE in waiting
 What is published under one name takes turns too, by another advisory lock. A cluster's filers keep
 "create, unless it exists" and "replace this version" among those who use the same filer; which one
 that is can differ between two processes while a filer comes or goes.
+
+Waiting for a lock takes a session of the database, of which there are few. So whoever would wait
+for the same lock waits in this process first, in ``Turns``: one file costs one session at most, and
+so does a namespace that is being deleted.
+
+The keys of these locks have 64 bits of a hash. The version before this one used 32 (``hashtext``),
+under which names met by accident. While its processes are still running next to these, a file is
+kept from both by its old lock too: it is shared among the new ones, which therefore do not meet
+there. A namespace needs none, since the row locks hold in both versions.
 """
 
 from __future__ import annotations
@@ -24,16 +37,19 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 from gfs.errors import NoSuchDirectory
-from sfs_server.access import Namespace
+from sfs_server.access import Namespace, may_know
+from sfs_server.claims import Principal
 from sfs_server.database import Database, Session, UniqueViolation
 from sfs_server.errors import DatabaseUnavailable, Problem
 from sfs_server.listener import Listener
-from sfs_server.namespace_cache import MISSING, Missing, NamespaceCache
+from sfs_server.namespace_cache import NamespaceCache
+from sfs_server.turns import Turns
 
 CHANNEL = "sfs_namespaces"
 STALE_PATIENCE_SECONDS = 1.0
@@ -42,9 +58,12 @@ STALE_PATIENCE_SECONDS = 1.0
 AWAY_SECONDS = 2.0
 """After a failure, reads that have a stale row do not ask the database again for so long."""
 
-_LOCK_CLASS = 7562867
-_FILE_LOCK_CLASS = _LOCK_CLASS + 1
-"""The first half of the advisory locks' keys; the second is a hash of the name."""
+_TRY_LOCKS = (
+    "SELECT pg_try_advisory_xact_lock_shared(%s), pg_advisory_xact_lock(%s), "
+    "pg_advisory_xact_lock_shared(7562868, hashtext(%s))"
+)
+_LOCKS = _TRY_LOCKS.replace("pg_try_", "pg_")
+"""Of the namespace, of the file in it, and of the file as the version before this one has it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -66,6 +85,7 @@ class Namespaces:
             on_return=self._cache.begin,
         )
         self._away_until = -math.inf
+        self._turns = Turns()
 
     async def start(self) -> None:
         """Begin to listen. A database that is away is not an error: it is tried again."""
@@ -85,27 +105,30 @@ class Namespaces:
         """``ok`` while ``listening``, else why not, in words for an operator."""
         return self._listener.state
 
-    def cached(self, name: str) -> Namespace | Missing | None:
-        """The namespace, None if there is none, MISSING if only the database knows. No I/O."""
-        return self._cache.get(name) if self._listener.trusted else MISSING
+    def cached(self, name: str) -> Namespace | None:
+        """The namespace, None if only the database knows. No I/O."""
+        return self._cache.get(name) if self._listener.trusted else None
 
-    async def resolve(self, name: str, *, stale_ok: bool = False) -> Namespace | None:
-        """The namespace of that name, or None. From the cache, it does not yield to the loop.
+    async def resolve(
+        self, name: str, principal: Principal, *, stale_ok: bool = False
+    ) -> Namespace | None:
+        """The namespace of that name, None if there is none that ``principal`` may know of. From
+        the cache, it does not yield to the loop.
 
         With ``stale_ok``, for reads, a row that was confirmed within STALE_SECONDS does when the
-        database is away. Raises DatabaseUnavailable.
+        database is unavailable. Raises DatabaseUnavailable.
         """
         found = self.cached(name)
-        if found is not MISSING:
+        if found is not None and may_know(principal, found):
             return found
         now, answered = self._loop.time(), self._listener.answered
         stale = self._cache.remembered(name, now, answered) if stale_ok else None
-        if stale is None:
-            return await self._read(name)
+        if stale is None or not may_know(principal, stale):
+            return await self._read(name, principal)
         if now >= self._away_until:
             try:
                 async with asyncio.timeout(STALE_PATIENCE_SECONDS):
-                    return await self._read(name)
+                    return await self._read(name, principal)
             except (DatabaseUnavailable, TimeoutError) as error:
                 self._away_until = self._loop.time() + AWAY_SECONDS
                 _log.warning("the database is away, reads go on for a while: %s", error)
@@ -156,16 +179,15 @@ class Namespaces:
         or without one makes its directory; nobody else does the same meanwhile, in any process.
 
         Gives the row as it is now. Raises NoSuchDirectory when the namespace is gone or is another
-        one by now, which was made again under its name; DatabaseUnavailable, also after a delete
-        has kept it waiting for LOCK_SECONDS, or when too many publish at once. The body should
+        one by now, which was made again under its name; DatabaseUnavailable, also when others have
+        kept it waiting for TURN_SECONDS or LOCK_SECONDS. The body should
         be short, and must not use the database. An error that comes after the body, because the
         transaction could not be ended, does not undo what the body did; since nothing was
         written, it is logged and not raised.
         """
         done = False
         try:
-            async with self._database.transaction() as session:
-                await _lock_file(session, namespace.name, name)
+            async with self._locked(namespace.name, name) as session:
                 rows = await session.fetch(
                     "SELECT name, hidden, owner, created_at FROM namespaces WHERE name = %s "
                     "AND coalesce(created_at, 'epoch') = %s AND owner IS NOT DISTINCT FROM %s "
@@ -191,9 +213,12 @@ class Namespaces:
         was deleted. The body must not use the database.
         """
         try:
-            async with self._database.transaction() as session:
+            async with (
+                self._turns.of(namespace.name),
+                self._database.transaction() as session,
+            ):
                 await session.fetch(
-                    "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK_CLASS, namespace.name)
+                    "SELECT pg_advisory_xact_lock(%s)", (_key("namespace", namespace.name),)
                 )
                 rows = await session.fetch(
                     "DELETE FROM namespaces WHERE name = %s "
@@ -207,15 +232,33 @@ class Namespaces:
         finally:
             self._cache.forget(namespace.name)
 
-    async def _read(self, name: str) -> Namespace | None:
+    @asynccontextmanager
+    async def _locked(self, namespace: str, name: str) -> AsyncIterator[Session]:
+        """A transaction that has the lock of the namespace, shared, and that of the file in it, for
+        itself. Where the namespace is being deleted, it waits for that."""
+        keys = _key("namespace", namespace), _key("file", namespace, name), f"{namespace}/{name}"
+        async with self._turns.of((namespace, name)), AsyncExitStack() as stack:
+            session = await stack.enter_async_context(self._database.transaction())
+            [(shared, *_)] = await session.fetch(_TRY_LOCKS, keys)
+            if not shared:
+                await stack.aclose()
+                async with self._turns.of(namespace):
+                    session = await stack.enter_async_context(self._database.transaction())
+                    await session.fetch(_LOCKS, keys)
+            yield session
+
+    async def _read(self, name: str, principal: Principal) -> Namespace | None:
         heard, generation = self._listener.trusted, self._cache.generation
         rows = await self._database.fetch(
-            "SELECT name, hidden, owner, created_at FROM namespaces WHERE name = %s",
-            (name,),
+            "SELECT name, hidden, owner, created_at FROM namespaces "
+            "WHERE name = %s AND (hidden IS NOT TRUE OR owner = %s OR %s)",  # access.may_know
+            (name, principal.user, principal.admin),
             idempotent=True,
         )
-        found = _namespace(rows[0]) if rows else None
         self._away_until = -math.inf
+        if not rows:
+            return None
+        found = _namespace(rows[0])
         if generation == self._cache.generation:  # else it may have changed on its way
             self._cache.keep(name, found, self._loop.time(), heard=heard)
         return found
@@ -230,13 +273,10 @@ class Namespaces:
         self._cache.lose(self._listener.answered)
 
 
-async def _lock_file(session: Session, namespace: str, name: str) -> None:
-    """Take the lock of the namespace, shared, and then that of the file in it, for one alone."""
-    await session.fetch(
-        "SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s)), "
-        "pg_advisory_xact_lock(%s, hashtext(%s))",
-        (_LOCK_CLASS, namespace, _FILE_LOCK_CLASS, f"{namespace}/{name}"),
-    )
+def _key(kind: str, *names: str) -> int:
+    """The key of an advisory lock: 64 bits, so that no two names have the same one by accident."""
+    text = "\0".join(("sfs", kind, *names))
+    return int.from_bytes(sha256(text.encode()).digest()[:8], "big", signed=True)
 
 
 def _identity(namespace: Namespace) -> tuple[object, ...]:

@@ -85,7 +85,7 @@ def _paths() -> Json:
                 "Hides a namespace, or shows it.",
                 _parameters("name"),
                 {"200": _json("The namespace.", ref("schemas", "Namespace"))},
-                f"403 404 {_JSON_BODY}",
+                f"403 404 507 {_JSON_BODY}",
                 body="NamespaceChange",
             ),
             "delete": _operation(

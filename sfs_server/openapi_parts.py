@@ -226,7 +226,7 @@ _PROBLEMS = {
     417: "The only expectation that can be met is 100-continue.",
     500: "The service failed.",
     503: "The store or the database cannot be reached now.",
-    507: "The store is full.",
+    507: "The store, or the disk of the database, is full.",
 }
 _PROBLEM_HEADERS = {401: ("WWW-Authenticate", "Challenge"), 503: ("Retry-After", "RetryAfter")}
 

@@ -71,7 +71,7 @@ async def _serve_tracked(
     app, raw_path = request.app, request.rel_url.raw_path
     directory, name = file_target(raw_path)
     anonymous_read = app[CONFIG].anonymous_read
-    namespace = await app[NAMESPACES].resolve(directory, stale_ok=True)
+    namespace = await app[NAMESPACES].resolve(directory, request[PRINCIPAL], stale_ok=True)
     if LINK in request:
         namespace = request[LINK].same(namespace)
     require(request[PRINCIPAL], Action.READ, namespace, anonymous_read=anonymous_read)
@@ -167,7 +167,7 @@ async def _upload_tracked(request: web.Request, tracked: Tracked) -> web.Respons
     directory, name = file_target(request.rel_url.raw_path)
     app, principal = request.app, request[PRINCIPAL]
     changing(request, "upload", directory, name)
-    namespace = await app[NAMESPACES].resolve(directory)
+    namespace = await app[NAMESPACES].resolve(directory, request[PRINCIPAL])
     require(principal, Action.CREATE, namespace, anonymous_read=app[CONFIG].anonymous_read)
     assert namespace is not None  # noqa: S101 - require() has answered 404 for None  # nosec B101
     incoming = Upload(request, app[CONFIG], app[METRICS], tracked.count)
@@ -255,7 +255,7 @@ async def delete(request: web.Request) -> web.Response:
     app, principal = request.app, request[PRINCIPAL]
     anonymous_read = app[CONFIG].anonymous_read
     change = changing(request, "delete", directory, name)
-    namespace = await app[NAMESPACES].resolve(directory)
+    namespace = await app[NAMESPACES].resolve(directory, request[PRINCIPAL])
     require(principal, Action.DELETE, namespace, anonymous_read=anonymous_read)
     assert namespace is not None  # noqa: S101 - require() has answered 404 for None  # nosec B101
     _look_again(request, directory, name)

@@ -34,7 +34,7 @@ async def _to_file(request: web.Request, wanted: dict[str, Any]) -> dict[str, ob
     name = check_name(string(wanted, "file"))
     changing(request, "create a link", directory, name)
     ttl = _ttl(wanted)
-    namespace = await app[NAMESPACES].resolve(directory)
+    namespace = await app[NAMESPACES].resolve(directory, request[PRINCIPAL])
     require(principal, Action.READ, namespace, anonymous_read=app[CONFIG].anonymous_read)
     await app[FILESYSTEM].stat(directory, name)
     token, expires_at = app[LINKS].make(principal, file_subject(directory, name), namespace, ttl)

@@ -39,7 +39,7 @@ async def list_files(request: web.Request) -> web.StreamResponse:
     directory = check_namespace(query.get("namespace", DEFAULT_NAMESPACE))
     prefix, after = query.get("prefix", ""), query.get("after", "")
     limit = _limit(query.get("limit"))
-    namespace = await request.app[NAMESPACES].resolve(directory, stale_ok=True)
+    namespace = await request.app[NAMESPACES].resolve(directory, request[PRINCIPAL], stale_ok=True)
     anonymous_read = request.app[CONFIG].anonymous_read
     require(request[PRINCIPAL], Action.READ, namespace, anonymous_read=anonymous_read)
     batches = request.app[FILESYSTEM].list_files(

@@ -66,7 +66,7 @@ async def _delete(request: web.Request, namespace: Namespace) -> None:
 async def _target(request: web.Request, action: Action) -> Namespace:
     name = check_namespace(decode(request.rel_url.raw_path.rsplit("/", 1)[1]))
     changing(request, action.value, name)
-    namespace = await request.app[NAMESPACES].resolve(name)
+    namespace = await request.app[NAMESPACES].resolve(name, request[PRINCIPAL])
     anonymous_read = request.app[CONFIG].anonymous_read
     require(request[PRINCIPAL], action, namespace, anonymous_read=anonymous_read)
     assert namespace is not None  # noqa: S101 - require() has answered 404 for None  # nosec B101

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from gfs.api import Writer
+from sfs_server.claims import Principal
 from sfs_server.keys import FILESYSTEM, LIFECYCLE, NAMESPACES, PROGRESS
 from tests.server.conftest import Service
 from tests.server.http import encode
@@ -100,7 +101,7 @@ async def test_every_change_that_has_come_whole_is_made(service: Service, leave:
     files, base = service.data / "files", "/storage/namespaces"
 
     async def hidden() -> bool | None:
-        found = await namespaces.resolve("n")
+        found = await namespaces.resolve("n", Principal("root", admin=True))
         return None if found is None else found.hidden
 
     async def there() -> bool:

@@ -11,13 +11,16 @@ from datetime import UTC, datetime
 import pytest
 
 from gfs.errors import NoSuchDirectory
-from sfs_server.access import Namespace
+from sfs_server.access import Namespace, may_know
+from sfs_server.claims import ANONYMOUS, Principal
 from sfs_server.database import Database
-from sfs_server.errors import DatabaseUnavailable, Problem
-from sfs_server.namespace_cache import MAX_CACHED, MISSING
+from sfs_server.errors import Busy, DatabaseUnavailable, Problem
+from sfs_server.namespace_cache import MAX_CACHED
 from sfs_server.namespaces import Namespaces
 from tests.postgres import Postgres
 from tests.server.test_database import eventually
+
+ADMIN = Principal("root", admin=True)
 
 
 async def opened(url: str) -> tuple[Database, Namespaces]:
@@ -45,21 +48,30 @@ async def theirs(database_url: str) -> AsyncIterator[Namespaces]:
     await database.close()
 
 
+async def cached(namespaces: Namespaces, name: str) -> Namespace | None:
+    """The namespace, when the notifications of what was done to it before have come."""
+    async with asyncio.timeout(8):
+        while namespaces.cached(name) is None:
+            await asyncio.sleep(0.01)
+            await namespaces.resolve(name, ADMIN)
+    return namespaces.cached(name)
+
+
 async def test_create_read_update_delete(ours: Namespaces) -> None:
     made = await ours.create("b", hidden=True, owner="ann")
     assert (made.name, made.hidden, made.owner) == ("b", True, "ann")
     assert abs((datetime.now(UTC) - made.created_at).total_seconds()) < 5
-    assert await ours.resolve("b") == made
+    assert await ours.resolve("b", ADMIN) == made
     with pytest.raises(Problem) as caught:
         await ours.create("b", hidden=False, owner=None)
     assert caught.value.status == 409
     changed = await ours.update(made, hidden=False)
     assert changed is not None
     assert not changed.hidden
-    assert await ours.resolve("b") == changed
+    assert await ours.resolve("b", ADMIN) == changed
     async with ours.deleting(changed):
         pass
-    assert await ours.resolve("b") is None
+    assert await ours.resolve("b", ADMIN) is None
     assert await ours.update(changed, hidden=False) is None
 
 
@@ -71,53 +83,69 @@ async def test_list_is_in_the_order_of_bytes(ours: Namespaces) -> None:
     assert len(names) == 8
 
 
-async def test_cached_answers_do_not_yield(ours: Namespaces) -> None:
-    assert ours.cached("default") is MISSING
-    assert ours.cached("absent") is MISSING
-    default = await ours.resolve("default")
-    assert await ours.resolve("absent") is None
-    for name, answer in (("default", default), ("absent", None)):
-        step = ours.resolve(name)
-        with pytest.raises(StopIteration) as caught:
-            step.send(None)
-        assert caught.value.value == answer
-        assert ours.cached(name) is answer
+async def test_what_is_cached_does_not_yield(ours: Namespaces) -> None:
+    assert ours.cached("default") is None
+    default = await ours.resolve("default", ADMIN)
+    step = ours.resolve("default", ADMIN)
+    with pytest.raises(StopIteration) as caught:
+        step.send(None)
+    assert caught.value.value is ours.cached("default") is default
 
 
-async def test_the_cache_is_bounded(ours: Namespaces) -> None:
-    default = await ours.resolve("default")
-    values = [f"absent{n}" for n in range(MAX_CACHED + 50)]
-    for begin in range(0, len(values), 200):
-        await asyncio.gather(*(ours.resolve(name) for name in values[begin : begin + 200]))
-    assert ours.cached(values[-1]) is None
-    assert ours.cached(values[0]) is MISSING
-    assert ours.cached("default") is default
+async def test_the_cache_is_bounded(
+    ours: Namespaces, postgres: Postgres, database_name: str
+) -> None:
+    names = [f"n{number}" for number in range(MAX_CACHED + 50)]
+    values = ", ".join(f"('{name}')" for name in names)
+    sql = f"INSERT INTO namespaces (name) VALUES {values}"
+    await asyncio.to_thread(postgres.execute, sql, database_name)
+    await cached(ours, names[-1])
+    for begin in range(0, len(names), 200):
+        await asyncio.gather(*(ours.resolve(name, ADMIN) for name in names[begin : begin + 200]))
+    assert ours.cached(names[-2]) is not None
+    assert ours.cached(names[0]) is None
+
+
+PEOPLE = [ANONYMOUS, Principal("ann"), Principal("bob"), Principal("root", admin=True)]
+
+
+async def test_nobody_gets_what_they_may_not_know_of(ours: Namespaces) -> None:
+    made = [
+        await ours.create(f"{owner}-{hidden}", hidden=hidden, owner=owner)
+        for owner in ("ann", "bob", None)
+        for hidden in (False, True)
+    ]
+    for _ in "first", "from the cache":
+        for one in made:
+            for principal in PEOPLE:
+                known = one if may_know(principal, one) else None
+                assert await ours.resolve(one.name, principal) == known
+                assert await ours.resolve(one.name, principal, stale_ok=True) == known
 
 
 async def test_changes_elsewhere_are_seen(ours: Namespaces, theirs: Namespaces) -> None:
-    assert await ours.resolve("n") is None
+    assert await ours.resolve("n", ADMIN) is None
     made = await theirs.create("n", hidden=False, owner="ann")
-    await eventually(lambda: ours.cached("n") is MISSING, 8)
-    assert await ours.resolve("n") == made
+    await eventually(lambda: ours.cached("n") is None, 8)
+    assert await ours.resolve("n", ADMIN) == made
     await theirs.update(made, hidden=True)
-    await eventually(lambda: ours.cached("n") is MISSING, 8)
-    seen = await ours.resolve("n")
+    await eventually(lambda: ours.cached("n") is None, 8)
+    seen = await ours.resolve("n", ADMIN)
     assert seen is not None
     assert seen.hidden
     async with theirs.deleting(made):
         pass
-    await eventually(lambda: ours.cached("n") is MISSING, 8)
-    assert await ours.resolve("n") is None
+    await eventually(lambda: ours.cached("n") is None, 8)
+    assert await ours.resolve("n", ADMIN) is None
 
 
 async def test_truncate_empties_the_cache(
     ours: Namespaces, database_name: str, postgres: Postgres
 ) -> None:
-    await ours.resolve("default")
-    await ours.resolve("absent")
+    await ours.resolve("default", ADMIN)
     await asyncio.to_thread(postgres.execute, "TRUNCATE namespaces", database_name)
-    await eventually(lambda: ours.cached("default") is ours.cached("absent") is MISSING, 1)
-    assert await ours.resolve("default") is None
+    await eventually(lambda: ours.cached("default") is None, 1)
+    assert await ours.resolve("default", ADMIN) is None
 
 
 async def test_a_read_that_crosses_a_change_is_not_kept(
@@ -131,18 +159,18 @@ async def test_a_read_that_crosses_a_change_is_not_kept(
             await asyncio.sleep(0.1)
         return rows
 
-    default = await ours.resolve("default")
+    default = await ours.resolve("default", ADMIN)
     assert default is not None
     ours._cache.forget("default")
     monkeypatch.setattr(Database, "fetch", slow)
-    reading = asyncio.create_task(ours.resolve("default"))
+    reading = asyncio.create_task(ours.resolve("default", ADMIN))
     await asyncio.sleep(0.05)
     await ours.update(default, hidden=True)
     old = await reading
     assert old is not None
     assert not old.hidden
-    assert ours.cached("default") is MISSING
-    new = await ours.resolve("default")
+    assert ours.cached("default") is None
+    new = await ours.resolve("default", ADMIN)
     assert new is not None
     assert new.hidden
 
@@ -150,32 +178,32 @@ async def test_a_read_that_crosses_a_change_is_not_kept(
 async def test_without_the_listener_the_database_is_asked(
     ours: Namespaces, postgres: Postgres, database_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await ours.resolve("default")
-    await ours.resolve("n")
+    await ours.resolve("default", ADMIN)
+    await ours.resolve("n", ADMIN)
     monkeypatch.setattr("sfs_server.listener.BACKOFF_FIRST_SECONDS", 60.0)
     await ours.close()  # as if it were lost for good
     assert not ours.listening
-    assert ours.cached("default") is MISSING
-    assert ours.cached("n") is MISSING
+    assert ours.cached("default") is None
+    assert ours.cached("n") is None
     await asyncio.to_thread(
         postgres.execute,
         "UPDATE namespaces SET hidden = true; INSERT INTO namespaces (name) VALUES ('n')",
         database_name,
     )
-    changed = await ours.resolve("default")
+    changed = await ours.resolve("default", ADMIN)
     assert changed is not None
     assert changed.hidden
-    assert await ours.resolve("n") is not None
-    assert ours.cached("n") is MISSING
+    assert await ours.resolve("n", ADMIN) is not None
+    assert ours.cached("n") is None
 
 
 async def test_the_cache_is_not_trusted_once_the_last_answer_is_old(
     ours: Namespaces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    default = await ours.resolve("default")
+    default = await ours.resolve("default", ADMIN)
     assert ours.cached("default") is default
     monkeypatch.setattr("sfs_server.listener.TRUST_SECONDS", 0.0)
-    assert ours.cached("default") is MISSING
+    assert ours.cached("default") is None
 
 
 async def test_guard_holds_the_row_against_anybody(
@@ -191,52 +219,52 @@ async def test_guard_holds_the_row_against_anybody(
 
 
 async def test_after_a_return_nothing_old_is_used(ours: Namespaces, postgres: Postgres) -> None:
-    await ours.resolve("default")
-    await ours.resolve("absent")
+    await ours.resolve("default", ADMIN)
     await asyncio.to_thread(postgres.restart)
     await eventually(lambda: not ours.listening, 8)
     await eventually(lambda: ours.listening, 8)
-    assert ours.cached("default") is MISSING
-    assert ours.cached("absent") is MISSING
-    assert await ours.resolve("default") is not None
+    assert ours.cached("default") is None
+    assert await ours.resolve("default", ADMIN) is not None
     assert isinstance(ours.cached("default"), Namespace)
 
 
 async def test_reads_go_on_without_the_database(
     ours: Namespaces, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = await ours.resolve("default")
-    await ours.resolve("absent")
+    known = await ours.resolve("default", ADMIN)
+    hidden = await ours.create("hidden", hidden=True, owner="ann")
+    assert await cached(ours, "hidden") == hidden
     await asyncio.to_thread(postgres.stop)
     try:
         await eventually(lambda: not ours.listening, 8)
         async with asyncio.timeout(5):  # and not the time for a connection, each time
             for _ in range(100):
-                assert await ours.resolve("default", stale_ok=True) == known
-        for name, stale_ok in (("default", False), ("absent", True), ("unknown", True)):
+                assert await ours.resolve("default", ADMIN, stale_ok=True) == known
+        assert await ours.resolve("hidden", ADMIN, stale_ok=True) == hidden
+        for name, stale_ok in (("default", False), ("absent", True), ("hidden", True)):
             with pytest.raises(DatabaseUnavailable):
-                await ours.resolve(name, stale_ok=stale_ok)
+                await ours.resolve(name, Principal("bob"), stale_ok=stale_ok)
         monkeypatch.setattr("sfs_server.namespace_cache.STALE_SECONDS", 0.01)
         with pytest.raises(DatabaseUnavailable):
-            await ours.resolve("default", stale_ok=True)
+            await ours.resolve("default", ADMIN, stale_ok=True)
     finally:
         await asyncio.to_thread(postgres.start)
     await eventually(lambda: ours.listening, 8)
-    assert await ours.resolve("default") == known
+    assert await ours.resolve("default", ADMIN) == known
 
 
 async def test_reads_do_not_wait_for_a_server_that_hangs(
     ours: Namespaces, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sfs_server.listener.ANSWER_SECONDS", 0.5)
-    known = await ours.resolve("default")
+    known = await ours.resolve("default", ADMIN)
     frozen = postgres.freeze()
     try:
         await eventually(lambda: not ours.listening, 8)
         async with asyncio.timeout(4):
-            assert await ours.resolve("default", stale_ok=True) == known
+            assert await ours.resolve("default", ADMIN, stale_ok=True) == known
         async with asyncio.timeout(0.9):
-            assert await ours.resolve("default", stale_ok=True) == known
+            assert await ours.resolve("default", ADMIN, stale_ok=True) == known
     finally:
         postgres.thaw(frozen)
 
@@ -250,7 +278,7 @@ async def test_table_of_an_older_version(postgres: Postgres, database_name: str)
         database_name,
     )
     database, namespaces = await opened(postgres.url(database_name))
-    old = await namespaces.resolve("old")
+    old = await namespaces.resolve("old", ADMIN)
     assert old == Namespace("old", False, None, datetime(1970, 1, 1, tzinfo=UTC))
     async with namespaces.guard(old):
         pass
@@ -333,7 +361,7 @@ async def test_a_delete_that_fails_leaves_the_namespace(ours: Namespaces) -> Non
     with pytest.raises(OSError, match="disk"):
         async with ours.deleting(made):
             raise OSError("disk")
-    assert await ours.resolve("n") == made
+    assert await ours.resolve("n", ADMIN) == made
     async with ours.guard(made):
         pass
 
@@ -416,3 +444,105 @@ async def test_cancelled_guard_lets_go(ours: Namespaces, theirs: Namespaces) -> 
     await asyncio.wait({task})
     async with asyncio.timeout(20), theirs.deleting(made):
         pass
+
+
+# Waiting for a lock takes a session, of which there are few.
+
+
+def busy(namespaces: Namespaces) -> int:
+    """How many sessions are in use."""
+    return namespaces._database.use.busy
+
+
+async def test_many_who_publish_one_name_wait_with_one_session(
+    ours: Namespaces, theirs: Namespaces
+) -> None:
+    made = await ours.create("n", hidden=False, owner="ann")
+    published = 0
+
+    async def publish() -> None:
+        nonlocal published
+        async with ours.guard(made, "a"):
+            published += 1
+
+    async with theirs.guard(made, "a"):
+        tasks = [asyncio.create_task(publish()) for _ in range(300)]
+        await eventually(lambda: busy(ours) == 1, 8)
+        for name in ("b", "c", "d"):
+            async with ours.guard(made, name):
+                assert busy(ours) == 2
+        assert (busy(ours), published) == (1, 0)
+    await asyncio.gather(*tasks)
+    assert (busy(ours), published) == (0, 300)
+
+
+async def test_many_who_publish_in_what_is_being_deleted_wait_with_one_session(
+    ours: Namespaces, theirs: Namespaces
+) -> None:
+    made = await ours.create("n", hidden=False, owner="ann")
+    other = await ours.create("other", hidden=False, owner="ann")
+
+    async def publish(name: str) -> None:
+        async with ours.guard(made, name):
+            pytest.fail("the namespace is gone")
+
+    async with theirs.deleting(made):
+        tasks = [asyncio.create_task(publish(f"file{number}")) for number in range(40)]
+        await eventually(lambda: len(ours._turns._locks) == 41, 8)
+        await eventually(lambda: busy(ours) == 1, 8)
+        async with ours.guard(other, "a"):
+            assert busy(ours) == 2
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(answer, NoSuchDirectory) for answer in answers)
+    assert busy(ours) == len(ours._turns._locks) == 0
+
+
+async def test_a_turn_is_waited_for_and_no_longer(
+    ours: Namespaces, theirs: Namespaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfs_server.turns.TURN_SECONDS", 0.1)
+    made = await ours.create("n", hidden=False, owner="ann")
+    async with ours.guard(made, "a"):
+        with pytest.raises(Busy):
+            async with ours.guard(made, "a"):
+                pytest.fail("it was not its turn")
+    async with ours.guard(made, "a"):
+        pass
+
+
+async def test_names_whose_32_bit_hashes_are_the_same_do_not_wait_for_each_other(
+    ours: Namespaces, theirs: Namespaces, postgres: Postgres
+) -> None:
+    sql = "SELECT hashtext('team222') = hashtext('team197957')"
+    assert await asyncio.to_thread(postgres.execute, sql) == [(True,)]
+    one = await ours.create("team222", hidden=False, owner="ann")
+    other = await ours.create("team197957", hidden=False, owner="bob")
+    async with asyncio.timeout(3), theirs.deleting(one), ours.guard(other, "a"):
+        pass
+    sql = (
+        "SELECT min(i), max(i) FROM generate_series(1, 500000) i "
+        "GROUP BY hashtext('n/' || i) HAVING count(*) > 1 LIMIT 1"
+    )
+    [names] = await asyncio.to_thread(postgres.execute, sql)
+    made = await ours.create("n", hidden=False, owner="ann")
+    async with (
+        asyncio.timeout(3),
+        theirs.guard(made, str(names[0])),
+        ours.guard(made, str(names[1])),
+    ):
+        pass
+
+
+async def test_a_file_is_locked_against_the_version_before_this_one_too(ours: Namespaces) -> None:
+    made = await ours.create("n", hidden=False, owner="ann")
+
+    async def publish() -> None:
+        async with ours.guard(made, "a"):
+            pass
+
+    async with ours._database.transaction() as before:
+        await before.fetch("SELECT pg_advisory_xact_lock(7562868, hashtext('n/a'))")
+        task = asyncio.create_task(publish())
+        await asyncio.sleep(0.2)
+        assert not task.done()
+    await task

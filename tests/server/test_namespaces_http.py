@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 from sfs_server import json_body
+from sfs_server.database import Session
+from sfs_server.keys import METRICS
+from tests.postgres import Postgres
 from tests.server.conftest import Service
 from tests.server.http import Answer, Connection, connect
 
@@ -208,12 +211,28 @@ def without_identity(answer: bytes, name: str) -> bytes:
     return b"\r\n".join(kept) + b"\r\n\r\n" + body.replace(name.encode(), b"NAME")
 
 
+def of_store(service: Service) -> list[str]:
+    """What the metrics say of operations of the store."""
+    lines = service.app[METRICS].render().decode().splitlines()
+    return [line for line in lines if line.startswith("sfs_gfs_")]
+
+
 @pytest.mark.parametrize("accept", ["*/*", "text/html"])
 async def test_a_hidden_namespace_answers_in_every_byte_like_one_that_does_not_exist(
-    service: Service, accept: str
+    service: Service, accept: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And the service does the same for it, so that the answer takes as long."""
     await make(service, "secret", hidden=True)
     await service.put("/storage/secret/a.txt", b"1")
+    done: list[str] = []
+    fetch = Session.fetch
+
+    async def counted(self: Session, sql: str, *args: Any, **options: Any) -> Any:
+        if "sfs_echo" not in str(args):
+            done.append(sql)
+        return await fetch(self, sql, *args, **options)
+
+    monkeypatch.setattr(Session, "fetch", counted)
     requests: list[tuple[str, str, dict[str, str], bytes]] = [
         *((method, "/storage/NAME/a.txt", {}, b"") for method in ("GET", "HEAD", "DELETE")),
         *((method, "/storage/NAME/new.txt", {}, b"") for method in ("GET", "HEAD", "DELETE")),
@@ -236,14 +255,22 @@ async def test_a_hidden_namespace_answers_in_every_byte_like_one_that_does_not_e
     ]
     for user in (None, "bob"):
         for method, target, extra, body in requests:
-            answers = []
+            answers, works = [], []
             for name in ("secret", "absent"):
+                # The hidden one is in use: what is known of it is in memory.
+                assert (await call(service, "GET", "/storage/secret/a.txt")).status == 200
+                before = of_store(service)
+                done.clear()
                 headers = {"Accept": accept, "Connection": "close", **extra}
                 headers.update(service.bearer(user) if user else {})
                 async with connect(service.port) as connection:
                     connection.send(method, target.replace("NAME", name), headers, body)
                     answers.append(without_identity(await connection.rest(), name))
+                works.append([*done])
+                assert of_store(service) == before, "the store was asked"
             assert answers[0] == answers[1], (user, method, target)
+            assert works[0] == works[1], (user, method, target)
+            assert len(works[0]) == 1, (user, method, target)
             assert answers[0].startswith(b"HTTP/1.1 404 "), (user, method, target)
     assert (await call(service, "GET", "/storage/secret/a.txt")).body == b"1"
 
@@ -336,3 +363,37 @@ async def test_creating_one_name_many_times_at_once_makes_it_once(service: Servi
     owner = next(answer.json()["owner"] for answer in answers if answer.status == 201)
     [team] = [f for f in (await call(service, "GET", ALL)).json() if f["name"] == "team"]
     assert team["owner"] == owner
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "word"),
+    [
+        ("53100", 507, "disk of the database is full"),
+        ("55P03", 503, "at once"),
+        *((code, 503, "database") for code in ("53300", "53200", "57P03", "40001", "40P01")),
+        *((code, 503, "database") for code in ("25006", "57P01", "58030")),
+        *((code, 500, "log") for code in ("42501", "42703", "XX001")),
+    ],
+)
+async def test_what_the_database_refuses_becomes_an_answer(
+    service: Service, postgres: Postgres, code: str, status: int, word: str
+) -> None:
+    raise_it = (
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        f"RAISE EXCEPTION 'as ordered, in /srv/path' USING ERRCODE = '{code}'; END $$;"
+        "CREATE TRIGGER refuse BEFORE INSERT OR UPDATE OR DELETE ON namespaces "
+        "FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    await make(service, "team")
+    await asyncio.to_thread(postgres.execute, raise_it, "test")
+    answers = [
+        await call(service, "POST", ALL, body={"name": "new"}),
+        await call(service, "PUT", f"{ALL}/team", body={"hidden": True}),
+        await call(service, "DELETE", f"{ALL}/team"),
+    ]
+    for answer in answers:
+        assert answer.status == status
+        assert word in answer.problem()
+        assert "/srv" not in answer.problem()
+        assert ("Retry-After" in answer.headers) == (status == 503)
+    assert await shown(service, "alice") == ["default", "team"]
