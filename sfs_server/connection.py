@@ -20,13 +20,20 @@ tell of it: it reports EPOLLERR and EPOLLHUP of a descriptor of which nothing el
 
 from __future__ import annotations
 
+import re
 import select
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from aiohttp import StreamReader, web, web_server
 from aiohttp.base_protocol import BaseProtocol
+
+TRAILER_BYTES = 16 * 1024
+"""What is kept of the end of a chunked body, to look for trailer fields."""
+
+_TRAILERS = re.compile(rb"\r\n0+[ \t]*(?:;[^\r\n]*)?\r\n((?:[!-9;-~]+:[^\r\n]*\r\n)+)\r\n")
+"""The last chunk, its extensions, and the trailer fields (RFC 9112 §7.1)."""
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing (RFC 9110 §9.2.1): worth nothing without their client."""
@@ -36,12 +43,14 @@ class Connection(web.RequestHandler):
     """aiohttp's side of one connection, and what it has to know of the client's side."""
 
     __slots__ = (
+        "_chunked",
         "_end_watch",
         "_ended",
         "_in_hand",
         "_kept",
         "_lost",
         "_newest",
+        "_recent",
         "on_half_close",
     )
 
@@ -49,6 +58,8 @@ class Connection(web.RequestHandler):
         self._ended = False
         self._lost = False
         self._newest: StreamReader | None = None  # the body of the newest request
+        self._chunked = False  # which it is
+        self._recent = b""  # the last bytes that arrived, if so
         self._in_hand: web.BaseRequest | None = None
         self._end_watch: select.epoll | None = None
         self.on_half_close: Callable[[], object] | None = None
@@ -76,9 +87,24 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._messages:
-            self._newest = self._messages[-1][1]
+            message, self._newest = self._messages[-1]
+            self._chunked = getattr(message, "chunked", False)
+        if self._chunked or self._recent:
+            joined = data if len(data) >= TRAILER_BYTES else self._recent + data
+            self._recent = joined[-TRAILER_BYTES:] if self._chunked else b""
         if self._lost:
             self._keep_what_is_carried_out()
+
+    def trailers(self) -> Iterable[str]:
+        """The names of the trailer fields of a chunked body that has been read.
+
+        aiohttp's parser drops them, so they are looked for in the bytes that arrived last. Where
+        others have arrived behind them, of a request that was sent without waiting, or in a body
+        that ends like one itself, this may find the fields of another.
+        """
+        for section in _TRAILERS.findall(self._recent):
+            for line in section.splitlines():
+                yield line.partition(b":")[0].decode("latin-1")
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more. True if the connection stays open for responses."""

@@ -11,7 +11,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gfs.types import Bytes
 from sfs_server.errors import Problem
@@ -38,6 +38,16 @@ class Digest:
         """Raise Problem 400 unless the bytes were those that were promised."""
         if self._promised not in (None, self._seen.digest()):
             raise Problem(400, f"The bytes received do not match {self._field}: nothing is stored.")
+
+
+def refuse_trailer(names: Iterable[str]) -> None:
+    """Raise Problem 400 if one of the ``names`` of trailer fields (RFC 9110 §6.5) is a digest: what
+    stands there cannot be verified, and may have been dropped on the way."""
+    for name in names:
+        if name.strip().lower() in ("content-digest", "repr-digest"):
+            raise Problem(
+                400, f"Send {name.strip()} in the header: in a trailer it is not verified."
+            )
 
 
 def _sha256(field: str, text: str) -> bytes | None:

@@ -204,7 +204,7 @@ def _upload(name: str, summary: str, query: str, problems: str) -> Json:
             "200": _json("It replaces the one that was there.", stored, headers=headers),
             "201": _json("It is new.", stored, headers=headers),
         },
-        f"403 404 {_JSON_BODY} 507 {problems}",
+        f"403 404 {_JSON_BODY} 501 507 {problems}",
     )
     operation["requestBody"] = {
         "description": "The bytes; of a form, those of its first part named 'file'.",

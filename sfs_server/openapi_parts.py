@@ -225,6 +225,7 @@ _PROBLEMS = {
     416: "No range of the request begins in the file.",
     417: "The only expectation that can be met is 100-continue.",
     500: "The service failed.",
+    501: "The request says that its body is a part of a file.",
     503: "The store or the database cannot be reached now.",
     507: "The store, or the disk of the database, is full.",
 }

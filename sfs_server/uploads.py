@@ -17,11 +17,13 @@ from aiohttp import hdrs, web
 from gfs.api import BlockingWriter, BufferWriter, Writer
 from gfs.types import Bytes
 from sfs_server.config import Config
-from sfs_server.digests import Digest
+from sfs_server.connection import connection_of
+from sfs_server.digests import Digest, refuse_trailer
 from sfs_server.errors import Problem
 from sfs_server.form import MAX_OTHER_BYTES, FormFile
 from sfs_server.keys import TAKEN
 from sfs_server.metrics import Metrics
+from sfs_server.parts import refuse_part
 from sfs_server.progress_types import Count
 from sfs_server.recvfile import LEAST, receive_in_place, receive_large, receive_pieces
 from sfs_server.transfer import begin_body, receive
@@ -40,7 +42,7 @@ class Upload:
         self, request: web.Request, config: Config, metrics: Metrics, count: Count
     ) -> None:
         """Read the announcements. ``count`` is for the bytes of the file that arrive. Raises
-        Problem 400, 413 or 415."""
+        Problem 400, 413, 415 or 501."""
         headers = request.headers
         codings = headers.getall(hdrs.CONTENT_ENCODING, ())
         if any(coding.strip().lower() != "identity" for coding in codings):
@@ -49,8 +51,10 @@ class Upload:
                 "Bytes are stored as they are sent: send them without Content-Encoding.",
                 {hdrs.ACCEPT_ENCODING: "identity"},
             )
-        if hdrs.CONTENT_RANGE in headers:  # by RFC 9110 §14.5: a part would replace the whole
-            raise Problem(400, "An upload is a whole file: send it without Content-Range.")
+        refuse_part(headers, request.query if request.query_string else ())
+        refuse_trailer(
+            name for line in headers.getall(hdrs.TRAILER, ()) for name in line.split(",")
+        )
         self._request = request
         self._metrics = metrics
         self._limit = config.max_upload_bytes
@@ -76,7 +80,8 @@ class Upload:
             self._check_limit(length - MAX_OTHER_BYTES)
 
     async def receive_into(self, writer: Writer, pool: Executor) -> None:
-        """Read the body and hand it on. Raises Problem 400, 408 or 413, and what ``writer`` does.
+        """Read the body and hand it on. Raises Problem 400, 408, 413 or 501, and what ``writer``
+        does.
 
         Returns when all has come, and sizes and digests agree. Blocking work is done in ``pool``.
         """
@@ -154,6 +159,8 @@ class Upload:
         for digest in (self._content, self._representation):
             if digest is not None:
                 digest.verify()
+        if self._length is None:
+            refuse_trailer(connection_of(self._request).trailers())
 
     def _check_limit(self, count: int) -> None:
         if self._limit and count > self._limit:

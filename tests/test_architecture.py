@@ -33,7 +33,7 @@ sfs_server.cors sfs_server.proxies sfs_server.config sfs_server.listening
 sfs_server.errors sfs_server.turns sfs_server.error_page
 sfs_server.claims sfs_server.pem sfs_server.jwks sfs_server.auth sfs_server.access
 sfs_server.names sfs_server.multipart_ranges sfs_server.conditional sfs_server.disposition
-sfs_server.digests sfs_server.form sfs_server.logs sfs_server.wellformed
+sfs_server.digests sfs_server.parts sfs_server.form sfs_server.logs sfs_server.wellformed
 sfs_server.database_address sfs_server.database_session sfs_server.database sfs_server.listener
 sfs_server.embedded_postgres_files sfs_server.embedded_postgres_processes
 sfs_server.embedded_postgres sfs_server.data_directory
@@ -154,7 +154,7 @@ def test_no_import_hides_in_a_function(name: str) -> None:
 
 PURE = """
 claims cors names namespace_cache multipart_ranges conditional disposition access progress_messages
-error_page wellformed proxies openapi_parts openapi
+error_page wellformed parts proxies openapi_parts openapi
 """.split()
 
 

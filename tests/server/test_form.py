@@ -256,3 +256,37 @@ def test_the_longest_boundary_is_taken() -> None:
     delimiter = f"\r\n--{boundary}".encode()
     body = whole(part("file", b"x", delimiter=delimiter), delimiter=delimiter)
     assert take(pieces(body, list(range(len(body)))), boundary) == b"x"
+
+
+@pytest.mark.parametrize(
+    "name", ["caf\u00e9.txt".encode("latin-1"), "\u8868.txt".encode("shift_jis"), b"\xff\xfe"]
+)
+def test_the_file_name_of_the_part_may_be_in_any_coding(name: bytes) -> None:
+    body = whole(part("file", b"x")).replace(b'"file"', b'"file"; filename="%b"' % name)
+    assert take([body]) == b"x"
+
+
+@pytest.mark.parametrize(
+    "boundary", ["----=_Part_1", "a:=?/()'+_,-.b", "=", "two words", "a;b", 'a"b', "a\\b"]
+)
+def test_a_boundary_that_should_be_quoted_and_is_not_goes_up_to_a_semicolon(boundary: str) -> None:
+    delimiter = f"\r\n--{boundary.partition(';')[0]}".encode()
+    body = whole(part("file", b"x", delimiter=delimiter), delimiter=delimiter)
+    for written in (f"; boundary={boundary}", f';a="; boundary=b";BOUNDARY = {boundary} ; c=d'):
+        taker = FormFile(f"multipart/form-data{written}")
+        assert b"".join(taker.feed(body)) == b"x"
+        taker.finish()
+
+
+def test_a_part_without_a_name_and_without_bytes_is_no_file() -> None:
+    """That is what a form sends when no file was chosen."""
+    unchosen = part("file", b"").replace(b'"file"', b'"file"; filename=""')
+    for body in (whole(unchosen), whole(part("a", b"b"), unchosen, part("c", b"d"))):
+        for cuts in ([], list(range(len(body)))):
+            with pytest.raises(Problem, match="No file was chosen"):
+                take(pieces(body, cuts))
+    # Of two inputs of one name the one with a file counts; a file may have no name.
+    for chosen in (part("file", b"x"), unchosen + b"x"):
+        body = whole(unchosen, chosen, unchosen)
+        for cuts in ([], list(range(len(body)))):
+            assert take(pieces(body, cuts)) == b"x"

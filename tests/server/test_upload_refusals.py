@@ -62,6 +62,28 @@ HOPELESS: tuple[tuple[int, str, str, dict[str, str]], ...] = (
         {"Content-Encoding": "identity\r\nContent-Encoding: gzip"},
     ),
     (400, "PUT", "/storage/default/old", {"Content-Range": "bytes 0-9/20"}),
+    (400, "PUT", "/storage/default/old", {**CHUNKED, "Trailer": "Repr-Digest"}),
+    (400, "PUT", "/storage/default/old", {**CHUNKED, "Trailer": "X-A , content-digest"}),
+    *(
+        (501, method, "/storage/default/old?overwrite=true", {**kind, **said})
+        for method, kind in (("PUT", {}), ("POST", {}), ("POST", {"Content-Type": FORM}))
+        for said in (
+            {"Upload-Complete": "?0"},
+            {"Upload-Complete": "?1"},
+            {"Upload-Incomplete": "?1"},
+            {"Upload-Draft-Interop-Version": "6"},
+            {"Upload-Offset": "0"},
+            {"Upload-Length": "10"},
+            {"Tus-Resumable": "1.0.0"},
+            {"Upload-Concat": "partial"},
+            {"X-Update-Range": "bytes=3-12"},
+            {"OC-Chunked": "1"},
+        )
+    ),
+    *(
+        (501, "PUT", f"/storage/default/old?overwrite=true&{said}", {})
+        for said in ("partNumber=1&uploadId=a", "comp=block&blockid=a", "resumableChunkNumber=1")
+    ),
 )
 """Status, method, target, headers: what is wrong with each request can be told from its head."""
 
@@ -289,3 +311,52 @@ async def test_a_slow_upload_that_goes_on_is_waited_for(service: Service) -> Non
     async with asyncio.TaskGroup() as group:
         for number, way in enumerate(WAYS):
             group.create_task(steady(way, f"/storage/default/{number}"))
+
+
+@pytest.mark.parametrize("field", ["dzchunkindex", "resumableChunkNumber", "qqpartindex", "chunks"])
+@pytest.mark.parametrize("place", ["before", "behind"])
+async def test_a_form_that_says_that_its_file_is_a_part_is_refused(
+    service: Service, field: str, place: str
+) -> None:
+    await service.put("/storage/default/old", b"old")
+    said, file = (
+        f'Content-Disposition: form-data; name="{name}"\r\n\r\n0\r\n'
+        for name in (field, 'file"; filename="blob')
+    )
+    first, second = (said, file) if place == "before" else (file, said)
+    body = f"--B\r\n{first}--B\r\n{second}--B--\r\n".encode()
+    named = {"Content-Type": "multipart/form-data; boundary=B"}
+    answer = await upload(service, "PUT", "/storage/default/old", body, headers=named)
+    assert answer.status == 501
+    assert field in answer.problem()
+    assert (await service.get("/storage/default/old"))[1] == b"old"
+
+
+@pytest.mark.both_loops
+@pytest.mark.parametrize("field", ["Repr-Digest", "content-digest"])
+@pytest.mark.parametrize("size", [0, 10, 300_000])
+async def test_a_digest_in_the_trailer_of_a_chunked_body_is_refused(
+    service: Service, field: str, size: int
+) -> None:
+    """Announced or not: it cannot be verified, and whoever sent it believes that it was."""
+    content = b"x" * size
+    named = {**service.bearer(), **CHUNKED}
+    for trailer, status in (
+        (f"{field}: sha-256=:AAAA:\r\n", 400),
+        (f"X-A: b\r\n{field}:\tsha-256=:AAAA:\r\nX-C: d\r\n", 400),
+        (f"X-A: {field}\r\n", 201),
+        ("", 200),
+    ):
+        whole = head("PUT", "/storage/default/new", named) + chunked(content).removesuffix(b"\r\n")
+        whole += trailer.encode() + b"\r\n"
+        places = range(len(whole) - len(trailer) - 12, len(whole), 7)
+        for cut in places if status == 400 else [len(whole) - 3]:
+            async with connect(service.port) as connection:
+                connection.send_raw(whole[:cut])
+                await connection.drain()
+                await asyncio.sleep(0.002)
+                connection.send_raw(whole[cut:])
+                answer = await connection.answer()
+                assert answer.status == status, (trailer, cut)
+                if status == 400:
+                    assert field in answer.problem()
