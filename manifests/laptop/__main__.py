@@ -41,6 +41,7 @@ from manifests.laptop.weed import (
 )
 from sfs_server import embedded_postgres
 from sfs_server.config import Config, ConfigError, secret_of
+from sfs_server.data_directory import refuse_root
 
 PORTS = {
     "gateway": range(8088, 8089),
@@ -190,6 +191,7 @@ def _make_databases(url: str) -> None:
 def _alone(data: Path) -> Iterator[None]:
     """Keep other launchers away from ``data``, and end what a killed one left."""
     data.mkdir(parents=True, exist_ok=True)
+    data.chmod(0o700)
     with open(data / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -253,12 +255,14 @@ def main() -> None:
     parser.add_argument("-data", default="./sfs-cluster", help="where everything is kept")
     data = Path(parser.parse_args().data).resolve()
     wanted: list[int] = []
+    os.umask(0o077)  # what the servers write is for this user alone
     signal.signal(signal.SIGUSR1, lambda number, _: wanted.append(number))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     begun = time.monotonic()
     try:
         with ExitStack() as stack:
+            refuse_root(Config(data=str(data)))
             stack.enter_context(_alone(data))
             postgres = embedded_postgres.start_now(str(data))
             stack.callback(postgres.stop_now)

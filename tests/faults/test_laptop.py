@@ -100,6 +100,13 @@ def send(pids: list[int], number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
+def open_to_others(data: Path) -> list[str]:
+    """What others could read or enter, of the directory and all in it. A volume server gives the
+    mode 0644 to its .vif, which has the settings of a volume."""
+    found = [data, *(one for one in data.rglob("*") if one.suffix != ".vif")]
+    return [str(one) for one in found if not one.is_symlink() and one.stat().st_mode & 0o077]
+
+
 def running_in(data: Path) -> list[str]:
     """The processes that work below a directory."""
     return [
@@ -123,6 +130,7 @@ def data() -> Iterator[Path]:
 async def test_a_cluster_on_a_laptop_serves_and_leaves_nothing_behind(
     data: Path, ledger: Ledger
 ) -> None:
+    data.chmod(0o755)  # as somebody may have made it
     launcher = Launcher(data)
     try:
         ports = [int(port) for port in launcher.found(r"sfs\d +http://127\.0\.0\.1:(\d+)")]
@@ -160,6 +168,7 @@ async def test_a_cluster_on_a_laptop_serves_and_leaves_nothing_behind(
         launcher.wait()
     assert "Traceback" not in launcher.said
     assert running_in(data) == []
+    assert open_to_others(data) == []
 
 
 async def test_the_servers_of_a_launcher_that_was_killed_are_ended_by_the_next(data: Path) -> None:

@@ -11,8 +11,10 @@ of the wheel.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -141,11 +143,11 @@ def pods(place: Path) -> dict[str, list[Pod]]:
 
 def start_postgres(place: Path) -> subprocess.Popen[bytes]:
     """PostgreSQL at the address of its name, with what init.sh of the manifests makes."""
-    programs, owner = Path(files.binaries()), files.account()
+    programs, nobody = Path(files.binaries()), pwd.getpwnam("nobody")
     home = place / "postgres"
     home.mkdir()
-    os.chown(home, owner.pw_uid, owner.pw_gid)
-    who: dict[str, Any] = files.run_as(owner)
+    os.chown(home, nobody.pw_uid, nobody.pw_gid)
+    who: dict[str, Any] = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     make = [f"{programs}/initdb", "-D", f"{home}/pgdata", "-U", "postgres", "--encoding=UTF8"]
     access = ["--locale=C", "--auth-local=trust", "--auth-host=scram-sha-256"]
     subprocess.run([*make, *access], check=True, stdout=subprocess.DEVNULL, cwd=home, **who)
@@ -208,9 +210,10 @@ def isolate(place: Path) -> None:
     The users of the pods can pass to the programs, which are for everybody to read: tox makes a
     directory that is not.
     """
-    programs = Path(files.binaries())
-    files.let_pass(str(programs / "postgres"), files.account())
-    files.let_read(str(programs.parent))
+    installed = Path(files.binaries()).parent
+    for directory in installed.parents[:-1]:
+        directory.chmod(directory.stat().st_mode | stat.S_IXOTH)
+    subprocess.run(["chmod", "-R", "a+rX", installed], check=True)
     if words := opened(place):
         subprocess.run([*words, "true"], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)

