@@ -51,6 +51,11 @@ class Problem(Exception):
         }
 
 
+def refused(status: int) -> bool:
+    """Whether ``status`` says that something is wrong with the request: not only a 4xx does."""
+    return 400 <= status < 500 or status == 501
+
+
 class DatabaseUnavailable(Exception):
     """PostgreSQL cannot be reached, or did not answer in time."""
 

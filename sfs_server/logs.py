@@ -23,6 +23,8 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 
+from sfs_server.errors import refused
+
 FLUSH_SECONDS = 0.1
 MAX_LINES = 1_000
 """Lines that are gathered at most."""
@@ -193,7 +195,7 @@ def _outcome(change: Change, status: int) -> str:
         return "done"
     if status == CLIENT_GONE:
         return "abandoned"
-    return "failed" if status >= 500 else "refused"
+    return "refused" if refused(status) else "failed"
 
 
 def _now() -> str:

@@ -22,7 +22,7 @@ from aiohttp import hdrs, web
 from sfs_server.audit import write_audit
 from sfs_server.auth import ANONYMOUS, InvalidToken, credential
 from sfs_server.error_page import POLICY, error_page
-from sfs_server.errors import Problem, problem_of
+from sfs_server.errors import Problem, problem_of, refused
 from sfs_server.keys import (
     ACCESS_LOG,
     CREDENTIALED,
@@ -149,7 +149,7 @@ def _linked(request: web.Request) -> Subject | None:
 def _failed(request: web.Request, error: Exception) -> web.Response:
     """The answer for ``error``, or the end of the connection if an answer has begun."""
     problem = problem_of(error)
-    if problem.status >= 500:
+    if not refused(problem.status):
         known = problem.status != 500
         _log.log(
             logging.WARNING if known else logging.ERROR,

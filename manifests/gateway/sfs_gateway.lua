@@ -39,7 +39,7 @@ local READS = { GET = true, HEAD = true, OPTIONS = true }
 -- transfer's id: that upload has not begun.
 local OWN = {
     ["connection"] = true, ["keep-alive"] = true, ["proxy-connection"] = true, ["te"] = true,
-    ["trailer"] = true, ["upgrade"] = true, ["forwarded"] = true, ["x-real-ip"] = true,
+    ["upgrade"] = true, ["forwarded"] = true, ["x-real-ip"] = true,
     ["x-forwarded-for"] = true, ["x-forwarded-proto"] = true, ["x-forwarded-host"] = true,
     ["x-request-id"] = true, ["x-transfer-id"] = true, ["expect"] = true,
 }
@@ -293,7 +293,7 @@ end
 
 -- Whether a change may have been made, by its status. What SFS refused has changed nothing.
 local function may_have_changed(status)
-    return status < 400 or status == 408 or status == 499 or status >= 500
+    return status < 400 or status == 408 or status == 499 or status >= 500 and status ~= 501
 end
 
 function gateway.header()
