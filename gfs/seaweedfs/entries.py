@@ -18,6 +18,7 @@ the file and copies the attributes along.
 from __future__ import annotations
 
 import hashlib
+import secrets
 import time
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,6 +39,7 @@ VERSION_KEY = "Sfs-Version"
 DIGEST_KEY = "Sfs-Sha256"
 DIRECTORY_KEY = "Sfs-Directory"
 REMOVED_KEY = "Sfs-Removed"
+FILES_KEY = "Sfs-Files"
 
 _SECOND = 1_000_000_000
 
@@ -80,13 +82,15 @@ class View:
 
 
 def directory_entry(name: str) -> Entry:
-    """The entry that makes a directory."""
-    attributes = FuseAttributes(file_mode=DIRECTORY_MODE)
+    """The entry that makes a directory. Its ETag is like no other one's, so that a change of it can
+    name the state that it expects."""
+    md5 = secrets.token_bytes(16)
+    attributes = FuseAttributes(file_mode=DIRECTORY_MODE, mtime=int(time.time()), md5=md5)
     return Entry(name=name, is_directory=True, attributes=attributes)
 
 
 def is_removed(entry: Entry) -> bool:
-    """Whether the entry is of a directory that is being deleted, and counts as gone."""
+    """Whether the entry is of a directory that has been removed, perhaps made again since."""
     return REMOVED_KEY in entry.extended
 
 

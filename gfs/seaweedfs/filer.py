@@ -1,10 +1,23 @@
 """The filers: entries, one call each.
 
-All filers of a cluster serve the same tree, but exclusive creation is exclusive only within one of
-them. So every process sends everything to the first one in the order of their addresses, and to
-the others only while that one fails: a filer that did not answer is passed over for
-SUSPECT_SECONDS, unless all are. A filer that is started again is back within a second, so when
-none answers all are tried again for PATIENCE_SECONDS.
+All filers of a cluster serve the same tree. Every process sends everything to the first one in the
+order of their addresses, and to the others only while that one fails: a filer that did not respond
+is passed over for SUSPECT_SECONDS, and one that whoever listens to it (:mod:`gfs.seaweedfs.watch`)
+has declared lost until it is found again. Calls that wait for a filer at the moment when it is lost
+are given up at once, if another filer is left to ask. A filer that is started again is back within
+a second, so when none responds all are tried again for PATIENCE_SECONDS.
+
+Everything that changes an entry is one ``ObjectTransaction``, with a condition. Other calls with a
+condition are passed on by the filer to the one that owns the name, and wait for it if it is frozen;
+a transaction without a ``route_key`` is decided where it arrives.
+
+A call that was given up may still be carried out, whenever the filer that has it wakes. What
+replaces or deletes an entry names the chunks of the entry that it expects, which never come back
+once they were replaced: it fails then. What creates an entry expects that there is none, and that
+can be true again, after a delete. So a creation names the *fence* of the filer that it is sent to,
+an entry with a random ETag: whoever gives a creation up changes the fence, through any filer, and
+all creations that the lost filer still has are refused (``settle``). What is left is a filer that
+stops for seconds between its own check and its own write, less than a millisecond apart.
 
 A refusal is in one of two places: in gRPC's status, or inside a response whose status is OK. Both
 become errors of ours here, and nothing else of the engine looks at either.
@@ -16,14 +29,15 @@ all but ``create`` and ``delete``, which say so.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from gfs.errors import AlreadyExists, InvalidName, StoreFull, StoreUnavailable, VersionMismatch
+from gfs.errors import InvalidName, StoreFull, StoreUnavailable, VersionMismatch
 from gfs.seaweedfs.address import Address
 from gfs.seaweedfs.master import Masters
 from gfs.seaweedfs.proto import filer_pb2 as pb
@@ -41,10 +55,16 @@ ASSIGN_SECONDS = 10.0
 LIST_SECONDS = 30.0
 
 _EXISTS = 2
+_ETAG_MATCHES = 3
+_UNMODIFIED_SINCE = 5
 _CHUNKS_EQUAL = 9
+_PUT = 0
 _DELETE = 1
 _FULL = ("no free volumes", "no writable volumes", "resourceexhausted")
 """How a filer says that there is no room: it has no code for that."""
+
+_TOO_LONG = "name too long"
+_FENCES = "~filers"
 
 _SERVICE = "/filer_pb.SeaweedFiler/"
 _LOOKUP = Method(
@@ -53,16 +73,14 @@ _LOOKUP = Method(
     pb.LookupDirectoryEntryResponse,
 )
 _LIST = Method(_SERVICE + "ListEntries", pb.ListEntriesRequest, pb.ListEntriesResponse)
-_CREATE = Method(_SERVICE + "CreateEntry", pb.CreateEntryRequest, pb.CreateEntryResponse)
-_UPDATE = Method(_SERVICE + "UpdateEntry", pb.UpdateEntryRequest, pb.UpdateEntryResponse)
 _DELETION = Method(_SERVICE + "DeleteEntry", pb.DeleteEntryRequest, pb.DeleteEntryResponse)
 _TRANSACTION = Method(
     _SERVICE + "ObjectTransaction", pb.ObjectTransactionRequest, pb.ObjectTransactionResponse
 )
+_PING = Method(_SERVICE + "Ping", pb.PingRequest, pb.PingResponse)
+_KV_GET = Method(_SERVICE + "KvGet", pb.KvGetRequest, pb.KvGetResponse)
+_KV_PUT = Method(_SERVICE + "KvPut", pb.KvPutRequest, pb.KvPutResponse)
 _SUBSCRIBE = Method(
-    _SERVICE + "SubscribeMetadata", pb.SubscribeMetadataRequest, pb.SubscribeMetadataResponse
-)
-_SUBSCRIBE_LOCAL = Method(
     _SERVICE + "SubscribeLocalMetadata",
     pb.SubscribeMetadataRequest,
     pb.SubscribeMetadataResponse,
@@ -84,12 +102,18 @@ class Assigned:
 
 
 class Filers:
-    """The filers of one cluster."""
+    """The filers of one cluster. ``top``: the directory that everything of ours is in."""
 
-    def __init__(self, channels: Channels, masters: Masters) -> None:
+    def __init__(self, channels: Channels, masters: Masters, top: str) -> None:
         self._channels = channels
         self._masters = masters
+        self._top = top
         self._suspect: dict[Address, float] = {}
+        self._lost: set[Address] = set()
+        self._waiting: dict[Address, set[asyncio.Timeout]] = {}
+        self._fences: dict[Address, str] = {}
+        self._doubtful: set[Address] = set()
+        self._settling = asyncio.Lock()
 
     async def lookup(
         self, directory: str, name: str, *, patience: float = PATIENCE_SECONDS
@@ -109,85 +133,112 @@ class Filers:
     ) -> AsyncGenerator[pb.Entry, None]:
         """At most ``limit`` entries behind ``after`` that begin with ``prefix``, by their bytes.
 
-        A directory that does not exist is empty. Hold it in ``contextlib.aclosing``.
+        A directory that does not exist is empty. Where a filer fails, another one goes on behind
+        the last entry. Hold it in ``contextlib.aclosing``.
         """
-        request = pb.ListEntriesRequest(
-            directory=directory,
-            prefix=prefix,
-            startFromFileName=after,
-            limit=limit,
-            omit_chunks=omit_chunks,
-        )
         deadline = _now() + PATIENCE_SECONDS
         while True:
             filer = self.turn
-            begun = False
+            request = pb.ListEntriesRequest(
+                directory=directory,
+                prefix=prefix,
+                startFromFileName=after,
+                limit=limit,
+                omit_chunks=omit_chunks,
+            )
             stream = self._channels.stream(filer.grpc, _LIST, request, LIST_SECONDS)
             try:
                 async with aclosing(stream) as responses:
-                    async for response in responses:
-                        begun = True
+                    while True:
+                        async with self._unless_lost(filer):
+                            response = await anext(responses, None)
+                        if response is None:
+                            return
+                        after, limit = response.entry.name, limit - 1
+                        deadline = _now() + PATIENCE_SECONDS
                         yield response.entry
+                        if limit == 0:
+                            return
             except CallFailed:
                 self._suspect[filer] = _now() + SUSPECT_SECONDS
-                if begun or _now() > deadline:
+                if _now() > deadline:
                     raise
-            else:
-                return
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def make_directory(self, directory: str, entry: pb.Entry) -> int:
-        """Create a directory; one that exists is left as it is. Returns when, in nanoseconds since
-        the Unix epoch by the filer's clock: the time of a change that subscribers are told of."""
-        request = pb.CreateEntryRequest(directory=directory, entry=entry)
-        response = await self._patiently(_CREATE, request)
-        _check_created(response, entry.name)
-        when: int = response.metadata_event.ts_ns
-        return when
-
-    async def update(self, directory: str, entry: pb.Entry) -> None:
-        """Replace an entry, which is there, by ``entry``: all of it."""
-        await self._patiently(_UPDATE, pb.UpdateEntryRequest(directory=directory, entry=entry))
+    async def make_directory(self, directory: str, entry: pb.Entry) -> pb.Entry:
+        """Create a directory and return it. What is there already, a file too, is left as it is,
+        and returned."""
+        deadline = _now() + PATIENCE_SECONDS
+        while True:
+            found = await self.lookup(directory, entry.name)
+            if found is not None:
+                return found
+            try:
+                await self.create(directory, entry, over=None)
+            except VersionMismatch:
+                if _now() > deadline:
+                    raise StoreUnavailable("the directory could not be made") from None
+            except CallFailed:
+                if _now() > deadline:
+                    raise
+                await self.settle(max(deadline - _now(), RETRY_SECONDS))
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def changes(
-        self, request: pb.SubscribeMetadataRequest, *, local: bool = False
+        self, filer: Address, request: pb.SubscribeMetadataRequest
     ) -> AsyncGenerator[pb.SubscribeMetadataResponse, None]:
-        """The changes of the tree, from the filer whose turn it is, until it ends. ``local``: only
-        those that were made through this filer, and much sooner.
-
-        Hold it in ``contextlib.aclosing``.
-        """
-        method = _SUBSCRIBE_LOCAL if local else _SUBSCRIBE
-        stream = self._channels.stream(self.turn.grpc, method, request, None)
+        """The changes of the tree that are made through ``filer``, until it ends. Raises
+        CallFailed. Hold it in ``contextlib.aclosing``."""
+        stream = self._channels.stream(filer.grpc, _SUBSCRIBE, request, None)
         async with aclosing(stream) as messages:
             async for message in messages:
                 yield message
 
-    async def create(
-        self,
-        directory: str,
-        entry: pb.Entry,
-        *,
-        exclusive: bool = False,
-        over: pb.Entry | None = None,
-    ) -> tuple[pb.Entry, bool]:
-        """Publish ``entry`` in one attempt; returns it as it is stored now (the time of creation
-        is that of the entry that it replaced), and whether it replaced one.
+    async def ping(self, filer: Address, seconds: float) -> int:
+        """The clock of ``filer``, in nanoseconds since the Unix epoch. Raises CallFailed."""
+        response = await self._channels.call(filer.grpc, _PING, pb.PingRequest(), seconds)
+        when: int = response.start_time_ns
+        return when
 
-        ``exclusive``: raise AlreadyExists if there is one. ``over``: raise VersionMismatch unless
-        it replaces this one. CallFailed means that it is not known whether it was published.
+    async def create(self, directory: str, entry: pb.Entry, *, over: pb.Entry | None) -> None:
+        """Store ``entry`` in one attempt, in the place of ``over`` or as a new one.
+
+        Raises VersionMismatch if what is there is not ``over`` any more, or if it must be tried
+        again. CallFailed means that it is not known whether it was stored: if it was to be a new
+        one, call ``settle`` before you look.
         """
-        request = pb.CreateEntryRequest(
-            directory=directory,
-            entry=entry,
-            o_excl=exclusive,
-            condition=_condition(over) if over is not None else None,
+        path = f"{directory}/{entry.name}"
+        filer = self.turn
+        request = pb.ObjectTransactionRequest(
+            lock_key=path,
+            mutations=[pb.ObjectMutation(type=_PUT, directory=directory, entry=entry)],
         )
-        response = await self._once(_CREATE, request)
-        _check_created(response, entry.name)
-        event = response.metadata_event.event_notification
-        stored = event.new_entry if event.HasField("new_entry") else entry
-        return stored, event.HasField("old_entry")
+        if over is not None:
+            request.condition.CopyFrom(_condition(over))
+        else:
+            request.condition.CopyFrom(_etag(await self._fence(filer)))
+            request.condition_key = f"{self._top}/{_FENCES}/{filer}"
+        try:
+            response = await self._ask(filer, _TRANSACTION, request)
+        except CallFailed:
+            if over is None:
+                self._doubtful.add(filer)
+            raise
+        if response.error_code == pb.PRECONDITION_FAILED:
+            self._fences.pop(filer, None)
+            raise VersionMismatch("the file has been replaced")
+        _check(response)
+
+    async def settle(self, patience: float) -> None:
+        """Return when no creation that was given up can be carried out any more."""
+        async with self._settling:
+            doubtful, self._doubtful = self._doubtful, set()
+            try:
+                while doubtful:
+                    await self._change_fence(min(doubtful), patience)
+                    doubtful.discard(min(doubtful))
+            finally:
+                self._doubtful |= doubtful
 
     async def delete(self, directory: str, over: pb.Entry) -> bool:
         """Delete the entry ``over`` and its data, in one attempt; whether it was there unchanged.
@@ -203,31 +254,31 @@ class Filers:
                 )
             ],
         )
-        response = await self._once(_TRANSACTION, request)
+        response = await self._ask(self.turn, _TRANSACTION, request)
         if response.error_code == pb.PRECONDITION_FAILED:
             return False
-        if response.error or response.error_code:
-            raise StoreUnavailable("the filer did not delete the file")
+        _check(response)
         return True
-
-    async def remove_tree(self, directory: str, name: str) -> None:
-        """Delete a directory and all in it; one that is not there is no error."""
-        request = pb.DeleteEntryRequest(
-            directory=directory, name=name, is_delete_data=True, is_recursive=True
-        )
-        response = await self._patiently(_DELETION, request, seconds=LIST_SECONDS)
-        if response.error:
-            raise StoreUnavailable("the filer did not delete the directory")
 
     async def remove_empty(self, directory: str, name: str) -> None:
         """Delete a directory if it is empty; one that is not, or is not there, is left alone."""
         await self._patiently(_DELETION, pb.DeleteEntryRequest(directory=directory, name=name))
 
+    async def note(self, key: str) -> bytes:
+        """What the filers remember under ``key``; nothing if that is nothing."""
+        response = await self._patiently(_KV_GET, pb.KvGetRequest(key=key.encode()))
+        value: bytes = response.value
+        return value
+
+    async def remember(self, key: str, value: bytes) -> None:
+        """Let the filers remember ``value`` under ``key``, or nothing if it is empty."""
+        await self._patiently(_KV_PUT, pb.KvPutRequest(key=key.encode(), value=value))
+
     async def assign(self, path: str, count: int) -> Assigned:
         """Reserve ``count`` needles for the file ``path``, by whose rules the filer chooses the
         volume. Raises StoreFull where no volume takes more."""
         request = pb.AssignVolumeRequest(count=count, path=path)
-        response = await self._once(_ASSIGN, request, ASSIGN_SECONDS)
+        response = await self._ask(self.turn, _ASSIGN, request, ASSIGN_SECONDS)
         if response.error:
             text = response.error.lower()
             if any(sign in text for sign in _FULL):
@@ -237,24 +288,62 @@ class Filers:
         return Assigned(response.file_id, max(response.count, 1), tuple(dict.fromkeys(servers)))
 
     @property
+    def named(self) -> list[Address]:
+        """The filers that the masters name, in the same order in every process."""
+        return self._masters.filers
+
+    def on_named(self, call: Callable[[], None]) -> None:
+        """Let ``call`` be called whenever the masters name other filers."""
+        self._masters.on_filers = call
+
+    @property
     def turn(self) -> Address:
         """The filer whose turn it is: of those that are not suspect, if there are any, the first
         in the order of addresses. Raises StoreUnavailable if there is none at all."""
-        filers = self._masters.filers
+        filers = self.named
         if not filers:
             raise StoreUnavailable("the cluster has no filer")
-        now = _now()
-        return min(filers, key=lambda filer: (self._suspect.get(filer, 0.0) > now, filer))
+        return min(filers, key=lambda filer: (self._suspected(filer), filer))
 
-    async def _once(self, method: Method[_Q, _R], request: _Q, seconds: float = CALL_SECONDS) -> _R:
-        """The response of the filer whose turn it is."""
-        filer = self.turn
+    def lose(self, filer: Address) -> None:
+        """``filer`` gives no sign of life: ask it last, and give up what waits for it."""
+        self._lost.add(filer)
+        if any(not self._suspected(other) for other in self.named):
+            for scope in self._waiting.pop(filer, ()):
+                scope.reschedule(_now())
+
+    def find(self, filer: Address) -> None:
+        """``filer`` gives signs of life."""
+        self._lost.discard(filer)
+
+    def _suspected(self, filer: Address) -> bool:
+        return filer in self._lost or self._suspect.get(filer, 0.0) > _now()
+
+    async def _ask(
+        self, filer: Address, method: Method[_Q, _R], request: _Q, seconds: float = CALL_SECONDS
+    ) -> _R:
+        """The response of ``filer``. Raises CallFailed, at once if it is lost meanwhile."""
         try:
-            return await self._channels.call(filer.grpc, method, request, seconds)
+            async with self._unless_lost(filer):
+                return await self._channels.call(filer.grpc, method, request, seconds)
         except CallFailed as error:
             if not error.absent:
                 self._suspect[filer] = _now() + SUSPECT_SECONDS
             raise
+
+    @asynccontextmanager
+    async def _unless_lost(self, filer: Address) -> AsyncIterator[None]:
+        """Raise CallFailed out of what is awaited in it as soon as ``filer`` is lost."""
+        try:
+            async with asyncio.timeout(None) as scope:
+                waiting = self._waiting.setdefault(filer, set())
+                waiting.add(scope)
+                try:
+                    yield
+                finally:
+                    waiting.discard(scope)
+        except TimeoutError as error:
+            raise CallFailed.given_up(filer.grpc) from error
 
     async def _patiently(
         self,
@@ -265,10 +354,10 @@ class Filers:
         patience: float = PATIENCE_SECONDS,
     ) -> _R:
         """The response of the first filer that gives one."""
-        deadline = _now() + max(patience, seconds)
+        deadline = _now() + patience
         while True:
             try:
-                return await self._once(method, request, min(seconds, deadline - _now()))
+                return await self._ask(self.turn, method, request, min(seconds, deadline - _now()))
             except StoreUnavailable as error:
                 if isinstance(error, CallFailed) and error.absent:
                     raise
@@ -276,25 +365,55 @@ class Filers:
                     raise
             await asyncio.sleep(RETRY_SECONDS)
 
+    async def _fence(self, filer: Address) -> str:
+        """The ETag of the fence of ``filer``."""
+        if filer not in self._fences:
+            entry = await self.lookup(f"{self._top}/{_FENCES}", str(filer))
+            if entry is None:
+                return await self._change_fence(filer, PATIENCE_SECONDS)
+            self._fences[filer] = entry.attributes.md5.hex()
+        return self._fences[filer]
+
+    async def _change_fence(self, filer: Address, patience: float) -> str:
+        """Let all creations be refused that ``filer`` has not carried out yet; the new ETag."""
+        directory = f"{self._top}/{_FENCES}"
+        entry = pb.Entry(name=str(filer), attributes=pb.FuseAttributes(file_mode=0o600))
+        entry.attributes.md5 = secrets.token_bytes(16)
+        self._fences.pop(filer, None)
+        mutation = pb.ObjectMutation(type=_PUT, directory=directory, entry=entry)
+        request = pb.ObjectTransactionRequest(lock_key=f"{directory}/{filer}", mutations=[mutation])
+        _check(await self._patiently(_TRANSACTION, request, patience=patience))
+        self._fences[filer] = etag = entry.attributes.md5.hex()
+        return etag
+
 
 def _condition(entry: pb.Entry) -> pb.WriteCondition:
-    """That the entry is there with exactly these chunks."""
+    """That the entry is there as it was: a directory of ours with its ETag, anything else with
+    these chunks. Those of an empty file are like those of another one; so its time counts too."""
+    if entry.is_directory and entry.attributes.md5:
+        return _etag(entry.attributes.md5.hex())
     clause = pb.WriteCondition.Clause
     fids = [chunk.file_id for chunk in entry.chunks]
-    return pb.WriteCondition(clauses=[clause(kind=_EXISTS), clause(kind=_CHUNKS_EQUAL, fids=fids)])
+    return pb.WriteCondition(
+        clauses=[
+            clause(kind=_EXISTS),
+            clause(kind=_CHUNKS_EQUAL, fids=fids),
+            clause(kind=_UNMODIFIED_SINCE, unix_time=entry.attributes.mtime),
+        ]
+    )
 
 
-def _check_created(response: pb.CreateEntryResponse, name: str) -> None:
-    match response.error_code:
-        case pb.ENTRY_ALREADY_EXISTS | pb.EXISTING_IS_DIRECTORY | pb.EXISTING_IS_FILE:
-            raise AlreadyExists(name)
-        case pb.PRECONDITION_FAILED:
-            raise VersionMismatch("the file has been replaced")
-        case pb.ENTRY_NAME_TOO_LONG:
-            raise InvalidName("the filer does not take a name of this length")
-        case _:
-            if response.error or response.error_code:
-                raise StoreUnavailable("the filer did not store the entry")
+def _etag(etag: str) -> pb.WriteCondition:
+    clause = pb.WriteCondition.Clause
+    return pb.WriteCondition(clauses=[clause(kind=_ETAG_MATCHES, etags=[etag])])
+
+
+def _check(response: pb.ObjectTransactionResponse) -> None:
+    """Raise what the filer has refused. It says why in a sentence alone."""
+    if _TOO_LONG in response.error:
+        raise InvalidName("the filer does not take a name of this length")
+    if response.error or response.error_code:
+        raise StoreUnavailable("the filer did not carry the change out")
 
 
 def _now() -> float:

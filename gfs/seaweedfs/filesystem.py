@@ -76,7 +76,7 @@ class SeaweedFileSystem(FileSystem):
         self._channels = channels
         self._masters = masters
         self._volumes = volumes
-        self._filers = Filers(channels, masters)
+        self._filers = Filers(channels, masters, prefix)
         self._buffers = Buffers(upload_buffer, chunk_bytes)
         self._uploads = Uploads(masters, self._filers, volumes, self._buffers)
         self._needles = Needles(masters, volumes, on_failover)
@@ -162,7 +162,6 @@ class SeaweedFileSystem(FileSystem):
         size: int | None = None,
         times_of: FileInfo | None = None,
     ) -> Writer:
-        path = self._path(directory)
         check_name(name)
         await self._directories.require(directory)
         if expect != ANYTHING:
@@ -176,7 +175,7 @@ class SeaweedFileSystem(FileSystem):
 
         return SeaweedWriter(
             self._uploads,
-            f"{path}/{name}",
+            f"{self._path(directory)}/{name}",
             publish,
             times_of=times_of,
             chunk_bytes=self._chunk_bytes,
@@ -190,8 +189,8 @@ class SeaweedFileSystem(FileSystem):
     async def list_files(
         self, directory: str, *, prefix: str = "", after: str = "", limit: int | None = None
     ) -> AsyncGenerator[list[FileInfo], None]:
-        path = self._path(directory)
-        if "\0" in prefix or not await self._is_there(directory):
+        path = await self._place(directory)
+        if path is None or "\0" in prefix:
             return
         after = after.partition("\0")[0]  # a filer may fail at a NUL, and no name has one
         if after and not after.startswith(prefix):
@@ -233,8 +232,8 @@ class SeaweedFileSystem(FileSystem):
             page = LIST_PAGE
 
     async def count(self, directory: str) -> int:
-        path = self._path(directory)
-        if not await self._is_there(directory):
+        path = await self._place(directory)
+        if path is None:
             return 0
         total, after = 0, ""
         while True:
@@ -268,12 +267,14 @@ class SeaweedFileSystem(FileSystem):
 
     async def close(self) -> None:
         self._buffers.close()
+        await self._directories.close()
         await self._cache.close()
         await self._masters.close()
         await self._volumes.close()
         await self._channels.close()
 
     def _path(self, directory: str) -> str:
+        """The directory by its name; its files may be somewhere else: ``_place``."""
         return f"{self._prefix}/{check_directory(directory)}"
 
     async def _known(self, directory: str, name: str) -> Known:
@@ -288,19 +289,21 @@ class SeaweedFileSystem(FileSystem):
         return await self._cache.get((self._path(directory), check_name(name)), Known, look)
 
     async def _entry(self, directory: str, name: str) -> Entry:
-        if not await self._is_there(directory):
-            raise NoSuchFile(name)
-        entry = await self._publisher.find(directory, check_name(name))
+        try:
+            entry = await self._publisher.find(directory, check_name(name))
+        except NoSuchDirectory:
+            entry = None
         if entry is None:
             raise NoSuchFile(name)
         return entry
 
-    async def _is_there(self, directory: str) -> bool:
+    async def _place(self, directory: str) -> str | None:
+        """The directory of the filer that has the files; None if there is none."""
         try:
-            await self._directories.require(directory)
+            identity = await self._directories.require(directory)
         except NoSuchDirectory:
-            return False
-        return True
+            return None
+        return f"{self._prefix}/{identity.files}"
 
     async def _require_room(self, size: int) -> None:
         """Raise StoreFull if ``size`` bytes do not fit. Where that is not known, they may."""

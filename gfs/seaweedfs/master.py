@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -86,6 +86,9 @@ class Masters:
         self._leader: Address | None = None
         self._filers: set[Address] = set()
         self._filers_before: set[Address] = set()
+        self.on_filers: Callable[[], None] = lambda: None
+        """Called whenever ``filers`` may have changed."""
+
         self._volumes: dict[int, dict[str, Address]] = {}
         self.servers: dict[str, Address] = {}
         """Every volume server that was told of, by its HTTP address."""
@@ -216,6 +219,7 @@ class Masters:
         )
         if nodes.cluster_nodes:
             self._filers = {address.parse(node.address) for node in nodes.cluster_nodes}
+            self.on_filers()
         told: set[str] = set()
         stream = self._channels.converse(leader.grpc, _KEEP, _introduction())
         async with aclosing(stream) as messages:
@@ -249,6 +253,7 @@ class Masters:
             self._filers.add(filer)
         else:
             self._filers.discard(filer)
+        self.on_filers()
 
     def _keep_volumes(self, location: pb.VolumeLocation, *, first: bool) -> None:
         """``first``: of this stream from this server, so that it is the whole list."""

@@ -1,16 +1,19 @@
 """Publishing and deleting: one entry, atomically, as expected, and known to have happened.
 
-Where a version is expected, the entry is looked up, compared, and named in the filer's own
-condition (the same chunks), so that it is atomic among all that use the same filer. Two versions of
-an empty file have the same chunks, none; a lock per name makes this safe within the process.
-Between processes the HTTP service holds a lock in PostgreSQL.
+The entry that is there is looked up, compared with what is expected, and named in the condition
+that the filer checks (the same chunks), so that this is atomic among all that use the same filer.
+That two processes do not do it at once through different filers is for the caller to see to; the
+HTTP service holds a lock in PostgreSQL. A lock per name does that within the process.
 
 The filer would make a directory that is missing, and so bring a deleted namespace back. Telling it
 not to check makes a file without a directory. So the directory is looked up once more right after a
 publish: a file that came too late, into none or into another one, is deleted again.
 
 A call that failed may have been carried out. Then the entry is looked up before anything is
-repeated: each publish writes an id of its own into it.
+repeated: each publish writes an id of its own into it. What a filer that does not respond has of it
+is made void first (:mod:`gfs.seaweedfs.filer`), so that it does not appear later.
+
+All of it is decided within DECISION_SECONDS, and the time that the last call takes.
 """
 
 from __future__ import annotations
@@ -23,11 +26,15 @@ from weakref import WeakValueDictionary
 from gfs.errors import AlreadyExists, NoSuchDirectory, NoSuchFile, StoreUnavailable, VersionMismatch
 from gfs.seaweedfs import entries
 from gfs.seaweedfs.directories import Directories, Identity
-from gfs.seaweedfs.filer import PATIENCE_SECONDS, RETRY_SECONDS, Filers
+from gfs.seaweedfs.filer import RETRY_SECONDS, Filers
 from gfs.seaweedfs.proto.filer_pb2 import Entry
 from gfs.seaweedfs.rpc import CallFailed
 from gfs.seaweedfs.watch import EntryCache
-from gfs.types import Expect, FileInfo, Published
+from gfs.types import Expect, Published
+
+DECISION_SECONDS = 8.0
+CONFIRM_SECONDS = 3.0
+"""For looking once more at what was done at the very end of that."""
 
 
 class CommitUnknown(StoreUnavailable):
@@ -47,8 +54,9 @@ class Publisher:
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def find(self, directory: str, name: str) -> Entry | None:
-        """The entry of a file, if there is one."""
-        entry = await self._filers.lookup(f"{self._prefix}/{directory}", name)
+        """The entry of a file, if there is one. Raises NoSuchDirectory."""
+        identity = await self._directories.require(directory)
+        entry = await self._filers.lookup(self._path(identity), name)
         return None if entry is None or entry.is_directory else entry
 
     async def publish(self, directory: str, entry: Entry, expect: Expect) -> Published:
@@ -57,34 +65,40 @@ class Publisher:
         Raises what ``Writer.commit`` does, and then nothing was published; but CommitUnknown, and
         a cancellation, mean that this is not known.
         """
+        deadline = _now() + DECISION_SECONDS
         async with self._locked(directory, entry.name):
             before = await self._directories.require(directory)
-            stored, replaced = await self._create(directory, entry, expect)
-            await self._confirm(directory, before, stored)
+            stored, replaced = await self._create(directory, before, entry, expect, deadline)
+            await self._confirm(directory, before, stored, deadline)
             return Published(entries.file_info(directory, stored), replaced)
 
-    async def _confirm(self, directory: str, before: Identity, stored: Entry) -> None:
+    async def _confirm(
+        self, directory: str, before: Identity, stored: Entry, deadline: float
+    ) -> None:
         """Take back what was stored unless its directory is the one ``before``."""
         try:
-            if await self._directories.look(directory) == before:
+            if await self._directories.look(directory, patience=_left(deadline)) == before:
                 return
         except NoSuchDirectory:
             pass
         except StoreUnavailable as error:
             raise CommitUnknown(str(error)) from error
-        await self._filers.delete(f"{self._prefix}/{directory}", stored)
+        await self._filers.delete(self._path(before), stored)
         await self._directories.discard(directory)
         raise NoSuchDirectory(directory)
 
     async def delete(self, directory: str, name: str, expect: Expect) -> None:
         """Delete a file. Raises what ``FileSystem.delete`` does."""
-        path = f"{self._prefix}/{directory}"
         unknown = False
-        deadline = _now() + PATIENCE_SECONDS
+        deadline = _now() + DECISION_SECONDS
         async with self._locked(directory, name):
+            try:
+                path = self._path(await self._directories.require(directory))
+            except NoSuchDirectory:
+                raise NoSuchFile(name) from None
             while True:
-                entry = await self.find(directory, name)
-                if entry is None:
+                entry = await self._look(path, name, deadline)
+                if entry is None or entry.is_directory:
                     if unknown:
                         return  # the attempt before did it
                     raise NoSuchFile(name)
@@ -98,42 +112,44 @@ class Publisher:
                     raise StoreUnavailable("the file could not be deleted")
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _create(self, directory: str, entry: Entry, expect: Expect) -> tuple[Entry, bool]:
+    async def _create(
+        self, directory: str, identity: Identity, entry: Entry, expect: Expect, deadline: float
+    ) -> tuple[Entry, bool]:
         """Create the entry, and again until it is known that it is there. Returns it as it is
         stored, and whether it replaced one."""
-        path = f"{self._prefix}/{directory}"
-        particular = expect.present or expect.versions is not None
-        unknown = False
-        deadline = _now() + PATIENCE_SECONDS
+        path = self._path(identity)
+        unknown = replaced = False
         while True:
-            current = None
-            if particular or unknown:
-                current = await self._look(directory, entry.name, unknown)
-                if unknown and current is not None and _same(current, entry):
-                    return current, current.attributes.crtime != entry.attributes.crtime
-                expect.check(_info(directory, current))
-            over = current if particular else None
             try:
-                return await self._filers.create(path, entry, exclusive=expect.absent, over=over)
-            except VersionMismatch:
-                if _now() > deadline:
-                    raise  # else: replaced meanwhile, and the next look says by what
-            except AlreadyExists:
-                if not unknown or _now() > deadline:
-                    raise  # else: perhaps by the attempt before
+                if unknown:
+                    await self._filers.settle(_left(deadline))
+                current = await self._look(path, entry.name, deadline)
+            except StoreUnavailable as error:
+                raise _given_up(error, unknown) from error
+            if unknown and current is not None and _same(current, entry):
+                return current, replaced
+            if current is not None and current.is_directory:
+                raise AlreadyExists(entry.name)
+            expect.check(None if current is None else entries.file_info(directory, current))
+            replaced = current is not None
+            try:
+                await self._filers.create(path, entry, over=current)
+                return _stored(entry, current), replaced
+            except VersionMismatch as error:
+                if _now() > deadline:  # else: replaced meanwhile, and the next look says by what
+                    raise StoreUnavailable("others change the file all the time") from error
             except StoreUnavailable as error:
                 unknown = unknown or isinstance(error, CallFailed)
                 if _now() > deadline:
                     raise _given_up(error, unknown) from error
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _look(self, directory: str, name: str, unknown: bool) -> Entry | None:
-        try:
-            return await self.find(directory, name)
-        except StoreUnavailable as error:
-            if unknown:
-                raise CommitUnknown(str(error)) from error
-            raise
+    async def _look(self, path: str, name: str, deadline: float) -> Entry | None:
+        return await self._filers.lookup(path, name, patience=_left(deadline))
+
+    def _path(self, identity: Identity) -> str:
+        """Where the files of a directory are."""
+        return f"{self._prefix}/{identity.files}"
 
     @asynccontextmanager
     async def _locked(self, directory: str, name: str) -> AsyncIterator[None]:
@@ -160,8 +176,19 @@ def _same(one: Entry, other: Entry) -> bool:
     return key in one.extended and one.extended[key] == other.extended.get(key)
 
 
-def _info(directory: str, entry: Entry | None) -> FileInfo | None:
-    return None if entry is None else entries.file_info(directory, entry)
+def _stored(entry: Entry, before: Entry | None) -> Entry:
+    """The entry as the filer has it: its time of creation is that of the one that it replaced."""
+    if before is None:
+        return entry
+    stored = Entry()
+    stored.CopyFrom(entry)
+    stored.attributes.crtime = before.attributes.crtime
+    stored.attributes.crtime_ns = before.attributes.crtime_ns
+    return stored
+
+
+def _left(deadline: float) -> float:
+    return max(deadline - _now(), CONFIRM_SECONDS)
 
 
 def _now() -> float:

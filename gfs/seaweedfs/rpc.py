@@ -61,6 +61,11 @@ class CallFailed(StoreUnavailable):
         self.code = code
         self.details = details
 
+    @classmethod
+    def given_up(cls, peer: str) -> CallFailed:
+        """Of a call whose response is not waited for any longer."""
+        return cls(peer, grpc.StatusCode.DEADLINE_EXCEEDED, "there is no sign of life")
+
     @property
     def absent(self) -> bool:
         """Whether the server has answered, and said that there is no such entry."""

@@ -1,33 +1,42 @@
-"""A cache of entries that a subscription to the filer's changes keeps true.
+"""A cache of entries that the filers' changes keep true.
 
-The filer tells its subscribers of every change of an entry, by whichever client and through
-whichever filer of the cluster. That takes 150 ms, because filers ask each other first; of what was
-changed through itself it tells in 5 ms, to those that subscribe to that alone. Processes of this
-engine send all to one filer, so both are subscribed to: the second for the changes that other
-processes make, the first for all that others make. What is told of is dropped, and looked up again
-when it is next wanted. While a lookup is under way its answer may be older than a change that is
-told of meanwhile: such an answer is used, but not kept.
+A filer tells its subscribers in about 5 ms of every change that is made through itself
+(``SubscribeLocalMetadata``). What other filers of the cluster change it passes on as well, in a
+stream of its own, but 150 ms later, because filers ask each other first, and not at all while they
+are cut off from each other. So the changes of each filer that the masters name are followed here,
+and nothing depends on what filers hear from each other. What is told of is dropped, and looked up
+again when it is next wanted. While a lookup is under way its response may be older than a change
+that is told of meanwhile: it is used then, but not kept.
 
-The cache is used only while the subscription is known to work. It is, from the first message on:
-to have one at once, the subscription begins right before a change that is made for that purpose
-(the top directory is made again, which changes nothing), by the filer's own clock. It is no longer
-when the stream ends, or when nothing has come for SILENT_SECONDS: an idle filer sends a sign of
-life every 5 s. What was cached before is forgotten then.
+A filer may stop without a word: its machine hangs, or the network between. So each is pinged every
+PING_SECONDS, on the connection that the changes come by, and the cache is used only while each has
+responded to a ping that was sent within the last TRUST_SECONDS. That bounds the age of what is read
+from it: what a filer has changed and could not tell of any more happened after that ping. A filer
+that does not respond in time is lost (``Filers.lose``), until it responds again. What was cached
+before is forgotten then, since what it tells after a pause comes behind its response.
+
+A subscription begins at the time that the filer's own clock shows, and is known to work from its
+first message on, which comes at once: a sign of life, if nothing was changed since.
+
+A filer that the masters name no more does not have to be heard of. It is followed until its
+connection ends: if it was frozen, it may wake, and carry out what it had received before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from gfs.errors import StoreUnavailable
 from gfs.seaweedfs import entries
+from gfs.seaweedfs.address import Address
 from gfs.seaweedfs.entries import Piece
 from gfs.seaweedfs.filer import Filers
 from gfs.seaweedfs.proto import filer_pb2 as pb
@@ -37,7 +46,11 @@ MAX_WEIGHT = 100_000
 """What is cached at most: an entry counts as one, each of its chunks as one, and each KiB of
 bytes that it holds itself as one. About 30 MB."""
 
-SILENT_SECONDS = 7.0
+PING_SECONDS = 0.3
+TRUST_SECONDS = 0.9
+"""Below the second for which a read may be old, by what a filer needs to tell of a change."""
+
+CONNECT_SECONDS = 2.0
 RETRY_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
@@ -70,7 +83,6 @@ Key = tuple[str, str]
 """Path of the directory, name."""
 
 _V = TypeVar("_V", bound=Weighty)
-_Changes = AsyncGenerator[pb.SubscribeMetadataResponse, None]
 
 
 class EntryCache:
@@ -82,9 +94,12 @@ class EntryCache:
         self._known: OrderedDict[Key, Weighty] = OrderedDict()
         self._weight = 0
         self._pending: dict[Key, set[asyncio.Event]] = {}
-        self._up = False
+        self._heard: dict[Address, float] = {}
+        self._trusted_until = -math.inf
         self._begun = asyncio.Event()
-        self._task = asyncio.create_task(self._follow(), name="gfs-entries")
+        self._following: dict[Address, asyncio.Task[None]] = {}
+        filers.on_named(self._named)
+        self._named()
 
     async def ready(self, seconds: float) -> None:
         """Return when the cache is in use, or after ``seconds``: it is not needed."""
@@ -95,22 +110,23 @@ class EntryCache:
     @property
     def up(self) -> bool:
         """Whether the cache is in use now."""
-        return self._up
+        return _now() < self._trusted_until
 
     async def get(self, key: Key, kind: type[_V], look: Callable[[], Awaitable[_V]]) -> _V:
         """What is known of an entry, as a ``kind``, or what ``look`` says, and raises."""
+        if not self.up:
+            self.clear()
+            return await look()
         known = self._known.get(key)
         if isinstance(known, kind):
             self._known.move_to_end(key)
             return known
-        if not self._up:
-            return await look()
         changed = asyncio.Event()
         waiting = self._pending.setdefault(key, set())
         waiting.add(changed)
         try:
             found = await look()
-            if self._up and not changed.is_set():
+            if self.up and not changed.is_set():
                 self._keep(key, found)
             return found
         finally:
@@ -132,9 +148,13 @@ class EntryCache:
             self.drop(key)
 
     async def close(self) -> None:
-        """End the subscription. Idempotent."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        """End the subscriptions. Idempotent."""
+        self._filers.on_named(lambda: None)
+        tasks = list(self._following.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def _keep(self, key: Key, known: Weighty) -> None:
         if known.weight > MAX_WEIGHT:
@@ -146,30 +166,67 @@ class EntryCache:
             _, oldest = self._known.popitem(last=False)
             self._weight -= oldest.weight
 
-    async def _follow(self) -> None:
-        """Subscribe again and again, until it is cancelled."""
-        while True:
-            try:
-                await self._subscribe()
-            except* (StoreUnavailable, TimeoutError) as errors:
-                _log.info("the entry cache is not used for now: %s", errors.exceptions[0])
-            finally:
-                self._up = False
-                self.clear()
-            await asyncio.sleep(RETRY_SECONDS)
+    def _named(self) -> None:
+        """The masters name other filers, perhaps."""
+        for filer in self._filers.named:
+            if filer not in self._following:
+                task = asyncio.create_task(self._follow(filer), name=f"gfs-filer {filer}")
+                self._following[filer] = task
+        self._count()
 
-    async def _subscribe(self) -> None:
-        """Follow the changes until there is no more to hear of them."""
-        above, _, name = self._top.rpartition("/")
-        entry = entries.directory_entry(name)
-        since = await self._filers.make_directory(above or "/", entry)
+    def _hear(self, filer: Address, when: float) -> None:
+        """``filer`` has responded to what was sent at ``when``, on the loop's clock."""
+        self._heard[filer] = when
+        self._filers.find(filer)
+        self._count()
+
+    def _lose(self, filer: Address) -> None:
+        """Nothing is heard of ``filer``."""
+        self._heard.pop(filer, None)
+        self._filers.lose(filer)
+        self._count()
+
+    def _count(self) -> None:
+        """Say anew how long the cache is trusted; forget what it had if it was not till now."""
+        if not self.up:
+            self.clear()
+        heard = [self._heard.get(filer, -math.inf) for filer in self._filers.named]
+        self._trusted_until = min(heard, default=-math.inf) + TRUST_SECONDS
+        if self.up:
+            self._begun.set()
+        else:
+            self.clear()
+
+    async def _follow(self, filer: Address) -> None:
+        """Subscribe again and again, as long as the masters name the filer."""
+        try:
+            while filer in self._filers.named:
+                try:
+                    await self._subscribe(filer)
+                except* (StoreUnavailable, TimeoutError) as errors:
+                    _log.info("the entry cache is not used for now: %s", errors.exceptions[0])
+                self._lose(filer)
+                await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            del self._following[filer]
+            self._filers.find(filer)
+
+    async def _subscribe(self, filer: Address) -> None:
+        """Follow the changes that are made through ``filer`` until there are no more to hear of.
+        Raises StoreUnavailable, alone or in an exception group, and TimeoutError in one."""
+        sent = _now()
+        since = await self._filers.ping(filer, CONNECT_SECONDS)
+        begun = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._hear_all(since))
-            group.create_task(self._hear_early(since))
+            group.create_task(self._listen(filer, since, begun))
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await begun.wait()
+            self._hear(filer, sent)
+            group.create_task(self._ping(filer))
 
-    async def _changes(self, since: int, *, local: bool = False) -> _Changes:
-        """What a filer tells, until it ends the stream. Raises StoreUnavailable, and TimeoutError
-        when it does not even give a sign of life. Hold it in ``contextlib.aclosing``."""
+    async def _listen(self, filer: Address, since: int, begun: asyncio.Event) -> None:
+        """Take what a filer tells, and set ``begun`` at its first message. Raises StoreUnavailable,
+        also at its end."""
         request = pb.SubscribeMetadataRequest(
             client_name="sfs",
             path_prefix=self._top,
@@ -179,37 +236,23 @@ class EntryCache:
             client_supports_batching=True,
             client_supports_idle_heartbeat=True,
         )
-        async with aclosing(self._filers.changes(request, local=local)) as messages:
-            while True:
-                async with asyncio.timeout(SILENT_SECONDS):
-                    message = await anext(messages, None)
-                if message is None:
-                    return
-                yield message
-
-    async def _hear_all(self, since: int) -> None:
-        """Take what there is to hear, which is what the cache stands on. Raises what ``_changes``
-        raises, and StoreUnavailable at its end."""
-        async with aclosing(self._changes(since)) as messages:
+        async with aclosing(self._filers.changes(filer, request)) as messages:
             async for message in messages:
                 self._told(message)
-                self._up = True
-                self._begun.set()
+                begun.set()
         raise StoreUnavailable("the filer tells of no more changes")
 
-    async def _hear_early(self, since: int) -> None:
-        """Take what of it can be had sooner, from the filer whose turn it is. What is missed when
-        another one's turn begins, seen at its next sign of life, comes the other way. Raises what
-        ``_changes`` raises."""
+    async def _ping(self, filer: Address) -> None:
+        """Ask for signs of life, until it is cancelled."""
         while True:
-            turn = self._filers.turn
-            async with aclosing(self._changes(since, local=True)) as messages:
-                async for message in messages:
-                    self._told(message)
-                    since = max(since, message.ts_ns)
-                    if self._filers.turn != turn:
-                        break
-            await asyncio.sleep(RETRY_SECONDS)
+            sent = _now()
+            try:
+                await self._filers.ping(filer, TRUST_SECONDS - PING_SECONDS)
+            except StoreUnavailable:
+                self._lose(filer)
+            else:
+                self._hear(filer, sent)
+            await asyncio.sleep(max(sent + PING_SECONDS - _now(), 0.0))
 
     def _told(self, message: pb.SubscribeMetadataResponse) -> None:
         """Drop what the message, and those that come in it, say has changed."""
@@ -220,11 +263,25 @@ class EntryCache:
         event = message.event_notification
         old = event.old_entry if event.HasField("old_entry") else None
         new = event.new_entry if event.HasField("new_entry") else None
-        before = (message.directory, old.name) if old is not None else None
-        after = (event.new_parent_path or message.directory, new.name) if new is not None else None
+        before = self._key(message.directory, old)
+        after = self._key(event.new_parent_path or message.directory, new)
         directory = (old is not None and old.is_directory) or (new is not None and new.is_directory)
         if directory and (before != after or (new is not None and entries.is_removed(new))):
             self.clear()
         for key in (before, after):
             if key is not None:
                 self.drop(key)
+
+    def _key(self, path: str, entry: pb.Entry | None) -> Key | None:
+        """What an entry in ``path`` is cached as: a directory that was made again has its files in
+        another place (:mod:`gfs.seaweedfs.directories`)."""
+        if entry is None:
+            return None
+        top = f"{self._top}/"
+        if path.startswith(top):
+            path = top + path.removeprefix(top).partition("~")[0]
+        return path, entry.name
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

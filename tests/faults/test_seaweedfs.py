@@ -391,7 +391,7 @@ async def put_entry(fs: SeaweedFileSystem, name: str, **fields: object) -> None:
     """Create an entry as another client may."""
     entry = pb.Entry(name=name, attributes=pb.FuseAttributes(file_mode=0o644))
     entry.MergeFrom(pb.Entry(**fields))  # type: ignore[arg-type]
-    await fs._filers.create(PATH, entry)
+    await fs._filers.create(PATH, entry, over=await fs._filers.lookup(PATH, name))
 
 
 async def chunks_of(fs: SeaweedFileSystem, name: str) -> list[pb.FileChunk]:

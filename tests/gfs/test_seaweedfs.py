@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,11 +11,11 @@ import pytest
 from tests.gfs.cluster import Cluster, cluster, seaweed
 
 # The engine's libraries are there from here on.
-from gfs.errors import NoSuchFile  # isort: skip
+from gfs.errors import NoSuchFile, StoreUnavailable  # isort: skip
 from gfs.seaweedfs import address  # isort: skip
 from gfs.seaweedfs.filer import Filers  # isort: skip
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
-from gfs.seaweedfs.proto import filer_pb2 as pb  # isort: skip
+from gfs.seaweedfs.rpc import Channels  # isort: skip
 from gfs.seaweedfs.watch import EntryCache  # isort: skip
 from tests.gfs.suite import DIR, FileSystemSuite, listed, load, store  # isort: skip
 
@@ -40,93 +39,71 @@ class TestSeaweed(FileSystemSuite):
     """The conformance suite."""
 
 
-async def test_what_another_process_changed_is_seen_before_the_filers_have_told_each_other(
-    fs: SeaweedFileSystem, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+async def used(fs: SeaweedFileSystem, *, up: bool = True) -> None:
+    """Wait until the cache is used, or is not."""
+    async with asyncio.timeout(10):
+        while fs._cache.up is not up:
+            await asyncio.sleep(0.01)
+
+
+async def test_while_a_filer_is_silent_it_is_asked_last_and_nothing_is_read_from_the_cache(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changes = Filers.changes
+    (filer,) = fs._filers.named
+    other = address.parse("zz:1")
+    await store(fs, "f", b"1")
+    await used(fs)
+    assert await load(fs, "f") == b"1"
+    assert fs._cache._known
 
-    async def slow(
-        self: Filers, request: pb.SubscribeMetadataRequest, *, local: bool = False
-    ) -> AsyncGenerator[pb.SubscribeMetadataResponse, None]:
-        async with aclosing(changes(self, request, local=local)) as messages:
-            async for message in messages:
-                yield message
-                if not local:
-                    await asyncio.Event().wait()
+    async def silent(self: Filers, filer: address.Address, seconds: float) -> int:
+        await asyncio.sleep(seconds)
+        raise StoreUnavailable("silent")
 
-    monkeypatch.setattr(Filers, "changes", slow)
-    other = await SeaweedFileSystem.start(cluster.masters)
-    try:
-        assert other._cache.up
-        await store(fs, "f", b"1")
-        while (f"/sfs/{DIR}", "f") not in other._cache._known:
-            assert (await other.stat(DIR, "f")).size == 1
-        await store(fs, "f", b"22")
-        async with asyncio.timeout(5):  # less than the silence that ends a cache
-            while (await other.stat(DIR, "f")).size != 2:
-                await asyncio.sleep(0.01)
-    finally:
-        await other.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(Filers, "ping", silent)
+        await used(fs, up=False)
+        assert await load(fs, "f") == b"1"
+        assert not fs._cache._known
+        while fs._filers.turn == filer:
+            patch.setattr(Filers, "named", [filer, other])
+            await asyncio.sleep(0.01)
+        assert fs._filers.turn == other
+    await used(fs)
+    assert fs._filers.turn == filer
 
 
-async def test_when_another_filers_turn_begins_it_is_listened_to(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+async def test_a_filer_that_the_masters_name_counts_before_anything_was_heard_of_it(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changes, begun = Filers.changes, []
-
-    async def counted(
-        self: Filers, request: pb.SubscribeMetadataRequest, *, local: bool = False
-    ) -> AsyncGenerator[pb.SubscribeMetadataResponse, None]:
-        if local:
-            begun.append(request.since_ns)
-            while True:
-                yield pb.SubscribeMetadataResponse(ts_ns=2**62)  # a sign of life
-                await asyncio.sleep(0.01)
-        async with aclosing(changes(self, request)) as messages:
-            async for message in messages:
-                yield message
-
-    monkeypatch.setattr(Filers, "changes", counted)
-    monkeypatch.setattr("gfs.seaweedfs.watch.RETRY_SECONDS", 0.01)
-    fs = await SeaweedFileSystem.start(cluster.masters)
-    try:
-        await asyncio.sleep(0.05)
-        assert len(begun) == 1
-        monkeypatch.setattr(Filers, "turn", address.parse("another:1"))
-        async with asyncio.timeout(5):
-            while len(begun) == 1:
-                await asyncio.sleep(0.01)
-        assert begun[1] == 2**62 - 1
-    finally:
-        monkeypatch.undo()
-        await fs.close()
+    await used(fs)
+    with monkeypatch.context() as patch:
+        patch.setattr(Filers, "named", [*fs._filers.named, address.parse("127.0.0.1:1.1")])
+        fs._masters.on_filers()
+        assert not fs._cache.up
+    await used(fs)
 
 
-@pytest.mark.parametrize("mute", [True, False])
-async def test_a_filer_that_gives_no_sign_of_life_is_listened_to_anew(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, mute: bool
+async def test_a_call_is_given_up_when_its_filer_is_lost_and_another_one_responds(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = 0
+    await store(fs, "f", b"1")
+    (filer,) = fs._filers.named
+    call, waiting = Channels.call, asyncio.Event()
 
-    async def signs(
-        self: Filers, request: pb.SubscribeMetadataRequest, *, local: bool = False
-    ) -> AsyncGenerator[pb.SubscribeMetadataResponse, None]:
-        nonlocal begun
-        begun += local is mute
-        while True:
-            yield pb.SubscribeMetadataResponse()
-            await (asyncio.Event().wait() if local is mute else asyncio.sleep(0.01))
+    async def slow(self: Channels, peer: str, *rest: Any) -> Any:
+        if peer == filer.grpc and rest[0].path.endswith("/LookupDirectoryEntry"):
+            waiting.set()
+            await asyncio.Event().wait()
+        return await call(self, peer if peer == filer.grpc else filer.grpc, *rest)
 
-    monkeypatch.setattr(Filers, "changes", signs)
-    monkeypatch.setattr("gfs.seaweedfs.watch.SILENT_SECONDS", 0.3)
-    monkeypatch.setattr("gfs.seaweedfs.watch.RETRY_SECONDS", 0.01)
-    fs = await SeaweedFileSystem.start(cluster.masters)
-    try:
-        async with asyncio.timeout(5):
-            while begun < 2:
-                await asyncio.sleep(0.01)
-    finally:
-        await fs.close()
+    monkeypatch.setattr(Channels, "call", slow)
+    monkeypatch.setattr(Filers, "named", [filer, address.parse("zz:1")])
+    looking = asyncio.create_task(fs._filers.lookup(f"/sfs/{DIR}", "f"))
+    async with asyncio.timeout(2):  # less than the call would wait
+        await waiting.wait()
+        fs._filers.lose(filer)
+        assert (await looking) is not None
 
 
 async def test_a_listing_has_nothing_that_a_filer_finds_beside_the_prefix(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager, nullcontext
 
 import pytest
 
@@ -11,6 +13,7 @@ from tests.gfs.cluster import Cluster, cluster, seaweed
 # The engine's libraries are there from here on.
 from gfs.errors import NoSuchDirectory, NoSuchFile, StoreUnavailable  # isort: skip
 from gfs.seaweedfs import entries  # isort: skip
+from gfs.seaweedfs.directories import Directories  # isort: skip
 from gfs.seaweedfs.filer import Filers  # isort: skip
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
 from gfs.seaweedfs.proto import filer_pb2 as pb  # isort: skip
@@ -22,18 +25,31 @@ __all__ = ["cluster", "fs", "seaweed"]
 PREFIX = "/sfs"
 
 
-async def removal_that_stops_halfway(
-    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The directory is marked, and every file is still there."""
+@contextmanager
+def nothing_is_emptied(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if there were so many files that none of them is deleted for now."""
 
-    async def dies(self: Filers, directory: str, name: str) -> None:
-        raise StoreUnavailable("killed")
+    async def works_on(self: Directories, name: str) -> None:
+        await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
-        patch.setattr(Filers, "remove_tree", dies)
-        with pytest.raises(StoreUnavailable):
-            await fs.remove_directory(DIR)
+        patch.setattr(Directories, "_empty", works_on)
+        patch.setattr("gfs.seaweedfs.directories.EMPTY_FIRST_SECONDS", 0.01)
+        yield
+
+
+async def left(fs: SeaweedFileSystem) -> list[str]:
+    """The names in the directory of all directories, but those of the filers' fences."""
+    listing = fs._filers.listing(PREFIX, prefix="", after="", limit=1000)
+    async with aclosing(listing) as found:
+        return [entry.name async for entry in found if not entry.name.startswith("~")]
+
+
+async def emptied(fs: SeaweedFileSystem) -> None:
+    """Wait until nothing is left."""
+    async with asyncio.timeout(10):
+        while await left(fs):
+            await asyncio.sleep(0.02)
 
 
 async def test_a_directory_disappears_before_its_files_are_deleted(
@@ -45,9 +61,10 @@ async def test_a_directory_disappears_before_its_files_are_deleted(
             await store(fs, "f", content(10))
             await load(each, "f")  # it is in the cache
         async with await fs.open(DIR, "f"), await fs.create(DIR, "late") as late:
-            await removal_that_stops_halfway(fs, monkeypatch)
+            with nothing_is_emptied(monkeypatch):
+                await fs.remove_directory(DIR)
+                await asyncio.sleep(0.1)  # by then every process has been told
             assert await fs._filers.lookup(f"{PREFIX}/{DIR}", "f") is not None
-            await asyncio.sleep(0.1)  # by then every process has been told
             for each in (fs, other):
                 with pytest.raises(NoSuchFile):
                     await each.stat(DIR, "f")
@@ -63,24 +80,122 @@ async def test_a_directory_disappears_before_its_files_are_deleted(
         await other.close()
 
 
+@pytest.mark.parametrize("kept", [False, True])
 async def test_a_directory_that_is_made_again_is_empty(
+    fs: SeaweedFileSystem, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """``kept``: the old files are still there for a while."""
+    other = await SeaweedFileSystem.start(cluster.masters)
+    try:
+        await store(fs, "f", content(10))
+        await store(fs, "old", content(10))
+        with nothing_is_emptied(monkeypatch) if kept else nullcontext():
+            for number in range(3):
+                await fs.remove_directory(DIR)
+                await fs.make_directory(DIR)
+                await fs.make_directory(DIR)
+                for each in (fs, other):
+                    assert await listed(each) == []
+                    assert await each.count(DIR) == 0
+                    with pytest.raises(NoSuchFile):
+                        await each.open(DIR, "f")
+                data = content(20 + number)
+                await store(other, "f", data)
+                await store(fs, "g", data)
+                for each in (fs, other):
+                    assert await load(each, "f") == await load(each, "g") == data
+                    assert [info.name for info in await listed(each)] == ["f", "g"]
+                await store(fs, "f", data[::-1])
+                await asyncio.sleep(0.1)  # the filer tells of it
+                assert await load(other, "f") == data[::-1]
+                await fs.delete(DIR, "g")
+            assert len(await left(fs)) == (4 if kept else 1)
+            await fs.remove_directory(DIR)
+        await fs._directories._empty(DIR)
+        assert await left(fs) == []
+        await fs.make_directory(DIR)
+        assert await listed(other) == []
+        assert await left(fs) == [DIR]
+    finally:
+        await other.close()
+
+
+async def test_a_directory_that_was_made_again_meanwhile_is_kept_when_the_old_files_are_gone(
     fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store(fs, "f", content(10))
-    await removal_that_stops_halfway(fs, monkeypatch)
+    with nothing_is_emptied(monkeypatch):
+        await fs.remove_directory(DIR)
+        await fs.make_directory(DIR)
+        await store(fs, "f", content(20))
+    for _ in range(2):
+        await fs._directories._empty(DIR)
+        assert await load(fs, "f") == content(20)
+    listing = fs._filers.listing(f"{PREFIX}/{DIR}", prefix="", after="", limit=9)
+    async with aclosing(listing) as found:
+        assert [entry.name async for entry in found] == []
+    await fs.remove_directory(DIR)
+    await fs._directories._empty(DIR)
+    assert await left(fs) == []
+
+
+async def test_what_a_killed_process_has_not_deleted_another_one_deletes(
+    fs: SeaweedFileSystem, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gfs.seaweedfs.directories.ROUND_SECONDS", 0.2)
+    names = [f"f{number:03}" for number in range(30)]
+    for name in names:
+        await store(fs, name, b"1")
+    cluster.put(f"{PREFIX}/{DIR}/below/deeper/inner", b"1")
+    killed = await SeaweedFileSystem.start(cluster.masters)
+    with nothing_is_emptied(monkeypatch):
+        await killed.remove_directory(DIR)
+    await killed.close()
+    other = await SeaweedFileSystem.start(cluster.masters)
+    try:
+        await emptied(other)
+    finally:
+        await other.close()
+
+
+async def test_what_cannot_be_deleted_does_not_keep_what_comes_behind_it(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        await store(fs, name, b"1")
+    delete = Filers.delete
+
+    async def refused(self: Filers, directory: str, over: pb.Entry) -> bool:
+        if over.name == "b":
+            raise StoreUnavailable("refused")
+        return await delete(self, directory, over)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Filers, "delete", refused)
+        await fs.remove_directory(DIR)
+        async with asyncio.timeout(5):
+            while await fs._filers.lookup(f"{PREFIX}/{DIR}", "c") is not None:
+                await asyncio.sleep(0.02)
+        with pytest.raises(StoreUnavailable, match="cannot be deleted"):
+            await fs._directories._empty(DIR)
+    assert await fs._filers.lookup(f"{PREFIX}/{DIR}", "b") is not None
+    await fs._directories._empty(DIR)
+    assert await left(fs) == []
+
+
+async def test_the_mark_of_an_older_version_is_understood(fs: SeaweedFileSystem) -> None:
+    await store(fs, "f", b"1")
+    entry = await fs._filers.lookup(PREFIX, DIR)
+    assert entry is not None
+    entry.extended[entries.REMOVED_KEY] = b"1"
+    entry.attributes.md5 = b""
+    await fs._filers.create(PREFIX, entry, over=await fs._filers.lookup(PREFIX, DIR))
+    await asyncio.sleep(0.1)  # the filer tells of it
+    with pytest.raises(NoSuchFile):
+        await fs.stat(DIR, "f")
     await fs.make_directory(DIR)
     assert await listed(fs) == []
-    await store(fs, "g", content(20))
-    assert await load(fs, "g") == content(20)
-
-
-async def test_a_removal_that_stopped_halfway_can_be_repeated(
-    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await store(fs, "f", content(10))
-    await removal_that_stops_halfway(fs, monkeypatch)
-    await fs.remove_directory(DIR)
-    assert await fs._filers.lookup(PREFIX, DIR) is None
+    assert await left(fs) == [DIR]
 
 
 @pytest.mark.parametrize("made_again", [False, True])
@@ -89,13 +204,14 @@ async def test_a_publish_that_comes_too_late_leaves_nothing(
 ) -> None:
     create = Filers.create
 
-    async def late(
-        self: Filers, directory: str, entry: pb.Entry, **how: object
-    ) -> tuple[pb.Entry, bool]:
-        await self.remove_tree(PREFIX, DIR)
+    async def late(self: Filers, directory: str, entry: pb.Entry, *, over: pb.Entry | None) -> None:
+        monkeypatch.setattr(Filers, "create", create)
+        holder = await self.lookup(PREFIX, DIR)
+        assert holder is not None
+        await self.delete(PREFIX, holder)
         if made_again:
             await fs.make_directory(DIR)
-        return await create(self, directory, entry, **how)  # type: ignore[arg-type]
+        await create(self, directory, entry, over=over)
 
     async with await fs.create(DIR, "f") as writer:
         await writer.write(b"late")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgfs/seaweedfs/proto/filer.proto\x12\x08\x66iler_pb\"\x9e\x02\n\x05\x45ntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cis_directory\x18\x02 \x01(\x08\x12#\n\x06\x63hunks\x18\x03 \x03(\x0b\x32\x13.filer_pb.FileChunk\x12,\n\nattributes\x18\x04 \x01(\x0b\x32\x18.filer_pb.FuseAttributes\x12/\n\x08\x65xtended\x18\x05 \x03(\x0b\x32\x1d.filer_pb.Entry.ExtendedEntry\x12\x0f\n\x07\x63ontent\x18\t \x01(\x0c\x12+\n\x0cremote_entry\x18\n \x01(\x0b\x32\x15.filer_pb.RemoteEntry\x1a/\n\rExtendedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"\x83\x01\n\x0bRemoteEntry\x12\x14\n\x0cstorage_name\x18\x01 \x01(\t\x12\x1d\n\x15last_local_sync_ts_ns\x18\x02 \x01(\x03\x12\x14\n\x0cremote_e_tag\x18\x03 \x01(\t\x12\x14\n\x0cremote_mtime\x18\x04 \x01(\x03\x12\x13\n\x0bremote_size\x18\x05 \x01(\x03\"\xd8\x01\n\tFileChunk\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x16\n\x0emodified_ts_ns\x18\x04 \x01(\x03\x12\r\n\x05\x65_tag\x18\x05 \x01(\t\x12\x1d\n\x03\x66id\x18\x07 \x01(\x0b\x32\x10.filer_pb.FileId\x12\x12\n\ncipher_key\x18\t \x01(\x0c\x12\x15\n\ris_compressed\x18\n \x01(\x08\x12\x19\n\x11is_chunk_manifest\x18\x0b \x01(\x08\x12\x10\n\x08sse_type\x18\x0c \x01(\x05\"8\n\x11\x46ileChunkManifest\x12#\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x13.filer_pb.FileChunk\"=\n\x06\x46ileId\x12\x11\n\tvolume_id\x18\x01 \x01(\r\x12\x10\n\x08\x66ile_key\x18\x02 \x01(\x04\x12\x0e\n\x06\x63ookie\x18\x03 \x01(\x07\"\xb5\x01\n\x0e\x46useAttributes\x12\x11\n\tfile_size\x18\x01 \x01(\x04\x12\r\n\x05mtime\x18\x02 \x01(\x03\x12\x11\n\tfile_mode\x18\x03 \x01(\r\x12\x0e\n\x06\x63rtime\x18\x06 \x01(\x03\x12\x0c\n\x04mime\x18\x07 \x01(\t\x12\x0f\n\x07ttl_sec\x18\n \x01(\x05\x12\x0b\n\x03md5\x18\x0e \x01(\x0c\x12\r\n\x05inode\x18\x11 \x01(\x04\x12\x10\n\x08mtime_ns\x18\x13 \x01(\x05\x12\x11\n\tcrtime_ns\x18\x15 \x01(\x05\">\n\x1bLookupDirectoryEntryRequest\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\">\n\x1cLookupDirectoryEntryResponse\x12\x1e\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x0f.filer_pb.Entry\"\x92\x01\n\x12ListEntriesRequest\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\x12\x19\n\x11startFromFileName\x18\x03 \x01(\t\x12\x1a\n\x12inclusiveStartFrom\x18\x04 \x01(\x08\x12\r\n\x05limit\x18\x05 \x01(\r\x12\x13\n\x0bomit_chunks\x18\x07 \x01(\x08\"5\n\x13ListEntriesResponse\x12\x1e\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x0f.filer_pb.Entry\"h\n\x0eWriteCondition\x12\x30\n\x07\x63lauses\x18\x01 \x03(\x0b\x32\x1f.filer_pb.WriteCondition.Clause\x1a$\n\x06\x43lause\x12\x0c\n\x04kind\x18\x01 \x01(\x05\x12\x0c\n\x04\x66ids\x18\t \x03(\t\"\xa9\x01\n\x12\x43reateEntryRequest\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x1e\n\x05\x65ntry\x18\x02 \x01(\x0b\x32\x0f.filer_pb.Entry\x12\x0e\n\x06o_excl\x18\x03 \x01(\x08\x12#\n\x1bskip_check_parent_directory\x18\x06 \x01(\x08\x12+\n\tcondition\x18\x07 \x01(\x0b\x32\x18.filer_pb.WriteCondition\"\x8b\x01\n\x13\x43reateEntryResponse\x12\r\n\x05\x65rror\x18\x01 \x01(\t\x12;\n\x0emetadata_event\x18\x02 \x01(\x0b\x32#.filer_pb.SubscribeMetadataResponse\x12(\n\nerror_code\x18\x03 \x01(\x0e\x32\x14.filer_pb.FilerError\"G\n\x12UpdateEntryRequest\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x1e\n\x05\x65ntry\x18\x02 \x01(\x0b\x32\x0f.filer_pb.Entry\"R\n\x13UpdateEntryResponse\x12;\n\x0emetadata_event\x18\x01 \x01(\x0b\x32#.filer_pb.SubscribeMetadataResponse\"\x83\x01\n\x12\x44\x65leteEntryRequest\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0eis_delete_data\x18\x04 \x01(\x08\x12\x14\n\x0cis_recursive\x18\x05 \x01(\x08\x12\x1e\n\x16ignore_recursive_error\x18\x06 \x01(\x08\"a\n\x13\x44\x65leteEntryResponse\x12\r\n\x05\x65rror\x18\x01 \x01(\t\x12;\n\x0emetadata_event\x18\x02 \x01(\x0b\x32#.filer_pb.SubscribeMetadataResponse\"W\n\x0eObjectMutation\x12\x0c\n\x04type\x18\x01 \x01(\x05\x12\x11\n\tdirectory\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x16\n\x0eis_delete_data\x18\x07 \x01(\x08\"\x86\x01\n\x18ObjectTransactionRequest\x12\x10\n\x08lock_key\x18\x01 \x01(\t\x12+\n\tcondition\x18\x02 \x01(\x0b\x32\x18.filer_pb.WriteCondition\x12+\n\tmutations\x18\x03 \x03(\x0b\x32\x18.filer_pb.ObjectMutation\"T\n\x19ObjectTransactionResponse\x12\r\n\x05\x65rror\x18\x01 \x01(\t\x12(\n\nerror_code\x18\x02 \x01(\x0e\x32\x14.filer_pb.FilerError\"S\n\x08Location\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x12\n\npublic_url\x18\x02 \x01(\t\x12\x11\n\tgrpc_port\x18\x03 \x01(\r\x12\x13\n\x0b\x64\x61ta_center\x18\x04 \x01(\t\"N\n\x13\x41ssignVolumeRequest\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\x12\x0c\n\x04path\x18\x06 \x01(\t\x12\x1a\n\x12\x65xpected_data_size\x18\n \x01(\x04\"\x91\x01\n\x14\x41ssignVolumeResponse\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x05\x12\r\n\x05\x65rror\x18\x08 \x01(\t\x12$\n\x08location\x18\t \x01(\x0b\x32\x12.filer_pb.Location\x12$\n\x08replicas\x18\n \x03(\x0b\x32\x12.filer_pb.Location\"t\n\x11\x45ventNotification\x12\"\n\told_entry\x18\x01 \x01(\x0b\x32\x0f.filer_pb.Entry\x12\"\n\tnew_entry\x18\x02 \x01(\x0b\x32\x0f.filer_pb.Entry\x12\x17\n\x0fnew_parent_path\x18\x04 \x01(\t\"\xc9\x01\n\x18SubscribeMetadataRequest\x12\x13\n\x0b\x63lient_name\x18\x01 \x01(\t\x12\x13\n\x0bpath_prefix\x18\x02 \x01(\t\x12\x10\n\x08since_ns\x18\x03 \x01(\x03\x12\x11\n\tclient_id\x18\x07 \x01(\x05\x12\x14\n\x0c\x63lient_epoch\x18\t \x01(\x05\x12 \n\x18\x63lient_supports_batching\x18\x0b \x01(\x08\x12&\n\x1e\x63lient_supports_idle_heartbeat\x18\r \x01(\x08\"\xab\x01\n\x19SubscribeMetadataResponse\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x37\n\x12\x65vent_notification\x18\x02 \x01(\x0b\x32\x1b.filer_pb.EventNotification\x12\r\n\x05ts_ns\x18\x03 \x01(\x03\x12\x33\n\x06\x65vents\x18\x04 \x03(\x0b\x32#.filer_pb.SubscribeMetadataResponse*\xa5\x01\n\nFilerError\x12\x06\n\x02OK\x10\x00\x12\x17\n\x13\x45NTRY_NAME_TOO_LONG\x10\x01\x12\x12\n\x0ePARENT_IS_FILE\x10\x02\x12\x19\n\x15\x45XISTING_IS_DIRECTORY\x10\x03\x12\x14\n\x10\x45XISTING_IS_FILE\x10\x04\x12\x18\n\x14\x45NTRY_ALREADY_EXISTS\x10\x05\x12\x17\n\x13PRECONDITION_FAILED\x10\x06\x32\xb4\x05\n\x0cSeaweedFiler\x12\x65\n\x14LookupDirectoryEntry\x12%.filer_pb.LookupDirectoryEntryRequest\x1a&.filer_pb.LookupDirectoryEntryResponse\x12L\n\x0bListEntries\x12\x1c.filer_pb.ListEntriesRequest\x1a\x1d.filer_pb.ListEntriesResponse0\x01\x12J\n\x0b\x43reateEntry\x12\x1c.filer_pb.CreateEntryRequest\x1a\x1d.filer_pb.CreateEntryResponse\x12J\n\x0bUpdateEntry\x12\x1c.filer_pb.UpdateEntryRequest\x1a\x1d.filer_pb.UpdateEntryResponse\x12J\n\x0b\x44\x65leteEntry\x12\x1c.filer_pb.DeleteEntryRequest\x1a\x1d.filer_pb.DeleteEntryResponse\x12\\\n\x11ObjectTransaction\x12\".filer_pb.ObjectTransactionRequest\x1a#.filer_pb.ObjectTransactionResponse\x12M\n\x0c\x41ssignVolume\x12\x1d.filer_pb.AssignVolumeRequest\x1a\x1e.filer_pb.AssignVolumeResponse\x12^\n\x11SubscribeMetadata\x12\".filer_pb.SubscribeMetadataRequest\x1a#.filer_pb.SubscribeMetadataResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgfs/seaweedfs/proto/filer.proto\x12\x08\x66iler_pb\"\x9e\x02\n\x05\x45ntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cis_directory\x18\x02 \x01(\x08\x12#\n\x06\x63hunks\x18\x03 \x03(\x0b\x32\x13.filer_pb.FileChunk\x12,\n\nattributes\x18\x04 \x01(\x0b\x32\x18.filer_pb.FuseAttributes\x12/\n\x08\x65xtended\x18\x05 \x03(\x0b\x32\x1d.filer_pb.Entry.ExtendedEntry\x12\x0f\n\x07\x63ontent\x18\t \x01(\x0c\x12+\n\x0cremote_entry\x18\n \x01(\x0b\x32\x15.filer_pb.RemoteEntry\x1a/\n\rExtendedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"\x83\x01\n\x0bRemoteEntry\x12\x14\n\x0cstorage_name\x18\x01 \x01(\t\x12\x1d\n\x15last_local_sync_ts_ns\x18\x02 \x01(\x03\x12\x14\n\x0cremote_e_tag\x18\x03 \x01(\t\x12\x14\n\x0cremote_mtime\x18\x04 \x01(\x03\x12\x13\n\x0bremote_size\x18\x05 \x01(\x03\"\xd8\x01\n\tFileChunk\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x16\n\x0emodified_ts_ns\x18\x04 \x01(\x03\x12\r\n\x05\x65_tag\x18\x05 \x01(\t\x12\x1d\n\x03\x66id\x18\x07 \x01(\x0b\x32\x10.filer_pb.FileId\x12\x12\n\ncipher_key\x18\t \x01(\x0c\x12\x15\n\ris_compressed\x18\n \x01(\x08\x12\x19\n\x11is_chunk_manifest\x18\x0b \x01(\x08\x12\x10\n\x08sse_type\x18\x0c \x01(\x05\"8\n\x11\x46ileChunkManifest\x12#\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x13.filer_pb.FileChunk\"=\n\x06\x46ileId\x12\x11\n\tvolume_id\x18\x01 \x01(\r\x12\x10\n\x08\x66ile_key\x18\x02 \x01(\x04\x12\x0e\n\x06\x63ookie\x18\x03 \x01(\x07\"\xb5\x01\n\x0e\x46useAttributes\x12\x11\n\tfile_size\x18\x01 \x01(\x04\x12\r\n\x05mtime\x18\x02 \x01(\x03\x12\x11\n\tfile_mode\x18\x03 \x01(\r\x12\x0e\n\x06\x63rtime\x18\x06 \x01(\x03\x12\x0c\n\x04mime\x18\x07 \x01(\t\x12\x0f\n\x07ttl_sec\x18\n \x01(\x05\x12\x0b\n\x03md5\x18\x0e \x01(\x0c\x12\r\n\x05inode\x18\x11 \x01(\x04\x12\x10\n\x08mtime_ns\x18\x13 \x01(\x05\x12\x11\n\tcrtime_ns\x18\x15 \x01(\x05\">\n\x1bLookupDirectoryEntryRequest\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\">\n\x1cLookupDirectoryEntryResponse\x12\x1e\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x0f.filer_pb.Entry\"\x92\x01\n\x12ListEntriesRequest\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\x12\x19\n\x11startFromFileName\x18\x03 \x01(\t\x12\x1a\n\x12inclusiveStartFrom\x18\x04 \x01(\x08\x12\r\n\x05limit\x18\x05 \x01(\r\x12\x13\n\x0bomit_chunks\x18\x07 \x01(\x08\"5\n\x13ListEntriesResponse\x12\x1e\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x0f.filer_pb.Entry\"\x8a\x01\n\x0eWriteCondition\x12\x30\n\x07\x63lauses\x18\x01 \x03(\x0b\x32\x1f.filer_pb.WriteCondition.Clause\x1a\x46\n\x06\x43lause\x12\x0c\n\x04kind\x18\x01 \x01(\x05\x12\r\n\x05\x65tags\x18\x02 \x03(\t\x12\x11\n\tunix_time\x18\x03 \x01(\x03\x12\x0c\n\x04\x66ids\x18\t \x03(\t\"M\n\x12\x44\x65leteEntryRequest\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0eis_delete_data\x18\x04 \x01(\x08\"$\n\x13\x44\x65leteEntryResponse\x12\r\n\x05\x65rror\x18\x01 \x01(\t\"w\n\x0eObjectMutation\x12\x0c\n\x04type\x18\x01 \x01(\x05\x12\x11\n\tdirectory\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x1e\n\x05\x65ntry\x18\x04 \x01(\x0b\x32\x0f.filer_pb.Entry\x12\x16\n\x0eis_delete_data\x18\x07 \x01(\x08\"\x9d\x01\n\x18ObjectTransactionRequest\x12\x10\n\x08lock_key\x18\x01 \x01(\t\x12+\n\tcondition\x18\x02 \x01(\x0b\x32\x18.filer_pb.WriteCondition\x12+\n\tmutations\x18\x03 \x03(\x0b\x32\x18.filer_pb.ObjectMutation\x12\x15\n\rcondition_key\x18\x06 \x01(\t\"T\n\x19ObjectTransactionResponse\x12\r\n\x05\x65rror\x18\x01 \x01(\t\x12(\n\nerror_code\x18\x02 \x01(\x0e\x32\x14.filer_pb.FilerError\"\r\n\x0bPingRequest\"%\n\x0cPingResponse\x12\x15\n\rstart_time_ns\x18\x01 \x01(\x03\"\x1b\n\x0cKvGetRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\"-\n\rKvGetResponse\x12\r\n\x05value\x18\x01 \x01(\x0c\x12\r\n\x05\x65rror\x18\x02 \x01(\t\"*\n\x0cKvPutRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x1e\n\rKvPutResponse\x12\r\n\x05\x65rror\x18\x01 \x01(\t\"S\n\x08Location\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x12\n\npublic_url\x18\x02 \x01(\t\x12\x11\n\tgrpc_port\x18\x03 \x01(\r\x12\x13\n\x0b\x64\x61ta_center\x18\x04 \x01(\t\"N\n\x13\x41ssignVolumeRequest\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\x12\x0c\n\x04path\x18\x06 \x01(\t\x12\x1a\n\x12\x65xpected_data_size\x18\n \x01(\x04\"\x91\x01\n\x14\x41ssignVolumeResponse\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x05\x12\r\n\x05\x65rror\x18\x08 \x01(\t\x12$\n\x08location\x18\t \x01(\x0b\x32\x12.filer_pb.Location\x12$\n\x08replicas\x18\n \x03(\x0b\x32\x12.filer_pb.Location\"t\n\x11\x45ventNotification\x12\"\n\told_entry\x18\x01 \x01(\x0b\x32\x0f.filer_pb.Entry\x12\"\n\tnew_entry\x18\x02 \x01(\x0b\x32\x0f.filer_pb.Entry\x12\x17\n\x0fnew_parent_path\x18\x04 \x01(\t\"\xc9\x01\n\x18SubscribeMetadataRequest\x12\x13\n\x0b\x63lient_name\x18\x01 \x01(\t\x12\x13\n\x0bpath_prefix\x18\x02 \x01(\t\x12\x10\n\x08since_ns\x18\x03 \x01(\x03\x12\x11\n\tclient_id\x18\x07 \x01(\x05\x12\x14\n\x0c\x63lient_epoch\x18\t \x01(\x05\x12 \n\x18\x63lient_supports_batching\x18\x0b \x01(\x08\x12&\n\x1e\x63lient_supports_idle_heartbeat\x18\r \x01(\x08\"\xab\x01\n\x19SubscribeMetadataResponse\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x37\n\x12\x65vent_notification\x18\x02 \x01(\x0b\x32\x1b.filer_pb.EventNotification\x12\r\n\x05ts_ns\x18\x03 \x01(\x03\x12\x33\n\x06\x65vents\x18\x04 \x03(\x0b\x32#.filer_pb.SubscribeMetadataResponse*\xa5\x01\n\nFilerError\x12\x06\n\x02OK\x10\x00\x12\x17\n\x13\x45NTRY_NAME_TOO_LONG\x10\x01\x12\x12\n\x0ePARENT_IS_FILE\x10\x02\x12\x19\n\x15\x45XISTING_IS_DIRECTORY\x10\x03\x12\x14\n\x10\x45XISTING_IS_FILE\x10\x04\x12\x18\n\x14\x45NTRY_ALREADY_EXISTS\x10\x05\x12\x17\n\x13PRECONDITION_FAILED\x10\x06\x32\xcc\x05\n\x0cSeaweedFiler\x12\x65\n\x14LookupDirectoryEntry\x12%.filer_pb.LookupDirectoryEntryRequest\x1a&.filer_pb.LookupDirectoryEntryResponse\x12L\n\x0bListEntries\x12\x1c.filer_pb.ListEntriesRequest\x1a\x1d.filer_pb.ListEntriesResponse0\x01\x12J\n\x0b\x44\x65leteEntry\x12\x1c.filer_pb.DeleteEntryRequest\x1a\x1d.filer_pb.DeleteEntryResponse\x12\\\n\x11ObjectTransaction\x12\".filer_pb.ObjectTransactionRequest\x1a#.filer_pb.ObjectTransactionResponse\x12M\n\x0c\x41ssignVolume\x12\x1d.filer_pb.AssignVolumeRequest\x1a\x1e.filer_pb.AssignVolumeResponse\x12\x35\n\x04Ping\x12\x15.filer_pb.PingRequest\x1a\x16.filer_pb.PingResponse\x12\x63\n\x16SubscribeLocalMetadata\x12\".filer_pb.SubscribeMetadataRequest\x1a#.filer_pb.SubscribeMetadataResponse0\x01\x12\x38\n\x05KvGet\x12\x16.filer_pb.KvGetRequest\x1a\x17.filer_pb.KvGetResponse\x12\x38\n\x05KvPut\x12\x16.filer_pb.KvPutRequest\x1a\x17.filer_pb.KvPutResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENTRY_EXTENDEDENTRY']._loaded_options = None
   _globals['_ENTRY_EXTENDEDENTRY']._serialized_options = b'8\001'
-  _globals['_FILERERROR']._serialized_start=3256
-  _globals['_FILERERROR']._serialized_end=3421
+  _globals['_FILERERROR']._serialized_start=2965
+  _globals['_FILERERROR']._serialized_end=3130
   _globals['_ENTRY']._serialized_start=46
   _globals['_ENTRY']._serialized_end=332
   _globals['_ENTRY_EXTENDEDENTRY']._serialized_start=285
@@ -57,40 +57,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTENTRIESREQUEST']._serialized_end=1267
   _globals['_LISTENTRIESRESPONSE']._serialized_start=1269
   _globals['_LISTENTRIESRESPONSE']._serialized_end=1322
-  _globals['_WRITECONDITION']._serialized_start=1324
-  _globals['_WRITECONDITION']._serialized_end=1428
-  _globals['_WRITECONDITION_CLAUSE']._serialized_start=1392
-  _globals['_WRITECONDITION_CLAUSE']._serialized_end=1428
-  _globals['_CREATEENTRYREQUEST']._serialized_start=1431
-  _globals['_CREATEENTRYREQUEST']._serialized_end=1600
-  _globals['_CREATEENTRYRESPONSE']._serialized_start=1603
-  _globals['_CREATEENTRYRESPONSE']._serialized_end=1742
-  _globals['_UPDATEENTRYREQUEST']._serialized_start=1744
-  _globals['_UPDATEENTRYREQUEST']._serialized_end=1815
-  _globals['_UPDATEENTRYRESPONSE']._serialized_start=1817
-  _globals['_UPDATEENTRYRESPONSE']._serialized_end=1899
-  _globals['_DELETEENTRYREQUEST']._serialized_start=1902
-  _globals['_DELETEENTRYREQUEST']._serialized_end=2033
-  _globals['_DELETEENTRYRESPONSE']._serialized_start=2035
-  _globals['_DELETEENTRYRESPONSE']._serialized_end=2132
-  _globals['_OBJECTMUTATION']._serialized_start=2134
-  _globals['_OBJECTMUTATION']._serialized_end=2221
-  _globals['_OBJECTTRANSACTIONREQUEST']._serialized_start=2224
-  _globals['_OBJECTTRANSACTIONREQUEST']._serialized_end=2358
-  _globals['_OBJECTTRANSACTIONRESPONSE']._serialized_start=2360
-  _globals['_OBJECTTRANSACTIONRESPONSE']._serialized_end=2444
-  _globals['_LOCATION']._serialized_start=2446
-  _globals['_LOCATION']._serialized_end=2529
-  _globals['_ASSIGNVOLUMEREQUEST']._serialized_start=2531
-  _globals['_ASSIGNVOLUMEREQUEST']._serialized_end=2609
-  _globals['_ASSIGNVOLUMERESPONSE']._serialized_start=2612
-  _globals['_ASSIGNVOLUMERESPONSE']._serialized_end=2757
-  _globals['_EVENTNOTIFICATION']._serialized_start=2759
-  _globals['_EVENTNOTIFICATION']._serialized_end=2875
-  _globals['_SUBSCRIBEMETADATAREQUEST']._serialized_start=2878
-  _globals['_SUBSCRIBEMETADATAREQUEST']._serialized_end=3079
-  _globals['_SUBSCRIBEMETADATARESPONSE']._serialized_start=3082
-  _globals['_SUBSCRIBEMETADATARESPONSE']._serialized_end=3253
-  _globals['_SEAWEEDFILER']._serialized_start=3424
-  _globals['_SEAWEEDFILER']._serialized_end=4116
+  _globals['_WRITECONDITION']._serialized_start=1325
+  _globals['_WRITECONDITION']._serialized_end=1463
+  _globals['_WRITECONDITION_CLAUSE']._serialized_start=1393
+  _globals['_WRITECONDITION_CLAUSE']._serialized_end=1463
+  _globals['_DELETEENTRYREQUEST']._serialized_start=1465
+  _globals['_DELETEENTRYREQUEST']._serialized_end=1542
+  _globals['_DELETEENTRYRESPONSE']._serialized_start=1544
+  _globals['_DELETEENTRYRESPONSE']._serialized_end=1580
+  _globals['_OBJECTMUTATION']._serialized_start=1582
+  _globals['_OBJECTMUTATION']._serialized_end=1701
+  _globals['_OBJECTTRANSACTIONREQUEST']._serialized_start=1704
+  _globals['_OBJECTTRANSACTIONREQUEST']._serialized_end=1861
+  _globals['_OBJECTTRANSACTIONRESPONSE']._serialized_start=1863
+  _globals['_OBJECTTRANSACTIONRESPONSE']._serialized_end=1947
+  _globals['_PINGREQUEST']._serialized_start=1949
+  _globals['_PINGREQUEST']._serialized_end=1962
+  _globals['_PINGRESPONSE']._serialized_start=1964
+  _globals['_PINGRESPONSE']._serialized_end=2001
+  _globals['_KVGETREQUEST']._serialized_start=2003
+  _globals['_KVGETREQUEST']._serialized_end=2030
+  _globals['_KVGETRESPONSE']._serialized_start=2032
+  _globals['_KVGETRESPONSE']._serialized_end=2077
+  _globals['_KVPUTREQUEST']._serialized_start=2079
+  _globals['_KVPUTREQUEST']._serialized_end=2121
+  _globals['_KVPUTRESPONSE']._serialized_start=2123
+  _globals['_KVPUTRESPONSE']._serialized_end=2153
+  _globals['_LOCATION']._serialized_start=2155
+  _globals['_LOCATION']._serialized_end=2238
+  _globals['_ASSIGNVOLUMEREQUEST']._serialized_start=2240
+  _globals['_ASSIGNVOLUMEREQUEST']._serialized_end=2318
+  _globals['_ASSIGNVOLUMERESPONSE']._serialized_start=2321
+  _globals['_ASSIGNVOLUMERESPONSE']._serialized_end=2466
+  _globals['_EVENTNOTIFICATION']._serialized_start=2468
+  _globals['_EVENTNOTIFICATION']._serialized_end=2584
+  _globals['_SUBSCRIBEMETADATAREQUEST']._serialized_start=2587
+  _globals['_SUBSCRIBEMETADATAREQUEST']._serialized_end=2788
+  _globals['_SUBSCRIBEMETADATARESPONSE']._serialized_start=2791
+  _globals['_SUBSCRIBEMETADATARESPONSE']._serialized_end=2962
+  _globals['_SEAWEEDFILER']._serialized_start=3133
+  _globals['_SEAWEEDFILER']._serialized_end=3849
 # @@protoc_insertion_point(module_scope)

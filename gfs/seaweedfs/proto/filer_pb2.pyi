@@ -166,97 +166,61 @@ class ListEntriesResponse(_message.Message):
 class WriteCondition(_message.Message):
     __slots__ = ("clauses",)
     class Clause(_message.Message):
-        __slots__ = ("kind", "fids")
+        __slots__ = ("kind", "etags", "unix_time", "fids")
         KIND_FIELD_NUMBER: _ClassVar[int]
+        ETAGS_FIELD_NUMBER: _ClassVar[int]
+        UNIX_TIME_FIELD_NUMBER: _ClassVar[int]
         FIDS_FIELD_NUMBER: _ClassVar[int]
         kind: int
+        etags: _containers.RepeatedScalarFieldContainer[str]
+        unix_time: int
         fids: _containers.RepeatedScalarFieldContainer[str]
-        def __init__(self, kind: _Optional[int] = ..., fids: _Optional[_Iterable[str]] = ...) -> None: ...
+        def __init__(self, kind: _Optional[int] = ..., etags: _Optional[_Iterable[str]] = ..., unix_time: _Optional[int] = ..., fids: _Optional[_Iterable[str]] = ...) -> None: ...
     CLAUSES_FIELD_NUMBER: _ClassVar[int]
     clauses: _containers.RepeatedCompositeFieldContainer[WriteCondition.Clause]
     def __init__(self, clauses: _Optional[_Iterable[_Union[WriteCondition.Clause, _Mapping]]] = ...) -> None: ...
 
-class CreateEntryRequest(_message.Message):
-    __slots__ = ("directory", "entry", "o_excl", "skip_check_parent_directory", "condition")
-    DIRECTORY_FIELD_NUMBER: _ClassVar[int]
-    ENTRY_FIELD_NUMBER: _ClassVar[int]
-    O_EXCL_FIELD_NUMBER: _ClassVar[int]
-    SKIP_CHECK_PARENT_DIRECTORY_FIELD_NUMBER: _ClassVar[int]
-    CONDITION_FIELD_NUMBER: _ClassVar[int]
-    directory: str
-    entry: Entry
-    o_excl: bool
-    skip_check_parent_directory: bool
-    condition: WriteCondition
-    def __init__(self, directory: _Optional[str] = ..., entry: _Optional[_Union[Entry, _Mapping]] = ..., o_excl: _Optional[bool] = ..., skip_check_parent_directory: _Optional[bool] = ..., condition: _Optional[_Union[WriteCondition, _Mapping]] = ...) -> None: ...
-
-class CreateEntryResponse(_message.Message):
-    __slots__ = ("error", "metadata_event", "error_code")
-    ERROR_FIELD_NUMBER: _ClassVar[int]
-    METADATA_EVENT_FIELD_NUMBER: _ClassVar[int]
-    ERROR_CODE_FIELD_NUMBER: _ClassVar[int]
-    error: str
-    metadata_event: SubscribeMetadataResponse
-    error_code: FilerError
-    def __init__(self, error: _Optional[str] = ..., metadata_event: _Optional[_Union[SubscribeMetadataResponse, _Mapping]] = ..., error_code: _Optional[_Union[FilerError, str]] = ...) -> None: ...
-
-class UpdateEntryRequest(_message.Message):
-    __slots__ = ("directory", "entry")
-    DIRECTORY_FIELD_NUMBER: _ClassVar[int]
-    ENTRY_FIELD_NUMBER: _ClassVar[int]
-    directory: str
-    entry: Entry
-    def __init__(self, directory: _Optional[str] = ..., entry: _Optional[_Union[Entry, _Mapping]] = ...) -> None: ...
-
-class UpdateEntryResponse(_message.Message):
-    __slots__ = ("metadata_event",)
-    METADATA_EVENT_FIELD_NUMBER: _ClassVar[int]
-    metadata_event: SubscribeMetadataResponse
-    def __init__(self, metadata_event: _Optional[_Union[SubscribeMetadataResponse, _Mapping]] = ...) -> None: ...
-
 class DeleteEntryRequest(_message.Message):
-    __slots__ = ("directory", "name", "is_delete_data", "is_recursive", "ignore_recursive_error")
+    __slots__ = ("directory", "name", "is_delete_data")
     DIRECTORY_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     IS_DELETE_DATA_FIELD_NUMBER: _ClassVar[int]
-    IS_RECURSIVE_FIELD_NUMBER: _ClassVar[int]
-    IGNORE_RECURSIVE_ERROR_FIELD_NUMBER: _ClassVar[int]
     directory: str
     name: str
     is_delete_data: bool
-    is_recursive: bool
-    ignore_recursive_error: bool
-    def __init__(self, directory: _Optional[str] = ..., name: _Optional[str] = ..., is_delete_data: _Optional[bool] = ..., is_recursive: _Optional[bool] = ..., ignore_recursive_error: _Optional[bool] = ...) -> None: ...
+    def __init__(self, directory: _Optional[str] = ..., name: _Optional[str] = ..., is_delete_data: _Optional[bool] = ...) -> None: ...
 
 class DeleteEntryResponse(_message.Message):
-    __slots__ = ("error", "metadata_event")
+    __slots__ = ("error",)
     ERROR_FIELD_NUMBER: _ClassVar[int]
-    METADATA_EVENT_FIELD_NUMBER: _ClassVar[int]
     error: str
-    metadata_event: SubscribeMetadataResponse
-    def __init__(self, error: _Optional[str] = ..., metadata_event: _Optional[_Union[SubscribeMetadataResponse, _Mapping]] = ...) -> None: ...
+    def __init__(self, error: _Optional[str] = ...) -> None: ...
 
 class ObjectMutation(_message.Message):
-    __slots__ = ("type", "directory", "name", "is_delete_data")
+    __slots__ = ("type", "directory", "name", "entry", "is_delete_data")
     TYPE_FIELD_NUMBER: _ClassVar[int]
     DIRECTORY_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
     IS_DELETE_DATA_FIELD_NUMBER: _ClassVar[int]
     type: int
     directory: str
     name: str
+    entry: Entry
     is_delete_data: bool
-    def __init__(self, type: _Optional[int] = ..., directory: _Optional[str] = ..., name: _Optional[str] = ..., is_delete_data: _Optional[bool] = ...) -> None: ...
+    def __init__(self, type: _Optional[int] = ..., directory: _Optional[str] = ..., name: _Optional[str] = ..., entry: _Optional[_Union[Entry, _Mapping]] = ..., is_delete_data: _Optional[bool] = ...) -> None: ...
 
 class ObjectTransactionRequest(_message.Message):
-    __slots__ = ("lock_key", "condition", "mutations")
+    __slots__ = ("lock_key", "condition", "mutations", "condition_key")
     LOCK_KEY_FIELD_NUMBER: _ClassVar[int]
     CONDITION_FIELD_NUMBER: _ClassVar[int]
     MUTATIONS_FIELD_NUMBER: _ClassVar[int]
+    CONDITION_KEY_FIELD_NUMBER: _ClassVar[int]
     lock_key: str
     condition: WriteCondition
     mutations: _containers.RepeatedCompositeFieldContainer[ObjectMutation]
-    def __init__(self, lock_key: _Optional[str] = ..., condition: _Optional[_Union[WriteCondition, _Mapping]] = ..., mutations: _Optional[_Iterable[_Union[ObjectMutation, _Mapping]]] = ...) -> None: ...
+    condition_key: str
+    def __init__(self, lock_key: _Optional[str] = ..., condition: _Optional[_Union[WriteCondition, _Mapping]] = ..., mutations: _Optional[_Iterable[_Union[ObjectMutation, _Mapping]]] = ..., condition_key: _Optional[str] = ...) -> None: ...
 
 class ObjectTransactionResponse(_message.Message):
     __slots__ = ("error", "error_code")
@@ -265,6 +229,44 @@ class ObjectTransactionResponse(_message.Message):
     error: str
     error_code: FilerError
     def __init__(self, error: _Optional[str] = ..., error_code: _Optional[_Union[FilerError, str]] = ...) -> None: ...
+
+class PingRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PingResponse(_message.Message):
+    __slots__ = ("start_time_ns",)
+    START_TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    start_time_ns: int
+    def __init__(self, start_time_ns: _Optional[int] = ...) -> None: ...
+
+class KvGetRequest(_message.Message):
+    __slots__ = ("key",)
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    key: bytes
+    def __init__(self, key: _Optional[bytes] = ...) -> None: ...
+
+class KvGetResponse(_message.Message):
+    __slots__ = ("value", "error")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    value: bytes
+    error: str
+    def __init__(self, value: _Optional[bytes] = ..., error: _Optional[str] = ...) -> None: ...
+
+class KvPutRequest(_message.Message):
+    __slots__ = ("key", "value")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    key: bytes
+    value: bytes
+    def __init__(self, key: _Optional[bytes] = ..., value: _Optional[bytes] = ...) -> None: ...
+
+class KvPutResponse(_message.Message):
+    __slots__ = ("error",)
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    error: str
+    def __init__(self, error: _Optional[str] = ...) -> None: ...
 
 class Location(_message.Message):
     __slots__ = ("url", "public_url", "grpc_port", "data_center")
