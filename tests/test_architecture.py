@@ -67,7 +67,6 @@ HOMES = {
     },
     "jose": {"sfs_server.auth"},
     "prometheus_client": {"sfs_server.metrics"},
-    "multipart": {"sfs_server.form"},
     "psutil": {"sfs_server.embedded_postgres_processes"},
     "uvloop": {"sfs_server.__main__"},
     "ctypes": {"gfs.pagecache"},

@@ -290,3 +290,14 @@ def test_a_part_without_a_name_and_without_bytes_is_no_file() -> None:
         body = whole(unchosen, chosen, unchosen)
         for cuts in ([], list(range(len(body)))):
             assert take(pieces(body, cuts)) == b"x"
+
+
+@pytest.mark.parametrize("padding", [b" ", b"\t", b" \t  "])
+def test_padding_behind_a_delimiter_is_dropped(padding: bytes) -> None:
+    parts = (part("a", b"1"), part("file", b"x \r\n"), part("b", b"2"))
+    body = whole(*parts).replace(DELIMITER[2:] + b"\r\n", DELIMITER[2:] + padding + b"\r\n")
+    body = body.replace(DELIMITER + b"--\r\n", DELIMITER + b"--" + padding + b"\r\n")
+    assert body.count(padding + b"\r\n") == 4 + (padding == b" ")
+    for cut in range(len(body)):
+        assert take(pieces(body, [cut])) == b"x \r\n", cut
+    assert refused([body.replace(padding + b"\r\n", padding + b"x\r\n", 1)]) == 400
