@@ -51,6 +51,9 @@ CHECK_SECONDS = 2.0
 ROOM_SECONDS = 5.0
 """How old the count of free bytes may be that an upload is compared with."""
 
+KEYS_SECONDS = 5.0
+"""Between two looks at whether volume servers take our signatures."""
+
 LIST_FIRST = 100
 LIST_PAGE = 1_000
 LIST_BATCH = 250
@@ -87,6 +90,8 @@ class SeaweedFileSystem(FileSystem):
         self._chunk_bytes = chunk_bytes
         self._manifest_chunks = manifest_chunks
         self._room: tuple[float, Room] | None = None
+        self._keys_asked = -math.inf
+        self._refused: str | None = None
 
     @classmethod
     async def start(
@@ -263,6 +268,7 @@ class SeaweedFileSystem(FileSystem):
     async def check(self) -> None:
         above, _, name = self._prefix.rpartition("/")
         await self._filers.lookup(above or "/", name, patience=CHECK_SECONDS)
+        await self._require_keys()
         await self._require_room(1)
 
     async def close(self) -> None:
@@ -304,6 +310,20 @@ class SeaweedFileSystem(FileSystem):
         except NoSuchDirectory:
             return None
         return f"{self._prefix}/{identity.files}"
+
+    async def _require_keys(self) -> None:
+        """Raise StoreUnavailable if volume servers refuse how we sign; asked now and then."""
+        now = _now()
+        if now - self._keys_asked > KEYS_SECONDS:
+            self._keys_asked = now
+            servers = [one for one in self._masters.servers if not self._volumes.suspected(one)]
+            refused = await self._volumes.refused(servers)
+            if refused and refused != self._refused:
+                key = "jwt.signing.read" if refused == "reads" else "jwt.signing"
+                _log.error("the cluster refuses all %s: its key %s is another one", refused, key)
+            self._refused = refused
+        if self._refused:
+            raise StoreUnavailable(f"the cluster refuses all {self._refused}: other keys")
 
     async def _require_room(self, size: int) -> None:
         """Raise StoreFull if ``size`` bytes do not fit. Where that is not known, they may."""

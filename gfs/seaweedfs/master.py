@@ -23,7 +23,7 @@ from gfs.errors import StoreUnavailable
 from gfs.seaweedfs import address
 from gfs.seaweedfs.address import Address
 from gfs.seaweedfs.proto import master_pb2 as pb
-from gfs.seaweedfs.rpc import Channels, Method
+from gfs.seaweedfs.rpc import CallFailed, Channels, Method
 from gfs.types import Status
 
 CALL_SECONDS = 2.0
@@ -96,6 +96,12 @@ class Masters:
         self._servers_before = 1
         self._followed = 0.0
         self._asked: dict[int, tuple[Address, ...]] = {}
+        self._failures: dict[Address, str] = {}
+        """Of masters that could not be followed, why the last attempt failed."""
+
+        self._foreign: set[Address] = set()
+        """Addresses at which another kind of server responded."""
+
         self._changed = asyncio.Event()
         self._following = asyncio.create_task(self._follow(), name="gfs-masters")
 
@@ -106,15 +112,20 @@ class Masters:
         return sorted(self._filers or self._filers_before)
 
     async def ready(self, seconds: float) -> None:
-        """Return when a leader and a filer are known; StoreUnavailable after ``seconds``."""
+        """Return when a leader and a filer are known. Raises StoreUnavailable after ``seconds``, or
+        as soon as each of the masters is known to be something else."""
         try:
             async with asyncio.timeout(seconds):
                 while self._leader is None or not self._filers:
                     self._changed.clear()
                     await self._changed.wait()
+                    if self._foreign.issuperset(self._masters):
+                        raise StoreUnavailable(f"this is no SeaweedFS master: {self._reasons()}")
         except TimeoutError as error:
-            what = "no master leads" if self._leader is None else "the cluster has no filer"
-            raise StoreUnavailable(f"{what} after {seconds:g} s") from error
+            if self._leader is not None:
+                raise StoreUnavailable(f"the cluster has no filer after {seconds:g} s") from error
+            what = f"no SeaweedFS master leads after {seconds:g} s: {self._reasons()}"
+            raise StoreUnavailable(what) from error
 
     async def locations(self, volume: int, *, fresh: bool = False) -> tuple[Address, ...]:
         """The servers that hold ``volume``; none if nobody knows one.
@@ -200,13 +211,45 @@ class Masters:
         while True:
             for master in self._candidates():
                 try:
-                    configuration = await self._configuration(master)
-                    if configuration.leader:
-                        await self._follow_leader(address.parse(configuration.leader))
+                    leader = await self._leader_by(master)
+                    if leader is not None:
+                        await self._follow_leader(leader)
                 except (StoreUnavailable, ValueError) as error:
-                    _log.info("master %s: %s", master, error)
+                    self._fail(master, str(error))
                 self._leader = None
             await asyncio.sleep(RETRY_SECONDS)
+
+    async def _leader_by(self, master: Address) -> Address | None:
+        """Who leads, as ``master`` says; None if it does not, and then it is kept why."""
+        try:
+            configuration = await self._configuration(master)
+        except CallFailed as error:
+            if error.foreign:
+                self._foreign.add(master)
+            self._fail(master, error.why)
+            return None
+        self._foreign.discard(master)
+        if not configuration.leader:
+            self._fail(master, "it knows no leader yet")
+            return None
+        return address.parse(configuration.leader)
+
+    def _fail(self, master: Address, reason: str) -> None:
+        """Keep why ``master`` cannot be followed; the log has it once for each change."""
+        if self._failures.get(master) != reason:
+            self._failures[master] = reason
+            _log.info("master %s (gRPC at %s): %s", master.http, master.grpc, reason)
+        self._changed.set()
+
+    def _reasons(self) -> str:
+        reasons = "; ".join(
+            f"{master.http} (gRPC at {master.grpc}): {reason}"
+            for master, reason in self._failures.items()
+        )
+        return (
+            f"{reasons}. The gRPC of a master is {address.GRPC_OFFSET} above its port, unless "
+            "HOST:PORT.GRPC says where it is"
+        )
 
     async def _configuration(self, master: Address) -> pb.GetMasterConfigurationResponse:
         request = pb.GetMasterConfigurationRequest()
@@ -227,6 +270,7 @@ class Masters:
                 if self._leader is None:
                     _log.info("following master %s", leader)
                     self._leader = leader
+                    self._failures.clear()
                     self._followed = asyncio.get_running_loop().time()
                     self._servers_before = max(1, len(self._holders()))
                 if message.HasField("cluster_node_update"):

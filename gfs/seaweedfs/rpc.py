@@ -40,6 +40,22 @@ _OPTIONS = [
 ]
 _ABSENT = "no entry is found in filer store"
 
+_CLOSED = "the connection is closed at once: one side may want TLS and the other not"
+_MEANINGS = {
+    "Failed parsing HTTP/2": "something responds, but does not speak gRPC",
+    "Connection refused": "nothing listens there",
+    "resolving": "its name is not found",
+    "before receiving SETTINGS": "something listens, but says nothing",
+    "Socket closed": _CLOSED,
+    "reset by peer": _CLOSED,
+    "Broken pipe": _CLOSED,
+    "Endpoint closing": _CLOSED,
+    "handshake failed": "the handshake of TLS fails: its certificates may not fit",
+    "No route to host": "there is no route to it",
+}
+"""Parts of what gRPC says of a connection that cannot be made, and what is behind them: it has one
+status for all of them, UNAVAILABLE."""
+
 _Q = TypeVar("_Q", bound=Message)
 _R = TypeVar("_R", bound=Message)
 
@@ -70,6 +86,21 @@ class CallFailed(StoreUnavailable):
     def absent(self) -> bool:
         """Whether the server has answered, and said that there is no such entry."""
         return self.code is grpc.StatusCode.NOT_FOUND or _ABSENT in self.details
+
+    @property
+    def foreign(self) -> bool:
+        """Whether whoever responded speaks gRPC, but has no such service or method."""
+        return self.code is grpc.StatusCode.UNIMPLEMENTED
+
+    @property
+    def why(self) -> str:
+        """What is wrong with the server, for a person who has given its address."""
+        if self.foreign:
+            return "it speaks gRPC, but is another kind of server"
+        for words, meaning in _MEANINGS.items():
+            if words in self.details:
+                return meaning
+        return "it does not respond" if self.late else self.code.name.lower()
 
     @property
     def late(self) -> bool:

@@ -45,6 +45,9 @@ SMALL_BYTES = 4096
 
 FREE_BATCH = 1_000
 
+NO_NEEDLE = "0,0100000000"
+PROBED_SERVERS = 3
+
 _FREE = Method(
     "/volume_server_pb.VolumeServer/BatchDelete", pb.BatchDeleteRequest, pb.BatchDeleteResponse
 )
@@ -149,15 +152,45 @@ class VolumeServers:
         await asyncio.gather(*map(self._probe, servers))
 
     async def _probe(self, server: str) -> None:
+        if await self._status(server, "GET", "/healthz", ()) is None:
+            self.suspect(server)
+
+    async def refused(self, servers: Iterable[str]) -> str | None:
+        """Which requests of ours all servers refuse that respond: ``"reads"``, ``"writes"``, none.
+
+        A volume server checks a signature before anything else. So a needle that cannot be, of the
+        volume 0, is enough to learn whether the keys are those of the cluster: the response to a
+        request for it, or for its deletion, is 401 if they differ, and 404 if not. Asks
+        PROBED_SERVERS.
+        """
+        asked = random.sample(found := sorted(servers), min(len(found), PROBED_SERVERS))
+        for what, method, key in (
+            ("reads", "GET", self._read_key),
+            ("writes", "DELETE", self._write_key),
+        ):
+            headers = () if key is None else (_bearer(key, NO_NEEDLE),)
+            statuses = await asyncio.gather(
+                *(self._status(server, method, f"/{NO_NEEDLE}", headers) for server in asked)
+            )
+            responded = [status for status in statuses if status is not None]
+            if responded and all(status == 401 for status in responded):
+                return what
+        return None
+
+    async def _status(
+        self, server: str, method: str, target: str, headers: Sequence[tuple[str, str]]
+    ) -> int | None:
+        """The status of a small response; None if there is none within ALIVE_SECONDS."""
         try:
             async with asyncio.timeout(ALIVE_SECONDS):
-                answer = await self.connections.ask(server, "GET", "/healthz")
+                answer = await self.connections.ask(server, method, target, headers)
                 try:
                     await answer.read(SMALL_BYTES)
                 finally:
                     answer.close()
         except (StoreUnavailable, DataLoss, TimeoutError):
-            self.suspect(server)
+            return None
+        return answer.status
 
     async def free(self, needles: Mapping[Address, Sequence[str]]) -> int:
         """Delete needles on each of their servers; returns how many copies could not be.
