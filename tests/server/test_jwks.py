@@ -21,6 +21,7 @@ from tests.server.tokens import NOW, b64, es256, hs256, public_jwk, rs256, token
 RSA_KEY = rsa.generate_private_key(65537, 2048)
 WEAK_RSA_KEY = rsa.generate_private_key(65537, 1024)
 EC_KEY = ec.generate_private_key(ec.SECP256R1())
+SIGN = rs256(RSA_KEY)
 NEXT_KEY = ec.generate_private_key(ec.SECP256R1())
 
 
@@ -40,6 +41,7 @@ class Issuer:
         self.answer: Callable[[web.Request], Awaitable[web.StreamResponse]] = self.good
         self.fetches = 0
         self.now = 1000.0
+        self.jwks: Jwks
         self.verifier: Verifier
 
     async def good(self, _request: web.Request) -> web.StreamResponse:
@@ -57,6 +59,10 @@ class Issuer:
             return web.Response(body=body)
 
         self.answer = answer
+
+    async def fetched_again(self) -> None:
+        """What the timer does when it is due."""
+        await self.jwks._start()
 
     async def verify(self, text: str) -> Principal:
         return await self.verifier.verify(text)
@@ -85,6 +91,8 @@ async def issuer() -> AsyncIterator[Issuer]:
             clock=lambda: NOW,
             monotonic=lambda: issuer.now,
         )
+        assert issuer.verifier._jwks is not None
+        issuer.jwks = issuer.verifier._jwks
         yield issuer
         await issuer.verifier.close()
         await issuer.verifier.close()
@@ -107,7 +115,7 @@ async def test_kid_only_selects(issuer: Issuer) -> None:
     await issuer.verify(by_rsa(None))
     await issuer.verify(token(header={"alg": "RS256"}, sign=rs256(RSA_KEY)))
     issuer.keys.append(public_jwk(NEXT_KEY, kid="n"))
-    issuer.now += 300
+    await issuer.fetched_again()
     await issuer.verify(by_ec("n", NEXT_KEY))
     await issuer.refuses(by_ec("e", NEXT_KEY))
     await issuer.refuses(by_ec(None, NEXT_KEY))
@@ -183,30 +191,76 @@ async def test_rotation(issuer: Issuer) -> None:
     assert issuer.fetches == 2
 
 
-async def test_the_same_keys_are_the_same_object() -> None:
-    issuer = Issuer()
-    app = web.Application()
-    app.router.add_get("/keys", issuer.handle)
-    async with TestServer(app, host="127.0.0.1") as server:
-        jwks = Jwks(str(server.make_url("/keys")), clock=lambda: issuer.now)
-        first = await jwks.current()
-        issuer.now += 300
-        assert await jwks.current() is first
-        assert issuer.fetches == 2
-        issuer.keys.pop()
-        issuer.now += 300
-        assert await jwks.current() == first[:1]
-        await jwks.close()
+async def test_the_same_keys_are_the_same_object(issuer: Issuer) -> None:
+    first = await issuer.jwks.current()
+    await issuer.fetched_again()
+    assert await issuer.jwks.current() is first
+    assert issuer.fetches == 2
+    issuer.keys.pop()
+    await issuer.fetched_again()
+    assert await issuer.jwks.current() == first[:1]
 
 
 async def test_the_remembered_token_dies_with_its_key(issuer: Issuer) -> None:
     text = by_ec()
     await issuer.verify(text)
     issuer.keys = []
-    issuer.now += 299
     await issuer.verify(text)
-    issuer.now += 1
+    await issuer.fetched_again()
     await issuer.refuses(text)
+    assert issuer.fetches == 2
+
+
+async def test_the_keys_are_fetched_again_and_again_by_themselves(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfs_server.jwks.FRESH_SECONDS", 0.01)
+    monkeypatch.setattr("sfs_server.jwks.REFETCH_SECONDS", 0.01)
+    text = by_ec()
+    await issuer.verify(text)
+    for answer in (issuer.bad, issuer.good):  # also after a failure
+        issuer.answer, before = answer, issuer.fetches
+        async with asyncio.timeout(10):
+            while issuer.fetches < before + 3:
+                await asyncio.sleep(0.01)
+        await issuer.verify(text)
+    issuer.keys = []  # withdrawn, and nobody asks for anything
+    before = issuer.fetches
+    async with asyncio.timeout(10):
+        while issuer.fetches < before + 2:
+            await asyncio.sleep(0.01)
+    await issuer.refuses(text)
+    await issuer.verifier.close()
+    before = issuer.fetches
+    await asyncio.sleep(0.1)
+    assert issuer.fetches == before
+
+
+async def test_an_issuer_that_hangs_holds_up_nobody_whose_key_is_there(issuer: Issuer) -> None:
+    await issuer.verify(by_ec())
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def hang(request: web.Request) -> web.StreamResponse:
+        asked.set()
+        await go.wait()
+        return await issuer.good(request)
+
+    issuer.answer = hang
+    issuer.keys.append(public_jwk(NEXT_KEY, kid="n"))
+    refetch = asyncio.create_task(issuer.fetched_again())
+    await asked.wait()
+    new = [asyncio.create_task(issuer.verify(by_ec("n", NEXT_KEY))) for _ in range(20)]
+    for i in range(20):
+        for text in (by_ec(), token({"n": i}, header={"alg": "RS256", "kid": "r"}, sign=SIGN)):
+            verified = asyncio.ensure_future(issuer.verify(text))
+            await asyncio.sleep(0)  # it does not suspend: one turn is enough
+            assert verified.done()
+    assert not any(task.done() for task in new)
+    assert issuer.fetches == 2
+    go.set()
+    for principal in await asyncio.gather(*new):
+        assert principal.user == "alice"
+    await refetch
     assert issuer.fetches == 2
 
 
@@ -236,11 +290,13 @@ async def test_an_outage_is_survived_for_an_hour(issuer: Issuer) -> None:
     issuer.answer = issuer.bad
     for _ in range(10):
         issuer.now += 359.9
+        await issuer.fetched_again()
         await issuer.verify(text)
         await issuer.verify(by_rsa())
     assert issuer.fetches == 11
-    issuer.now += 1.1
+    issuer.now += 1.1 + 5
     await issuer.is_unavailable(text)
+    assert issuer.fetches == 12
     issuer.answer = issuer.good
     issuer.now += 5
     await issuer.verify(text)
