@@ -27,6 +27,10 @@ RETRY_AFTER_SECONDS = 5
 started again."""
 
 
+INVALID_TOKEN = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+"""What a 401 says to whoever showed a token that is no good (RFC 6750 §3)."""
+
+
 class Problem(Exception):
     """An answer that is an error: RFC 9457's ``status`` and ``detail``, and headers to go along."""
 

@@ -22,7 +22,7 @@ from aiohttp import hdrs, web
 from sfs_server.audit import write_audit
 from sfs_server.auth import ANONYMOUS, InvalidToken, credential
 from sfs_server.error_page import POLICY, error_page
-from sfs_server.errors import Problem, problem_of, refused
+from sfs_server.errors import INVALID_TOKEN, Problem, problem_of, refused
 from sfs_server.keys import (
     ACCESS_LOG,
     CREDENTIALED,
@@ -39,7 +39,7 @@ from sfs_server.keys import (
     VERIFIER,
 )
 from sfs_server.links import Subject, file_subject, looks_like_link, transfer_subject
-from sfs_server.logs import CLIENT_GONE
+from sfs_server.logs import CLIENT_GONE, redact
 from sfs_server.names import file_target
 from sfs_server.progress_types import check_id
 from sfs_server.wellformed import check_form
@@ -53,7 +53,6 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 _log = logging.getLogger("sfs.error")
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_INVALID_TOKEN = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 
 
 @web.middleware
@@ -107,11 +106,13 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
 
 
 def _request_id(given: str | None) -> str:
-    """What a proxy or a client calls the request, if that is fit for a log line, or an id of our
-    own."""
-    if given is not None and _ID.fullmatch(given):
-        return given
-    return os.urandom(16).hex()
+    """What a proxy or a client calls the request, if that is fit for a log line and is not a token
+    that was put into the wrong field, or an id of our own."""
+    if given is None or _ID.fullmatch(given) is None:
+        return os.urandom(16).hex()
+    if given.count(".") >= 2 and redact(given) != given:  # a JWT has two dots
+        return os.urandom(16).hex()
+    return given
 
 
 async def _identify(request: web.Request) -> None:
@@ -132,7 +133,7 @@ async def _identify(request: web.Request) -> None:
                 return
         request[PRINCIPAL] = await request.app[VERIFIER].verify(token)
     except InvalidToken as error:
-        raise Problem(401, str(error), _INVALID_TOKEN) from None
+        raise Problem(401, str(error), INVALID_TOKEN) from None
 
 
 def _linked(request: web.Request) -> Subject | None:

@@ -13,6 +13,7 @@ import threading
 from ipaddress import ip_network
 from typing import Any
 from unittest.mock import Mock
+from urllib.parse import quote
 
 import pytest
 
@@ -21,8 +22,11 @@ from sfs_server.logs import AccessLog, Change, _Json, _Text, one_line, redact
 from tests.server.conftest import Service
 from tests.server.http import Answer, connect
 from tests.server.sending import begin, eventually, nothing_left
+from tests.server.tokens import SECRET, hs256, raw_token, token
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
+REAL = token()
+SPACED = raw_token(b' { "alg":"HS256"}', b' {"sub":"a","exp":1}', hs256(SECRET))
 FORGED = '\n2026-01-01T00:00:00.000Z INFO    sfs: "all is well"\r\x1b[2J\u2028\x85'
 
 
@@ -40,6 +44,17 @@ FORGED = '\n2026-01-01T00:00:00.000Z INFO    sfs: "all is well"\r\x1b[2J\u2028\x
         ("<a href='/a?token=abc'>", "<a href='/a?token=(secret)'>"),
         (f"no such file: {JWT}", "no such file: (secret)"),
         (f"ecloud_{JWT}, {JWT}", "(secret), (secret)"),
+        (f"a_{REAL}", "(secret)"),
+        (f"{REAL}.txt", "(secret).txt"),
+        (f"my.file.{REAL}-2", "my.file.(secret)"),
+        (f"é{SPACED}", "é(secret)"),
+        (SPACED.replace(".", "%2E"), "(secret)"),
+        ("HeyJude.mp3", "HeyJude.mp3"),
+        (
+            "HeyJude-remastered-2015.live-at-the-bowl.flac.part",
+            "HeyJude-remastered-2015.live-at-the-bowl.flac.part",
+        ),
+        ("archive-of-2026.tar.gz, a.b.c", "archive-of-2026.tar.gz, a.b.c"),
         ("Authorization: Bearer abc", "Authorization: Bearer (secret)"),
         ("nothing to hide: tokens, a=b", "nothing to hide: tokens, a=b"),
         ("token= token", "token= token"),
@@ -177,6 +192,8 @@ async def test_no_name_forges_a_line(kind: str, capsys: pytest.CaptureFixture[st
 
 async def test_a_request_id_is_taken_where_it_is_fit_for_a_log_line(service: Service) -> None:
     ids = set()
+    short = raw_token(b'{"alg":"HS256"}', b'{"sub":"a","exp":1}', hs256(SECRET))
+    assert len(short) < 120
     async with connect(service.port) as connection:
         for target in ("/healthz", "/storage/files", "/nowhere", "/storage/default/a"):
             for given in ("a", "A-z_0.9", "x" * 128):
@@ -184,12 +201,13 @@ async def test_a_request_id_is_taken_where_it_is_fit_for_a_log_line(service: Ser
                 assert answer.headers["X-Request-Id"] == given
                 assert answer.headers["Server"] == "SFS"
             unfit: tuple[str | None, ...] = ("", "x" * 129, "a b", 'a"b', "a,b", "é", "a\tb", None)
+            unfit += (JWT, short, f"a_{short}", f"ecloud_{JWT}")
             for wrong in unfit:
                 named = {} if wrong is None else {"X-Request-Id": wrong}
                 answer = await connection.ask("GET", target, named)
                 assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])
                 ids.add(answer.headers["X-Request-Id"])
-    assert len(ids) == 32
+    assert len(ids) == 48
 
 
 async def test_a_download_that_breaks_off_tells_how_far_it_came(
@@ -338,6 +356,30 @@ async def test_every_change_is_one_line_that_says_who_what_where_and_what_came_o
             ("alice", "upload", "default", "a", "failed", 500),
         )
     ]
+
+
+@pytest.mark.parametrize("settings", [{"log_format": "json"}, {"log_format": "text"}])
+async def test_a_token_in_the_wrong_place_is_in_no_line(
+    service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = (service.token(), SPACED)
+    for text in texts:
+        for name in (text, f"a_{text}", f"{text}.txt", quote(text, safe="").replace(".", "%2e")):
+            await service.put(f"/storage/default/{name}", b"x")
+            for method in ("GET", "DELETE", "DELETE"):
+                named = {"X-Request-Id": text, "X-Transfer-Id": text[:128], **service.bearer()}
+                async with connect(service.port) as connection:
+                    await connection.ask(method, f"/storage/default/{name}", named)
+        body = json.dumps({"namespace": "default", "file": text}).encode()
+        async with connect(service.port) as connection:
+            await connection.ask("POST", "/storage/links", service.bearer(), body)
+            await connection.ask("POST", "/storage/namespaces", service.bearer(text), b"{}")
+    service.app[ACCESS_LOG].flush()
+    written = capsys.readouterr().err
+    assert "(secret)" in written
+    for text in texts:
+        for part in text.split("."):
+            assert part not in written
 
 
 async def test_a_change_whose_client_went_away_is_abandoned_or_done(
