@@ -205,7 +205,7 @@ class Hub:
         visible = (
             transfer
             for transfer in reversed(self._runs.get(watcher.id, {}).values())
-            if may_see(watcher.principal, transfer.owner)
+            if may_see(watcher.principal, transfer)
         )
         return max(
             visible,
@@ -232,7 +232,7 @@ class Hub:
     def _show(self, transfer: Transfer) -> None:
         """Show the newest state to everybody who is to see it."""
         for watcher in list(self._waiting.get(transfer.id, ())):
-            if may_see(watcher.principal, transfer.owner):
+            if may_see(watcher.principal, transfer):
                 if transfer.ended is None:
                     self._attach(watcher, transfer)
                 else:

@@ -16,6 +16,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from gfs.paths import MAX_DIRECTORY_CHARACTERS
 from sfs_server.claims import MAX_USER_CHARACTERS
 from sfs_server.errors import Problem
 from sfs_server.progress_types import MAX_ERROR_CHARACTERS, Transfer, check_id
@@ -41,6 +42,7 @@ def encode_state(transfer: Transfer, now: float) -> str:
             "id": state.id,
             "direction": state.direction,
             "owner": transfer.owner,
+            "namespace": transfer.namespace,
             "age": round(now - transfer.began, 3),
             "bytes": state.moved,
             "total": state.total,
@@ -96,12 +98,13 @@ def _json(text: str) -> Any:
 def _transfer(found: dict[str, Any], now: float) -> Transfer | None:
     """The transfer that an object describes, None if it describes none."""
     run, direction, age = found.get("run"), found.get("direction"), found.get("age")
-    done, error = found.get("done"), found.get("error")
+    done, error, namespace = found.get("done"), found.get("error"), found.get("namespace")
     good = (
         _is_id(found.get("id"))
         and _is_text(run, _RUN_CHARACTERS)
         and direction in ("upload", "download")
         and (found.get("owner") is None or _is_text(found["owner"], MAX_USER_CHARACTERS))
+        and (namespace is None or _is_text(namespace, MAX_DIRECTORY_CHARACTERS))
         and isinstance(age, int | float)
         and 0 <= age <= _MOST  # so no NaN
         and _is_count(found.get("bytes"))
@@ -112,7 +115,7 @@ def _transfer(found: dict[str, Any], now: float) -> Transfer | None:
     if not good:
         return None
     transfer = Transfer(found["id"], found["direction"], found.get("owner"), now - found["age"])
-    transfer.run, transfer.heard = found["run"], now
+    transfer.run, transfer.heard, transfer.namespace = found["run"], now, namespace
     transfer.moved, transfer.total = found["bytes"], found.get("total")
     transfer.ended, transfer.error = now if done else None, error
     return transfer

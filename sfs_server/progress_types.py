@@ -39,12 +39,24 @@ def check_id(text: str) -> str:
     return text
 
 
-def may_see(principal: Principal, owner: str | None) -> bool:
-    """Whether ``principal`` is shown a transfer that ``owner`` began, None being anonymous. Pure.
+def may_see(principal: Principal, transfer: Transfer) -> bool:
+    """Whether ``principal`` is shown ``transfer``. Pure.
 
-    Whoever knows the id of an anonymous caller's transfer may see it.
+    Whoever knows the id of an anonymous caller's transfer may see it. Another one is shown to its
+    user and to admins. An API token needs a scope as well: to read in the namespace of the
+    transfer, or, for an upload, to upload there.
     """
-    return owner is None or principal.admin or principal.user == owner
+    if transfer.owner is None:
+        return True
+    if not (principal.admin or principal.user == transfer.owner):
+        return False
+    if principal.scopes is None:
+        return True
+    actions = ("read", "create") if transfer.direction == "upload" else ("read",)
+    resource = f"files.{transfer.namespace}"
+    return transfer.namespace is not None and any(
+        principal.granted(resource, action) for action in actions
+    )
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,9 @@ class Count:
 class Transfer(Count):
     """One upload or download with an id, here or in another process. Times are the loop's.
 
+    ``owner`` is the user who started it, None for an anonymous caller; ``namespace`` is where its
+    file is, None where that is not known.
+
     ``run`` tells it from others of its id. ``heard`` is when another process last spoke of it, None
     if it is one of this process; ``shown`` is the state that its watchers were last given.
     """
@@ -102,6 +117,7 @@ class Transfer(Count):
         "error",
         "heard",
         "id",
+        "namespace",
         "owner",
         "run",
         "shown",
@@ -114,6 +130,7 @@ class Transfer(Count):
         self.id = id_
         self.direction: Direction = direction
         self.owner = owner
+        self.namespace: str | None = None
         self.began = began
         self.run = os.urandom(8).hex()
         self.total: int | None = None

@@ -106,6 +106,11 @@ class Tracked:
         if request.method != "HEAD":
             self._hub = request.app[PROGRESS]
 
+    def locate(self, namespace: str) -> None:
+        """The file is in ``namespace``: who may watch depends on it, where scopes are asked."""
+        if isinstance(self.count, Transfer):
+            self.count.namespace = namespace
+
     def begin(self, total: int | None) -> None:
         """The transfer begins; of ``total`` bytes, if that is known."""
         if self._hub is not None and isinstance(self.count, Transfer):

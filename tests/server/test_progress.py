@@ -12,7 +12,16 @@ import pytest
 from sfs_server.claims import ANONYMOUS, Principal
 from sfs_server.errors import Problem
 from sfs_server.progress import LOST, Hub
-from sfs_server.progress_types import COMMENT, RETRY, State, Transfer, Watcher, check_id, may_see
+from sfs_server.progress_types import (
+    COMMENT,
+    RETRY,
+    Direction,
+    State,
+    Transfer,
+    Watcher,
+    check_id,
+    may_see,
+)
 
 ALICE, BOB, ADMIN = Principal("alice"), Principal("bob"), Principal("root", admin=True)
 
@@ -106,7 +115,36 @@ async def nothing(watcher: Watcher, seconds: float = 0.1) -> None:
 def test_a_transfer_is_shown_to_its_user_and_to_admins(
     principal: Principal, owner: str | None, shown: bool
 ) -> None:
-    assert may_see(principal, owner) is shown
+    assert may_see(principal, Transfer("t", "upload", owner, 0.0)) is shown
+
+
+@pytest.mark.parametrize(
+    ("scopes", "shown"),
+    [
+        ({}, ""),
+        ({"storage.alice.files.ns": {"read"}}, "upload download"),
+        ({"storage.alice.files": {"read"}}, "upload download"),
+        ({"storage.alice": {"read"}}, "upload download"),
+        ({"storage.alice.files.ns": {"create"}}, "upload"),
+        ({"storage.alice.files.ns": {"delete"}}, ""),
+        ({"storage.alice.files.other": {"read", "create"}}, ""),
+        ({"storage.alice.namespaces.ns": {"read", "create"}}, ""),
+        ({"storage.bob": {"read"}}, ""),
+    ],
+)
+@pytest.mark.parametrize("admin", [False, True])
+def test_an_api_token_sees_the_transfers_that_its_scopes_allow(
+    scopes: dict[str, set[str]], shown: str, admin: bool
+) -> None:
+    granted = {key: frozenset(actions) for key, actions in scopes.items()}
+    principal = Principal("alice", admin=admin, scopes=granted)
+    directions: tuple[Direction, ...] = ("upload", "download")
+    for direction in directions:
+        transfer = Transfer("t", direction, "alice", 0.0)
+        assert not may_see(principal, transfer)  # nobody knows where it is
+        transfer.namespace = "ns"
+        assert may_see(principal, transfer) is (direction in shown.split())
+        assert may_see(principal, Transfer("t", direction, None, 0.0))
 
 
 @pytest.mark.parametrize("text", ["a", "0", "A.b_c-9", "x" * 128, "..", "-"])

@@ -7,15 +7,18 @@ import errno
 import itertools
 import os
 import random
+import time
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 
 import pytest
 
 from sfs_server.keys import LIFECYCLE, PROGRESS
-from tests.server.conftest import Service
+from tests.server.conftest import SECRET, Service
 from tests.server.events import Event, seen, watching
 from tests.server.http import MIB, connect
 from tests.server.sending import WAYS, begin, eventually, form, framed, upload
+from tests.server.tokens import hs256, token
 
 TARGET = "/storage/default/file"
 CONTENT = random.Random(5).randbytes(3 * MIB + 17)
@@ -189,6 +192,28 @@ REFUSED: list[tuple[int, str, str, Mapping[str, str]]] = [
     (400, "PUT", TARGET, {"X-File-Size": "4"}),
     (400, "PUT", "/storage/default/%0A", {}),
 ]
+
+
+async def test_an_api_token_watches_only_where_its_scopes_let_it_read(service: Service) -> None:
+    def api(scopes: dict[str, list[str]] | None) -> dict[str, str]:
+        kind: dict[str, object] = {"type": "api_token", "exp": time.time() + 60}
+        claims = {**kind, "scopes": scopes}
+        return {"Authorization": f"Bearer {token(claims, sign=hs256(SECRET))}"}
+
+    read = api({"storage.alice.files.default": ["read"]})
+    async with AsyncExitStack() as stack:
+        blind = [
+            await stack.enter_async_context(watching(service.port, "t", api(scopes)))
+            for scopes in (None, {}, {"storage.alice.files.other": ["read", "create"]})
+        ]
+        seeing = await stack.enter_async_context(watching(service.port, "t", read))
+        await service.put(f"{TARGET}?id=t", b"bytes")
+        assert (await seeing.last())["bytes"] == 5
+        for stream in blind:
+            await stream.silent()
+    assert (await seen(service.port, "t", read))["bytes"] == 5
+    async with watching(service.port, "t", api({})) as stream:  # of a transfer that has ended
+        await stream.silent()
 
 
 @pytest.mark.parametrize("settings", [{"max_upload_bytes": 2_000_000}])

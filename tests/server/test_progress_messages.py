@@ -27,7 +27,8 @@ def transfer(**changed: Any) -> Transfer:
 
 
 def known(one: Transfer) -> tuple[object, ...]:
-    return (one.run, one.id, one.direction, one.owner, one.moved, one.total, one.error)
+    what = (one.run, one.id, one.direction, one.owner, one.namespace)
+    return (*what, one.moved, one.total, one.error)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,7 @@ def known(one: Transfer) -> tuple[object, ...]:
         {"ended": 95.0},
         {"ended": 95.0, "error": "Zu groß: “no”.\n"},
         {"owner": "Ünï\U0001f600"},
+        {"namespace": "ns.1"},
     ],
 )
 def test_a_state_survives_the_way_to_another_clock(changed: dict[str, Any]) -> None:
@@ -60,6 +62,7 @@ def test_hello_and_wishes_survive_the_way() -> None:
 
 def test_payloads_fit_and_keep_the_order() -> None:
     longest = transfer(id="x" * 128, owner="\U0001f600" * 255, error="\U0001f600" * 200, ended=1.0)
+    longest.namespace = "n" * 63
     items = [encode_state(longest, 1e9) for _ in range(5)] + [encode_want("y" * 128)] * 500
     payloads = list(pack("0123456789abcdef", items))
     assert all(len(payload.encode()) <= MAX_PAYLOAD_BYTES for payload in payloads)
@@ -83,6 +86,9 @@ GOOD = json.loads(encode_state(transfer(), 100.0))
         {"direction": ["upload"]},
         {"owner": 5},
         {"owner": "x" * 256},
+        {"namespace": 5},
+        {"namespace": "x" * 64},
+        {"namespace": ""},
         {"age": "1"},
         {"age": float("nan")},
         {"age": float("inf")},
