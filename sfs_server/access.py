@@ -55,13 +55,9 @@ def require(
 ) -> None:
     """Return if ``principal`` may do ``action``, else raise Problem 401, 403 or 404.
 
-    ``namespace`` is the one in question, None if there is none of that name; it is not looked at
-    for CREATE_NAMESPACE. ``anonymous_read`` says whether ``default`` can be read by anybody.
+    ``namespace`` is the one in question, None if there is none of that name. ``anonymous_read``
+    says whether ``default`` can be read by anybody. To make a namespace: ``require_creating``.
     """
-    if action is Action.CREATE_NAMESPACE:
-        _require_credential(principal)
-        _require_scope(principal, action, "namespaces")
-        return
     if namespace is None or not may_know(principal, namespace):
         raise Problem(404, "There is no such namespace.")
     if action is Action.READ and publicly_readable(namespace, anonymous_read=anonymous_read):
@@ -70,7 +66,7 @@ def require(
         return
     _require_credential(principal)
     if action in _NAMESPACE_SCOPES:
-        _require_scope(principal, action, "namespaces")
+        _require_scope(principal, action, f"namespaces.{namespace.name}")
         if action is Action.DELETE_NAMESPACE and namespace.name == DEFAULT_NAMESPACE:
             raise Problem(403, f"The namespace {DEFAULT_NAMESPACE} cannot be deleted.")
         if not (principal.admin or _owns(principal, namespace)):
@@ -81,6 +77,14 @@ def require(
         return
     if not (principal.admin or _owns(principal, namespace)):
         raise Problem(403, "Only its owner or an admin may change the files of this namespace.")
+
+
+def require_creating(principal: Principal, name: str | None = None) -> None:
+    """Return if ``principal`` may make a namespace ``name``, else raise Problem 401 or 403. Without
+    a name, only whether they are signed in is asked."""
+    _require_credential(principal)
+    if name is not None:
+        _require_scope(principal, Action.CREATE_NAMESPACE, f"namespaces.{name}")
 
 
 def visible(principal: Principal, namespace: Namespace, *, anonymous_read: bool) -> bool:

@@ -51,6 +51,10 @@ from sfs_server.pem import algorithm_of, read_public_key
 
 __all__ = ["ANONYMOUS", "InvalidToken", "Principal", "Verifier", "credential", "mint"]
 
+MIN_SECRET_VARIETY = 5
+"""Different bytes in a secret. Of random secrets of 16 hexadecimal digits, fewer than one in two
+million has less."""
+
 STRONG_SECRET_BYTES = 32
 MAX_TTL_SECONDS = 10 * 365 * 86400.0
 CACHE_ENTRIES = 1024
@@ -257,12 +261,24 @@ def _key_of_secret(secret: str) -> _Key:
             f"{STRONG_SECRET_BYTES}: openssl rand -base64 32"
         )
     try:
-        return _Key("HS256", jwk.construct(raw, "HS256"))
+        key = _Key("HS256", jwk.construct(raw, "HS256"))
     except JOSEError:
         raise ConfigError(
             "JWT_SECRET looks like a key file. Give a public key with -jwt-public-key FILE, or a "
             "random secret: openssl rand -base64 32"
         ) from None
+    if len(set(raw)) < MIN_SECRET_VARIETY:
+        raise ConfigError(
+            "JWT_SECRET is blank or repeats a few characters, and can be guessed. Make a random "
+            "one: openssl rand -base64 32"
+        )
+    if raw != raw.strip():
+        raise ConfigError(
+            "JWT_SECRET begins or ends with white space, which is easily lost on the way to "
+            "whoever makes tokens. Take it away: a line break at its end comes from echo; printf "
+            "adds none."
+        )
+    return key
 
 
 def _key_of_jwk(raw: Jwk) -> _Key | None:

@@ -25,6 +25,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 MAX_TOKEN_CHARACTERS = 8192
 """As much as fits, with the rest of a request's header, into what HTTP servers commonly allow."""
@@ -34,6 +35,11 @@ LEEWAY_SECONDS = 30.0
 
 MAX_USER_CHARACTERS = 255
 """RFC 7519 sets no limit for ``sub``; OpenID Connect Core §2 sets this one."""
+
+_TYPES = frozenset({"jwt", "at+jwt"})
+"""What a header's ``typ`` may say: a JWT (RFC 7519 §5.1), or one that is an OAuth access token (RFC
+9068 §2.1, and §4 for both spellings). It is a media type without regard to case, whose
+``application/`` may be left out (RFC 7515 §4.1.9)."""
 
 API_TOKEN = "api_token"  # noqa: S105 - a kind of token, not one  # nosec B105
 
@@ -53,14 +59,17 @@ class Principal:
     """Who is asking: nobody known (``user`` is None), a user, an admin, or an API token of one.
 
     ``user`` identifies, ``username`` is for show. ``scopes`` is None unless the caller holds an
-    ``api_token``; then it maps a resource (``storage.<user>.files.<ns>`` or a shorter prefix) to
-    the actions it allows there, and nothing else is allowed.
+    ``api_token``; then it maps a resource (``storage.<user>.files.<ns>``,
+    ``storage.<user>.namespaces.<ns>`` or a shorter prefix of one) to the actions it allows there,
+    and nothing else is allowed. ``expires`` is the ``exp`` of the token, in Unix seconds, without
+    leeway; infinity for who has none.
     """
 
     user: str | None
     username: str = ""
     admin: bool = False
     scopes: Mapping[str, frozenset[str]] | None = field(default=None, hash=False)
+    expires: float = field(default=math.inf, compare=False)
 
     @property
     def anonymous(self) -> bool:
@@ -70,15 +79,14 @@ class Principal:
     def granted(self, resource: str, action: str) -> bool:
         """Whether the scopes leave ``action`` on ``resource`` to the rights of the user.
 
-        ``resource`` is ``files.<ns>`` or ``namespaces``. Without scopes the answer is True. Keys
-        are compared whole: a namespace's name may contain dots, so a key that is merely the
-        beginning of another one grants nothing there.
+        ``resource`` is ``files.<ns>`` or ``namespaces.<ns>``, or ``files`` for every namespace at
+        once. Without scopes the result is True. Keys are compared whole: a namespace's name may
+        contain dots, so a key that is merely the beginning of another one grants nothing there.
         """
         if self.scopes is None:
             return True
-        keys = [f"storage.{self.user}", f"storage.{self.user}.{resource}"]
-        if resource.startswith("files."):
-            keys.append(f"storage.{self.user}.files")
+        kind = resource.partition(".")[0]
+        keys = {f"storage.{self.user}{part}" for part in ("", f".{kind}", f".{resource}")}
         return any(action in self.scopes.get(key, ()) for key in keys)
 
 
@@ -150,8 +158,16 @@ def decode_segment(segment: str) -> bytes:
     return decoded
 
 
-def load_json_object(text: bytes) -> dict[str, object]:
-    """Read one JSON object. Raises ValueError for anything else, duplicate members included."""
+class RepeatedMember(ValueError):
+    """An object names a member twice, and readers would differ in which one they believe."""
+
+
+def load_json_object(text: bytes) -> dict[str, Any]:
+    """Read one JSON object in UTF-8.
+
+    Raises RepeatedMember, and ValueError for anything else that is not plain JSON (RFC 8259): NaN,
+    Infinity, more than one value, arrays nested too deeply for the parser.
+    """
     try:
         value = json.loads(
             text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
@@ -173,7 +189,7 @@ def read_header(segment: str) -> Header:
         raise InvalidToken("The token's header asks for an extension that is not supported.")
     if "typ" in header:
         typ = header["typ"]
-        if not isinstance(typ, str) or typ.lower() != "jwt":
+        if not isinstance(typ, str) or typ.lower().removeprefix("application/") not in _TYPES:
             raise InvalidToken("The token's header says that it is not a JWT.")
     return Header(algorithm, header.get("kid"))
 
@@ -181,13 +197,15 @@ def read_header(segment: str) -> Header:
 def read_claims(segment: str, *, issuer: str | None, audience: str | None) -> Verified:
     """Read the second segment of a token whose signature is good.
 
-    ``issuer`` and ``audience`` are what ``iss`` must be and ``aud`` must contain; None does not
-    look. The times are returned, not judged. Raises InvalidToken.
+    ``issuer`` and ``audience`` are what ``iss`` must be and ``aud`` must contain. Without
+    ``issuer``, ``iss`` is not looked at. Without ``audience`` there must be no ``aud``: whoever
+    does not find themselves in it has to refuse the token (RFC 7519 §4.1.3). The times are
+    returned, not judged. Raises InvalidToken.
     """
     claims = _object(segment)
     expires = _time(claims, "exp")
     if expires is None:
-        raise InvalidToken("The token has no exp claim.")
+        raise InvalidToken("The token has no exp claim: a token must say when it expires.")
     starts = [t for t in (_time(claims, "nbf"), _time(claims, "iat")) if t is not None]
     if issuer is not None and claims.get("iss") != issuer:
         raise InvalidToken("The token is not from the issuer that this service trusts.")
@@ -195,8 +213,13 @@ def read_claims(segment: str, *, issuer: str | None, audience: str | None) -> Ve
         named = claims.get("aud")
         if audience not in (named if isinstance(named, list) else [named]):
             raise InvalidToken("The token is not meant for this service.")
+    elif "aud" in claims:
+        raise InvalidToken(
+            "The token is meant for another service: it has an aud claim, and this service has no "
+            "-jwt-audience."
+        )
     return Verified(
-        _principal(claims),
+        _principal(claims, expires),
         not_before=max(starts, default=-math.inf) - LEEWAY_SECONDS,
         not_after=expires + LEEWAY_SECONDS,
     )
@@ -216,7 +239,7 @@ def check_user(user: object) -> str:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise ValueError("a JSON member appears twice")
+        raise RepeatedMember("a JSON member appears twice")
     return value
 
 
@@ -247,7 +270,7 @@ def _time(claims: Mapping[str, object], name: str) -> float | None:
     raise InvalidToken(f"The token's {name} claim is not a finite number.")
 
 
-def _principal(claims: Mapping[str, object]) -> Principal:
+def _principal(claims: Mapping[str, object], expires: float) -> Principal:
     identity = claims.get("user_id")
     if identity is None:
         identity = claims.get("sub")
@@ -261,8 +284,9 @@ def _principal(claims: Mapping[str, object]) -> Principal:
     return Principal(
         user,
         username=user if username in (None, "") else check_user(username),
-        admin=claims.get("admin") is True,
+        admin=claims.get("admin") is True or claims.get("is_admin") is True,
         scopes=_scopes(claims.get("scopes")) if kind == API_TOKEN else None,
+        expires=expires,
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiohttp import web
 
+from sfs_server.claims import RepeatedMember, load_json_object
 from sfs_server.errors import Problem
 from sfs_server.transfer import begin_body
 
@@ -30,12 +31,35 @@ async def members(request: web.Request) -> dict[str, Any]:
     except TimeoutError:
         raise Problem(408, f"The JSON did not come within {JSON_SECONDS:g} seconds.") from None
     try:
-        found = json.loads(body.decode())  # of bytes it would take UTF-16 and UTF-32 too
-    except (ValueError, RecursionError):
-        raise Problem(400, "The body is not JSON in UTF-8.") from None
-    if not isinstance(found, dict):
-        raise Problem(400, "The body is not a JSON object.")
-    return found
+        return load_json_object(bytes(body))
+    except RepeatedMember:
+        raise Problem(400, "The JSON names a member twice: name each one once.") from None
+    except ValueError:
+        raise Problem(400, "The body is not a JSON object in UTF-8.") from None
+
+
+def refuse_misread(
+    found: dict[str, Any], known: Iterable[str], unsupported: Mapping[str, str]
+) -> None:
+    """Raise Problem 400 for a member that must not be ignored, as unknown ones are.
+
+    Ignoring it would give more than was asked for: one of ``known`` that is spelled almost right
+    (``Hidden``), or one of ``unsupported`` (name → what to do instead), unless it is null or false,
+    which asks for nothing. Case, ``_`` and ``-`` make no difference for either.
+    """
+    spelled = {_plain(name): name for name in known}
+    refused = {_plain(name): (name, instead) for name, instead in unsupported.items()}
+    for member, value in found.items():
+        plain = _plain(member)
+        if member != spelled.get(plain, member):
+            raise Problem(400, f'Write the member "{spelled[plain]}" exactly so.')
+        if plain in refused and value is not None and value is not False:
+            name, instead = refused[plain]
+            raise Problem(400, f'The member "{name}" cannot be used here: {instead}.')
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("_", "").replace("-", "")
 
 
 def string(found: dict[str, Any], name: str) -> str:

@@ -16,7 +16,8 @@ The rights are those of the maker, as they are when the link is used: the namesp
 again, it has to be the same one and not another that was made under its name, and
 :func:`sfs_server.access.require` decides for the maker. What only the maker's token said, that
 they are an admin, is taken from the link; the scopes of an API token cannot change, and were asked
-when the link was made. There is no leeway: nobody else's clock had a part in it.
+when the link was made. A link never outlives the token that it was made with: it ends at that
+token's ``exp``, if not before. No leeway is added, neither to that nor to its own end.
 """
 
 from __future__ import annotations
@@ -83,9 +84,14 @@ class Links:
     def make(
         self, maker: Principal, subject: Subject, namespace: Namespace | None, ttl: int
     ) -> tuple[str, int]:
-        """A token for ``subject`` (in ``namespace``, if it is a file), and the Unix second from
-        which on it may be dead. Whether ``maker`` may see it has been asked."""
-        end = self._clock() + ttl
+        """A token for ``subject`` (in ``namespace``, if it is a file) that is good for ``ttl``
+        seconds, but never longer than the token of its ``maker``; and the Unix second from which on
+        it may be dead. Whether ``maker`` may see the subject has been asked. Raises InvalidToken
+        where the maker's token has expired, and is good only by leeway."""
+        now = self._clock()
+        end = min(now + ttl, maker.expires)
+        if end <= now:
+            raise InvalidToken("The token has expired. Sign in again to make links.")
         flags = _ADMIN * maker.admin | _ANONYMOUS * maker.anonymous
         made_in = 0 if namespace is None else _identity(namespace)
         payload = _HEAD.pack(flags, math.floor(end * 1000), made_in) + (maker.user or "").encode()

@@ -14,8 +14,8 @@ from urllib.parse import quote, unquote_to_bytes
 from gfs.paths import check_directory, check_name
 from sfs_server.errors import Problem
 
-RESERVED = frozenset({"files", "namespaces", "download", "upload", "delete", "status", "links"})
-"""Words that follow ``/storage/`` in other routes: no namespace is called so."""
+RESERVED = frozenset("files namespaces download upload uploads delete status links tokens".split())
+"""Words that follow ``/storage/`` in other routes, or will: no namespace is called so."""
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 

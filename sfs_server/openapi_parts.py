@@ -91,16 +91,28 @@ SCHEMAS: Json = {
         {
             "name": ref("schemas", "NamespaceName"),
             "hidden": {"type": "boolean", "default": False},
+            "visibility": ref("schemas", "Visibility"),
         },
-        optional="hidden",
+        optional="hidden visibility",
     ),
-    "NamespaceChange": _object({"hidden": _BOOLEAN}),
+    "NamespaceChange": {
+        **_object(
+            {"hidden": _BOOLEAN, "visibility": ref("schemas", "Visibility")},
+            optional="hidden visibility",
+        ),
+        "anyOf": [{"required": ["hidden"]}, {"required": ["visibility"]}],
+    },
+    "Visibility": {
+        "description": "Instead of hidden, or the same: private (or 0) is hidden. Not hidden is "
+        "internal, and public (or 2) of 'default' where anonymous callers may read it.",
+        "enum": [0, 2, "private", "internal", "public"],
+    },
     "LinkSeconds": {
         "type": "integer",
         "minimum": 1,
         "maximum": MAX_TTL,
         "default": DEFAULT_TTL,
-        "description": "How long the link is good.",
+        "description": "How long the link is good, if the token of its maker is good for so long.",
     },
     "NewLink": {
         "oneOf": [

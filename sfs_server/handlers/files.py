@@ -70,6 +70,9 @@ async def _serve_tracked(
 ) -> web.StreamResponse:
     app, raw_path = request.app, request.rel_url.raw_path
     directory, name = file_target(raw_path)
+    tracked.locate(directory)
+    if request.query_string and "archive" in request.query:
+        raise Problem(400, "No archives are made here: ask for each file by itself.")
     anonymous_read = app[CONFIG].anonymous_read
     namespace = await app[NAMESPACES].resolve(directory, request[PRINCIPAL], stale_ok=True)
     if LINK in request:
@@ -165,6 +168,7 @@ async def upload(request: web.Request) -> web.Response:
 
 async def _upload_tracked(request: web.Request, tracked: Tracked) -> web.Response:
     directory, name = file_target(request.rel_url.raw_path)
+    tracked.locate(directory)
     app, principal = request.app, request[PRINCIPAL]
     changing(request, "upload", directory, name)
     namespace = await app[NAMESPACES].resolve(directory, request[PRINCIPAL])
@@ -212,7 +216,14 @@ def _look_again(request: web.Request, directory: str, name: str) -> None:
 
 
 def _exclusive(request: web.Request) -> bool:
-    return request.method == "POST" and request.query.get("overwrite") != "true"
+    """Whether the upload must not replace a file. Problem 400 for a PUT that says so in a query:
+    PUT replaces, and whoever says otherwise must not lose a file by it."""
+    replace = request.query.getall("overwrite", []) if request.query_string else []
+    if request.method == "POST":
+        return set(replace) != {"true"}
+    if set(replace) - {"true"}:
+        raise Problem(400, "A PUT replaces a file. To keep it, send If-None-Match: *, or use POST.")
+    return False
 
 
 def _refuse_stale(request: web.Request, current: FileInfo | None) -> None:

@@ -7,20 +7,32 @@ from typing import Any
 from aiohttp import web
 
 from gfs.paths import check_name
-from sfs_server.access import Action, require
+from sfs_server.access import Action, Namespace, require
 from sfs_server.audit import changing
-from sfs_server.errors import Problem
-from sfs_server.json_body import members, string
+from sfs_server.claims import InvalidToken
+from sfs_server.errors import INVALID_TOKEN, Problem
+from sfs_server.json_body import members, refuse_misread, string
 from sfs_server.keys import CONFIG, FILESYSTEM, LINKS, NAMESPACES, PRINCIPAL
-from sfs_server.links import DEFAULT_TTL, MAX_TTL, file_subject, transfer_subject
+from sfs_server.links import DEFAULT_TTL, MAX_TTL, Subject, file_subject, transfer_subject
 from sfs_server.names import check_namespace, download_path, file_path
 from sfs_server.progress_types import check_id
+
+_TTL = 'say how long the link is good in "ttl", in seconds'
+_UNSUPPORTED = {
+    "password": "a link has none, and opens for whoever has it",
+    "kept": "a link cannot be withdrawn; it ends by itself",
+    "upload": "a link only reads",
+    "folder": "a link opens one file",
+    **dict.fromkeys(("expires", "expires_at", "expires_in", "expiry", "expiration"), _TTL),
+}
+"""What would be ignored, and the link would be more than was asked for."""
 
 
 async def create_link(request: web.Request) -> web.Response:
     """POST ``/storage/links`` with ``{"namespace", "file", "ttl": 300}``, or, for the events of a
     transfer, with ``{"transfer", "ttl": 300}``."""
     wanted = await members(request)
+    refuse_misread(wanted, ("namespace", "file", "transfer", "ttl"), _UNSUPPORTED)
     if "transfer" in wanted:
         made = _to_transfer(request, wanted)
     else:
@@ -37,7 +49,7 @@ async def _to_file(request: web.Request, wanted: dict[str, Any]) -> dict[str, ob
     namespace = await app[NAMESPACES].resolve(directory, request[PRINCIPAL])
     require(principal, Action.READ, namespace, anonymous_read=app[CONFIG].anonymous_read)
     await app[FILESYSTEM].stat(directory, name)
-    token, expires_at = app[LINKS].make(principal, file_subject(directory, name), namespace, ttl)
+    token, expires_at = _make(request, file_subject(directory, name), namespace, ttl)
     return {
         "url": f"{file_path(directory, name)}?token={token}",
         "download_url": f"{download_path(directory, name)}?token={token}",
@@ -47,15 +59,33 @@ async def _to_file(request: web.Request, wanted: dict[str, Any]) -> dict[str, ob
 
 def _to_transfer(request: web.Request, wanted: dict[str, Any]) -> dict[str, object]:
     """Whether there is such a transfer, and whether the maker may see it, shows when the link is
-    used: it may begin after that."""
+    used: the transfer may start after that."""
     for other in ("namespace", "file"):
         if other in wanted:
             raise Problem(400, f'A link is to a "transfer" or to a file: leave out "{other}".')
     id_ = check_id(string(wanted, "transfer"))
     changing(request, "create a link to a transfer")
-    subject = transfer_subject(id_)
-    token, expires_at = request.app[LINKS].make(request[PRINCIPAL], subject, None, _ttl(wanted))
+    maker = request[PRINCIPAL]
+    if not maker.granted("files", Action.READ.value):
+        # The link would not carry the scopes, and where the transfer will be is not known yet.
+        raise Problem(
+            403,
+            "The scopes of this API token do not allow this: a link to a transfer takes the right "
+            "to read in every namespace.",
+        )
+    token, expires_at = _make(request, transfer_subject(id_), None, _ttl(wanted))
     return {"url": f"/sse/progress?id={id_}&token={token}", "expires_at": expires_at}
+
+
+def _make(
+    request: web.Request, subject: Subject, namespace: Namespace | None, ttl: int
+) -> tuple[str, int]:
+    """A token for ``subject``, and when it ends. Problem 401 where the caller's own token has
+    expired, and is good for other things only because clocks may differ."""
+    try:
+        return request.app[LINKS].make(request[PRINCIPAL], subject, namespace, ttl)
+    except InvalidToken as error:
+        raise Problem(401, str(error), INVALID_TOKEN) from None
 
 
 def _ttl(wanted: dict[str, Any]) -> int:

@@ -13,6 +13,7 @@ from contextlib import aclosing
 from urllib.parse import urlencode
 
 from aiohttp import hdrs, web
+from multidict import MultiMapping
 
 from gfs.types import FileInfo
 from sfs_server.access import DEFAULT_NAMESPACE, Action, require
@@ -37,6 +38,7 @@ async def list_files(request: web.Request) -> web.StreamResponse:
     """Answer with every file, or with one page of them if there is a ``limit``."""
     query = request.query
     directory = check_namespace(query.get("namespace", DEFAULT_NAMESPACE))
+    _refuse_other_lists(query)
     prefix, after = query.get("prefix", ""), query.get("after", "")
     limit = _limit(query.get("limit"))
     namespace = await request.app[NAMESPACES].resolve(directory, request[PRINCIPAL], stale_ok=True)
@@ -49,6 +51,17 @@ async def list_files(request: web.Request) -> web.StreamResponse:
         if limit is None:
             return await _stream(request, batches)
         return await _page(request, batches, limit)
+
+
+def _refuse_other_lists(query: MultiMapping[str]) -> None:
+    """Raise Problem 400 for a list that would be a part of this one. Whoever asks for a part and
+    gets all may go on to delete all."""
+    if query.get("folder"):
+        raise Problem(400, "There are no folders here: leave out folder.")
+    if query.get("type", "file") != "file":
+        raise Problem(400, "There are only files here: leave out type, or make it file.")
+    if query.get("contains"):
+        raise Problem(400, "contains is not there: use prefix, the beginning of the names.")
 
 
 def _limit(text: str | None) -> int | None:

@@ -7,12 +7,27 @@ from typing import Any
 from aiohttp import web
 
 from gfs.threads import to_the_end
-from sfs_server.access import Action, Namespace, require, visible
+from sfs_server.access import (
+    DEFAULT_NAMESPACE,
+    Action,
+    Namespace,
+    require,
+    require_creating,
+    visible,
+)
 from sfs_server.audit import changing, done
 from sfs_server.errors import Problem
-from sfs_server.json_body import members, string
+from sfs_server.json_body import members, refuse_misread, string
 from sfs_server.keys import CHANGE, CONFIG, FILESYSTEM, NAMESPACES, PRINCIPAL
 from sfs_server.names import check_namespace, decode
+
+_NUMBERS = {0: "private", 1: "unlisted", 2: "public"}
+"""The numbers by which some clients call a visibility."""
+
+_UNSUPPORTED = {
+    "retention_days": "files are kept until they are deleted",
+    "quota_bytes": "a namespace has no quota of its own",
+}
 
 
 async def list_namespaces(request: web.Request) -> web.Response:
@@ -31,10 +46,11 @@ async def create_namespace(request: web.Request) -> web.Response:
     """POST ``/storage/namespaces`` with ``{"name", "hidden": false}``."""
     app, principal = request.app, request[PRINCIPAL]
     change = changing(request, Action.CREATE_NAMESPACE.value)
-    require(principal, Action.CREATE_NAMESPACE, None, anonymous_read=app[CONFIG].anonymous_read)
+    require_creating(principal)
     wanted = await members(request)
     change.namespace = name = check_namespace(string(wanted, "name"))
-    hidden = _hidden(wanted, default=False)
+    require_creating(principal, name)
+    hidden = _hidden(wanted, "internal") or False
     # First the directory: what a crash leaves is then an empty one that nobody sees.
     await app[FILESYSTEM].make_directory(name)
     created = await app[NAMESPACES].create(name, hidden=hidden, owner=principal.user)
@@ -44,7 +60,10 @@ async def create_namespace(request: web.Request) -> web.Response:
 async def update_namespace(request: web.Request) -> web.Response:
     """PUT ``/storage/namespaces/:name`` with ``{"hidden": true}``."""
     namespace = await _target(request, Action.UPDATE_NAMESPACE)
-    hidden = _hidden(await members(request), default=None)
+    public = namespace.name == DEFAULT_NAMESPACE and request.app[CONFIG].anonymous_read
+    hidden = _hidden(await members(request), "public" if public else "internal")
+    if hidden is None:
+        raise Problem(400, 'The member "hidden" is missing: it is true or false.')
     updated = await request.app[NAMESPACES].update(namespace, hidden=hidden)
     if updated is None:
         raise Problem(404, "There is no such namespace.")
@@ -83,11 +102,33 @@ async def _describe(request: web.Request, namespace: Namespace) -> dict[str, obj
     }
 
 
-def _hidden(wanted: dict[str, Any], default: bool | None) -> bool:
-    hidden = wanted.get("hidden", default)
-    if not isinstance(hidden, bool):
-        raise Problem(400, 'The member "hidden" is missing or is not true or false.')
-    return hidden
+def _hidden(wanted: dict[str, Any], shown: str) -> bool | None:
+    """Whether the namespace is to be hidden, None where the body does not say. ``shown`` is the
+    visibility of this namespace while it is not hidden. Raises Problem 400."""
+    refuse_misread(wanted, ("name", "hidden", "visibility"), _UNSUPPORTED)
+    said = set()
+    if "hidden" in wanted:
+        if not isinstance(wanted["hidden"], bool):
+            raise Problem(400, 'The member "hidden" is not true or false.')
+        said.add(wanted["hidden"])
+    if "visibility" in wanted:
+        said.add(_hides(wanted["visibility"], shown))
+    if len(said) > 1:
+        raise Problem(400, 'The members "hidden" and "visibility" contradict each other.')
+    return said.pop() if said else None
+
+
+def _hides(visibility: object, shown: str) -> bool:
+    """Whether a namespace of this ``visibility`` is a hidden one. Raises Problem 400 unless that is
+    exactly what would be made of it: it must not be more open than was asked for."""
+    name = _NUMBERS.get(visibility) if type(visibility) is int else visibility
+    if name == "private":
+        return True
+    if name == shown:
+        return False
+    raise Problem(
+        400, f'The "visibility" of this namespace can be "private" (or 0) or "{shown}", no other.'
+    )
 
 
 def _json(value: object, status: int = 200) -> web.Response:

@@ -8,7 +8,14 @@ from datetime import UTC, datetime
 import pytest
 
 from gfs.errors import NoSuchDirectory
-from sfs_server.access import Action, Namespace, publicly_readable, require, visible
+from sfs_server.access import (
+    Action,
+    Namespace,
+    publicly_readable,
+    require,
+    require_creating,
+    visible,
+)
 from sfs_server.auth import ANONYMOUS, Principal
 from sfs_server.errors import Problem, problem_of
 
@@ -84,6 +91,9 @@ def answer(
     principal: Principal, action: str, namespace: str, *, anonymous_read: bool = True
 ) -> Problem | None:
     try:
+        if action == "CREATE_NAMESPACE":
+            require_creating(principal, namespace)
+            return None
         require(principal, Action[action], NAMESPACES[namespace], anonymous_read=anonymous_read)
     except Problem as problem:
         return problem
@@ -150,10 +160,20 @@ SCOPE_CASES = [
     ("CREATE_NAMESPACE", "missing", "storage.olga.namespaces", "create", 200),
     ("CREATE_NAMESPACE", "missing", "storage.olga.namespaces", "update", 403),
     ("CREATE_NAMESPACE", "missing", "storage.olga.files", "create", 403),
+    ("CREATE_NAMESPACE", "missing", "storage.olga.namespaces.missing", "create", 200),
+    ("CREATE_NAMESPACE", "missing", "storage.olga.namespaces.missing", "update", 403),
+    ("CREATE_NAMESPACE", "missing", "storage.olga.namespaces.miss", "create", 403),
+    ("CREATE_NAMESPACE", "missing", "storage.olga.namespaces.missing.too", "create", 403),
+    ("CREATE_NAMESPACE", "missing", "storage.olga.files.missing", "create", 403),
     ("UPDATE_NAMESPACE", "owned", "storage.olga.namespaces", "update", 200),
     ("UPDATE_NAMESPACE", "owned", "storage.olga.namespaces", "delete", 403),
+    ("UPDATE_NAMESPACE", "owned", "storage.olga.namespaces.owned", "update", 200),
+    ("UPDATE_NAMESPACE", "hidden", "storage.olga.namespaces.owned", "update", 403),
     ("UPDATE_NAMESPACE", "shared", "storage.olga.namespaces", "update", 403),
     ("DELETE_NAMESPACE", "owned", "storage.olga.namespaces", "delete", 200),
+    ("DELETE_NAMESPACE", "owned", "storage.olga.namespaces.owned", "delete", 200),
+    ("DELETE_NAMESPACE", "owned", "storage.olga.namespaces.owned", "create", 403),
+    ("DELETE_NAMESPACE", "owned", "storage.olga.namespaces.default", "delete", 403),
     ("DELETE_NAMESPACE", "owned", "storage.olga.files.owned", "delete", 403),
     ("CREATE", "owned", "storage.olga", "create", 200),
 ]

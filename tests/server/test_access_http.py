@@ -195,6 +195,8 @@ async def test_a_bad_token_is_a_401_even_where_an_anonymous_caller_is_let_in(
         token(exp=...),
         token(nbf=time.time() + 600),
         token(type="refresh_token"),
+        token(aud=["registry.example"]),
+        token(aud=None),
     ]
     for text in bad:
         attempts: list[tuple[str, str, dict[str, str]]] = [
@@ -208,6 +210,9 @@ async def test_a_bad_token_is_a_401_even_where_an_anonymous_caller_is_let_in(
             ("PUT", "/storage/default/a", bearer(text)),
             ("DELETE", "/storage/default/a", bearer(text)),
             ("GET", "/api/session", bearer(text)),
+            ("POST", "/storage/links", bearer(text)),
+            ("GET", "/sse/progress?id=t", bearer(text)),
+            ("GET", f"/sse/progress?id=t&token={text}", {}),
         ]
         for method, target, headers in attempts:
             answer = await call(service, method, target, headers)
@@ -216,6 +221,8 @@ async def test_a_bad_token_is_a_401_even_where_an_anonymous_caller_is_let_in(
             assert answer.headers["Cache-Control"] == "no-store"
             if method != "HEAD":
                 assert answer.problem()
+    without_end = await call(service, "GET", "/storage/default/a", bearer(token(exp=...)))
+    assert "exp" in without_end.problem()
     basic = await call(service, "GET", "/storage/default/a", {"Authorization": "Basic YTpi"})
     assert basic.status == 401
     assert (await call(service, "GET", "/storage/default/a")).body == b"bytes"
@@ -227,6 +234,8 @@ async def test_the_session_is_of_whom_the_token_says(service: Service) -> None:
         ({}, {"user": "alice", "admin": False}),
         ({"user_id": "id-1"}, {"user": "id-1", "admin": False}),
         ({"username": "Alice É", "admin": True}, {"username": "Alice É", "admin": True}),
+        ({"is_admin": True}, {"user": "alice", "admin": True}),
+        ({"is_admin": 1}, {"user": "alice", "admin": False}),
         ({"admin": "true"}, {"admin": False}),
         ({"type": ""}, {"user": "alice"}),
     ):
@@ -263,6 +272,8 @@ async def test_an_api_token_may_do_only_what_its_scopes_grant(
         ({names: ["update"]}, "change"),
         ({names: ["delete"]}, "remove"),
         ({f"{names}.open": everything}, ""),
+        ({f"{names}.made": everything}, "make change remove"),
+        ({f"{names}.made": ["create"]}, "make"),
         ({"storage.alice": ["read"]}, "read"),
         ({"storage.alice": everything}, "read create delete make change remove"),
     ]

@@ -131,13 +131,29 @@ def test_keys_in_the_header_are_not_used(tmp_path: Path) -> None:
         {"typ": "JWE"},
         {"typ": None},
         {"typ": ""},
+        {"typ": "application/"},
+        {"typ": "application/application/jwt"},
+        {"typ": "text/jwt"},
+        {"typ": "at+jwt; v=1"},
+        {"typ": " jwt"},
+        {"typ": "dpop+jwt"},
+        {"typ": "logout+jwt"},
+        {"typ": "secevent+jwt"},
+        {"typ": ["JWT"]},
+        {"typ": 1},
     ],
 )
 def test_headers_that_ask_for_more(header: dict[str, object]) -> None:
     refuse(token(header=header))
 
 
-@pytest.mark.parametrize("typ", [..., "JWT", "jwt"])
+@pytest.mark.parametrize(
+    "typ",
+    [
+        *(..., "JWT", "jwt", "at+jwt", "AT+JWT", "At+Jwt"),
+        *("application/jwt", "application/at+jwt", "Application/JWT", "APPLICATION/AT+jwt"),
+    ],
+)
 def test_typ(typ: object) -> None:
     accept(token(header={"typ": typ}))
 

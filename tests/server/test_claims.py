@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import math
+from contextlib import suppress
 
 import pytest
 
-from sfs_server.auth import Principal
+from sfs_server.auth import ANONYMOUS, InvalidToken, Principal
 from sfs_server.config import Config
 from tests.server.tokens import (
     NOW,
@@ -30,9 +32,11 @@ def test_display_name_and_admin() -> None:
     assert accept(token(claims)) == Principal("alice", username="Alice A.", admin=True)
 
 
+@pytest.mark.parametrize("claim", ["admin", "is_admin"])
 @pytest.mark.parametrize("admin", ["true", 1, None, [True], {"x": True}, False, 1.0])
-def test_only_the_literal_true_makes_an_admin(admin: object) -> None:
-    assert accept(token({"admin": admin})).admin is False
+def test_only_the_literal_true_makes_an_admin(claim: str, admin: object) -> None:
+    assert accept(token({claim: True})).admin is True
+    assert accept(token({claim: admin})).admin is False
 
 
 @pytest.mark.parametrize(
@@ -93,11 +97,14 @@ def test_other_types_are_refused(kind: object) -> None:
 @pytest.mark.parametrize(
     ("key", "grants"),
     [
-        ("storage.alice", {"files.ns", "files.ns.a", "namespaces"}),
-        ("storage.alice.files", {"files.ns", "files.ns.a"}),
+        ("storage.alice", {"files", "files.ns", "files.ns.a", "namespaces.ns", "namespaces.ns.a"}),
+        ("storage.alice.files", {"files", "files.ns", "files.ns.a"}),
         ("storage.alice.files.ns", {"files.ns"}),
         ("storage.alice.files.ns.a", {"files.ns.a"}),
-        ("storage.alice.namespaces", {"namespaces"}),
+        ("storage.alice.namespaces", {"namespaces.ns", "namespaces.ns.a"}),
+        ("storage.alice.namespaces.ns", {"namespaces.ns"}),
+        ("storage.alice.namespaces.ns.a", {"namespaces.ns.a"}),
+        ("storage.alice.namespaces.", set()),
         ("storage.alice.", set()),
         ("storage", set()),
         ("storage.bob", set()),
@@ -109,7 +116,7 @@ def test_other_types_are_refused(kind: object) -> None:
 )
 def test_scope_keys_are_compared_whole(key: str, grants: set[str]) -> None:
     principal = accept(token({"type": "api_token", "scopes": {key: ["delete"]}}))
-    resources = ["files.ns", "files.ns.a", "namespaces"]
+    resources = ["files", "files.ns", "files.ns.a", "namespaces.ns", "namespaces.ns.a"]
     assert {r for r in resources if principal.granted(r, "delete")} == grants
     assert not any(principal.granted(r, "create") for r in resources)
 
@@ -246,5 +253,52 @@ def test_issuer_and_audience(claims: dict[str, object], good: bool) -> None:
         refuse(token(claims), verifier)
 
 
-def test_issuer_and_audience_are_ignored_where_not_configured() -> None:
-    accept(token({"iss": "https://evil", "aud": "other"}))
+def test_an_issuer_is_ignored_where_none_is_configured() -> None:
+    accept(token({"iss": "https://evil"}))
+
+
+@pytest.mark.parametrize("audience", ["other", "", None, [], ["registry.example"], 0, False, {}])
+def test_a_token_for_an_audience_is_for_somebody_else_where_none_is_configured(
+    audience: object,
+) -> None:
+    for config in (Config(), Config(jwt_issuer="https://id")):
+        reason = refuse(token({"iss": "https://id", "aud": audience}), hs_verifier(config))
+        assert "-jwt-audience" in reason
+
+
+def test_a_principal_knows_when_its_token_expires_without_leeway() -> None:
+    assert accept(token({"exp": NOW + 60.5})).expires == NOW + 60.5
+    assert accept(token({"exp": NOW - 20})).expires == NOW - 20
+    assert ANONYMOUS.expires == math.inf
+
+
+ODD: list[object] = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    10**400,
+    "",
+    "x" * 500,
+    [],
+    [[]],
+    ["a", 1],
+    {},
+    {"a": {"a": [None]}},
+]
+
+
+@pytest.mark.parametrize("odd", [*ODD, "\ud800", "\u202e", "\x00"])
+def test_odd_values_anywhere_are_read_or_refused_and_never_fail(odd: object) -> None:
+    headers = ("alg", "typ", "kid", "crit", "b64", "jku", "jwk", "x5c", "cty", "zip", "enc")
+    claims = ("sub", "user_id", "username", "exp", "nbf", "iat", "iss", "aud", "type", "scopes")
+    texts = [token(header={name: odd}) for name in headers]
+    texts += [token({name: odd}) for name in (*claims, "admin", "is_admin", "jti", "groups")]
+    api: dict[str, object] = {"type": "api_token"}
+    texts += [token({**api, "scopes": scopes}) for scopes in ({"storage.alice": odd}, [odd], odd)]
+    configured = hs_verifier(Config(jwt_issuer="https://id", jwt_audience="sfs"))
+    for verifier in (hs_verifier(), configured):
+        for text in texts:
+            with suppress(InvalidToken):
+                assert accept(text, verifier).user

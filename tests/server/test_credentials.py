@@ -42,10 +42,34 @@ def test_weak_secrets_are_noticed(
     length: int, weak: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        verifier = hs_verifier(secret="s" * length)
+        verifier = hs_verifier(secret=("secretly" * 4)[:length])
     assert verifier.weak is weak
     assert ("weak" in caplog.text) is weak
-    assert "ssss" not in caplog.text
+    assert "secretly" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("secret", "says"),
+    [
+        (" " * 32, "blank"),
+        ("\t\n \r" * 16, "blank"),
+        ("\x00" * 32, "blank"),
+        ("a" * 64, "random"),
+        ("abc" * 16, "random"),
+        ("ÿ" * 16, "random"),
+        (f" {SECRET}", "white space"),
+        (f"{SECRET} ", "white space"),
+        (f"{SECRET}\n", "white space"),
+        (f"{SECRET}\r\n", "white space"),
+    ],
+)
+def test_secrets_that_are_a_mistake_are_refused_and_not_shown(secret: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        hs_verifier(secret=secret)
+    assert "JWT_SECRET" in str(caught.value)
+    assert SECRET not in str(caught.value)
+    with pytest.raises(ConfigError, match=says):
+        mint(secret, user="bob", ttl=1)
 
 
 def test_a_key_file_is_no_secret() -> None:
@@ -54,7 +78,9 @@ def test_a_key_file_is_no_secret() -> None:
             hs_verifier(secret=text)
 
 
-@pytest.mark.parametrize("secret", ['"quoted secret of more bytes"', "1234567890123456", "ÿ" * 16])
+@pytest.mark.parametrize(
+    "secret", ['"quoted secret of more bytes"', "1234567890123456", "ÿéàüö" * 2]
+)
 def test_a_secret_is_bytes_whatever_it_looks_like(secret: str) -> None:
     verifier = hs_verifier(secret=secret)
     accept(token(sign=hs256(secret)), verifier)

@@ -13,7 +13,7 @@ from sfs_server.auth import InvalidToken, Verifier
 from sfs_server.claims import ANONYMOUS, Principal
 from sfs_server.config import Config
 from sfs_server.database import Database
-from sfs_server.links import Links, Subject, file_subject, looks_like_link
+from sfs_server.links import Links, Subject, file_subject, looks_like_link, transfer_subject
 from tests.server import tokens
 
 KEY = bytes(range(32))
@@ -58,6 +58,23 @@ def test_a_link_ends_when_it_says_and_not_later() -> None:
         clock.now = tokens.NOW + late
         with pytest.raises(InvalidToken, match="expired"):
             links(clock).open(token, SUBJECT)
+
+
+@pytest.mark.parametrize("subject", [SUBJECT, transfer_subject("t")])
+def test_a_link_never_outlives_the_token_that_it_was_made_with(subject: Subject) -> None:
+    clock = tokens.Clock()
+    maker = tokens.accept(tokens.token({"exp": tokens.NOW + 60.5}))
+    token, expires_at = links(clock).make(maker, subject, TEAM, 7 * 86400)
+    assert expires_at == tokens.NOW + 60
+    assert links(clock).make(maker, subject, TEAM, 59)[1] == tokens.NOW + 59
+    clock.now = tokens.NOW + 60.4
+    assert links(clock).open(token, subject)
+    for late in (60.5, 61, 89):  # the token itself is good until 90.5, by leeway
+        clock.now = tokens.NOW + late
+        with pytest.raises(InvalidToken, match="expired"):
+            links(clock).open(token, subject)
+        with pytest.raises(InvalidToken, match="expired"):
+            links(clock).make(maker, subject, TEAM, 60)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +140,7 @@ def test_a_user_s_token_is_no_link_and_a_link_no_user_s_token() -> None:
     with pytest.raises(InvalidToken):
         links().open(user_token.partition(".")[2].partition(".")[0], SUBJECT)
     # Even if the key of links were the secret of tokens.
-    secret = "s" * 32
+    secret = "the key of links is 32 bytes long"[:32]
     sealed = Links(secret.encode()).make(ALICE, SUBJECT, TEAM, 300)[0]
     verifier = Verifier.from_config(Config(), secret)
     for text in (sealed, f"{sealed}.{sealed}.{sealed}", f"ecloud_{sealed}"):

@@ -194,6 +194,21 @@ async def test_odd_queries_are_answered_and_never_fail(service: Service) -> None
             assert answer.problem()
 
 
+async def test_a_part_that_cannot_be_told_from_the_rest_is_refused(service: Service) -> None:
+    """Whoever asks for a part and gets everything may go on to delete everything."""
+    plant(service, "a", "b")
+    async with connect(service.port) as connection:
+        for query in ("folder=a", "folder=a/b", "type=folder", "type=", "contains=a"):
+            refused = await connection.ask("GET", f"/storage/files?{query}")
+            assert refused.status == 400, query
+            assert query.partition("=")[0] in refused.problem()
+        for query in ("folder=", "type=file", "contains=", "folder=&type=file"):
+            assert names(await connection.ask("GET", f"/storage/files?{query}")) == ["a", "b"]
+        for target in ("/storage/default/a", "/storage/download/default/a"):
+            refused = await connection.ask("GET", f"{target}?archive=zip")
+            assert (refused.status, "archive" in refused.problem()) == (400, True)
+
+
 async def test_an_empty_namespace_is_an_empty_array(service: Service) -> None:
     async with connect(service.port) as connection:
         for target in ("/storage/files", "/storage/files?limit=5"):

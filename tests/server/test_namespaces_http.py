@@ -127,11 +127,74 @@ async def test_a_member_that_is_missing_or_ill_typed_is_named(service: Service) 
         ("PUT", f"{ALL}/team", {"hidden": 0}, '"hidden"'),
         ("PUT", f"{ALL}/team", {"hidden": "false"}, '"hidden"'),
     ]
+    for more, named in (
+        ({"Hidden": True}, '"hidden"'),
+        ({"HIDDEN": True, "hidden": True}, '"hidden"'),
+        ({"Visibility": 0}, '"visibility"'),
+        ({"retention_days": 7}, '"retention_days"'),
+        ({"retentionDays": 7}, '"retention_days"'),
+        ({"quota_bytes": 0}, '"quota_bytes"'),
+    ):
+        cases += [("POST", ALL, {"name": "a", **more}, named), ("PUT", f"{ALL}/team", more, named)]
     for method, target, body, named in cases:
         answer = await call(service, method, target, body=body)
         assert answer.status == 400, body
         assert named in answer.problem()
     assert await shown(service, "alice") == ["default", "team"]
+
+
+async def test_a_namespace_is_never_more_open_than_its_visibility_says(service: Service) -> None:
+    for n, (visibility, hidden) in enumerate(((0, True), ("private", True), ("internal", False))):
+        for agreeing in ({}, {"hidden": hidden}):
+            name = f"n{n}{len(agreeing)}"
+            body: dict[str, object] = {"name": name, "visibility": visibility, **agreeing}
+            made = await call(service, "POST", ALL, body=body)
+            assert (made.status, made.json()["hidden"]) == (201, hidden), body
+            assert (name in await shown(service, "bob")) is not hidden
+            for target in ({"hidden": not hidden}, {"visibility": visibility, **agreeing}):
+                changed = await call(service, "PUT", f"{ALL}/{name}", body=target)
+                assert changed.status == 200
+            assert changed.json()["hidden"] is hidden
+    before = await shown(service, "alice")
+    odd: list[object] = [1, 2, 3, -1, "unlisted", "public", "Private", "", "0", "hidden"]
+    odd += [False, True, None, 0.0, 1.5, [], ["private"], {}]
+    for visibility in odd:
+        for agreeing in ({}, {"hidden": True}, {"hidden": False}):
+            body = {"name": "new", "visibility": visibility, **agreeing}
+            refused = await call(service, "POST", ALL, body=body)
+            assert (refused.status, '"visibility"' in refused.problem()) == (400, True), body
+            refused = await call(service, "PUT", f"{ALL}/n00", body=body)
+            assert (refused.status, '"visibility"' in refused.problem()) == (400, True), body
+    apart: list[dict[str, object]] = [{"visibility": 0, "hidden": False}]
+    for body in (*apart, {"visibility": "internal", "hidden": True}):
+        refused = await call(service, "POST", ALL, body={"name": "new", **body})
+        assert (refused.status, "contradict" in refused.problem()) == (400, True)
+        refused = await call(service, "PUT", f"{ALL}/n00", body=body)
+        assert (refused.status, "contradict" in refused.problem()) == (400, True)
+    assert await shown(service, "alice") == before
+    assert "n00" not in await shown(service, "bob")
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown_as", "other"),
+    [({}, ["public", 2], "internal"), ({"anonymous_read": False}, ["internal"], "public")],
+)
+async def test_the_visibility_of_default_is_what_anonymous_callers_may_do(
+    service: Service, shown_as: list[object], other: str
+) -> None:
+    target = f"{ALL}/default"
+    for visibility, status, hidden in (
+        (0, 200, True),
+        *((shown, 200, False) for shown in shown_as),
+        (other, 400, False),
+        ("private", 200, True),
+        ("unlisted", 400, True),
+    ):
+        body = {"visibility": visibility}
+        answer = await call(service, "PUT", target, "root", admin=True, body=body)
+        assert answer.status == status, visibility
+        [default] = (await call(service, "GET", ALL, "root", admin=True)).json()
+        assert default["hidden"] is hidden
 
 
 async def test_members_that_nobody_knows_are_ignored(service: Service) -> None:
@@ -166,6 +229,14 @@ async def test_a_body_that_is_not_a_small_json_object_is_refused(
         (b"null", 400),
         (b"1" * 6000, 400),
         (b"[" * 60_000, 400),
+        (b'{"name": "a", "hidden": true, "x": ' + b"[" * 30_000 + b"]" * 30_000 + b"}", 400),
+        (b'{"name": "a", "hidden": true, "x": ' + b'{"x":' * 9_000 + b"1" + b"}" * 9_001, 400),
+        (b'{"name": "a", "hidden": true, "hidden": false}', 400),
+        (b'{"name": "a", "name": "b", "hidden": true}', 400),
+        (b'{"name": "a", "hidden": true, "x": {"y": 1, "\\u0079": 1}}', 400),
+        *((b'{"name": "a", "hidden": true, "x": %b}' % x, 400) for x in (b"NaN", b"-Infinity")),
+        (b'{"name": "a", "hidden": true, "x": ' + b"1" * 6000 + b"}", 400),
+        (b'\xef\xbb\xbf{"name": "a", "hidden": true}', 400),
         (b'{"name": "a", "hidden": true, "x": "' + b"x" * 70_000 + b'"}', 413),
         (b" " * 1_000_000, 413),
     ]
@@ -188,7 +259,7 @@ async def test_a_body_that_is_not_a_small_json_object_is_refused(
 
 async def test_names_that_cannot_be_are_refused(service: Service) -> None:
     bad = ["", ".", "..", "a b", "a/b", "é", "a\n", "\u0000", "x" * 64, "~tmp", "\ud800"]
-    bad += ["files", "namespaces", "download", "upload", "delete", "status", "links"]
+    bad += "files namespaces download upload uploads delete status links tokens".split()
     for name in bad:
         answer = await call(service, "POST", ALL, body={"name": name})
         assert answer.status == 400, name

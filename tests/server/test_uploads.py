@@ -130,6 +130,21 @@ async def test_post_replaces_only_when_told_to(service: Service) -> None:
         assert await stored(service) == b"new"
 
 
+async def test_a_put_that_is_told_not_to_replace_is_refused(service: Service) -> None:
+    await service.put(FILE, b"old")
+    for way in WAYS:
+        for query in ("?overwrite=false", "?overwrite", "?overwrite=1", "?overwrite=TRUE"):
+            for more in ("", "&overwrite=true"):
+                answer = await upload(service, "PUT", FILE + query + more, b"new", way)
+                assert answer.status == 400
+                assert "If-None-Match" in answer.problem()
+    two = "?overwrite=true&overwrite=false"
+    assert (await upload(service, "POST", FILE + two, b"new")).status == 409
+    assert await stored(service) == b"old"
+    assert (await upload(service, "PUT", f"{FILE}?overwrite=true", b"new")).status == 200
+    assert await stored(service) == b"new"
+
+
 CONDITIONS = (
     # Field, value, status where there is a file, status where there is none.
     ("If-Match", "{}", 200, 412),
