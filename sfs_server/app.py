@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 
 from gfs.errors import GfsError
-from sfs_server import connection, embedded_postgres, static_files
+from sfs_server import embedded_postgres, static_files, wire
 from sfs_server.access import DEFAULT_NAMESPACE
 from sfs_server.auth import Verifier
 from sfs_server.config import Config, ConfigError, secret_of
@@ -47,7 +47,7 @@ from sfs_server.progress_relay import Relay
 from sfs_server.proxies import Proxies
 from sfs_server.routes import add_routes
 from sfs_server.store import open_store
-from sfs_server.wire import WireLog
+from sfs_server.wellformed import MAX_FIELD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 
 SEND_THREADS = 16
 """Downloads that may wait for the disk at once; more wait for one of these to be done."""
@@ -62,10 +62,6 @@ gateway could send a request into a closing connection and answer 502."""
 LINGER_SECONDS = 30.0
 """How long a client that was refused may go on sending before its connection is closed."""
 
-MAX_HEADERS = 100
-MAX_FIELD_BYTES = 8190
-"""Of a header's value, and of the target; more is malformed (400)."""
-
 READ_BUFFER = 64 * 1024
 """Bytes that aiohttp keeps of a body before it stops reading from the socket."""
 
@@ -76,10 +72,10 @@ _CONNECTION = {
     "handler_cancellation": True,  # a handler ends when its client goes
     "keepalive_timeout": KEEPALIVE_SECONDS,
     "lingering_time": LINGER_SECONDS,
-    "logger": WireLog(logging.getLogger("aiohttp.server"), {}),
+    "logger": wire.WireLog(logging.getLogger("aiohttp.server"), {}),
     "max_headers": MAX_HEADERS,
     "max_field_size": MAX_FIELD_BYTES,
-    "max_line_size": MAX_FIELD_BYTES,
+    "max_line_size": MAX_TARGET_BYTES,
     "read_bufsize": READ_BUFFER,
 }
 
@@ -89,10 +85,11 @@ def make_app(config: Config) -> web.Application:
 
     Starting raises ConfigError when something is wrong that the operator can mend.
     """
-    connection.install()
-    app = web.Application(middlewares=[around], handler_args=dict(_CONNECTION))
+    wire.install()
+    origins = Origins(config.cors_origins)
+    app = web.Application(middlewares=[around], handler_args={**_CONNECTION, "origins": origins})
     app[CONFIG] = config
-    app[ORIGINS] = Origins(config.cors_origins)
+    app[ORIGINS] = origins
     app[PROXIES] = Proxies(config.trusted_proxies)
     app[METRICS] = Metrics()
     app[LIFECYCLE] = Lifecycle()

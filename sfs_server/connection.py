@@ -26,7 +26,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from aiohttp import StreamReader, web, web_server
+from aiohttp import StreamReader, web
 from aiohttp.base_protocol import BaseProtocol
 
 TRAILER_BYTES = 16 * 1024
@@ -189,10 +189,5 @@ def _carried_out(request: web.BaseRequest | None) -> bool:
 def connection_of(request: web.BaseRequest) -> Connection:
     """The connection that ``request`` came on."""
     connection = request.protocol
-    assert isinstance(connection, Connection)  # noqa: S101 - install() has been called  # nosec B101
+    assert isinstance(connection, Connection)  # noqa: S101 - wire.install() has been called  # nosec B101
     return connection
-
-
-def install() -> None:
-    """Let aiohttp's servers, which have no setting for it, make connections of this class."""
-    web_server.RequestHandler = Connection  # type: ignore[attr-defined]

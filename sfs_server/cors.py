@@ -5,6 +5,8 @@ lower case, in ASCII and without the port that the scheme has anyway (§6.1), an
 spelling that is compared. Each of the allowed ones is written out, or has ``*`` for its first
 label: ``https://*.example.com`` are all hosts below example.com, at any depth, as in a content
 security policy (CSP 3 §6.7.2.8), and not example.com itself. Scheme and port are never wild.
+The scheme need not be one of the web: what packs a page into an app gives it an origin of its own,
+such as ``tauri://localhost`` or ``chrome-extension://ID``.
 Credentials are allowed, so not everybody can be: there is no pattern ``*``, and ``null``, which
 any sandboxed page can be, is nobody.
 
@@ -24,7 +26,10 @@ MAX_AGE_SECONDS = 7200
 MAX_ORIGIN_CHARACTERS = 270
 """A scheme, the longest name of DNS (RFC 1035 §2.3.4) and a port."""
 
-EXPOSED = "ETag, Content-Disposition, Content-Range, Link, Location"
+EXPOSED = (
+    "Accept-Ranges, Content-Disposition, Content-Location, Content-Range, ETag, Link, Location, "
+    "Retry-After, X-Request-Id"
+)
 
 _METHODS = "GET, HEAD, POST, PUT, DELETE"
 _HEADERS = (
@@ -34,10 +39,12 @@ _HEADERS = (
 )
 _VARY = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
 _PORTS = {"http": ":80", "https": ":443"}
+_OPAQUE = frozenset({"file", "data", "blob", "javascript", "about"})
+"""Schemes whose pages have no origin of their own (URL Standard, "origin")."""
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _PATTERN = re.compile(
-    rf"(?P<scheme>https?)://(?P<wild>\*\.)?"
+    rf"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<wild>\*\.)?"
     rf"(?P<host>{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]+\])(?P<port>:[0-9]{{1,5}})?"
 )
 
@@ -49,7 +56,10 @@ def check_origin(text: str) -> str:
     if text == "*" or text.lower() == "null":
         raise ValueError("credentials are allowed, so the origins must be named")
     if found is None:
-        raise ValueError("an origin is http:// or https://, a host in ASCII, and perhaps a port")
+        raise ValueError(
+            "an origin is a scheme and a host in ASCII, and perhaps a port, and nothing behind it: "
+            "https://app.example.com, http://localhost:3000, tauri://localhost"
+        )
     scheme, wild, host, port = found.groups(default="")
     if wild and "." not in host:
         raise ValueError("behind '*.' there must be a domain, as in https://*.example.com")
@@ -57,7 +67,9 @@ def check_origin(text: str) -> str:
         raise ValueError("an address has no hosts below it")
     if port and int(port[1:]) > 65535:
         raise ValueError("a port is at most 65535")
-    return f"{scheme}://{wild}{host}{'' if port == _PORTS[scheme] else port}"
+    if scheme in _OPAQUE:
+        raise ValueError(f"pages of {scheme}: have the origin null, which any page can have")
+    return f"{scheme}://{wild}{host}{'' if port == _PORTS.get(scheme) else port}"
 
 
 class Origins:

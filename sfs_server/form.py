@@ -55,6 +55,15 @@ class _Part:
     size: int = 0
 
 
+def is_form(content_type: str) -> bool:
+    """Whether a body of this ``Content-Type`` is a form with a file in it.
+
+    aiohttp's ``request.content_type`` would ask the e-mail parser of the standard library, which
+    takes the square of the length for some texts and a stack frame for each parenthesis.
+    """
+    return content_type.partition(";")[0].strip().lower() == "multipart/form-data"
+
+
 class FormFile:
     """Takes the body in pieces of any size, gives the file's bytes."""
 

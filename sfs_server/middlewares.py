@@ -21,7 +21,6 @@ from aiohttp import hdrs, web
 
 from sfs_server.audit import write_audit
 from sfs_server.auth import ANONYMOUS, InvalidToken, credential
-from sfs_server.error_page import POLICY, error_page
 from sfs_server.errors import INVALID_TOKEN, Problem, problem_of, refused
 from sfs_server.keys import (
     ACCESS_LOG,
@@ -62,6 +61,8 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
     app = request.app
     request[REQUEST_ID] = request_id = _request_id(request.headers.get("X-Request-Id"))
     status = CLIENT_GONE
+    forwarded = request.headers.getall("X-Forwarded-For", ())
+    client = app[PROXIES].client(request.remote, forwarded)
     lifecycle = app[LIFECYCLE]
     lifecycle.running += 1
     try:
@@ -72,7 +73,7 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
                 await _identify(request)
             response = await handler(request) if answered is None else answered
         except web.HTTPException as error:
-            response = _answer(request, _from_router(error))
+            response = _from_router(request, error)
         except ConnectionError:
             if request.transport is not None:  # a client that stalls would keep a mere close open
                 request.transport.abort()
@@ -97,8 +98,6 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
         app[METRICS].observe(template, method, status, seconds)
         principal = request.get(PRINCIPAL, ANONYMOUS)
         moved = request[MOVED].moved if MOVED in request else 0
-        forwarded = request.headers.getall("X-Forwarded-For", ())
-        client = app[PROXIES].client(request.remote, forwarded)
         app[ACCESS_LOG].write(
             request_id, method, template, status, moved, seconds, principal.user, client
         )
@@ -167,20 +166,21 @@ def _failed(request: web.Request, error: Exception) -> web.Response:
     return _answer(request, problem)
 
 
-def _from_router(error: web.HTTPException) -> Problem:
-    """What the router found: no such path, or not by this method."""
+def _from_router(request: web.Request, error: web.HTTPException) -> web.Response:
+    """The response where the router found no such path, or not by this method; and the one to
+    OPTIONS of any path, or of the whole service (``*``), by which HAProxy asks whether it lives."""
+    options = request.method == "OPTIONS"
+    if options and request.rel_url.raw_path == "*":
+        return web.Response(status=204, headers={hdrs.ALLOW: ", ".join(sorted(_METHODS))})
     if isinstance(error, web.HTTPMethodNotAllowed):
-        allow = ", ".join(sorted(error.allowed_methods))
-        return Problem(405, f"This path takes {allow}.", {hdrs.ALLOW: allow})
+        allow = ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))
+        if options:
+            return web.Response(status=204, headers={hdrs.ALLOW: allow})
+        return _answer(request, Problem(405, f"This path takes {allow}.", {hdrs.ALLOW: allow}))
     if error.status == 404:
-        return Problem(404, "There is nothing at this path.")
-    return Problem(error.status, error.reason)
+        return _answer(request, Problem(404, "There is nothing at this path."))
+    return _answer(request, Problem(error.status, error.reason))
 
 
 def _answer(request: web.Request, problem: Problem) -> web.Response:
-    response = problem_response(problem)
-    if wants_page(request):
-        response.headers["Content-Security-Policy"] = POLICY
-        response.content_type, response.charset = "text/html", "utf-8"
-        response.text = error_page(problem)
-    return response
+    return problem_response(problem, page=wants_page(request.headers))

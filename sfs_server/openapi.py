@@ -10,10 +10,10 @@ from __future__ import annotations
 from sfs_server import __version__
 from sfs_server.openapi_parts import COMPONENTS, PARAMETERS, Json, ref
 
-_ALWAYS = "400 401 417 500 503"
+_ALWAYS = "400 401 414 417 431 500 503"
 """What any route that asks who asks may answer."""
 
-_PROBES = "400 417 500"
+_PROBES = "400 414 417 431 500"
 _JSON_BODY = "408 413 415"
 
 _ANYBODY: Json = {}

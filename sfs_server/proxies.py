@@ -23,6 +23,10 @@ from re import compile as pattern
 
 Network = IPv4Network | IPv6Network
 
+MAX_CHARACTERS = 1024
+"""Of X-Forwarded-For, from its end: room for MAX_HOPS addresses. What was found is remembered under
+this text, so it is short."""
+
 MAX_HOPS = 16
 """Proxies behind each other; what stands further to the left is not looked at."""
 
@@ -47,7 +51,7 @@ class Proxies:
         X-Forwarded-For fields of the request in their order."""
         if not self._networks or peer is None:
             return peer
-        return self._client(peer, ",".join(forwarded))
+        return self._client(peer, ",".join(forwarded)[-MAX_CHARACTERS:])
 
     def _find(self, peer: str, forwarded: str) -> str:
         found = _address(peer)

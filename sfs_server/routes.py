@@ -6,7 +6,10 @@ from aiohttp import web
 
 from sfs_server.handlers import files, links, listings, namespaces, progress, service, static
 
-_FILE = "/storage/{namespace:[^/]+}/{file:[^/]+}"
+_FILE = "/storage/{namespace:(?!namespaces/)[^/]+}/{file:[^/]+}"
+"""What stands below ``/storage/namespaces/`` is a namespace, and takes other methods. The other
+reserved words are refused by their names (400), which says more than that there is nothing."""
+
 _DOWNLOAD = "/storage/download/{namespace:[^/]+}/{file:[^/]+}"
 _NAMESPACE = "/storage/namespaces/{name:[^/]+}"
 _PAGE = r"/{path:(?!(?:storage|api|sse)(?:/|$)|(?:metrics|healthz|readyz|openapi\.json)$)(?s:.*)}"

@@ -21,7 +21,7 @@ from contextlib import aclosing
 from functools import cache
 from typing import cast
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from gfs.api import DescriptorReader, Reader
@@ -124,6 +124,8 @@ async def _framed(reader: Reader, body: Multipart) -> AsyncGenerator[Bytes, None
 async def begin(request: web.Request, response: web.StreamResponse) -> AbstractStreamWriter:
     """Send the headers of ``response``, and return what its body is written to."""
     stamp(request, response)
+    if request.version < HttpVersion11 and hdrs.CONTENT_LENGTH not in response.headers:
+        response.force_close()  # nothing else ends such a body in HTTP/1.0 (RFC 9112 §6.3)
     writer = await response.prepare(request)
     if writer is None:
         raise ConnectionResetError("the response has ended already")

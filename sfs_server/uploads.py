@@ -20,7 +20,7 @@ from sfs_server.config import Config
 from sfs_server.connection import connection_of
 from sfs_server.digests import Digest, refuse_trailer
 from sfs_server.errors import Problem
-from sfs_server.form import MAX_OTHER_BYTES, FormFile
+from sfs_server.form import MAX_OTHER_BYTES, FormFile, is_form
 from sfs_server.keys import TAKEN
 from sfs_server.metrics import Metrics
 from sfs_server.parts import refuse_part
@@ -61,7 +61,7 @@ class Upload:
         self._idle_timeout = config.upload_idle_timeout
         self._form = (
             FormFile(headers[hdrs.CONTENT_TYPE])
-            if request.content_type == "multipart/form-data"
+            if is_form(headers.get(hdrs.CONTENT_TYPE, ""))
             else None
         )
         self._content = _digest(request, "Content-Digest")

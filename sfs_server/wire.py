@@ -1,9 +1,14 @@
-"""What every answer has in common, and what aiohttp's server does by itself, below the application,
-with what is no request, or not yet one.
+"""What every response has in common, and what aiohttp's server does by itself, below the
+application, with what is no request, or not yet one.
 
-Its own answer and its own log line quote the bytes that its parser stumbled over, and there may be
-a token among them. It has a setting for the log, and none for the answer: ``RequestHandler`` makes
-it in a method, which is replaced here.
+:class:`BoundedConnection` stands in the place of aiohttp's protocol of one connection. aiohttp's
+own response to a malformed request, and its own log line, quote the bytes that its parser stumbled
+over, and there may be a token among them. It limits each field of a head and not the head, and what
+it makes of some heads takes too long (:func:`sfs_server.wellformed.check_head`). So each head is
+looked at as soon as the parser has read it, and bytes that complete nothing, neither a head nor a
+piece of a body, are counted: more than MAX_HEAD_BYTES of them are a head, or trailers, that nobody
+wants. A client can make the service hold one read of the event loop more (256 KiB with uvloop) of
+a head that is not complete, until HEAD_SECONDS are over.
 
 It says ``100 Continue`` before it asks who is to handle the request, also where nobody is, and
 refuses what else is expected in a text of its own. Nothing is said instead: ``100 Continue`` goes
@@ -13,28 +18,66 @@ of all routes is replaced too: those of a 404 and a 405 have no other.
 It gives the head of a request as long as a connection may be idle, and that is long, because the
 gateways in front decide when an idle one is closed. A head that has begun gets HEAD_SECONDS in all,
 however it trickles: the timer that closes idle connections is set to an earlier time.
+
+It keeps up to 32 requests that a client has sent ahead; here it is MAX_AHEAD.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import re
 from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import hdrs, web, web_urldispatcher
-from aiohttp.http import HttpProcessingError
+from aiohttp import (
+    HttpVersion,
+    HttpVersion11,
+    hdrs,
+    web,
+    web_protocol,
+    web_server,
+    web_urldispatcher,
+)
+from aiohttp.http import HttpProcessingError, RawRequestMessage
+from aiohttp.http_exceptions import InvalidURLError, LineTooLong
+from aiohttp.streams import EmptyStreamReader, StreamReader
+from aiohttp.web_protocol import _ErrInfo
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
+from sfs_server.connection import Connection
+from sfs_server.cors import Origins
+from sfs_server.error_page import POLICY, error_page
 from sfs_server.errors import Problem
 from sfs_server.keys import IN_URL, LIFECYCLE, ORIGINS, REQUEST_ID
+from sfs_server.wellformed import (
+    MAX_HEAD_BYTES,
+    MAX_TARGET_BYTES,
+    TOO_LARGE,
+    TOO_LONG,
+    check_head,
+    without_dot_segments,
+)
 
 _log = logging.getLogger("sfs.wire")
 
 HEAD_SECONDS = 10.0
 """What the head of a request gets from its first byte to its last."""
 
-_handle_error = web.RequestHandler.handle_error
-_data_received = web.RequestHandler.data_received
+MAX_AHEAD = 8
+"""Requests of one connection that wait for their turn: with their heads, 256 KiB at most."""
+
+REST_SECONDS = 2.0
+"""How long what a refused client still sends is read, and dropped, so that it gets to see the
+response and not a reset (RFC 9112 §9.6)."""
+
+_WEIGHT = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
+_NO_FIELDS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
+_TOO_MANY = "Too many headers received"
+"""How aiohttp's parser says it; no class and no number does."""
 
 
 class WireLog(logging.LoggerAdapter[logging.Logger]):
@@ -60,9 +103,15 @@ def stamp(request: web.Request, response: web.StreamResponse) -> None:
         response.force_close()
     if IN_URL in request:
         headers["Referrer-Policy"] = "no-referrer"
-    origins = request.app[ORIGINS]
+    _share(request.app[ORIGINS], request.headers, headers)
+
+
+def _share(
+    origins: Origins, fields: CIMultiDictProxy[str], headers: MutableMapping[str, str]
+) -> None:
+    """Let the origin of a request with ``fields`` read the response with ``headers``, if it may."""
     if origins:
-        headers.update(origins.answer(_origin(request)))
+        headers.update(origins.answer(_origin(fields)))
         vary = headers.get(hdrs.VARY)
         if vary is None or "origin" not in vary.lower():
             headers[hdrs.VARY] = "Origin" if vary is None else f"{vary}, Origin"
@@ -74,20 +123,20 @@ def preflight(request: web.Request) -> web.Response | None:
     asks = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
     if not asks or not request.rel_url.raw_path.startswith("/"):
         return None
-    headers = request.app[ORIGINS].preflight(_origin(request))
+    headers = request.app[ORIGINS].preflight(_origin(request.headers))
     return None if headers is None else web.Response(status=204, headers=headers)
 
 
-def _origin(request: web.Request) -> str | None:
-    found = request.headers.getall(hdrs.ORIGIN, ())
+def _origin(fields: CIMultiDictProxy[str]) -> str | None:
+    found = fields.getall(hdrs.ORIGIN, ())
     return found[0] if len(found) == 1 else None
 
 
-def wants_page(request: web.Request) -> bool:
-    """Whether a browser is navigating: its Accept names HTML, and no JSON that it likes better or
-    as well and names first (RFC 9110 §12.5.1)."""
+def wants_page(fields: CIMultiDictProxy[str]) -> bool:
+    """Whether a browser is navigating that sent ``fields``: its Accept names HTML, and no JSON that
+    it likes better or as well and names first (RFC 9110 §12.5.1)."""
     best, page = 0.0, False
-    for kind, weight in accepted(request.headers.get(hdrs.ACCEPT, "")):
+    for kind, weight in accepted(fields.get(hdrs.ACCEPT, "")):
         if weight > best and (kind == "text/html" or kind.endswith(("/json", "+json"))):
             best, page = weight, kind == "text/html"
     return page
@@ -95,72 +144,258 @@ def wants_page(request: web.Request) -> bool:
 
 def accepted(field: str) -> Iterator[tuple[str, float]]:
     """The members of an Accept or an Accept-Encoding, in lower case, and what each counts (RFC 9110
-    §12.4.2): nothing where that is no number."""
+    §12.4.2): nothing where that is no weight."""
     for member in field.lower().split(","):
         kind, *parameters = (part.strip() for part in member.split(";"))
         weights = [text.removeprefix("q=") for text in parameters if text.startswith("q=")]
-        try:
-            yield kind, float(weights[0]) if weights else 1.0
-        except ValueError:
-            yield kind, 0.0
+        if not weights:
+            yield kind, 1.0
+        else:
+            yield kind, float(weights[0]) if _WEIGHT.fullmatch(weights[0]) else 0.0
 
 
-def problem_response(problem: Problem) -> web.Response:
-    """The problem document of ``problem`` as an answer (RFC 9457)."""
+def problem_response(problem: Problem, *, page: bool = False) -> web.Response:
+    """The problem document of ``problem`` as a response (RFC 9457), or the page that says the same
+    to a person."""
     headers = {
         **problem.headers,
         hdrs.CACHE_CONTROL: "no-store",
-        hdrs.CONTENT_TYPE: "application/problem+json",
+        hdrs.CONTENT_TYPE: "text/html; charset=utf-8" if page else "application/problem+json",
         "X-Content-Type-Options": "nosniff",
     }
-    body = json.dumps(problem.document()).encode()
-    return web.Response(status=problem.status, headers=headers, body=body)
+    if page:
+        headers["Content-Security-Policy"] = POLICY
+    text = error_page(problem) if page else json.dumps(problem.document())
+    return web.Response(status=problem.status, headers=headers, body=text.encode())
 
 
-def _answer(
-    self: web.RequestHandler,
-    request: web.BaseRequest,
-    status: int = 500,
-    exc: BaseException | None = None,
-    message: str | None = None,
-) -> web.StreamResponse:
-    """Log and answer without what the client sent. Closes the connection.
+@dataclass(slots=True)
+class Head:
+    """What aiohttp makes a request of. It stands in the place of aiohttp's own RawRequestMessage,
+    which cannot be changed and is held as long as the request is: this one can let go of it."""
 
-    Nothing went wrong here when the client is gone, and nobody is there to be answered: raises
-    ConnectionError, which ends the connection.
-    """
-    if isinstance(exc, ConnectionError):
-        raise exc
-    if isinstance(exc, HttpProcessingError):
-        _log.info("malformed HTTP from %s", request.remote)
-    else:
-        _handle_error(self, request, status, exc)
-    malformed = "The request is not well-formed HTTP, or its head is too long."
-    failed = "The service failed. Its log says more."
-    response = problem_response(Problem(status, malformed if status < 500 else failed))
-    response.headers[hdrs.SERVER] = "SFS"
-    response.force_close()
-    return response
+    method: str
+    path: str
+    version: HttpVersion
+    headers: CIMultiDictProxy[str]
+    raw_headers: tuple[tuple[bytes, bytes], ...]
+    should_close: bool
+    compression: str | None
+    upgrade: bool
+    chunked: bool
+    url: URL
 
 
-def _receive(self: web.RequestHandler, data: bytes) -> None:
-    """Take what has arrived, and give a head that is not complete no more than its time."""
-    _data_received(self, data)
-    if self._messages or self._current_request is not None or self.transport is None:
-        return  # a head is complete; what came may be of a body
-    due = self._loop.time() + HEAD_SECONDS
-    if self._keepalive_handle is not None:
-        if self._next_keepalive_close_time <= due:
+_NO_HEAD = Head("UNKNOWN", "/", HttpVersion11, _NO_FIELDS, (), True, None, False, False, URL("/"))
+"""Of what is no request; the response to it says HTTP/1.1."""
+
+
+class _Rest(EmptyStreamReader):
+    """The body of a request that was refused: whatever comes within REST_SECONDS. The client is
+    told at once that no more will come from here."""
+
+    def __init__(self, connection: web.RequestHandler) -> None:
+        super().__init__()
+        self._connection = connection
+        self._over = False
+
+    def is_eof(self) -> bool:
+        return self._over
+
+    async def readany(self) -> bytes:
+        self._over = True
+        transport = self._connection.transport
+        if transport is not None and not transport.is_closing() and transport.can_write_eof():
+            transport.write_eof()
+            await asyncio.sleep(REST_SECONDS)
+        return b""
+
+
+class BoundedConnection(Connection):
+    """One connection, with the limits and the refusals of the service."""
+
+    __slots__ = ("_loose", "_origins", "_refused")
+
+    def __init__(
+        self, manager: web.Server, *, origins: Origins | None = None, **options: Any
+    ) -> None:
+        """``origins`` may read refusals; ``options`` are aiohttp's."""
+        super().__init__(manager, **options)
+        self._origins = Origins(()) if origins is None else origins
+        self._loose = 0  # bytes since a head was complete or a body got something
+        self._refused = False  # nothing more is read
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has arrived, and give a head that is not complete no more than its time."""
+        if self._refused:
             return
-        self._keepalive_handle.cancel()
-    self._next_keepalive_close_time = due
-    self._keepalive_handle = self._loop.call_at(due, self._process_keepalive)
+        body = self._newest
+        got = 0 if body is None else body.total_bytes
+        super().data_received(data)
+        completed = body is not None and body.total_bytes != got
+        for place in range(len(self._messages)):
+            message, payload = self._messages[place]
+            if isinstance(message, Head):
+                continue
+            completed = True
+            try:
+                self._messages[place] = self._read(message, data), payload
+            except Problem as problem:
+                while len(self._messages) > place:
+                    self._messages.pop()
+                # Where it is the parser that complains, it may be about a body.
+                self._refuse(problem, body if isinstance(message, _ErrInfo) else None)
+                return
+        self._loose = 0 if completed else self._loose + len(data)
+        if self._loose > MAX_HEAD_BYTES:
+            self._refuse(self._addressed(Problem(431, TOO_LARGE), _fields_in(data)), body)
+        self._hurry()
+
+    def _hurry(self) -> None:
+        if self._messages or self._current_request is not None or self.transport is None:
+            return  # a head is complete; what came may be of a body
+        due = self._loop.time() + HEAD_SECONDS
+        if self._keepalive_handle is not None:
+            if self._next_keepalive_close_time <= due:
+                return
+            self._keepalive_handle.cancel()
+        self._next_keepalive_close_time = due
+        self._keepalive_handle = self._loop.call_at(due, self._process_keepalive)
+
+    def _read(self, message: RawRequestMessage | _ErrInfo, data: bytes) -> Any:
+        """The head in ``message``. Raises Problem for what is none, or is refused; ``data`` is
+        what came last of it."""
+        if isinstance(message, _ErrInfo):
+            raise self._addressed(_problem_of(message.exc), _fields_in(data))
+        url = message.url
+        try:
+            check_head(
+                message.method, message.path, url.raw_path, url.raw_authority, message.raw_headers
+            )
+        except Problem as problem:
+            raise self._addressed(problem, message.headers) from None
+        if url.absolute:  # what stands before the path says nothing new (RFC 9110 §7.1)
+            url = url.relative()
+        path = without_dot_segments(url.raw_path)
+        if path != url.raw_path:
+            url = url.with_path(path, encoded=True, keep_query=True, keep_fragment=True)
+        return Head(
+            message.method,
+            message.path,
+            message.version,
+            message.headers,
+            (),
+            message.should_close,
+            message.compression,
+            message.upgrade,
+            message.chunked,
+            url,
+        )
+
+    def _addressed(self, problem: Problem, fields: CIMultiDictProxy[str]) -> Problem:
+        """``problem`` for whoever sent ``fields``: readable for an origin that is allowed."""
+        _share(self._origins, fields, problem.headers)
+        if wants_page(fields):
+            problem.headers[hdrs.CONTENT_TYPE] = "text/html"
+        return problem
+
+    def _refuse(self, problem: Problem, body: StreamReader | None) -> None:
+        """Read nothing more. If ``body``, of the newest request, is not whole, that request ends
+        with ``problem``; else ``problem`` is the response after those to all requests before."""
+        self._refused = True
+        self._parser = None
+        self._newest = None
+        if body is not None and not body.is_eof():
+            problem.headers[hdrs.CONNECTION] = "close"
+            if self._messages or self._in_hand is not None:
+                body.set_exception(problem)
+            body.feed_eof()
+            self._ended = True  # no request follows
+            return
+        self._messages.append((_ErrInfo(problem.status, problem, ""), _Rest(self)))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Log and answer without what the client sent. Closes the connection.
+
+        Nothing went wrong here when the client is gone, and nobody is there to be answered: raises
+        ConnectionError, which ends the connection.
+        """
+        if isinstance(exc, ConnectionError):
+            raise exc
+        if isinstance(exc, Problem):
+            _log.info("a malformed request (%d) from %s", exc.status, request.remote)
+            page = exc.headers.pop(hdrs.CONTENT_TYPE, None) is not None
+            response = problem_response(exc, page=page)
+        else:
+            super().handle_error(request, status, exc)
+            response = problem_response(Problem(status, "The service failed. Its log says more."))
+        response.headers[hdrs.SERVER] = "SFS"
+        response.force_close()
+        return response
+
+    def forget(self, request: web.Request) -> None:
+        """Keep nothing of the head of ``request``, which is being answered, and read nothing that
+        comes behind it: for a response that may last for hours."""
+        self.close()  # aiohttp drops what comes from now on, and ends with this response
+        self._messages.clear()
+        self._parser = None
+        if not request.content.is_eof():
+            request.content.feed_eof()
+        head = request._message
+        head.headers, head.path, head.url = _NO_FIELDS, "/", _NO_HEAD.url  # type: ignore[misc]
+        request._headers, request._rel_url = _NO_FIELDS, _NO_HEAD.url
+        request._cache.clear()
+
+
+def forget(request: web.Request) -> None:
+    """Keep nothing of the head of ``request``, and read nothing that comes behind it."""
+    connection = request.protocol
+    if isinstance(connection, BoundedConnection):
+        connection.forget(request)
+
+
+def _problem_of(error: BaseException) -> Problem:
+    """What the parser's ``error`` means to a client."""
+    if isinstance(error, LineTooLong):
+        target = error.args[1] == MAX_TARGET_BYTES
+        return Problem(414, TOO_LONG) if target else Problem(431, TOO_LARGE)
+    if isinstance(error, HttpProcessingError) and error.message == _TOO_MANY:
+        return Problem(431, TOO_LARGE)
+    if isinstance(error, InvalidURLError):
+        return Problem(
+            400,
+            "The target of the request is no URL. Percent-encode what is not ASCII: é is %C3%A9.",
+        )
+    return Problem(400, "The request is not well-formed HTTP.")
+
+
+def _fields_in(data: bytes) -> CIMultiDictProxy[str]:
+    """What can be read of the fields in ``data``, which is a part of a head that was refused: as
+    much as tells to whom the refusal goes."""
+    fields = CIMultiDict[str]()
+    for line in data[:MAX_HEAD_BYTES].decode("latin-1").split("\r\n")[1:]:
+        name, colon, value = line.partition(":")
+        if not colon:
+            break
+        fields.add(name, value.strip(" \t"))
+    return CIMultiDictProxy(fields)
 
 
 async def _say_nothing_yet(request: web.Request) -> None:
     pass
 
 
-web_urldispatcher._default_expect_handler = _say_nothing_yet
-web.RequestHandler.handle_error = _answer  # type: ignore[method-assign]
-web.RequestHandler.data_received = _receive  # type: ignore[method-assign]
+def install() -> None:
+    """Let aiohttp's servers do all this. They have no settings for it."""
+    web_urldispatcher._default_expect_handler = _say_nothing_yet
+    web_protocol.ERROR = _NO_HEAD  # type: ignore[assignment]
+    web_protocol.MAX_MSG_QUEUE_SIZE = MAX_AHEAD
+    web_server.RequestHandler = BoundedConnection  # type: ignore[attr-defined]

@@ -151,6 +151,23 @@ def test_no_import_hides_in_a_function(name: str) -> None:
             assert not inner, f"{name}.{node.name}"
 
 
+PARSERS = frozenset(
+    """
+charset content_type cookies forwarded host http_range if_match if_modified_since if_none_match
+if_range if_unmodified_since json multipart post text url
+""".split()
+)
+"""What aiohttp's request makes of its text by parsers that are slow, or may become so: see "What
+reads a request's text" in docs/security.md."""
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if name.startswith("sfs_server")])
+def test_no_request_is_parsed_by_what_is_slow(name: str) -> None:
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("request"):
+            assert node.attr not in PARSERS, f"{name} line {node.lineno}: {ast.unparse(node)}"
+
+
 PURE = """
 claims cors names namespace_cache multipart_ranges conditional disposition access progress_messages
 error_page wellformed parts proxies openapi_parts openapi

@@ -78,10 +78,11 @@ async def _serve_tracked(
     if LINK in request:
         namespace = request[LINK].same(namespace)
     require(request[PRINCIPAL], Action.READ, namespace, anonymous_read=anonymous_read)
-    # Another spelling of the path is another entry of a cache, which no upload would evict.
+    # Another spelling of the target (a query, an address, "/./") is another entry of a cache, which
+    # no upload would evict.
     public = (
         not request[CREDENTIALED]
-        and raw_path in _canonical(directory, name)
+        and request.raw_path in _canonical(directory, name)
         and namespace is not None
         and publicly_readable(namespace, anonymous_read=anonymous_read)
     )

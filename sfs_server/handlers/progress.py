@@ -18,6 +18,7 @@ from sfs_server.progress import Hub
 from sfs_server.progress_types import COMMENT, Count, Direction, State, Transfer, check_id
 from sfs_server.sendfile import STALL_SECONDS
 from sfs_server.transfer import begin, write_piece
+from sfs_server.wire import forget
 
 SEND_BUFFER = 8 * 1024
 """Bytes that the kernel is asked to hold for a watcher that does not read: some fifty events."""
@@ -43,6 +44,7 @@ async def progress(request: web.Request) -> web.StreamResponse:
         if request.method == "HEAD":
             return response
         transport = _set_up(request)
+        forget(request)
         lifecycle.running -= 1  # nothing that a stop waits for: it ends when the draining begins
         try:
             await write_piece(request, writer, COMMENT)  # so that the headers go out

@@ -52,10 +52,10 @@ async def _check(asked: Awaitable[None]) -> str:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """Prometheus text format."""
+    """Prometheus text format, as it was at most a second ago."""
     found = request.app[METRICS]
     return web.Response(
-        body=found.render(), headers={hdrs.CONTENT_TYPE: found.content_type, **_NO_STORE}
+        body=found.scrape(), headers={hdrs.CONTENT_TYPE: found.content_type, **_NO_STORE}
     )
 
 

@@ -24,7 +24,7 @@ async def serve(request: web.Request) -> web.Response:
     files = request.app[STATIC]
     found, kept = files.find(request.path)
     if found is None:
-        if not wants_page(request):
+        if not wants_page(request.headers):
             raise Problem(404, "There is nothing at this path.")
         found = files.index
     variant = _choose(request, found)

@@ -118,6 +118,7 @@ async def test_a_method_that_a_path_does_not_take_is_a_405_that_lists_the_others
         ("/storage/download/default/a", "GET HEAD"),
         ("/storage/files", "GET HEAD"),
         ("/storage/namespaces", "GET HEAD POST"),
+        ("/storage/namespaces/default", "DELETE PUT"),
         ("/storage/status", "GET HEAD"),
         ("/api/session", "GET HEAD"),
         ("/healthz", "GET HEAD"),
@@ -132,6 +133,8 @@ async def test_a_method_that_a_path_does_not_take_is_a_405_that_lists_the_others
             listed = set(re.split(", *", answer.headers["Allow"])) - {"OPTIONS"}
             assert listed == set(allowed.split()), target
             assert answer.problem()
+    for method in ("GET", "HEAD", "POST"):
+        assert (await call(service, method, "/storage/namespaces/default")).status == 405
 
 
 async def test_an_unexpected_error_shows_nothing_of_the_machine(
