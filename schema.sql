@@ -78,6 +78,14 @@ INSERT INTO link_key (key)
 VALUES (sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())))
 ON CONFLICT (one) DO NOTHING;
 
+-- Which store the files of these namespaces are in: its own id (gfs/api.py, identity), put here by the
+-- first process that starts. A process with another store is refused. Delete the row to have the next
+-- start take its store for that of this database.
+CREATE TABLE IF NOT EXISTS store_id (
+    one BOOLEAN PRIMARY KEY DEFAULT true CHECK (one),
+    id TEXT NOT NULL
+);
+
 -- The shared namespace that always exists. Where it is there, nothing is written.
 INSERT INTO namespaces (name) VALUES ('default') ON CONFLICT (name) DO NOTHING;
 

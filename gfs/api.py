@@ -214,6 +214,13 @@ class FileSystem(Protocol):
         """How many files a directory holds; 0 if it does not exist."""
         ...
 
+    async def identity(self) -> str:
+        """The id of this store, 32 hexadecimal digits: the same whoever asks, and another one than
+        that of any other store. It is kept with the files, and made, durably, where there is none
+        yet; those who may be the first ones at the same time have to take turns. A copy that is
+        made file by file is another store."""
+        ...
+
     async def status(self) -> Status:
         """Size and health of the store."""
         ...

@@ -25,7 +25,7 @@ from gfs.types import ANYTHING, Bytes, Expect, FileInfo, Published, Replica, Sta
 
 OPERATIONS = (
     *("make_directory", "remove_directory", "stat", "open", "create", "delete", "list_files"),
-    *("count", "status", "check", "read", "write", "flush", "commit"),
+    *("count", "identity", "status", "check", "read", "write", "flush", "commit"),
 )
 """What a listener is told of: the methods of a FileSystem; of a Reader ``read``; of a Writer
 ``write`` (all the writes of one version together), ``flush`` and ``commit``."""
@@ -121,6 +121,9 @@ class ObservedFileSystem(FileSystem):
 
     async def count(self, directory: str) -> int:
         return await _told(self._listener, "count", self._inner.count(directory))
+
+    async def identity(self) -> str:
+        return await _told(self._listener, "identity", self._inner.identity())
 
     async def status(self) -> Status:
         return await _told(self._listener, "status", self._inner.status())

@@ -1,4 +1,4 @@
-"""Names of directories and files. Pure.
+"""Names of directories and files, and of a store. Pure.
 
 A name is one segment, compared byte for byte in UTF-8. The rules are those that every engine, and
 a shell on the machine, can live with: nothing that climbs (``.``, ``..``, a separator), nothing
@@ -8,15 +8,18 @@ that hides in a log (control characters, white space at the ends).
 from __future__ import annotations
 
 import re
+import secrets
 import unicodedata
 from functools import lru_cache
 
-from gfs.errors import InvalidName
+from gfs.errors import InvalidName, StoreUnavailable
 
 MAX_NAME_BYTES = 255
 """NAME_MAX of the usual file systems, and the limit for a file's name."""
 
 MAX_DIRECTORY_CHARACTERS = 63
+
+STORE_ID_DIGITS = 32
 
 _DIRECTORY = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_DIRECTORY_CHARACTERS}}}")
 
@@ -50,3 +53,15 @@ def check_name(name: str) -> str:
     if name != name.strip():
         raise InvalidName("a file name has no white space at its ends")
     return name
+
+
+def new_store_id() -> str:
+    """An id that no other store has."""
+    return secrets.token_hex(STORE_ID_DIGITS // 2)
+
+
+def check_store_id(text: str) -> str:
+    """Return ``text`` if it is the id of a store, else raise StoreUnavailable."""
+    if re.fullmatch(f"[0-9a-f]{{{STORE_ID_DIGITS}}}", text) is None:
+        raise StoreUnavailable("the id of the store is damaged; delete it to get a new one")
+    return text

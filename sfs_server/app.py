@@ -46,7 +46,7 @@ from sfs_server.progress import Hub
 from sfs_server.progress_relay import Relay
 from sfs_server.proxies import Proxies
 from sfs_server.routes import add_routes
-from sfs_server.store import open_store
+from sfs_server.store import open_store, require_its_database
 from sfs_server.wellformed import MAX_FIELD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 
 SEND_THREADS = 16
@@ -103,6 +103,7 @@ async def _store(app: web.Application) -> AsyncIterator[None]:
     config = app[CONFIG]
     app[FILESYSTEM] = fs = await open_store(config, app[METRICS].gfs)
     try:
+        await require_its_database(config, fs, app[DATABASE])
         try:
             await fs.make_directory(DEFAULT_NAMESPACE)
         except GfsError as error:

@@ -29,6 +29,7 @@ from typing import Any
 
 from sfs_server.config import ConfigError
 from sfs_server.database_address import DatabaseAddress
+from sfs_server.database_checks import refusal, require_fit
 from sfs_server.database_session import (
     BEGIN,
     STATEMENT_SECONDS,
@@ -57,6 +58,9 @@ SCHEMA_SECONDS = 30.0
 ROLLBACK_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
 MAX_REASON_CHARACTERS = 300
+_FORBIDDEN = ("42501", "3F000")
+"""The SQLSTATE of a role that lacks a right, and of one that has no schema to make tables in."""
+
 
 _log = logging.getLogger(__name__)
 
@@ -180,11 +184,21 @@ class Database:
             raise
 
     async def apply_schema(self) -> None:
-        """Make the tables that are missing (see ``schema.sql``). Idempotent; raises like fetch,
-        after at most ACQUIRE_SECONDS + SCHEMA_SECONDS."""
+        """Make the tables that are missing (see ``schema.sql``). Idempotent.
+
+        Raises ConfigError, and changes nothing, where the database is not one for SFS or its role
+        may not; else like fetch, after at most ACQUIRE_SECONDS + SCHEMA_SECONDS.
+        """
         sql = await asyncio.to_thread(_schema)
         async with self._session(0.0) as session:
-            await session.fetch(sql, seconds=SCHEMA_SECONDS)
+            await require_fit(session, str(self._address))
+            try:
+                await session.fetch(sql, seconds=SCHEMA_SECONDS)
+            except StatementFailed as error:
+                await _roll_back(session)
+                if error.code not in _FORBIDDEN:
+                    raise
+                raise await refusal(session, str(self._address)) from error
 
     async def check(self) -> None:
         """Return if the server answers, else raise DatabaseUnavailable; at most FETCH_SECONDS."""

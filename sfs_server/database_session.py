@@ -70,7 +70,12 @@ class UniqueViolation(Exception):
 
 
 class StatementFailed(Exception):
-    """PostgreSQL refused a statement for a reason that trying again will not change."""
+    """PostgreSQL refused a statement for a reason that trying again will not change. ``code`` is
+    its SQLSTATE."""
+
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 @contextmanager
@@ -95,7 +100,8 @@ def border() -> Iterator[None]:
     except psycopg2.Error as error:
         if error.pgcode is None:  # not the server's word: the connection broke in mid-answer
             raise DatabaseUnavailable("the connection to the database broke") from error
-        raise StatementFailed(f"PostgreSQL refused a statement ({error.pgcode})") from error
+        text = f"PostgreSQL refused a statement ({error.pgcode})"
+        raise StatementFailed(text, error.pgcode) from error
     except TimeoutError as error:
         raise DatabaseUnavailable("the database did not answer in time") from error
     except OSError as error:

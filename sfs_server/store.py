@@ -1,18 +1,23 @@
-"""Opening the store that the settings name."""
+"""Opening the store that the settings name, and seeing that the database is that of its files."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 
 from gfs.api import FileSystem
-from gfs.errors import GfsError
+from gfs.errors import GfsError, StoreFull
 from gfs.factory import Cluster, open_filesystem
 from gfs.observe import Listener
 from gfs.types import Tls
 from sfs_server.config import Config, ConfigError
+from sfs_server.database import Database, StatementFailed
+from sfs_server.errors import DatabaseFull, DatabaseUnavailable
 
 MAX_PEM_BYTES = 1024 * 1024
+
+_log = logging.getLogger(__name__)
 
 
 def files_of(directory: str) -> str:
@@ -29,6 +34,32 @@ async def open_store(
     except (GfsError, ValueError) as error:
         flag = "-data" if config.master is None else "-master"
         raise ConfigError(f"The store of {flag} cannot be opened: {error}.") from error
+
+
+async def require_its_database(config: Config, fs: FileSystem, database: Database) -> None:
+    """Return if ``database`` is that of the store ``fs``, or has had none so far. Else the rows
+    would say who owns files that are elsewhere. Raises ConfigError."""
+    try:
+        async with database.transaction() as session:
+            # Processes that start at the same time take turns, and the first one makes the ids.
+            await session.fetch("SELECT pg_advisory_xact_lock(7562869)")
+            ours = await fs.identity()
+            rows = await session.fetch("SELECT id FROM store_id")
+            if not rows:
+                await session.fetch("INSERT INTO store_id (id) VALUES (%s)", (ours,))
+    except (StoreFull, DatabaseFull) as error:
+        _log.warning("whether the database is that of the store is not known: %s", error)
+        return
+    except (GfsError, DatabaseUnavailable, StatementFailed) as error:
+        raise ConfigError(f"The id of the store cannot be read or kept: {error}.") from error
+    if rows and rows[0][0] != ours:
+        flag = "-data" if config.master is None else "-master (and -prefix)"
+        raise ConfigError(
+            f"The database belongs to the store {rows[0][0][:8]}…, and this one is {ours[:8]}…: a "
+            f"database serves one store. Give {flag} that store, or -database a database of its "
+            "own. If this store has taken the place of the other one for good, empty the table "
+            "store_id in the database (TRUNCATE store_id), and start again."
+        )
 
 
 def _cluster(config: Config) -> Cluster | None:

@@ -145,6 +145,9 @@ class EmbeddedFileSystem(FileSystem):
         check_directory(directory)
         return await in_thread(self._readers, self._names.count, directory)
 
+    async def identity(self) -> str:
+        return await in_thread(self._writers, self._tree.identity)
+
     async def status(self) -> Status:
         capacity, used, _ = await in_thread(self._readers, self._tree.space)
         return Status("embedded", chunkservers=1, servers=1, capacity=capacity, used=used)

@@ -4,7 +4,8 @@ Layout under the root, which one process at a time owns (``flock`` on ``~lock``)
 
 - ``<directory>/<name>``: one plain file for each file, published whole;
 - ``~tmp/<random>``: what is being written;
-- ``~trash/<random>``: removed directories on their way out.
+- ``~trash/<random>``: removed directories on their way out;
+- ``~id``: the id of the store.
 
 ``~`` cannot begin a directory's name (:mod:`gfs.paths`), so nothing collides. All of it is one
 file system, because rename(2) and link(2) are what make a publish atomic; POSIX promises that a
@@ -38,6 +39,7 @@ from gfs.errors import (
     NoSuchFile,
     StoreUnavailable,
 )
+from gfs.paths import STORE_ID_DIGITS, check_store_id, new_store_id
 from gfs.types import Expect, FileInfo, Published
 
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -152,6 +154,29 @@ class Tree:
             (found.f_blocks - found.f_bfree) * unit,
             found.f_bavail * unit,
         )
+
+    def identity(self) -> str:
+        """The id of the store, which is made if need be. Raises StoreUnavailable where it cannot be
+        read."""
+        with border():
+            try:
+                descriptor = os.open("~id", READ_FLAGS, dir_fd=self.root)
+            except FileNotFoundError:
+                return self._make_identity()
+            with open(descriptor, encoding="ascii", errors="replace") as file:
+                return check_store_id(file.read(STORE_ID_DIGITS + 1))
+
+    def _make_identity(self) -> str:
+        made = new_store_id()
+        descriptor, path = self.make_temporary()
+        try:
+            os.write(descriptor, made.encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(path, "~id", src_dir_fd=self.root, dst_dir_fd=self.root)
+        os.fsync(self.root)
+        return made
 
     # Files.
 

@@ -22,7 +22,7 @@ from gfs.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from gfs.paths import check_directory, check_name
+from gfs.paths import check_directory, check_name, check_store_id, new_store_id
 from gfs.replicas import OnFailover
 from gfs.seaweedfs import address, entries
 from gfs.seaweedfs.buffers import Buffers
@@ -58,6 +58,8 @@ LIST_FIRST = 100
 LIST_PAGE = 1_000
 LIST_BATCH = 250
 COUNT_PAGE = 10_000
+ID_NAME = "~id"
+"""The entry that has the id of the store, in the directory that everything is in."""
 
 _log = logging.getLogger(__name__)
 
@@ -253,6 +255,13 @@ class SeaweedFileSystem(FileSystem):
                     total += _is_file(entry)
             if seen < COUNT_PAGE:
                 return total
+
+    async def identity(self) -> str:
+        made = Entry(name=ID_NAME, content=new_store_id().encode())
+        made.attributes.file_mode = entries.FILE_MODE
+        # It makes what is not there, and returns what is.
+        entry = await self._filers.make_directory(self._prefix, made)
+        return check_store_id(entry.content.decode("ascii", "replace"))
 
     async def status(self) -> Status:
         status = await self._masters.status()

@@ -27,7 +27,7 @@ from gfs.errors import (
     StoreFull,
     VersionMismatch,
 )
-from gfs.paths import check_name
+from gfs.paths import check_name, check_store_id
 from gfs.types import ABSENT, ANYTHING, PRESENT, Expect, FileInfo, Published
 
 DIR = "suite"
@@ -509,6 +509,12 @@ class FileSystemSuite:
         check()
 
     # The store itself.
+
+    async def test_a_store_has_an_id_that_stays(self, fs: FileSystem) -> None:
+        found = await fs.identity()
+        assert check_store_id(found) == found
+        await store(fs, "file", b"x")
+        assert await fs.identity() == found
 
     async def test_status_and_check(self, fs: FileSystem) -> None:
         status = await fs.status()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -597,3 +598,23 @@ def cannot_open(root: int, path: bytes) -> bool:
         return pagecache.open_cached(root, path, os.O_RDONLY) is None
     except OSError:
         return True
+
+
+async def test_the_id_of_a_store_outlives_its_process_and_is_no_others(tmp_path: Path) -> None:
+    found = []
+    for root in ("a", "b", "a"):
+        fs = await EmbeddedFileSystem.start(str(tmp_path / root))
+        found.append(await fs.identity())
+        assert await fs.count(DIR) == 0
+        await fs.close()
+    assert found[0] == found[2] != found[1]
+    assert stat.S_IMODE((tmp_path / "a" / "~id").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("damaged", [b"", b"x" * 32, b"0" * 33, "é".encode()])
+async def test_a_damaged_id_is_refused(fs: EmbeddedFileSystem, root: Path, damaged: bytes) -> None:
+    (root / "~id").write_bytes(damaged)
+    with pytest.raises(StoreUnavailable, match="damaged"):
+        await fs.identity()
+    (root / "~id").unlink()
+    assert await fs.identity() == await fs.identity()

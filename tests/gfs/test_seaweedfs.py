@@ -144,3 +144,16 @@ async def test_what_is_forgotten_is_seen_as_others_have_left_it(
             await fs.open(DIR, "f")
     finally:
         await other.close()
+
+
+async def test_the_id_of_a_store_is_that_of_its_prefix(
+    fs: SeaweedFileSystem, cluster: Cluster
+) -> None:
+    same = await SeaweedFileSystem.start(cluster.masters)
+    other = await SeaweedFileSystem.start(cluster.masters, prefix="/elsewhere")
+    try:
+        found, *others = await asyncio.gather(fs.identity(), same.identity(), other.identity())
+        assert others[0] == found != others[1]
+    finally:
+        await same.close()
+        await other.close()

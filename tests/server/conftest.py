@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,6 +86,13 @@ class Service:
                 return await reader.read()
         finally:
             writer.close()
+
+
+def pass_for_one_store(one: Path, other: Path) -> None:
+    """Give the store that will be under ``other`` the id of that under ``one``: processes of one
+    machine cannot share an embedded store, and so they can share a database all the same."""
+    (other / "files").mkdir(parents=True)
+    shutil.copy(one / "files" / "~id", other / "files" / "~id")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from sfs_server.keys import CONFIG, DATABASE
 from sfs_server.listener import DEAF
 from tests.pgbouncer import pgbouncer
 from tests.postgres import Postgres
-from tests.server.conftest import SECRET, Service
+from tests.server.conftest import SECRET, Service, pass_for_one_store
 from tests.server.http import connect
 from tests.server.test_namespaces_http import ALL, call, make
 
@@ -43,8 +43,10 @@ async def pair(
     monkeypatch.setattr("sfs_server.listener.ANSWER_SECONDS", 1.0)
     config = Config(data=str(tmp_path), database=pooled, jwt_secret=SECRET)
     async with aiohttp.ClientSession() as session:
-        found = []
+        found: list[Service] = []
         for name in "ab":
+            if found:
+                pass_for_one_store(found[0].data, tmp_path / name)
             app = make_app(replace(config, data=str(tmp_path / name)))
             found.append(Service(await aiohttp_server(app), session, Path(app[CONFIG].data)))
         yield found[0], found[1]

@@ -21,7 +21,7 @@ from sfs_server.keys import DATABASE, PROGRESS
 from sfs_server.progress import LOST
 from sfs_server.progress_relay import Relay
 from tests.postgres import Postgres
-from tests.server.conftest import Service
+from tests.server.conftest import Service, pass_for_one_store
 from tests.server.events import Stream, seen, watching
 from tests.server.http import MIB, Connection, connect
 from tests.server.processes import SECRET, Process
@@ -40,6 +40,7 @@ async def other(
 ) -> AsyncIterator[Service]:
     """A second process (in this one) on the same database."""
     elsewhere = replace(config, data=str(tmp_path / "other"))
+    pass_for_one_store(service.data, tmp_path / "other")
     server = await aiohttp_server(make_app(elsewhere))
     async with aiohttp.ClientSession() as session:
         yield Service(server, session, Path(elsewhere.data))
@@ -264,6 +265,7 @@ async def test_two_processes_and_one_that_is_killed(
 ) -> None:
     assert config.database is not None
     data = tmp_path / "process"
+    pass_for_one_store(service.data, data)
     process = await asyncio.to_thread(
         Process, data, "-database", config.database, "-drain-grace", "0"
     )
@@ -296,6 +298,7 @@ async def test_watchers_do_not_hold_up_a_process_that_stops(
 ) -> None:
     assert config.database is not None
     data = tmp_path / "process"
+    pass_for_one_store(service.data, data)
     process = await asyncio.to_thread(
         Process, data, "-database", config.database, "-drain-grace", "0"
     )
