@@ -2,8 +2,9 @@
 
 A *file* has a name inside a *directory* and is published in *versions*; each version is a fixed
 run of bytes. There are no directories inside directories. Everything here is called from one
-event loop. Every method may raise :class:`gfs.errors.StoreUnavailable` after a bounded time; no
-method waits for ever. What else one raises, whether it may be called again, what is left behind
+event loop. Every method may raise :class:`gfs.errors.StoreUnavailable`, or
+:class:`gfs.errors.StoreBroken` where trying again does not help, after a bounded time; no method
+waits for ever. What else one raises, whether it may be called again, what is left behind
 when its task is cancelled and who closes is said below, and held by ``tests/gfs/suite.py``.
 
 Optional powers of an engine are Protocols of their own, asked for with ``isinstance``; a wrapper

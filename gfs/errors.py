@@ -38,6 +38,12 @@ class StoreUnavailable(GfsError):
     """The store cannot be reached, or did not answer in time. Trying again later may help."""
 
 
+class StoreBroken(GfsError):
+    """The store refuses, and will refuse again until somebody mends it: a directory of another
+    user, a read-only file system, another file system or a link in the place of a directory.
+    The text says where and why; trying again does not help."""
+
+
 class DataLoss(GfsError):
     """The exact bytes asked for cannot be had: a short, over-long or changed answer from every
     replica, or a file that was cut while it was read."""

@@ -45,24 +45,28 @@ async def open_filesystem(
     root: str,
     cluster: Cluster | None = None,
     listening: Callable[[str], Listener] | None = None,
+    reserve: int = 0,
 ) -> FileSystem:
     """Open the GFS of ``cluster``, or without one that which keeps plain files under the directory
-    ``root``.
+    ``root``, of whose disk uploads leave ``reserve`` bytes free.
 
     ``listening`` is given the name of the engine, and makes the listener that is told of what the
-    engine does. Raises :class:`gfs.errors.StoreUnavailable` when the store cannot be opened, saying
-    why, and ValueError for masters that are not addresses or keys that are none.
+    engine does. Raises :class:`gfs.errors.StoreUnavailable` or :class:`gfs.errors.StoreBroken` when
+    the store cannot be opened, saying why, and ValueError for masters that are not addresses or
+    keys that are none.
     """
     listener = None
     if listening is not None:
         listener = listening("embedded" if cluster is None else "seaweedfs")
-    fs = await _open(root, cluster, listener)
+    fs = await _open(root, cluster, listener, reserve)
     return fs if listener is None else ObservedFileSystem(fs, listener)
 
 
-async def _open(root: str, cluster: Cluster | None, listener: Listener | None) -> FileSystem:
+async def _open(
+    root: str, cluster: Cluster | None, listener: Listener | None, reserve: int
+) -> FileSystem:
     if cluster is None:
-        return await EmbeddedFileSystem.start(root)
+        return await EmbeddedFileSystem.start(root, reserve)
     if _seaweedfs is None:
         raise StoreUnavailable(
             "a master needs the extra [cluster], as in pip install '.[cluster]' in the directory "

@@ -94,7 +94,7 @@ def make_app(config: Config) -> web.Application:
     app[METRICS] = Metrics()
     app[LIFECYCLE] = Lifecycle()
     app[ACCESS_LOG] = AccessLog(config.log_format)
-    app.cleanup_ctx.extend((_lag, _page, _tokens, _database, _progress, _store, _threads))
+    app.cleanup_ctx.extend((_lag, _page, _store, _tokens, _database, _progress, _threads))
     add_routes(app)
     return app
 
@@ -103,7 +103,6 @@ async def _store(app: web.Application) -> AsyncIterator[None]:
     config = app[CONFIG]
     app[FILESYSTEM] = fs = await open_store(config, app[METRICS].gfs)
     try:
-        await require_its_database(config, fs, app[DATABASE])
         try:
             await fs.make_directory(DEFAULT_NAMESPACE)
         except GfsError as error:
@@ -129,6 +128,7 @@ async def _database(app: web.Application) -> AsyncIterator[None]:
             app[LINKS] = await Links.of(database)
         except (DatabaseUnavailable, StatementFailed) as error:
             raise ConfigError(f"The tables of the database cannot be made: {error}.") from error
+        await require_its_database(app[CONFIG], app[FILESYSTEM], database)
         app[NAMESPACES] = namespaces = Namespaces(database)
         await namespaces.start()
         stack.push_async_callback(namespaces.close)

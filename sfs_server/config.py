@@ -48,6 +48,7 @@ class Config:
     database: str | None = None
     anonymous_read: bool = True
     max_upload_bytes: int = 0
+    reserve_bytes: int = 256_000_000
     upload_idle_timeout: float = 60.0
     upload_buffer_bytes: int = 128_000_000
     cors_origins: tuple[str, ...] = ()
@@ -121,6 +122,11 @@ FLAGS = (
     ),
     Flag("anonymous", "what a caller without a token may do in 'default': read or none", "MODE"),
     Flag("max-upload-mb", "largest upload in MB of 1,000,000 bytes; 0 is no limit (0)", "N"),
+    Flag(
+        "reserve-mb",
+        "MB of 1,000,000 bytes that uploads leave free on the disk of -data; 0 is none (256)",
+        "N",
+    ),
     Flag("upload-idle-timeout", "seconds without a byte before an upload is given up (60)", "S"),
     Flag("upload-buffer-mb", "memory of all uploads to a cluster together, in MB (128)", "N"),
     Flag("cors-origin", "web origin that may use the service; https://*.example.com", "URL", True),
@@ -231,6 +237,7 @@ def make_config(
         database=value("database") or variable("DATABASE_URL"),
         anonymous_read=_choice("anonymous", value("anonymous") or "read", "read", "none") == "read",
         max_upload_bytes=_whole("max-upload-mb", value("max-upload-mb") or "0") * 1_000_000,
+        reserve_bytes=_whole("reserve-mb", value("reserve-mb") or "256") * 1_000_000,
         upload_idle_timeout=_seconds("upload-idle-timeout", value("upload-idle-timeout") or "60"),
         upload_buffer_bytes=_whole(
             "upload-buffer-mb", value("upload-buffer-mb") or "128", LEAST_BUFFER_MB

@@ -35,13 +35,15 @@ What is done here instead:
 - *Signals.* The server has its own session, so that Ctrl-C reaches it through ``stop`` only.
 
 Two runs on one data directory at once are for the caller to prevent. Measured on 2 cores:
-first start 0.9 to 1.4 s, start 0.04 s, stop 0.01 s, takeover 0.06 s; 31 MB on disk.
+first start 0.9 to 1.4 s, start 0.04 s, stop 0.01 s, takeover 0.06 s; 31 MB on disk, and 25 MB of
+ballast.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import subprocess
@@ -152,10 +154,14 @@ def start_now(data: str) -> EmbeddedPostgres:
     try:
         return _start_now(data)
     except OSError as error:
-        raise ConfigError(
-            f"the embedded database cannot be started: {os.strerror(error.errno or 0)}: look who "
-            "owns what is under -data, or give -database / DATABASE_URL"
-        ) from error
+        reason = os.strerror(error.errno or 0)
+        remedy = "delete files by hand, or add space"
+        if error.errno != errno.ENOSPC:
+            remedy = (
+                "look who owns what is under -data, which needs a disk that keeps owners (ext4, "
+                "xfs, btrfs, tmpfs), or give -database / DATABASE_URL"
+            )
+        raise ConfigError(f"the embedded database cannot be started: {reason}: {remedy}") from error
 
 
 def _start_now(data: str) -> EmbeddedPostgres:
@@ -165,6 +171,7 @@ def _start_now(data: str) -> EmbeddedPostgres:
     owner = files.account()
     pgdata = os.path.join(os.path.realpath(data), "postgres")
     files.check_owner(pgdata)
+    files.shift_ballast(data)
     _take_over(pgdata)
     if not os.path.exists(os.path.join(pgdata, "PG_VERSION")):
         files.initialize(programs, pgdata, owner)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import os
 import pwd
 import shutil
@@ -19,6 +20,8 @@ from dataclasses import dataclass
 from sfs_server.config import ConfigError
 
 INITDB_SECONDS = 60.0
+BALLAST_FILES = 24
+BALLAST_FILE_BYTES = 1 << 20
 MAX_SOCKET_BYTES = 100
 MAX_MESSAGE_CHARACTERS = 300
 
@@ -47,6 +50,9 @@ _SOCKET_PREFIX = "sfs-postgres-"
 _NEW_PREFIX = ".postgres-new-"
 
 
+_log = logging.getLogger(__name__)
+
+
 def binaries() -> str:
     """The directory of ``initdb`` and ``postgres``. Raises ConfigError without the extra.
 
@@ -58,6 +64,31 @@ def binaries() -> str:
         if os.path.exists(os.path.join(path, "postgres")):
             return path
     raise ConfigError(MISSING)
+
+
+def shift_ballast(data: str) -> None:
+    """Where the disk of ``data`` is as good as full, give up the ballast; else make it.
+
+    The ballast is BALLAST_FILES files in ``<data>/ballast`` that hold nothing. PostgreSQL does not
+    start without some files of its own (``postmaster.pid``, its socket, a segment of its log), and
+    without PostgreSQL nobody can delete what fills the disk.
+    """
+    ballast = os.path.join(data, "ballast")
+    found = os.statvfs(data)
+    free = found.f_bavail * found.f_frsize // BALLAST_FILE_BYTES
+    if found.f_files:  # some file systems do not count them
+        free = min(free, found.f_favail)
+    if free < BALLAST_FILES:
+        if os.path.isdir(ballast):
+            _log.warning("the disk is full: giving up %s for the database to start", ballast)
+            shutil.rmtree(ballast, ignore_errors=True)
+    elif free > 4 * BALLAST_FILES:
+        with contextlib.suppress(OSError):  # it is a help, and no need
+            os.makedirs(ballast, mode=0o700, exist_ok=True)
+            for number in range(BALLAST_FILES):
+                path = os.path.join(ballast, str(number))
+                with contextlib.suppress(FileExistsError), open(path, "xb") as file:
+                    file.write(os.urandom(BALLAST_FILE_BYTES))  # which no file system compresses
 
 
 @dataclass(frozen=True, slots=True)

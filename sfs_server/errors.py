@@ -17,6 +17,7 @@ from gfs.errors import (
     InvalidName,
     NoSuchDirectory,
     NoSuchFile,
+    StoreBroken,
     StoreFull,
     StoreUnavailable,
     VersionMismatch,
@@ -77,8 +78,14 @@ _TABLE: tuple[tuple[type[Exception], int, str], ...] = (
     (NoSuchDirectory, 404, "There is no such namespace."),
     (AlreadyExists, 409, "A file of that name exists. Add ?overwrite=true to replace it."),
     (VersionMismatch, 412, "The file is not the version that the request requires."),
-    (StoreFull, 507, "The store is full. Delete files or add room."),
+    (StoreFull, 507, "The store is full. Delete files, or have its operator add space."),
     (StoreUnavailable, 503, "The store cannot be reached. Try again later."),
+    (
+        StoreBroken,
+        500,
+        "The store cannot do that until its operator mends it: trying again does not help. The log "
+        "of the service says what is wrong.",
+    ),
     (DataLoss, 503, "The file cannot be read from the store now. Try again later."),
     (GfsError, 500, "The store failed. The log of the service says more."),
     (DatabaseFull, 507, "The disk of the database is full. Delete files or add space."),

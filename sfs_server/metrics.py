@@ -55,7 +55,7 @@ FRESH_SECONDS = 1.0
 """How long one exposition is given to whoever asks. To make it takes some 5 ms, in which nobody
 else is served, and anyone may ask."""
 
-TROUBLE = ("StoreUnavailable", "StoreFull", "DataLoss")
+TROUBLE = ("StoreUnavailable", "StoreBroken", "StoreFull", "DataLoss")
 """The errors of the store that are not the answer to a question."""
 
 

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
 
+from gfs.errors import StoreBroken
 from sfs_server.audit import write_audit
 from sfs_server.auth import ANONYMOUS, InvalidToken, credential
 from sfs_server.errors import INVALID_TOKEN, Problem, problem_of, refused
@@ -150,9 +151,9 @@ def _failed(request: web.Request, error: Exception) -> web.Response:
     """The answer for ``error``, or the end of the connection if an answer has begun."""
     problem = problem_of(error)
     if not refused(problem.status):
-        known = problem.status != 500
+        known = problem.status != 500 or isinstance(error, StoreBroken)
         _log.log(
-            logging.WARNING if known else logging.ERROR,
+            logging.ERROR if problem.status == 500 else logging.WARNING,
             "%s %s: %s",
             request[REQUEST_ID],
             type(error).__name__,

@@ -81,7 +81,11 @@ SCHEMAS: Json = {
     "Namespace": _object(
         {
             "name": _TEXT,
-            "count": {"type": "integer", "minimum": 0, "description": "Of files."},
+            "count": {
+                "type": ["integer", "null"],
+                "minimum": 0,
+                "description": "Of files; null: they cannot be read until the operator mends it.",
+            },
             "hidden": _BOOLEAN,
             "owner": {"type": ["string", "null"], "description": "null: it is shared."},
             "created_at": {"type": "integer", "description": "Unix seconds."},

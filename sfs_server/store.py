@@ -30,7 +30,9 @@ async def open_store(
 ) -> FileSystem:
     """Open the store of ``-master``, or without it that under ``-data``. Raises ConfigError."""
     try:
-        return await open_filesystem(files_of(config.data), _cluster(config), listening)
+        return await open_filesystem(
+            files_of(config.data), _cluster(config), listening, config.reserve_bytes
+        )
     except (GfsError, ValueError) as error:
         flag = "-data" if config.master is None else "-master"
         raise ConfigError(f"The store of {flag} cannot be opened: {error}.") from error

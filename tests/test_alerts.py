@@ -69,6 +69,7 @@ STORIES = (
     Story("SfsErrors", {REQUESTS % 200: "0+9x30", REQUESTS % 404: "0+91x30"}, 20),
     Story("SfsErrors", {REQUESTS % 200: "0x30"}, 20),  # nobody asks
     Story("SfsStoreFailing", {FAILURES % "StoreUnavailable": "0+12x30"}, 20, (STORE,)),
+    Story("SfsStoreFailing", {FAILURES % "StoreBroken": "0+12x30"}, 20, (STORE,)),
     Story("SfsStoreFailing", {FAILURES % "other": "0+12x30"}, 20, (STORE,)),
     Story("SfsStoreFailing", {FAILURES % "StoreUnavailable": "0+12x30"}, 5),
     Story("SfsStoreFailing", {FAILURES % "StoreUnavailable": "0+1x30"}, 20),

@@ -18,7 +18,7 @@ gfs.errors gfs.types gfs.paths gfs.spans gfs.streams gfs.threads gfs.pagecache
 gfs.api
 gfs.copying
 gfs.edges gfs.http_socket gfs.http_client gfs.replicas gfs.replicas_http gfs.observe
-gfs.embedded gfs.embedded.border gfs.embedded.tree gfs.embedded.listing
+gfs.embedded gfs.embedded.border gfs.embedded.trash gfs.embedded.tree gfs.embedded.listing
 gfs.embedded.reader gfs.embedded.writer gfs.embedded.filesystem gfs.embedded.copying
 gfs.seaweedfs gfs.seaweedfs.proto
 gfs.seaweedfs.proto.filer_pb2 gfs.seaweedfs.proto.master_pb2 gfs.seaweedfs.proto.volume_pb2

@@ -12,11 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from gfs.api import FileSystem, Reader, Writer
 from gfs.embedded import listing
-from gfs.embedded.border import missing
 from gfs.embedded.reader import EmbeddedReader
 from gfs.embedded.tree import READ_FLAGS, Tree, encode
 from gfs.embedded.writer import EmbeddedWriter
-from gfs.errors import GfsError, NoSuchDirectory, StoreFull, StoreUnavailable
+from gfs.errors import GfsError, NoSuchFile, StoreFull, StoreUnavailable
 from gfs.pagecache import open_cached
 from gfs.paths import check_directory, check_name
 from gfs.threads import in_thread
@@ -41,19 +40,34 @@ class EmbeddedFileSystem(FileSystem):
         self._writers = ThreadPoolExecutor(WRITE_THREADS, "gfs-write")
         self._emptying: set[asyncio.Task[None]] = set()
         self._emptying_turn = asyncio.Lock()
+        self._emptying_waits = False
+        self._closing = False
         self.swept = tree.swept
 
     @classmethod
-    async def start(cls, root: str) -> EmbeddedFileSystem:
-        """Open the store in the directory ``root``, making it if need be.
+    async def start(cls, root: str, reserve: int = 0) -> EmbeddedFileSystem:
+        """Open the store in the directory ``root``, making it if need be; uploads leave
+        ``reserve`` bytes of its disk free.
 
         ``swept`` of the result counts the unfinished uploads of an earlier run that were removed.
-        Raises StoreUnavailable when another process has the directory, or its file system cannot
-        do what is needed.
+        Raises StoreUnavailable when another process has the directory, StoreBroken when its file
+        system cannot do what is needed. What is wrong with one directory alone, or with the free
+        space, is logged.
         """
-        self = cls(await asyncio.to_thread(Tree, root))
+        self = cls(await asyncio.to_thread(Tree, root, reserve))
+        await asyncio.to_thread(self._tell_trouble)
         self._empty_trash()
         return self
+
+    def _tell_trouble(self) -> None:
+        if self._tree.unswept.count:
+            _log.warning("unfinished uploads still take space: %s", self._tree.unswept)
+        for error in self._tree.unusable():
+            _log.warning("not usable: %s", error)
+        try:
+            self._tree.require_space()
+        except StoreFull as error:
+            _log.warning("uploads are refused: %s", error)
 
     async def make_directory(self, directory: str) -> None:
         await in_thread(self._writers, self._tree.make_directory, check_directory(directory))
@@ -70,8 +84,10 @@ class EmbeddedFileSystem(FileSystem):
         path = encode(check_directory(directory), check_name(name))
         try:
             descriptor = open_cached(self._tree.root, path, READ_FLAGS)
-        except OSError as error:
-            raise missing(error, name) from error
+        except FileNotFoundError as error:
+            raise NoSuchFile(name) from error
+        except OSError:
+            descriptor = None  # whether that is of the file or of its directory is told below
         if descriptor is None:
             opening = self._tree.open
             descriptor = await in_thread(self._readers, opening, directory, name, undo=os.close)
@@ -95,11 +111,9 @@ class EmbeddedFileSystem(FileSystem):
         check_name(name)
 
         def begin() -> tuple[int, str]:
-            if not self._tree.has_directory(directory):
-                raise NoSuchDirectory(directory)
+            self._tree.require_writable(directory)
             expect.check(self._tree.look(directory, name))
-            if (size or 0) > self._tree.space()[2]:
-                raise StoreFull("the file is larger than the room that is left")
+            self._tree.require_space(size or 0, files=1)
             return self._tree.make_temporary()
 
         temporary = await in_thread(
@@ -155,13 +169,12 @@ class EmbeddedFileSystem(FileSystem):
     async def check(self) -> None:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                _, _, free = await asyncio.to_thread(self._tree.space)
+                await asyncio.to_thread(self._tree.check)
         except TimeoutError as error:
             raise StoreUnavailable("the disk does not answer") from error
-        if free == 0:
-            raise StoreFull("the disk is full")
 
     async def close(self) -> None:
+        self._closing = True
         for task in self._emptying:
             task.cancel()
         if self._emptying:
@@ -171,16 +184,26 @@ class EmbeddedFileSystem(FileSystem):
         self._tree.close()
 
     def _empty_trash(self) -> None:
-        """Free the room of removed directories, beside everything else."""
+        """Free the space of removed directories, next to everything else. One that waits for its
+        turn does for all that come meanwhile."""
+        if self._emptying_waits:
+            return
+        self._emptying_waits = True
 
         async def empty() -> None:
             # What stays behind is tried again at the next removal, and at the next start. Two at
             # once would take the files away from each other, and both give up.
             async with self._emptying_turn:
+                self._emptying_waits = False
                 try:
-                    await in_thread(self._writers, self._tree.empty_trash)
+                    left = await in_thread(
+                        self._writers, self._tree.empty_trash, lambda: not self._closing
+                    )
                 except GfsError as error:
-                    _log.warning("removed directories still take room: %s", error)
+                    _log.warning("removed directories still take space: %s", error)
+                    return
+                if left.count and not self._closing:
+                    _log.warning("removed directories still take space: %s", left)
 
         task = asyncio.create_task(empty())
         self._emptying.add(task)

@@ -35,8 +35,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
-from gfs.embedded.border import DIRECTORY_FLAGS, border
-from gfs.errors import InvalidName
+from gfs.embedded.border import border, open_directory
+from gfs.errors import InvalidName, NoSuchDirectory
 from gfs.paths import check_name
 
 FIRST_PASS = 1_000
@@ -90,7 +90,7 @@ class NameCache:
         The order is that of code points, which is that of the bytes of UTF-8. Fewer than ``keep``
         means that there are no more. Names that are not :func:`valid` are among them.
         """
-        with border(), _opened(self._root, directory) as descriptor:
+        with border(directory), _opened(self._root, directory) as descriptor:
             if descriptor is None:
                 return []
             state = _state(descriptor)
@@ -114,7 +114,7 @@ class NameCache:
 
     def count(self, directory: str) -> int:
         """How many valid names a directory holds."""
-        with border(), _opened(self._root, directory) as descriptor:
+        with border(directory), _opened(self._root, directory) as descriptor:
             if descriptor is None:
                 return 0
             state = _state(descriptor)
@@ -225,8 +225,8 @@ def valid(name: str) -> bool:
 @contextmanager
 def _opened(root: int, directory: str) -> Iterator[int | None]:
     try:
-        descriptor = os.open(directory, DIRECTORY_FLAGS, dir_fd=root)
-    except (FileNotFoundError, NotADirectoryError):
+        descriptor = open_directory(root, directory)
+    except NoSuchDirectory:
         yield None
         return
     try:

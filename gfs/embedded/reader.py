@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 
 from gfs.api import Reader
+from gfs.embedded.border import border
 from gfs.errors import DataLoss
 from gfs.threads import in_thread
 from gfs.types import Bytes, FileInfo
@@ -41,11 +42,15 @@ class EmbeddedReader(Reader):
             piece = self._read_cached(start, min(PIECE, end - start))
             if piece is None:
                 wanted = min(PIECE, end - start)
-                piece = await in_thread(self._pool, os.pread, self._descriptor, wanted, start)
+                piece = await in_thread(self._pool, self._read, start, wanted)
             if not piece:
                 raise DataLoss("the file was cut short while it was read")
             start += len(piece)
             yield piece
+
+    def _read(self, start: int, wanted: int) -> bytes:
+        with border():
+            return os.pread(self._descriptor, wanted, start)
 
     def _read_cached(self, start: int, wanted: int) -> Bytes | None:
         """Up to ``wanted`` bytes if they are in memory; None if that needs the disk."""

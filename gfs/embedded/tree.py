@@ -12,6 +12,16 @@ file system, because rename(2) and link(2) are what make a publish atomic; POSIX
 reader sees the old file or the new one, and the fsync of file and directory that it stays so
 after a power cut. What a crash left in ``~tmp`` and ``~trash`` is removed at the next start.
 
+The root itself may be reached by a symbolic link. A directory in it may not be one: it could lead
+to another file system, where nothing can be published, and removing it would remove no file. What
+is there instead of a directory, or cannot be read or written, is StoreBroken, and never an empty
+directory.
+
+A reserve of the disk is kept free of uploads, for what else lives there and must go on when users
+have filled the rest: the database and its log, names of directories, the deletions that help. It is
+counted in bytes, and in files where the file system has a fixed number of them: one for each
+BYTES_FOR_A_FILE of the reserve, 1,000 for 256 MB.
+
 The version of a file is its inode, its size and its modification time, which is set by hand to a
 clock that never gives the same nanosecond twice. The kernel's own stamps are too coarse (4 ms):
 three publishes within one tick could come back to the same inode, size and time. A file that
@@ -22,24 +32,36 @@ where the file system has none, it is the time of the newest version.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-import secrets
-import shutil
 import stat
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
-from gfs.embedded.border import DIRECTORY_FLAGS, border, missing
+from gfs.embedded import trash
+from gfs.embedded.border import (
+    DIRECTORY_FLAGS,
+    FOREIGN,
+    border,
+    missing,
+    not_a_directory,
+    open_directory,
+)
+from gfs.embedded.trash import Left, scratch_name
 from gfs.errors import (
     AlreadyExists,
+    GfsError,
     InvalidName,
     NoSuchDirectory,
     NoSuchFile,
+    StoreBroken,
+    StoreFull,
     StoreUnavailable,
 )
-from gfs.paths import STORE_ID_DIGITS, check_store_id, new_store_id
+from gfs.paths import STORE_ID_DIGITS, check_directory, check_store_id, new_store_id
 from gfs.types import Expect, FileInfo, Published
 
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -49,7 +71,13 @@ _CREATED = "user.sfs.created"
 MOST_KNOWN = 4096
 """Versions whose FileInfo is kept at most: about 2 MB."""
 
-_UNFIT = "the file system of the data directory does not keep {}; choose another one"
+BYTES_FOR_A_FILE = 256_000
+"""Of the reserve. SQLite, PostgreSQL and logs have files of about that size and more."""
+
+_UNFIT = (
+    "its file system has no {}, which are needed: choose one that has, as ext4, xfs, btrfs, tmpfs, "
+    "mergerfs or bindfs (the database may be on another one)"
+)
 
 
 def encode(directory: str, name: str) -> bytes:
@@ -60,29 +88,32 @@ def encode(directory: str, name: str) -> bytes:
 class Tree:
     """Owns the root directory. Every method but ``info`` may wait for the disk: use a thread."""
 
-    def __init__(self, root: str) -> None:
-        """Open ``root``, making it if need be, and clear what a crash left in it.
+    def __init__(self, root: str, reserve: int = 0) -> None:
+        """Open ``root``, making it if need be, and clear what a crash left in it. Uploads leave
+        ``reserve`` bytes of the disk free.
 
-        Raises StoreUnavailable when another process has it, or when its file system cannot do
-        what a publish needs.
+        Raises StoreUnavailable when another process has it, StoreBroken when its file system
+        cannot do what a publish needs, or what is in it cannot be used.
         """
+        self._reserve = reserve
         self._publishing = threading.Lock()
         self._stamping = threading.Lock()
         # What a version is never changes, so what was found of one is kept: asking for the
         # attribute costs more than all the rest of a look.
         self._known: dict[tuple[str, str, int, int, int], FileInfo] = {}
         self._last_stamp = 0
-        with border():
+        with border("the directory of the files"):
             os.makedirs(root, mode=0o700, exist_ok=True)
-            self.root = os.open(root, DIRECTORY_FLAGS)
+            self.root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            with border():
-                self._lock()
-                for scratch in ("~tmp", "~trash"):
-                    with suppress(FileExistsError):
-                        os.mkdir(scratch, 0o700, dir_fd=self.root)
-                self.swept = self._sweep_tmp()
-                self._probe()
+            self._device = os.fstat(self.root).st_dev
+            self._lock()
+            for scratch in ("~tmp", "~trash"):
+                self._make(scratch)
+                self.require_writable(scratch)
+            self.unswept = Left()
+            self.swept = self._sweep_tmp()
+            self._probe()
         except BaseException:
             self.close()
             raise
@@ -95,54 +126,87 @@ class Tree:
         self._lock_fd = self.root = -1
 
     def _lock(self) -> None:
-        self._lock_fd = os.open(
-            "~lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self.root
-        )
-        try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreUnavailable("another process serves this data directory") from error
+        with border("~lock"):
+            self._lock_fd = os.open(
+                "~lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self.root
+            )
+            try:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StoreUnavailable("another process serves this data directory") from error
 
     def _sweep_tmp(self) -> int:
+        """Remove unfinished uploads; how many. What cannot be removed is in ``unswept``."""
         names = self._names("~tmp")
         for name in names:
-            os.unlink(f"~tmp/{name}", dir_fd=self.root)
-        return len(names)
+            try:
+                os.unlink(f"~tmp/{name}", dir_fd=self.root)
+            except OSError as error:
+                self.unswept.add(f"~tmp/{name}", error)
+        return len(names) - self.unswept.count
 
     def _names(self, directory: str) -> list[str]:
-        descriptor = os.open(directory, DIRECTORY_FLAGS, dir_fd=self.root)
+        descriptor = open_directory(self.root, directory)
         try:
-            return os.listdir(descriptor)
+            with border(directory):
+                return os.listdir(descriptor)
         finally:
             os.close(descriptor)
 
     def _probe(self) -> None:
-        """Refuse a file system on which a publish would not be what it promises."""
-        descriptor, path = self.make_temporary()
+        """Refuse a file system on which a publish would not be what it promises. A disk that has
+        no place for one more file has been tried before: reads and deletes go on."""
         try:
-            stamp = 1_000_000_000_123_456_789
-            os.utime(descriptor, ns=(stamp, stamp))
-            if os.fstat(descriptor).st_mtime_ns != stamp:
-                raise StoreUnavailable(_UNFIT.format("nanosecond times"))
-            try:
-                os.link(path, path + "-link", src_dir_fd=self.root, dst_dir_fd=self.root)
-            except OSError as error:
-                raise StoreUnavailable(_UNFIT.format("hard links")) from error
-            os.unlink(path + "-link", dir_fd=self.root)
-            try:
-                os.stat("~TMP", dir_fd=self.root)
-            except FileNotFoundError:
-                return
-            raise StoreUnavailable(_UNFIT.format("upper and lower case apart"))
+            descriptor, path = self.make_temporary()
+        except StoreFull:
+            return
+        try:
+            self._probe_times(descriptor)
+            self._probe_names(path)
         finally:
             os.close(descriptor)
-            os.unlink(path, dir_fd=self.root)
+            with suppress(FileNotFoundError):
+                os.unlink(path, dir_fd=self.root)
 
-    def empty_trash(self) -> None:
-        """Free what removed directories still hold. May take long; may run beside all else."""
-        with border():
-            for name in self._names("~trash"):
-                shutil.rmtree(f"~trash/{name}", dir_fd=self.root)
+    def _probe_times(self, descriptor: int) -> None:
+        stamp = 1_000_000_000_123_456_789
+        with suppress(OSError):
+            os.utime(descriptor, ns=(stamp, stamp))
+        if os.fstat(descriptor).st_mtime_ns != stamp:
+            raise StoreBroken(_UNFIT.format("times in nanoseconds"))
+
+    def _probe_names(self, path: str) -> None:
+        """The way of files and directories: from ``~tmp`` to the root, from there to ``~trash``."""
+        root = self.root
+        probe = "~probe"
+        with suppress(FileNotFoundError):
+            os.unlink(probe, dir_fd=root)
+        try:
+            os.link(path, probe, src_dir_fd=root, dst_dir_fd=root)
+            trashed = f"~trash/{scratch_name()}"
+            os.rename(probe, trashed, src_dir_fd=root, dst_dir_fd=root)
+            os.unlink(trashed, dir_fd=root)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                raise StoreBroken(FOREIGN.format("~tmp or ~trash")) from error
+            if error.errno == errno.ENOSPC:  # a directory that cannot grow
+                return
+            raise StoreBroken(_UNFIT.format("hard links")) from error
+        try:
+            os.stat("~TMP", dir_fd=root)
+        except FileNotFoundError:
+            return
+        raise StoreBroken(_UNFIT.format("names with upper and lower case apart"))
+
+    def empty_trash(self, goes_on: Callable[[], bool] = lambda: True) -> Left:
+        """Free what removed directories still hold, for as long as ``goes_on``; what could not be
+        removed. May take long; may run beside all else, but once at a time."""
+        descriptor = open_directory(self.root, "~trash")
+        try:
+            with border("~trash"):
+                return trash.empty(descriptor, goes_on)
+        finally:
+            os.close(descriptor)
 
     def space(self) -> tuple[int, int, int]:
         """Bytes of the file system: in all, used, and free for this process."""
@@ -178,6 +242,61 @@ class Tree:
         os.fsync(self.root)
         return made
 
+    def require_space(self, size: int = 0, files: int = 0) -> None:
+        """Return if ``size`` more bytes and ``files`` more files leave the reserve free. Raises
+        StoreFull."""
+        with border():
+            found = os.fstatvfs(self.root)
+        free = found.f_bavail * found.f_frsize
+        if free < size + self._reserve:
+            raise StoreFull(
+                f"{free} bytes are free, of which {self._reserve} are a reserve; {size} are needed"
+            )
+        kept = self._reserve // BYTES_FOR_A_FILE
+        if found.f_files and found.f_favail < files + kept:  # some file systems do not count them
+            raise StoreFull(
+                f"the disk takes {found.f_favail} more files, of which {kept} are a reserve"
+            )
+
+    def require_writable(self, directory: str) -> None:
+        """Return if files can be published in ``directory``, as far as can be told beforehand.
+        Raises NoSuchDirectory and StoreBroken."""
+        with border(directory):
+            try:
+                found = os.stat(directory, dir_fd=self.root, follow_symlinks=False)
+            except FileNotFoundError as error:
+                raise NoSuchDirectory(directory) from error
+            if not stat.S_ISDIR(found.st_mode):
+                raise not_a_directory(directory)
+            if found.st_dev != self._device:
+                raise StoreBroken(FOREIGN.format(directory))
+            effective = os.access in os.supports_effective_ids
+            wanted = os.R_OK | os.W_OK | os.X_OK
+            if not os.access(directory, wanted, dir_fd=self.root, effective_ids=effective):
+                raise StoreBroken(
+                    f"{directory}: this user may not read and write there: give it to the user of "
+                    "the service, or mount the disk for writing"
+                )
+
+    def unusable(self) -> list[GfsError]:
+        """What keeps directories from being used, of each one that cannot be."""
+        found = []
+        with border(), os.scandir(self.root) as entries:
+            names = [entry.name for entry in entries if not entry.name.startswith("~")]
+        for name in names:
+            try:
+                self.require_writable(check_directory(name))
+            except (NoSuchDirectory, InvalidName):
+                continue  # gone by now, or no directory of ours
+            except GfsError as error:
+                found.append(error)
+        return found
+
+    def check(self) -> None:
+        """Return if the store takes files. Raises StoreFull, StoreBroken and StoreUnavailable."""
+        self.require_writable("~tmp")
+        self.require_space()
+
     # Files.
 
     def info(self, descriptor: int, directory: str, name: str) -> FileInfo:
@@ -197,15 +316,17 @@ class Tree:
         return info
 
     def open(self, directory: str, name: str) -> int:
-        """A descriptor of the current version. Raises NoSuchFile."""
+        """A descriptor of the current version. Raises NoSuchFile, StoreBroken and the like."""
         try:
-            within = os.open(directory, DIRECTORY_FLAGS, dir_fd=self.root)
-            try:
-                return os.open(name.encode(), READ_FLAGS, dir_fd=within)
-            finally:
-                os.close(within)
+            within = open_directory(self.root, directory)
+        except NoSuchDirectory as error:
+            raise NoSuchFile(name) from error
+        try:
+            return os.open(name.encode(), READ_FLAGS, dir_fd=within)
         except OSError as error:
             raise missing(error, name) from error
+        finally:
+            os.close(within)
 
     def look(self, directory: str, name: str) -> FileInfo | None:
         """The current version, or None."""
@@ -222,8 +343,8 @@ class Tree:
 
     def make_temporary(self) -> tuple[int, str]:
         """A new file in ``~tmp``: its descriptor, and its path relative to the root."""
-        path = f"~tmp/{secrets.token_hex(16)}"
-        with border():
+        path = f"~tmp/{scratch_name()}"
+        with border("~tmp"):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             return os.open(path, flags, 0o600, dir_fd=self.root), path
 
@@ -253,7 +374,7 @@ class Tree:
     ) -> Published:
         """Put a sealed temporary file under its name. Raises what ``expect`` raises."""
         target = encode(directory, name)
-        with border():
+        with border(directory):
             try:
                 with self._publishing:
                     current = self.look(directory, name)
@@ -275,13 +396,13 @@ class Tree:
 
     def delete(self, directory: str, name: str, expect: Expect) -> None:
         """Remove a file, durably. Raises NoSuchFile, or what ``expect`` raises."""
-        with self._publishing, border():
+        with self._publishing, border(directory):
             current = self.look(directory, name)
             if current is None:
                 raise NoSuchFile(name)
             expect.check(current)
             os.unlink(encode(directory, name), dir_fd=self.root)
-        with border():
+        with border(directory):
             self._sync(directory)
 
     def _stamp(self) -> int:
@@ -293,33 +414,36 @@ class Tree:
     # Directories.
 
     def make_directory(self, directory: str) -> None:
-        """Make a directory, durably, unless it is there."""
+        """Make a directory, durably, unless it is there. Raises StoreFull."""
+        self._make(directory)
+        os.close(open_directory(self.root, directory))
         with border():
-            with suppress(FileExistsError):
-                os.mkdir(directory, 0o700, dir_fd=self.root)
             os.fsync(self.root)
 
-    def has_directory(self, directory: str) -> bool:
-        """Whether the directory is there."""
-        with border():
-            try:
-                found = os.stat(directory, dir_fd=self.root, follow_symlinks=False)
-            except FileNotFoundError:
-                return False
-            return stat.S_ISDIR(found.st_mode)
+    def _make(self, directory: str) -> None:
+        with border(directory), suppress(FileExistsError):
+            os.mkdir(directory, 0o700, dir_fd=self.root)
 
     def discard_directory(self, directory: str) -> None:
-        """Take a directory out of sight, durably; its files wait in ``~trash``."""
-        with border():
+        """Take a directory out of sight, durably; its files wait in ``~trash``. Raises StoreBroken
+        where its files would stay: behind a link, or at a mount point."""
+        with border(directory):
             try:
+                found = os.stat(directory, dir_fd=self.root, follow_symlinks=False)
+                if not stat.S_ISDIR(found.st_mode):
+                    raise not_a_directory(directory)
                 os.rename(
                     directory,
-                    f"~trash/{secrets.token_hex(16)}",
+                    f"~trash/{scratch_name()}",
                     src_dir_fd=self.root,
                     dst_dir_fd=self.root,
                 )
             except FileNotFoundError:
                 return
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+                raise StoreBroken(f"{directory} is a mount point: unmount it first") from error
             os.fsync(self.root)
 
     def _sync(self, directory: str) -> None:

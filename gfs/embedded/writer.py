@@ -127,6 +127,8 @@ class EmbeddedWriter(Writer):
 
     def _write_batch(self, batch: list[Bytes]) -> None:
         with border():
+            # Each time: others write too, and nobody knows how long this one will be.
+            self._tree.require_space(sum(map(len, batch)))
             while batch:
                 count = os.writev(self._descriptor, batch)
                 self._written += count

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from aiohttp import web
 
+from gfs.errors import StoreBroken
 from gfs.threads import to_the_end
 from sfs_server.access import (
     DEFAULT_NAMESPACE,
@@ -18,7 +20,7 @@ from sfs_server.access import (
 from sfs_server.audit import changing, done
 from sfs_server.errors import Problem
 from sfs_server.json_body import members, refuse_misread, string
-from sfs_server.keys import CHANGE, CONFIG, FILESYSTEM, NAMESPACES, PRINCIPAL
+from sfs_server.keys import CHANGE, CONFIG, FILESYSTEM, NAMESPACES, PRINCIPAL, REQUEST_ID
 from sfs_server.names import check_namespace, decode
 
 _NUMBERS = {0: "private", 1: "unlisted", 2: "public"}
@@ -28,6 +30,8 @@ _UNSUPPORTED = {
     "retention_days": "files are kept until they are deleted",
     "quota_bytes": "a namespace has no quota of its own",
 }
+
+_log = logging.getLogger("sfs.error")
 
 
 async def list_namespaces(request: web.Request) -> web.Response:
@@ -92,10 +96,20 @@ async def _target(request: web.Request, action: Action) -> Namespace:
     return namespace
 
 
+async def _count(request: web.Request, name: str) -> int | None:
+    """How many files a namespace has; None where its directory cannot be read until somebody mends
+    it, which is no reason to keep the other namespaces from whoever lists them."""
+    try:
+        return await request.app[FILESYSTEM].count(name)
+    except StoreBroken as error:
+        _log.warning("%s the files of %s cannot be counted: %s", request[REQUEST_ID], name, error)
+        return None
+
+
 async def _describe(request: web.Request, namespace: Namespace) -> dict[str, object]:
     return {
         "name": namespace.name,
-        "count": await request.app[FILESYSTEM].count(namespace.name),
+        "count": await _count(request, namespace.name),
         "hidden": namespace.hidden,
         "owner": namespace.owner,
         "created_at": int(namespace.created_at.timestamp()),

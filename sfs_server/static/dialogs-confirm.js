@@ -39,7 +39,7 @@ export function DeleteNamespace({ ns, onClose }) {
   };
   const loss = ns.count
     ? `Its ${count(ns.count, "file")} will be deleted with it.`
-    : "There are no files in it.";
+    : ns.count === 0 && "There are no files in it.";
   return html`<${Dialog} title=${`Delete ${ns.name}?`} onClose=${onClose}>
     <p><strong>${loss}</strong> This cannot be undone.</p>
     ${error && html`<p class="wrong" role="alert">${error}</p>`}

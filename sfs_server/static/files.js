@@ -73,7 +73,8 @@ function describe(ns, session) {
       : session && ns.owner === session.user
         ? "yours"
         : `owned by ${ns.owner}`;
-  return [count(ns.count, "file"), owner, ns.hidden && "hidden"].filter(Boolean).join(" · ");
+  const files = ns.count === null ? "files cannot be counted" : count(ns.count, "file");
+  return [files, owner, ns.hidden && "hidden"].filter(Boolean).join(" · ");
 }
 
 function actionsOn(ns, session) {

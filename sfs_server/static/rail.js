@@ -60,7 +60,7 @@ const Entry = ({ ns, here }) => html`<li>
   >
     <span class="ns-name" title=${ns.name}>${ns.name}</span>
     ${ns.hidden && html`<${Icon} name="hidden" size="16" /><span class="unseen">hidden</span>`}
-    <span class="ns-count">${number(ns.count)}<span class="unseen"> files</span></span>
+    <span class="ns-count">${ns.count === null ? "?" : number(ns.count)}<span class="unseen"> files</span></span>
   </a>
 </li>`;
 

@@ -18,6 +18,7 @@ import pytest
 from gfs import pagecache
 from gfs.embedded import listing, tree
 from gfs.embedded.filesystem import EmbeddedFileSystem
+from gfs.embedded.trash import Left
 from gfs.errors import AlreadyExists, NoSuchFile, StoreFull, StoreUnavailable
 from gfs.types import ABSENT
 from tests.gfs.suite import DIR, FileSystemSuite, content, feed, load, names, store
@@ -80,9 +81,6 @@ async def test_what_is_not_a_plain_file_does_not_exist(
         async with asyncio.timeout(5):
             with pytest.raises(NoSuchFile):
                 await fs.open(DIR, name)
-    (root / "linked").symlink_to(tmp_path)
-    with pytest.raises(NoSuchFile):
-        await fs.open("linked", "secret")
     assert await names(fs) == []
     assert await fs.count(DIR) == 0
 
@@ -191,15 +189,14 @@ async def test_removed_directories_are_emptied_one_after_the_other(
 ) -> None:
     """Two at once would take the files away from each other, and both give up."""
     beside, most = 0, 0
-    empty = tree.Tree.empty_trash
 
-    def counted(self: tree.Tree) -> None:
+    def counted(*_: object) -> Left:
         nonlocal beside, most
         beside += 1
         most = max(most, beside)
         time.sleep(0.01)
-        empty(self)
         beside -= 1
+        return Left()
 
     monkeypatch.setattr(tree.Tree, "empty_trash", counted)
     for name in ("a", "b", "c"):
@@ -219,7 +216,7 @@ async def test_trash_that_cannot_be_emptied_is_told_and_does_no_harm(
     while fs._emptying:
         await asyncio.sleep(0.01)
     assert [record.message for record in caplog.records] == [
-        "removed directories still take room: the disk is full"
+        "removed directories still take space: the disk is full"
     ]
 
 

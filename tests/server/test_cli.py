@@ -50,6 +50,7 @@ SETTINGS = (
     ("database", A, B, "database", A, B),
     ("anonymous", "none", "read", "anonymous_read", False, True),
     ("max-upload-mb", "1", "20", "max_upload_bytes", 1_000_000, 20_000_000),
+    ("reserve-mb", "0", "1000", "reserve_bytes", 0, 1_000_000_000),
     ("upload-idle-timeout", "1", "0.5", "upload_idle_timeout", 1.0, 0.5),
     ("upload-buffer-mb", "20", "300", "upload_buffer_bytes", 20_000_000, 300_000_000),
     ("cors-origin", "https://a", "http://b:1, https://*.c.d", "cors_origins", A_SITE, TWO_SITES),

@@ -144,7 +144,7 @@ def fail(count: int, code: int) -> Callable[[], None]:
 
 @pytest.mark.parametrize(
     ("code", "status"),
-    [(errno.ENOSPC, 507), (errno.EDQUOT, 507), (errno.EIO, 503), (errno.EROFS, 503)],
+    [(errno.ENOSPC, 507), (errno.EDQUOT, 507), (errno.EIO, 503), (errno.EROFS, 500)],
 )
 async def test_a_disk_that_fails_stores_nothing(
     service: Service, monkeypatch: pytest.MonkeyPatch, code: int, status: int
