@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+import stat
 import sys
 from ipaddress import ip_network
 from pathlib import Path
@@ -59,7 +60,24 @@ def main() -> None:
         access_log="/dev/stdout",
         trusted_proxies=proxies,
     )
+    if stat.S_ISSOCK(os.fstat(1).st_mode):
+        _through_a_pipe()
     os.execv(command[0], command)  # noqa: S606 - there is nothing for a shell to do  # nosec B606
+
+
+def _through_a_pipe() -> None:
+    """Make standard output a pipe into what it was, a socket of journald's: nginx opens its access
+    log by a path, ``/dev/stdout``, and a socket cannot be opened so. The child that copies ends
+    when nginx has."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.dup2(reading, 0)
+        os.close(reading)
+        os.close(writing)
+        os.execvp("cat", ["cat"])  # noqa: S606, S607 - as in main()  # nosec B606, B607
+    os.dup2(writing, 1)
+    os.close(reading)
+    os.close(writing)
 
 
 def resolve(text: str) -> tuple[str, int]:

@@ -2,8 +2,8 @@
 -- gets a request, and whether an upload is worth its body.
 --
 -- Theory of operation. nginx cannot evict a stored answer, and need not: the key of an answer has in
--- it a generation of the file and one of its namespace, and a change that may have succeeded makes
--- them new before its own answer goes out. Whoever asks after that asks for another key. A GET that
+-- it a generation of the file and one of its namespace, and a change that was made, or of which
+-- nobody knows, makes them new before its own answer goes out. Whoever asks after that asks for another key. A GET that
 -- was on its way meanwhile, with bytes from before, is stored under the old key, where nobody looks
 -- again: there is no race to lose, as there is with a cache that deletes. The view and the download
 -- of a file, and every spelling of its path, share one generation. What is never asked for again
@@ -68,9 +68,13 @@ local function unescape(text)
     return (text:gsub("%%(%x%x)", function(code) return string.char(tonumber(code, 16)) end))
 end
 
--- The path, decoded, without the query.
+-- The path, without the query and without segments that are a dot, decoded: as SFS reads it.
 local function path_of(uri)
-    return unescape(uri:match("^[^?#]*"))
+    local path, found = uri:match("^[^?#]*"), 1
+    while found > 0 do
+        path, found = path:gsub("/%./", "/")
+    end
+    return unescape((path:gsub("/%.$", "/")))
 end
 
 -- Of a decoded path: the namespace and the name of the file that it is of.
@@ -109,9 +113,10 @@ local function remember(name, value, seconds)
     end
 end
 
--- Make what a change to `path` may have changed unreachable in the cache.
+-- Make what a change to `path` may have changed unreachable in the cache. A path at which nothing
+-- can be changed evicts nothing: whatever is added to SFS that changes files elsewhere belongs here.
 local function evict(path)
-    local namespace = path:match("^/storage/namespaces/(.+)$")
+    local namespace = path:match("^/storage/namespaces/([^/]+)")
     if namespace then
         -- Another process of SFS may not have heard of it yet: store nothing that it says.
         remember("hold " .. namespace, true, hold)
@@ -119,10 +124,7 @@ local function evict(path)
     end
     local directory, name = file_of(path)
     if directory then
-        return remember("f " .. directory .. "/" .. name, fresh(), REMEMBER)
-    end
-    if path ~= "/storage/links" and path ~= "/storage/namespaces" then
-        forget()
+        remember("f " .. directory .. "/" .. name, fresh(), REMEMBER)
     end
 end
 
@@ -291,13 +293,21 @@ function gateway.access()
     end
 end
 
--- Whether a change may have been made, by its status. What SFS refused has changed nothing.
+-- Whether a change may have been made (RFC 9111 4.4): SFS says so, or nobody says what became of what
+-- it was sent. A 4xx has changed nothing, whoever sent it: one of SFS is a refusal, and one of the
+-- gateway (408, and 499, as proxy_ignore_client_abort is on) means that the body is not whole.
 local function may_have_changed(status)
-    return status < 400 or status == 408 or status == 499 or status >= 500 and status ~= 501
+    if status >= 400 and status < 500 or status == 501 then
+        return false
+    end
+    local sent = ngx.var.upstream_bytes_sent or ""  -- one number for each process that was tried
+    return status < 400 or sent:find("[1-9]") ~= nil
 end
 
 function gateway.header()
     local var, status = ngx.var, ngx.status
+    -- One that comes from the cache has that of the request for which it was made.
+    ngx.header["X-Request-Id"] = var.sfs_request_id
     if not READS[ngx.req.get_method()] then
         if may_have_changed(status) then
             evict(path_of(var.request_uri))
@@ -397,6 +407,37 @@ function gateway.watch()
     end
     ngx.timer.at(0, round)
     ngx.timer.every(check_every, round)
+end
+
+local NOT_KNOWN = "If this was a change, look whether it was made before you try again."
+
+-- What the gateway says where SFS did not: by status, the title and the detail (RFC 9457).
+local PROBLEMS = {
+    [400] = { "Bad Request", "The request is not well-formed HTTP." },
+    [404] = { "Not Found", "There is nothing at this path." },
+    [405] = { "Method Not Allowed", "The gateway passes no TRACE on." },
+    [414] = { "URI Too Long", "The target of the request is too long: its line may have 8 KiB." },
+    [431] = { "Request Header Fields Too Large", "The head of the request is too large: it may "
+        .. "have 32 KiB, 8 of them in one field. In a browser, delete this site's cookies." },
+    [501] = { "Not Implemented", "The only Transfer-Encoding that is read is chunked." },
+    [502] = { "Bad Gateway", "The service was reached and did not answer, or could not be "
+        .. "reached. " .. NOT_KNOWN },
+    [504] = { "Gateway Timeout", "The service did not answer in time. " .. NOT_KNOWN },
+    [505] = { "HTTP Version Not Supported", "The service speaks HTTP/1.1 and HTTP/1.0." },
+}
+
+function gateway.problem()
+    local status = ngx.status
+    local title, detail = unpack(PROBLEMS[status])
+    local form = '{"type": "about:blank", "title": "%s", "status": %d, "detail": "%s"}'
+    local body = form:format(title, status, detail)
+    if status == 405 then
+        ngx.header["Allow"] = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
+    end
+    ngx.header["Content-Type"] = "application/problem+json"
+    ngx.header["Cache-Control"] = "no-store"
+    ngx.header["Content-Length"] = #body
+    ngx.print(body)
 end
 
 -- The gateway's own health.
