@@ -194,6 +194,34 @@ def test_a_refusal_is_said_at_the_upload(
     expect(upload.get_by_role("button", name="Upload late.bin again")).to_be_visible()
 
 
+FORM = """async ([target, token, chosen]) => {
+    const input = Object.assign(document.createElement("input"), { type: "file", name: "file" });
+    if (chosen) {
+        const files = new DataTransfer();
+        files.items.add(new File(["new"], "café.txt"));
+        input.files = files.files;
+    }
+    const form = document.createElement("form");
+    form.append(input);
+    const headers = { Authorization: `Bearer ${token}` };
+    const body = new FormData(form);
+    return (await fetch(target, { method: "POST", headers, body })).status;
+}"""
+
+
+def test_a_form_in_which_no_file_was_chosen_replaces_nothing(
+    site: Site, window: Window, namespace: str
+) -> None:
+    site.store(namespace, {"f": b"old"})
+    page = window(strict=False).new_page()
+    page.goto(site.url)
+    target = f"/storage/{namespace}/f?overwrite=true"
+    assert page.evaluate(FORM, [target, site.token(), False]) == 400
+    assert (site.data / "files" / namespace / "f").read_bytes() == b"old"
+    assert page.evaluate(FORM, [target, site.token(), True]) == 200
+    assert (site.data / "files" / namespace / "f").read_bytes() == b"new"
+
+
 @pytest.fixture
 def fragile(postgres: Postgres, tmp_path: Path) -> Iterator[tuple[Site, list[str]]]:
     """A service that a test may kill, and what starts it again on the same port."""
