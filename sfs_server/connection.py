@@ -32,8 +32,11 @@ from aiohttp.base_protocol import BaseProtocol
 TRAILER_BYTES = 16 * 1024
 """What is kept of the end of a chunked body, to look for trailer fields."""
 
-_TRAILERS = re.compile(rb"\r\n0+[ \t]*(?:;[^\r\n]*)?\r\n((?:[!-9;-~]+:[^\r\n]*\r\n)+)\r\n")
-"""The last chunk, its extensions, and the trailer fields (RFC 9112 §7.1)."""
+_TRAILERS = re.compile(
+    rb"\r\n0+[ \t]*(?:;[^\r\n]*)?\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n]*\r\n)+)\r\n"
+)
+"""The last chunk, its extensions, and the trailer fields (RFC 9112 §7.1). No line can be taken for
+both, so each is looked at once or twice."""
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing (RFC 9110 §9.2.1): worth nothing without their client."""
