@@ -52,6 +52,9 @@ PATIENCE_SECONDS = 10.0
 RETRY_SECONDS = 0.1
 SUSPECT_SECONDS = 5.0
 ASSIGN_SECONDS = 10.0
+ASSIGN_FIRST_SECONDS = 2.0
+"""For a filer besides which there is another one to ask: it may have lost its masters."""
+
 LIST_SECONDS = 30.0
 
 _EXISTS = 2
@@ -278,7 +281,10 @@ class Filers:
         """Reserve ``count`` needles for the file ``path``, by whose rules the filer chooses the
         volume. Raises StoreFull where no volume takes more."""
         request = pb.AssignVolumeRequest(count=count, path=path)
-        response = await self._ask(self.turn, _ASSIGN, request, ASSIGN_SECONDS)
+        filer = self.turn
+        others = any(other != filer and not self._suspected(other) for other in self.named)
+        seconds = ASSIGN_FIRST_SECONDS if others else ASSIGN_SECONDS
+        response = await self._ask(filer, _ASSIGN, request, seconds)
         if response.error:
             text = response.error.lower()
             if any(sign in text for sign in _FULL):

@@ -136,14 +136,14 @@ class Weed(Server):
             f"-ip.bind={bind}",
             f"-port={ports.http}",
             f"-port.grpc={ports.grpc}",
-            *_flags(kind, home, ",".join(map(str, masters)), len(masters), sizes),
+            *flags(kind, home, ",".join(map(str, masters)), len(masters), sizes),
         ]
         environ = {"WEED_MASTER_VOLUME_GROWTH_COPY_2": str(sizes.volumes_grown), **settings}
         path = "/cluster/healthz" if kind == "master" else "/healthz"
         super().__init__(home, command, environ, f"http://{bind}:{ports.http}{path}")
 
 
-def _flags(kind: str, home: Path, masters: str, count: int, sizes: Sizes) -> list[str]:
+def flags(kind: str, home: Path, masters: str, count: int, sizes: Sizes) -> list[str]:
     """What servers of one kind are told."""
     if kind == "master":
         return [

@@ -1,0 +1,281 @@
+"""Filers are frozen, killed and cut off under four processes: what is read is old for at most a
+second, what is changed is decided, and every history can be explained.
+
+A filer that ends is started again at once, as a supervisor does: one that its masters gave up ends
+when it wakes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped,unused-ignore]
+import pytest
+
+from manifests.laptop.weed import store_in_postgres
+from tests.faults.histories import Service, Supervised, break_and_mend
+from tests.faults.network import GRPC, HTTP, HostedWeed, Network, network, why_not
+from tests.faults.transfers import (
+    MB,
+    SCALE,
+    Ledger,
+    bearer,
+    serving,
+    times,
+    upload,
+)
+from tests.gfs.cluster import require, running
+from tests.postgres import Postgres
+from tests.server.http import Answer, connect
+from tests.server.processes import Process
+
+require()
+
+from gfs.seaweedfs.filesystem import SeaweedFileSystem  # noqa: E402
+from gfs.seaweedfs.proto import filer_pb2 as pb  # noqa: E402
+from gfs.seaweedfs.rpc import CallFailed  # noqa: E402
+from tests.gfs.suite import DIR, listed  # noqa: E402
+
+pytestmark = pytest.mark.timeout(900)
+
+PROCESSES = 4
+REQUESTS = 12_000
+"""In all rounds of a test together, at least; times SFS_FAULT_SCALE."""
+
+ROUNDS_MOST = 40
+
+
+@pytest.fixture
+def store(postgres: Postgres) -> dict[str, str]:
+    """The settings of filers that share a store, an empty one."""
+    postgres.execute("DROP DATABASE IF EXISTS filer WITH (FORCE)")
+    postgres.execute("CREATE DATABASE filer TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    return store_in_postgres(str(Path(postgres.socket).parent))
+
+
+@dataclass
+class Fault:
+    """What is broken in a round, and for how long."""
+
+    name: str
+    strike: Callable[[], None]
+    mend: Callable[[], None] = field(default=lambda: None)
+    held: float = 6.0
+
+
+async def rounds(
+    services: list[Service], faults: list[Fault], supervised: list[Supervised], ledger: Ledger
+) -> None:
+    """Each fault once, and again until there were REQUESTS requests."""
+    asked = 0
+    for number in range(ROUNDS_MOST):
+        if number >= len(faults) * min(SCALE, 1) and asked >= REQUESTS * SCALE:
+            break
+        fault = faults[number % len(faults)]
+        with ledger.loop(f"four processes and two filers: {fault.name}") as loop:
+            loop.strikes = number
+            asked += await break_and_mend(
+                fault.name,
+                services,
+                loop,
+                strike=fault.strike,
+                mend=fault.mend,
+                held=fault.held,
+                supervised=supervised,
+            )
+            loop.strikes = 1
+    assert asked >= REQUESTS * SCALE
+
+
+async def test_no_change_is_lost_and_no_read_is_old_while_filers_freeze_and_die(
+    store: dict[str, str], database_url: str, tmp_path: Path, ledger: Ledger
+) -> None:
+    with (
+        running(filers=2, store=store) as cluster,
+        serving(tmp_path, cluster.masters, database_url, count=PROCESSES) as processes,
+    ):
+        first, second = sorted(cluster.filers, key=lambda filer: filer.dotted)
+        faults = [
+            Fault("the first filer is frozen", first.stop, first.cont),
+            Fault("the first filer is frozen for a moment", first.stop, first.cont, 1.2),
+            Fault("the first filer is killed", first.kill, held=1.0),
+            Fault("the second filer is frozen", second.stop, second.cont),
+            Fault("the first filer is frozen for long", first.stop, first.cont, 14.0),
+        ]
+        services = [Service(process.port) for process in processes]
+        await rounds(services, faults, list(cluster.filers), ledger)
+
+
+async def test_what_a_filer_has_of_a_creation_that_was_given_up_is_refused_when_it_wakes(
+    store: dict[str, str], ledger: Ledger
+) -> None:
+    names = [f"f{number}" for number in range(300)]
+    with running(filers=2, store=store) as cluster:
+        fs = await SeaweedFileSystem.start(cluster.masters)
+        try:
+            await fs.make_directory(DIR)
+            first = min(cluster.filers, key=lambda filer: filer.dotted)
+            filers = fs._filers
+
+            async def make(name: str) -> None:
+                attributes = pb.FuseAttributes(file_mode=0o644)
+                entry = pb.Entry(name=name, attributes=attributes)
+                await filers.create(f"/sfs/{DIR}", entry, over=None)
+
+            with ledger.loop("a filer wakes with creations that were given up") as loop:
+                for number in range(times(6)):
+                    await make(f"before-{number}")
+                    first.stop()
+                    given_up = await asyncio.gather(
+                        *(make(f"{number}-{name}") for name in names), return_exceptions=True
+                    )
+                    assert {type(error) for error in given_up} == {CallFailed}
+                    await filers.settle(5)
+                    first.cont()
+                    await asyncio.sleep(6)  # until the filer is used again
+                    loop.strikes += 1
+                    loop.transfers += len(names)
+                    assert len(await listed(fs)) == loop.strikes
+                    assert first.alive
+        finally:
+            await fs.close()
+
+
+async def test_a_namespace_of_many_files_is_deleted_at_once(
+    store: dict[str, str], database_url: str, tmp_path: Path, ledger: Ledger
+) -> None:
+    count = times(20_000)
+    with (
+        running(store=store) as cluster,
+        serving(tmp_path, cluster.masters, database_url, count=2) as processes,
+        ledger.loop(f"delete a namespace of {count} files") as loop,
+    ):
+        memory = psutil.Process(cluster.filer.pid).memory_info
+        answer = await ask(processes[0], "POST", "/storage/namespaces", b'{"name": "big"}')
+        assert answer.status == 201
+        fs = await SeaweedFileSystem.start(cluster.masters)
+        try:
+            await fill(fs, "big", count)
+            before = memory().rss
+            begun = time.monotonic()
+            answer = await ask(processes[0], "DELETE", "/storage/namespaces/big")
+            gone = time.monotonic()
+            assert answer.status == 200
+            for process in processes:
+                assert (await ask(process, "GET", "/storage/big/f0")).status == 404
+                listing = (await ask(process, "GET", "/storage/namespaces")).json()
+                assert [one["name"] for one in listing] == ["default"]
+            answer = await ask(processes[1], "POST", "/storage/namespaces", b'{"name": "big"}')
+            assert answer.status == 201
+            made = time.monotonic()
+            for process in processes:
+                assert (await upload(process.port, "/storage/big/f0", b"new")).status in (200, 201)
+                assert (await ask(process, "GET", "/storage/big/f0")).body == b"new"
+                assert len((await ask(process, "GET", "/storage/files?namespace=big")).json()) == 1
+            async with asyncio.timeout(600):
+                while await there(fs, "big"):
+                    await asyncio.sleep(0.1)
+            freed = time.monotonic() - begun
+            assert (await ask(processes[0], "GET", "/storage/big/f0")).body == b"new"
+            loop.strikes, loop.slowest = 1, gone - begun
+            loop.notes.append(
+                f"gone after {gone - begun:.2f} s, made again after {made - gone:.2f} s, freed "
+                f"after {freed:.1f} s, memory of the filer grew by "
+                f"{(memory().rss - before) / MB:.0f} MB"
+            )
+        finally:
+            await fs.close()
+
+
+async def ask(process: Process, method: str, path: str, body: bytes = b"") -> Answer:
+    headers = {**bearer(), "Content-Length": str(len(body))}
+    async with connect(process.port) as connection:
+        return await connection.ask(method, path, headers, body)
+
+
+async def fill(fs: SeaweedFileSystem, directory: str, count: int) -> None:
+    """Put so many entries without bytes into a directory."""
+    numbers = iter(range(count))
+
+    async def some() -> None:
+        for number in numbers:
+            attributes = pb.FuseAttributes(file_mode=0o644)
+            entry = pb.Entry(name=f"f{number}", attributes=attributes)
+            await fs._filers.create(f"/sfs/{directory}", entry, over=None)
+
+    await asyncio.gather(*(some() for _ in range(32)))
+
+
+async def there(fs: SeaweedFileSystem, directory: str) -> bool:
+    """Whether the directory of that very name has anything in it."""
+    listing = fs._filers.listing(f"/sfs/{directory}", prefix="", after="", limit=1)
+    async with aclosing(listing) as found:
+        return bool([entry async for entry in found])
+
+
+@dataclass
+class Hosted:
+    """A cluster on a network of its own."""
+
+    network: Network
+    filers: list[HostedWeed]
+    services: list[Service]
+
+
+@pytest.fixture
+def hosted(store: dict[str, str], database_url: str, tmp_path: Path) -> Iterator[Hosted]:
+    """One master, two volume servers, two filers and four processes, each on a host."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    servers = ["master0", "volume0", "volume1", "filer0", "filer1"]
+    services = [f"sfs{number}" for number in range(PROCESSES)]
+    with ExitStack() as stack:
+        hosts = stack.enter_context(network([*servers, *services]))
+        masters = f"{hosts['master0'].address}:{HTTP}.{GRPC}"
+        weeds = []
+        for name in servers:
+            home = tmp_path / name
+            home.mkdir()
+            settings = store if name.startswith("filer") else {}
+            weed = HostedWeed(home, hosts[name], masters, settings)
+            stack.callback(weed.kill)
+            weed.start()
+            weed.wait_until_healthy()
+            weeds.append(weed)
+        deadline = time.monotonic() + 20
+        while weeds[0].get("/dir/status").count(b'"Url"') < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        ports = []
+        for name in services:
+            flags = ("-master", masters, "-database", database_url, "-log-format", "json")
+            process = Process(tmp_path / name, *flags, by=hosts[name].inside)
+            stack.callback(process.kill)
+            ports.append(Service(process.port, hosts[name].socket))
+        yield Hosted(hosts, weeds[3:], ports)
+
+
+async def test_no_change_is_lost_and_no_read_is_old_while_hosts_are_cut_off_from_each_other(
+    hosted: Hosted, ledger: Ledger
+) -> None:
+    cut, heal = hosted.network.cut, hosted.network.heal
+    everybody = [f"sfs{number}" for number in range(PROCESSES)]
+    faults = [
+        Fault("filers cut off from each other", lambda: cut("filer0", "filer1"), heal),
+        Fault("a process cut off from the first filer", lambda: cut("sfs0", "filer0"), heal),
+        Fault("a process cut off from both filers", lambda: cut("sfs1", "filer0", "filer1"), heal),
+        Fault("all cut off from the first filer", lambda: cut("filer0", *everybody), heal),
+        Fault("the first filer cut off from its master", lambda: cut("filer0", "master0"), heal),
+        Fault("a process cut off from the master", lambda: cut("sfs2", "master0"), heal),
+        Fault(
+            "the first filer cut off from all but one process",
+            lambda: cut("filer0", "master0", "filer1", *everybody[1:]),
+            heal,
+        ),
+    ]
+    await rounds(hosted.services, faults, list(hosted.filers), ledger)
