@@ -35,7 +35,9 @@ class Reader(Protocol):
         are those of the pinned version, whatever is published or deleted meanwhile. Raises
         DataLoss or StoreUnavailable when they cannot be had; what was yielded before is right
         all the same. A piece is the caller's to keep. Hold the generator in
-        ``contextlib.aclosing``; several may be open at once.
+        ``contextlib.aclosing``; several may be open at once. Where a generator was closed, a new
+        one may go on, from any byte of the last piece: nothing is held for it meanwhile, and what
+        is known of the bytes so far is checked against those that follow.
         """
         ...
 

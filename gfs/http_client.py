@@ -38,8 +38,12 @@ KEEP_SECONDS = 20.0
 KEEP_MOST = 64
 """Idle connections to one server."""
 
-PIECE_BYTES = 1024 * 1024
-"""What is read at once: 1024 rounds for a GiB, and each reading holds two pieces at most."""
+PIECE_BYTES = 256 * 1024
+"""What is read at once."""
+
+FIRST_BYTES = 64 * 1024
+"""What is read first of a body: it may have to be held until somebody wants it. The pieces that
+follow are twice as large each, up to PIECE_BYTES."""
 
 IDLE_SECONDS = 10.0
 """How long a server may be silent in the middle of an answer, where nothing else is said."""
@@ -61,6 +65,7 @@ class Response:
         "_connection",
         "_connections",
         "_keep",
+        "_most",
         "headers",
         "left",
         "length",
@@ -71,6 +76,7 @@ class Response:
         """``head`` is what comes before the body. Raises DataLoss if it is not HTTP."""
         self.status, self.headers, version = _parse(head)
         self.length = self.left = _length(self.status, self.headers)
+        self._most = FIRST_BYTES
         last = self.headers.get("connection", "").lower() == "close"
         self._keep = version == b"1" and not last
         self._connections = connections
@@ -84,7 +90,8 @@ class Response:
         """
         if not self.left:
             return b""
-        return self._count(await self._open().receive(min(self.left, PIECE_BYTES), idle_seconds))
+        most, self._most = self._most, min(2 * self._most, PIECE_BYTES)
+        return self._count(await self._open().receive(min(self.left, most), idle_seconds))
 
     async def read(self, limit: int, idle_seconds: float = IDLE_SECONDS) -> bytes:
         """The rest of the body, in one piece. Raises what ``piece`` raises, and DataLoss if it has
@@ -92,6 +99,7 @@ class Response:
         if self.left > limit:
             raise DataLoss(f"an answer of more than {limit} bytes")
         pieces = []
+        self._most = PIECE_BYTES
         while piece := await self.piece(idle_seconds):
             pieces.append(piece)
         return b"".join(pieces)

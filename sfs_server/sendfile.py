@@ -10,6 +10,9 @@ No call waits for the disk in the event loop: cachestat(2) says beforehand wheth
 in memory, and if not, or if the kernel cannot say, the call is made by a thread. A window of
 1 MiB keeps one fast client from holding the loop for longer than about 0.2 ms.
 
+While a client takes nothing for PATIENCE_SECONDS, nothing is held for it but what the kernel has:
+bytes come from servers that hold more than we do for a response under way (:class:`Body`).
+
 A client that takes nothing is given up after one to two times STALL_SECONDS. "Nothing" is what
 the kernel says of the unacknowledged bytes (SIOCOUTQ), not when the socket becomes writable
 again: with a send buffer of some MiB and a client that reads 1 KB/s that takes many minutes.
@@ -23,7 +26,7 @@ import fcntl
 import os
 import struct
 import termios
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 
@@ -38,6 +41,10 @@ from sfs_server.progress_types import Count
 
 WINDOW = 1024 * 1024
 STALL_SECONDS = 120.0
+PATIENCE_SECONDS = 1.0
+"""How long a client may take nothing before what is to be sent to it is let go of."""
+
+LetGo = Callable[[], Awaitable[None]]
 
 NO_WAY = frozenset(
     {
@@ -105,33 +112,67 @@ async def _send_rest(
             await asyncio.sleep(0)
 
 
-async def send_pieces(
-    transport: asyncio.Transport, pieces: AsyncGenerator[Bytes, None], count: Count
-) -> None:
-    """Send ``pieces`` as they come, each in whole before the next one is asked for, and ``count``
-    their bytes. The caller closes ``pieces``.
+class Body:
+    """The bytes of a body, which come in pieces. While its client takes none, they are let go of,
+    and asked for again from the next byte on. ``aclose`` it."""
+
+    def __init__(self, rest: Callable[[int], AsyncGenerator[Bytes, None]]) -> None:
+        """``rest`` gives the body's pieces from any byte of it on."""
+        self._rest = rest
+        self._pieces: AsyncGenerator[Bytes, None] | None = None
+        self._sent = 0
+        self.left: Bytes = b""
+        """What has come of the body and has not been sent."""
+
+    async def more(self) -> bool:
+        """Have something ``left``; False at the end of the body."""
+        if not self.left:
+            if self._pieces is None:
+                self._pieces = self._rest(self._sent)
+            self.left = await anext(self._pieces, b"")
+        return len(self.left) > 0
+
+    def sent(self, count: int) -> None:
+        """The first ``count`` bytes of what was ``left`` have been sent."""
+        self._sent += count
+        self.left = b"" if count == len(self.left) else memoryview(self.left)[count:]
+
+    async def let_go(self) -> None:
+        """Hold nothing of what has not been sent."""
+        self.left = b""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close what the pieces come from."""
+        pieces, self._pieces = self._pieces, None
+        if pieces is not None:
+            await pieces.aclose()
+
+
+async def send_body(transport: asyncio.Transport, body: Body, count: Count) -> None:
+    """Send ``body``, each piece in whole before the next one is asked for, and ``count`` its bytes.
+    The caller closes ``body``.
 
     All that was written to ``transport`` before must have left it (:func:`drain_fully`). Raises
-    ConnectionError if the client is gone or stalled, and what ``pieces`` raise.
+    ConnectionError if the client is gone or stalled, and what ``body`` raises.
     """
     _check_alive(transport)
     loop = asyncio.get_running_loop()
     target = os.dup(transport.get_extra_info("socket").fileno())
     burst = 0
     try:
-        async for piece in pieces:
-            left = memoryview(piece)
-            while left:
-                try:
-                    sent = os.write(target, left)
-                    count.moved += sent
-                    left = left[sent:]
-                except BlockingIOError:
-                    burst = 0
-                    await _writable(loop, target)
-                except OSError as error:
-                    raise ConnectionResetError("the client is gone") from error
-            burst += len(piece)
+        while await body.more():
+            try:
+                sent = os.write(target, body.left)
+            except BlockingIOError:
+                burst = 0
+                await _writable(loop, target, body.let_go)
+                continue
+            except OSError as error:
+                raise ConnectionResetError("the client is gone") from error
+            count.moved += sent
+            body.sent(sent)
+            burst += sent
             if burst >= WINDOW:
                 burst = 0
                 await asyncio.sleep(0)
@@ -154,53 +195,70 @@ def _sendfile(target: int, source: int, start: int, length: int, count: Count) -
     return sent
 
 
-async def drain_fully(transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
+async def drain_fully(
+    transport: asyncio.Transport, writer: AbstractStreamWriter, let_go: LetGo | None = None
+) -> None:
     """Wait until ``transport`` has handed all its bytes to the kernel.
 
-    Raises ClientStalled, and ConnectionError if the client is gone. When it returns, the transport
-    has its default limits again; when it raises, the connection is of no use any more.
+    ``let_go`` is called once if that takes longer than PATIENCE_SECONDS. Raises ClientStalled, and
+    ConnectionError if the client is gone. When it returns, the transport has its default limits
+    again; when it raises, the connection is of no use any more.
     """
     if not await _busy(transport):
         return
     transport.set_write_buffer_limits(high=0)
-    await drain(transport, writer)
+    await drain(transport, writer, let_go)
     _check_alive(transport)
     transport.set_write_buffer_limits()
 
 
-async def drain(transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
-    """Wait until the transport takes more bytes. Raises ClientStalled, and ConnectionError if the
-    client is gone."""
+async def drain(
+    transport: asyncio.Transport, writer: AbstractStreamWriter, let_go: LetGo | None = None
+) -> None:
+    """Wait until the transport takes more bytes. See :func:`drain_fully`."""
     if not await _busy(transport):
         return
     # aiohttp's drain cannot be awaited again after it was cancelled: one task sees it through.
     waiting = asyncio.ensure_future(writer.drain())
     before: int | None = None
+    seconds = STALL_SECONDS if let_go is None else min(PATIENCE_SECONDS, STALL_SECONDS)
     try:
-        while not (await asyncio.wait([waiting], timeout=STALL_SECONDS))[0]:
-            before = _fallen(before, _queued(transport))
+        while not (await asyncio.wait([waiting], timeout=seconds))[0]:
+            if let_go is not None:
+                await let_go()
+                let_go, seconds = None, STALL_SECONDS
+            else:
+                before = _fallen(before, _queued(transport))
         waiting.result()
     finally:
         waiting.cancel()
 
 
-async def _writable(loop: asyncio.AbstractEventLoop, target: int) -> None:
-    """Wait until the kernel takes more bytes for ``target``. Raises ClientStalled.
+async def _writable(
+    loop: asyncio.AbstractEventLoop, target: int, let_go: LetGo | None = None
+) -> None:
+    """Wait until the kernel takes more bytes for ``target``. ``let_go`` is called once if that
+    takes longer than PATIENCE_SECONDS. Raises ClientStalled.
 
     Done some thousand times a second, so with a bare timer, which is cheaper than a timeout.
     """
     before: int | None = None
+    seconds = STALL_SECONDS if let_go is None else min(PATIENCE_SECONDS, STALL_SECONDS)
     while True:
         ready: asyncio.Future[bool] = loop.create_future()
         loop.add_writer(target, _set, ready, True)
-        timer = loop.call_later(STALL_SECONDS, _set, ready, False)
+        timer = loop.call_later(seconds, _set, ready, False)
         try:
             if await ready:
                 return
         finally:
             timer.cancel()
             loop.remove_writer(target)
-        before = _fallen(before, _outq(target))
+        if let_go is not None:
+            await let_go()
+            let_go, seconds = None, STALL_SECONDS
+        else:
+            before = _fallen(before, _outq(target))
 
 
 def _set(ready: asyncio.Future[bool], value: bool) -> None:

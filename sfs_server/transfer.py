@@ -18,7 +18,7 @@ import os
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from contextlib import aclosing
-from functools import cache
+from functools import cache, partial
 from typing import cast
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -33,8 +33,11 @@ from gfs.types import Bytes
 from sfs_server.errors import Problem
 from sfs_server.multipart_ranges import ByteRange, Multipart
 from sfs_server.progress_types import Count
-from sfs_server.sendfile import WINDOW, drain, drain_fully, send_descriptor, send_pieces
+from sfs_server.sendfile import WINDOW, Body, drain, drain_fully, send_body, send_descriptor
 from sfs_server.wire import stamp
+
+WITH_HEADERS = 64 * 1024
+"""What of a body may be given to the transport, which keeps it until its client takes it."""
 
 
 async def send(
@@ -59,18 +62,29 @@ async def send(
     if isinstance(body, ByteRange) and _has_descriptor(type(reader)):
         source = cast(DescriptorReader, reader).fileno()
         return await _send_descriptor(request, response, source, body, pool, count)
-    pieces = _framed(reader, body) if isinstance(body, Multipart) else _plain(reader, body)
-    async with aclosing(pieces):
-        first = await anext(pieces)
+    rest = (
+        partial(_framed, reader, body)
+        if isinstance(body, Multipart)
+        else partial(_plain, reader, body)
+    )
+    async with aclosing(Body(rest)) as pieces:
+        await pieces.more()
         writer = await begin(request, response)
-        await write_piece(request, writer, first)
-        count.moved += len(first)
-        if len(first) < body.length:
-            transport = _transport(request)
-            await drain_fully(transport, writer)
-            await send_pieces(transport, pieces, count)
+        first = pieces.left
+        if len(first) > WITH_HEADERS:
+            writer.send_headers()
         else:
-            await anext(pieces, None)  # there is none, or too many
+            await writer.write(first, drain=False)  # type: ignore[call-arg]
+            count.moved += len(first)
+            pieces.sent(len(first))
+        del first
+        transport = _transport(request)
+        if count.moved < body.length:
+            await drain_fully(transport, writer, pieces.let_go)
+            await send_body(transport, pieces, count)
+        else:
+            await pieces.more()  # there is nothing, or too much
+            await drain(transport, writer)
     return response
 
 
@@ -105,20 +119,26 @@ async def _send_descriptor(
     return response
 
 
-def _plain(reader: Reader, body: ByteRange) -> AsyncGenerator[Bytes, None]:
-    return exactly(body.length, reader.read(body.start, body.length))
+def _plain(reader: Reader, body: ByteRange, start: int) -> AsyncGenerator[Bytes, None]:
+    """The bytes of a body from byte ``start`` of it on."""
+    length = body.length - start
+    return exactly(length, reader.read(body.start + start, length))
 
 
-async def _framed(reader: Reader, body: Multipart) -> AsyncGenerator[Bytes, None]:
-    """The bytes of a multipart body. Its first piece is the head and the first bytes of a part."""
+async def _framed(reader: Reader, body: Multipart, start: int) -> AsyncGenerator[Bytes, None]:
+    """The bytes of a multipart body from byte ``start`` of it on. Its first piece is the head and
+    the first bytes of a part."""
     for part in body.parts:
-        head: Bytes = part.head
-        pieces = _plain(reader, part.range)
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield b"".join((head, piece)) if head else piece
-                head = b""
-    yield body.tail
+        head: Bytes = part.head[start:]
+        start = max(start - len(part.head), 0)
+        if start < part.range.length:
+            pieces = _plain(reader, part.range, start)
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    yield b"".join((head, piece)) if head else piece
+                    head = b""
+        start = max(start - part.range.length, 0)
+    yield body.tail[start:]
 
 
 async def begin(request: web.Request, response: web.StreamResponse) -> AbstractStreamWriter:

@@ -14,6 +14,12 @@ the CRC of what one reading has been given so far; the next replica's bytes up t
 must have the same one before any byte behind it is passed on. A reading that was given wrong bytes
 ends with DataLoss, never with a file of the right length.
 
+A reading may be given up and gone on with, by another one with the same source, when its reader
+takes no bytes: a volume server holds 4 MiB for each response that is under way. Who gave the last
+piece is asked for a range, from the beginning of that piece on: it has checked the needle when it
+began to send it, the CRC goes on over what came before, and nothing of what was passed on already
+is passed on again before it is known to be the same. Anybody else is asked for the whole needle.
+
 ``readDeleted=true`` lets a reader go on after its file was overwritten or deleted, until the
 volume is vacuumed. Needles that are stored compressed are inflated by the server, which has checked
 them; their ETag is of the compressed bytes and is not compared.
@@ -28,6 +34,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 
 import google_crc32c
 
@@ -62,13 +69,23 @@ class Needles:
         self._volumes = volumes
         self._told = on_failover
 
-    async def read(self, needle: Needle, start: int, length: int) -> AsyncGenerator[Bytes, None]:
-        """Yield ``length`` bytes from ``start`` on. Raises what ``read_span`` raises."""
-        source = NeedleSource(self._volumes, compressed=needle.compressed)
+    def source(self, needle: Needle) -> NeedleSource:
+        """What ``read`` needs to know of what it has passed on of ``needle``: nothing yet."""
+        return NeedleSource(self._volumes, needle)
+
+    async def read(
+        self, needle: Needle, source: NeedleSource, start: int, length: int
+    ) -> AsyncGenerator[Bytes, None]:
+        """Yield ``length`` bytes from ``start`` on. Raises what ``read_span`` raises.
+
+        If it is closed before its end, another one with the same ``source`` may go on at any byte
+        of the last piece.
+        """
         end = start + length
         fresh = False
         for round_number in range(MAX_ROUNDS):
-            replicas = tuple(map(Replica, await self._servers(needle, fresh=fresh)))
+            servers = source.first(await self._servers(needle, fresh=fresh))
+            replicas = tuple(map(Replica, servers))
             chunk = Chunk(needle.fid, 0, needle.size, replicas, needle.crc)
             begun = start
             span = Span(chunk, start, end - start)
@@ -131,38 +148,71 @@ class _Http(HttpChunkSource):
         return self._servers.read_headers(chunk.key)
 
 
-class NeedleSource:
-    """A :class:`gfs.replicas.ChunkSource` for one reading of one needle."""
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """Where the last piece that was passed on begins: at byte ``at`` of the needle, as ``address``
+    gave it. ``crc``: the CRC32C of what comes before it."""
 
-    def __init__(self, servers: VolumeServers, *, compressed: bool) -> None:
+    address: str
+    at: int
+    crc: int
+
+
+class NeedleSource:
+    """A :class:`gfs.replicas.ChunkSource` for one reading of one needle, and for another one that
+    goes on where it was given up."""
+
+    def __init__(self, servers: VolumeServers, needle: Needle) -> None:
         self._http = _Http(servers)
-        self._compressed = compressed
+        self._needle = needle
         self.given = 0
         """How many of the needle's bytes have been passed on."""
 
         self.given_crc = 0
         """Their CRC32C."""
 
+        self.mark: _Mark | None = None
+
+    def goes_on(self, needle: Needle, start: int) -> bool:
+        """Whether a reading of ``needle`` from ``start`` on goes on with this one."""
+        return needle.fid == self._needle.fid and start <= self.given
+
+    def first(self, servers: list[str]) -> list[str]:
+        """The servers, that which gave the last piece in front: it need not give all again."""
+        if self.mark is not None and self.mark.address in servers:
+            servers.remove(self.mark.address)
+            servers.insert(0, self.mark.address)
+        return servers
+
     async def fetch(
         self, replica: Replica, chunk: Chunk, start: int, length: int, idle_seconds: float
     ) -> _Checked:
-        """The whole needle from byte 0, as far as it is wanted. See ``ChunkSource.fetch``."""
-        answer = await self._http.fetch(replica, chunk, 0, chunk.size, idle_seconds)
+        """The needle, as far as it is wanted, from the last piece on if the same replica gave that
+        one, else from byte 0. See ``ChunkSource.fetch``."""
+        mark, self.mark = self.mark, None
+        goes_on = mark is not None and mark.address == replica.address and mark.at <= start
+        if mark is None or not goes_on or self._needle.compressed:
+            mark = _Mark(replica.address, 0, 0)
+        answer = await self._http.fetch(replica, chunk, mark.at, chunk.size - mark.at, idle_seconds)
         try:
-            return _Checked(self, answer, chunk, (start, start + length), self._compressed)
+            return _Checked(self, answer, chunk, (start, start + length), mark)
         except BaseException:
             answer.close()
             raise
+
+    def expected(self, etag: str) -> str:
+        """The CRC32C of the needle by what the server says, '' if that is of compressed bytes."""
+        return "" if self._needle.compressed else etag
 
 
 class _Checked:
     """The answer of one replica: bytes before the end of ``span``, the last of them when all of the
     needle are known to be right. Those before the beginning of ``span`` are passed on too, but
-    nobody uses them."""
+    nobody uses them; those that were passed on before, when they are known to be the same."""
 
     __slots__ = (
-        *("_answer", "_crc", "_end", "_expected", "_position", "_source", "_used"),
-        *("size", "start", "version"),
+        *("_address", "_answer", "_crc", "_end", "_expected", "_kept", "_position", "_source"),
+        *("_used", "size", "start", "version"),
     )
 
     def __init__(
@@ -171,54 +221,62 @@ class _Checked:
         answer: HttpAnswer,
         chunk: Chunk,
         span: tuple[int, int],
-        compressed: bool,
+        mark: _Mark,
     ) -> None:
-        """Raises DataLoss where the header says that it is not the whole needle."""
-        if answer.start != 0:
-            raise DataLoss("a part of the chunk instead of the whole")
+        """Raises DataLoss where the header says that it is not the needle from ``mark`` on."""
+        if answer.start != mark.at:
+            raise DataLoss("another part of the chunk than was asked for")
         if answer.size != chunk.size:
             raise DataLoss(f"a chunk of {answer.size} bytes instead of {chunk.size}")
-        expected = "" if compressed else answer.version
+        expected = source.expected(answer.version)
         if chunk.version and expected != chunk.version:
             raise DataLoss("another version of the chunk")
-        self.start = 0
+        self.start = mark.at
         self.version = chunk.version
         self.size: int | None = chunk.size
         self._source = source
         self._answer = answer
+        self._address = mark.address
         self._used, self._end = span
         self._expected = expected
-        self._position = self._crc = 0
+        self._position, self._crc = mark.at, mark.crc
+        self._kept: Bytes = b""
 
     async def piece(self) -> Bytes:
-        size, end = self.size or 0, self._end
-        held: Bytes = b""
+        size, end, source = self.size or 0, self._end, self._source
+        held: list[Bytes] = []
+        mark = _Mark(self._address, self._position, self._crc)
         while self._position < size:
-            data = await self._answer.piece()
-            if not data:
-                raise DataLoss(f"{size - self._position} bytes of the chunk are missing")
-            begun, self._position = self._position, self._position + len(data)
-            self._extend(data, begun)
-            if self._position < end:
-                if self._position > max(self._used, self._source.given):
-                    self._source.given, self._source.given_crc = self._position, self._crc
+            begun = self._position
+            data = await self._next()
+            if self._position <= self._used:
                 return data
             if begun < end:
-                held = data if self._position == end else memoryview(data)[: end - begun]
-            if self._position == size and self._expected not in ("", f"{self._crc:08x}"):
+                held.append(data if self._position <= end else memoryview(data)[: end - begun])
+            if source.given <= self._position < end:
+                break
+        else:
+            if self._expected not in ("", f"{self._crc:08x}"):
                 raise DataLoss("the checksum does not agree")
-        return held
+        source.mark = mark
+        if self._position > source.given:
+            source.given, source.given_crc = self._position, self._crc
+        return held[0] if len(held) == 1 else b"".join(held)
+
+    async def _next(self) -> Bytes:
+        """The next bytes, up to those that were passed on before or behind them. Raises DataLoss
+        where it shows that an earlier replica gave other ones."""
+        data, self._kept = self._kept or await self._answer.piece(), b""
+        if not data:
+            raise DataLoss(f"{(self.size or 0) - self._position} bytes of the chunk are missing")
+        split = self._source.given - self._position
+        if 0 < split < len(data):
+            data, self._kept = data[:split], data[split:]
+        self._crc = google_crc32c.extend(self._crc, data)
+        self._position += len(data)
+        if split == len(data) and self._crc != self._source.given_crc:
+            raise DataLoss("the replicas have different bytes")
+        return data
 
     def close(self) -> None:
         self._answer.close()
-
-    def _extend(self, data: Bytes, position: int) -> None:
-        """Add ``data``, which begins at ``position``, to the CRC. Raises DataLoss where it shows
-        that an earlier replica gave other bytes."""
-        split = self._source.given - position
-        if 0 < split <= len(data):
-            self._crc = google_crc32c.extend(self._crc, bytes(data[:split]))
-            if self._crc != self._source.given_crc:
-                raise DataLoss("the replicas have different bytes")
-            data = bytes(data[split:])
-        self._crc = google_crc32c.extend(self._crc, data)

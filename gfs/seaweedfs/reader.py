@@ -4,7 +4,8 @@ A volume server reads and checks a whole needle, some milliseconds, before it se
 So that there is no gap between two, the next one is asked for when the bytes of this one will be
 used up within AHEAD_SECONDS, at the pace of the reading so far; never more than one ahead. Asked
 for much earlier, a slow reader would leave it lying until the server cuts it off. Of an answer that
-nobody reads yet the first piece is held, so a reader holds one to two MiB, whatever the file.
+nobody reads yet the first piece is held, which is small, so a reader holds some 300 KiB, whatever
+the file. One that is given up holds nothing but where it was, and the CRC of what was passed on.
 
 Chunk lists of large files are in manifests. They are loaded as the reading comes to them, in
 windows of WINDOW_BYTES, and the last few are kept.
@@ -21,7 +22,7 @@ from google.protobuf.message import DecodeError
 from gfs.api import Reader
 from gfs.errors import DataLoss
 from gfs.seaweedfs.entries import Needle, Piece, View, pieces_of, visible
-from gfs.seaweedfs.needles import Needles
+from gfs.seaweedfs.needles import Needles, NeedleSource
 from gfs.seaweedfs.proto.filer_pb2 import FileChunkManifest
 from gfs.types import Bytes, FileInfo
 
@@ -39,7 +40,13 @@ _ZEROS = bytes(PIECE_BYTES)
 class _Ahead:
     """A view that is being read, whose first piece may be had before it is wanted."""
 
-    def __init__(self, pieces: AsyncGenerator[Bytes, None], length: int) -> None:
+    def __init__(
+        self,
+        pieces: AsyncGenerator[Bytes, None],
+        length: int,
+        source: NeedleSource | None = None,
+    ) -> None:
+        self.source = source
         self._pieces = pieces
         self._first: asyncio.Task[Bytes] | None = None
         self.left = length
@@ -76,6 +83,7 @@ class SeaweedReader(Reader):
         self._top = pieces
         self._loaded: dict[str, tuple[Piece, ...]] = {}
         self._only = _only(pieces, info.size)
+        self._given_up: NeedleSource | None = None
 
     @property
     def info(self) -> FileInfo:
@@ -103,18 +111,30 @@ class SeaweedReader(Reader):
                         # What is left of the time that the bytes so far have taken.
                         if not asked and current.left * (clock() - began) <= given * AHEAD_SECONDS:
                             asked = True
-                            following = await self._next(views)
-                            if following is not None:
-                                following.begin()
+                            following = await self._begun(views)
                         yield piece
+                        del piece
                     await current.close()
             finally:
+                if current is not None:
+                    self._give_up(current)
                 for reading in (current, following):
                     if reading is not None:
                         await reading.close()
 
     async def close(self) -> None:
         self._loaded.clear()
+
+    def _give_up(self, current: _Ahead) -> None:
+        """Perhaps another reading goes on here, in a long while: it gets what it needs anew."""
+        self._given_up = current.source
+        self._loaded.clear()
+
+    async def _begun(self, views: AsyncGenerator[View, None]) -> _Ahead | None:
+        following = await self._next(views)
+        if following is not None:
+            following.begin()
+        return following
 
     async def _next(self, views: AsyncGenerator[View, None]) -> _Ahead | None:
         view = await anext(views, None)
@@ -124,7 +144,11 @@ class SeaweedReader(Reader):
             return _Ahead(self._without_needle(view), view.length)
         if view.needle.size <= SMALL_BYTES:
             return _Ahead(self._small(view, view.needle), view.length)
-        return _Ahead(self._needles.read(view.needle, view.start, view.length), view.length)
+        source, self._given_up = self._given_up, None
+        if source is None or not source.goes_on(view.needle, view.start):
+            source = self._needles.source(view.needle)
+        pieces = self._needles.read(view.needle, source, view.start, view.length)
+        return _Ahead(pieces, view.length, source)
 
     async def _small(self, view: View, needle: Needle) -> AsyncGenerator[Bytes, None]:
         yield await self._part(needle, view.start, view.length)

@@ -67,3 +67,34 @@ async def test_slow_readers_get_the_version_that_they_began(
             loop.strikes += 1
             assert not any(reader.done() for reader in readers)
             assert set(await asyncio.gather(*readers)) == {sha256(data)}
+
+
+STOP_SECONDS = 3.0
+"""Long enough that what is held for a reader is let go of."""
+
+
+async def test_readers_that_stop_get_the_version_that_they_began(
+    sfs: Process, cluster: Cluster, ledger: Ledger
+) -> None:
+    with ledger.loop(f"overwrite and delete under {READERS} readers that stop") as loop:
+        data = some_bytes(SIZE, 1)
+        assert (await upload(sfs.port, PATH, data)).status in (200, 201)
+        stopped = asyncio.Semaphore(0)
+
+        async def read(number: int) -> str:
+            async def stop() -> None:
+                stopped.release()
+                await asyncio.sleep(STOP_SECONDS)
+
+            at = SIZE * number // READERS + 1
+            with loop.transfer(SIZE):
+                return sha256(await download(sfs.port, PATH, at=at, strike=stop, deadline=60))
+
+        readers = [asyncio.create_task(read(number)) for number in range(READERS)]
+        for _ in readers:
+            await stopped.acquire()
+        assert (await upload(sfs.port, PATH, some_bytes(SIZE, 2))).status == 200
+        async with connect(sfs.port) as connection:
+            assert (await connection.ask("DELETE", PATH, bearer())).status == 200
+        loop.strikes += 1
+        assert set(await asyncio.gather(*readers)) == {sha256(data)}

@@ -45,7 +45,8 @@ class Behaviour:
     ends ``extra`` bytes later (earlier, if negative), and says so. What the header says:
     ``version``, ``content_range`` and ``content_length`` replace the true ones ('': no such
     field); in a Content-Range ``{first}``, ``{last}`` and ``{size}`` are the true numbers,
-    ``{later}`` and ``{stop}`` the ones behind the first two; ``encoding`` is a Content-Encoding.
+    ``{later}`` and ``{stop}`` the ones behind the first two; ``encoding`` is a Content-Encoding;
+    ``etag`` is sent instead of the version. Of the chunk the byte ``flip`` is another one.
     How they are sent: ``framing``, and in ``pieces`` of so many bytes, ``pause`` seconds apart.
     Where it breaks: after ``stop`` bytes of the body, by ``end``; or never, with so many bytes of
     ``junk`` behind it that nothing announced.
@@ -62,6 +63,8 @@ class Behaviour:
     content_range: str | None = None
     content_length: str | None = None
     encoding: str = ""
+    etag: str = ""
+    flip: int | None = None
     framing: Literal["length", "chunked", "bad-chunk", "close"] = "length"
     pieces: int = 1 << 16
     pause: float = 0.0
@@ -227,6 +230,9 @@ class Chunkserver:
             return "\r\n".join([*lines, "", ""]).encode(), b"sorry"
         if how.version not in {"", VERSION}:
             data = data.translate(_OTHER)
+        if how.flip is not None:
+            spoilt = bytes([data[how.flip] ^ 0xFF])
+            data = data[: how.flip] + spoilt + data[how.flip + 1 :]
         fields = {"Content-Length": "", "Content-Range": "", "Content-Encoding": how.encoding}
         start, stop = 0, len(data)
         if how.ranges and request.stop is not None:
@@ -243,7 +249,7 @@ class Chunkserver:
         else:
             fields["Transfer-Encoding"] = "chunked"
         if how.version:
-            fields["ETag"] = f'"{how.version}"'
+            fields["ETag"] = f'"{how.etag or how.version}"'
         if how.content_range is not None:
             fields["Content-Range"] = how.content_range.format(
                 first=start, last=stop - 1, later=start + 1, stop=stop, size=len(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from gfs.seaweedfs.filer import Filers  # isort: skip
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
 from gfs.seaweedfs.rpc import Channels  # isort: skip
 from gfs.seaweedfs.watch import EntryCache  # isort: skip
-from tests.gfs.suite import DIR, FileSystemSuite, listed, load, store  # isort: skip
+from tests.gfs.suite import CHUNK, DIR, FileSystemSuite, content, listed, load, store  # isort: skip
 
 __all__ = ["cluster", "seaweed"]
 
@@ -157,3 +158,30 @@ async def test_the_id_of_a_store_is_that_of_its_prefix(
     finally:
         await same.close()
         await other.close()
+
+
+@pytest.mark.parametrize("size", [3 * CHUNK + 7, 9_000_000])
+async def test_a_reading_that_was_given_up_goes_on_with_its_version(
+    fs: SeaweedFileSystem, size: int
+) -> None:
+    """By the same server, which has answered a range of a needle that was deleted meanwhile."""
+    data = content(size)
+    await store(fs, "f", data)
+    async with await fs.open(DIR, "f") as reader:
+        got = bytearray()
+        for turn in range(12):
+            async with aclosing(reader.read(len(got), size - len(got))) as pieces:
+                for _ in range(3):
+                    piece = await anext(pieces)
+                    got += piece[: len(piece) - turn]
+                    if turn:
+                        break
+            if turn == 3:
+                await store(fs, "f", b"other")
+            if turn == 6:
+                await fs.delete(DIR, "f")
+                await asyncio.sleep(1.5)  # its needles are deleted
+        async with aclosing(reader.read(len(got), size - len(got))) as pieces:
+            async for piece in pieces:
+                got += piece
+    assert got == data

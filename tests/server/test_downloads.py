@@ -16,7 +16,7 @@ from contextlib import aclosing
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from random import Random
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 from aiohttp.abc import AbstractStreamWriter
@@ -662,6 +662,63 @@ async def test_a_client_that_takes_no_bytes_is_given_up_and_a_slow_one_is_not(
     given_up, got = await asyncio.gather(stalled(), slow())
     assert given_up < BIG
     assert got == body
+
+
+class Counted(Wrapped):
+    """How many readings are open, and where each began."""
+
+    open = 0
+    begun: ClassVar[list[int]] = []
+
+    async def read(self, start: int, length: int) -> AsyncGenerator[Bytes, None]:
+        Counted.begun.append(start)
+        Counted.open += 1
+        try:
+            async with aclosing(super().read(start, length)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        finally:
+            Counted.open -= 1
+
+
+@pytest.mark.both_loops
+@pytest.mark.parametrize("field", ["", "5-", "100-16000000,3-90"])
+async def test_nothing_is_held_for_a_client_that_takes_no_bytes_until_it_does(
+    service: Service, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    wrap(service, monkeypatch, Counted)
+    monkeypatch.setattr(sendfile, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(Counted, "begun", [])
+    bodies = []
+    letting_go = sendfile.Body.let_go
+
+    async def let_go(self: sendfile.Body) -> None:
+        await letting_go(self)
+        bodies.append(self)
+
+    monkeypatch.setattr(sendfile.Body, "let_go", let_go)
+    body = noise(BIG)
+    await service.put("/storage/default/a", body)
+    async with connect(service.port, receive_buffer=8192) as connection:
+        headers = {"Range": f"bytes={field}"} if field else {}
+        connection.send("GET", "/storage/default/a", headers)
+        _, fields = await connection.head()
+        length = int(fields["Content-Length"])
+        received = bytearray()
+        for take in (5_000_000, 5_000_001):  # more than the kernel holds
+            await eventually(lambda: bool(bodies) and not bodies[-1].left and not Counted.open)
+            bodies.clear()
+            received += await connection.reader.readexactly(take)
+        received += await connection.reader.readexactly(length - len(received))
+    if field.count("-") == 1:
+        assert received == body[int(field[:-1]) :]
+    elif field:
+        assert body[100:16_000_001] in received
+        assert body[3:91] in received
+    else:
+        assert received == body
+    assert len(Counted.begun) > 2
+    assert Counted.begun == sorted(Counted.begun) or "," in field
 
 
 @pytest.mark.both_loops
