@@ -72,6 +72,7 @@ def main() -> None:
         _keep_freed_memory()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(config))
+        _give_up_broken_streams()
     except ConfigError as error:
         sys.exit(f"sfs-server: {error}")
 
@@ -87,6 +88,16 @@ def _open_standard_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free
             stream = open(number, "r" if number == 0 else "w", closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)
+
+
+def _give_up_broken_streams() -> None:
+    """Put /dev/null in the place of what cannot be written (the terminal is gone, the disk full).
+    Python would try once more at its exit, and end with 120."""
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def _run(work: Coroutine[None, None, str]) -> str:
@@ -249,7 +260,8 @@ def _banner(config: Config, names: Sequence[tuple[Any, ...]]) -> None:
         data = f" -data {shlex.quote(os.path.abspath(config.data))}"
         where = "" if config.jwt_secret else data
         lines.append(f"  tokens    sfs-server token{where} -user NAME")
-    print(*lines, sep="\n", flush=True)
+    with suppress(OSError):  # nobody reads it
+        print(*lines, sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,8 @@ characters each, and a signature of 43 or more (HS256 has the shortest). The nam
 stand right before it, or behind it. Each alternative starts at most once in a word, and never goes
 back (``+`` behind a quantifier), so the time grows with the text and not faster."""
 
+_log = logging.getLogger(__name__)
+
 
 def redact(text: str) -> str:
     """``text`` without the tokens in it."""
@@ -123,6 +125,7 @@ class AccessLog:
         """``log_format`` is ``text`` or ``json``."""
         self._json = log_format == "json"
         self._lines: list[str] = []
+        self._lost = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def write(
@@ -186,13 +189,21 @@ class AccessLog:
         self.flush()
 
     def flush(self) -> None:
-        """Write what has been gathered."""
+        """Write what has been gathered. Where it cannot be written, because the disk is full or the
+        terminal is gone, the service goes on without, and says later how many lines are missing."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         lines, self._lines = self._lines, []
-        sys.stderr.write("".join(lines))
-        sys.stderr.flush()
+        try:
+            sys.stderr.write("".join(lines))
+            sys.stderr.flush()
+        except OSError:
+            self._lost += len(lines)
+            return
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            _log.warning("the log could not be written: %d lines are missing", lost)
 
 
 def _outcome(change: Change, status: int) -> str:
