@@ -51,7 +51,10 @@ class Proxies:
         X-Forwarded-For fields of the request in their order."""
         if not self._networks or peer is None:
             return peer
-        return self._client(peer, ",".join(forwarded)[-MAX_CHARACTERS:])
+        text = ",".join(forwarded)
+        if len(text) > MAX_CHARACTERS:
+            text = text[-MAX_CHARACTERS:].partition(",")[2]  # not from the middle of an address on
+        return self._client(peer, text)
 
     def _find(self, peer: str, forwarded: str) -> str:
         found = _address(peer)

@@ -190,6 +190,9 @@ async def test_a_path_with_dot_segments_is_the_path_without_them(service: Servic
     async with connect(service.port) as connection:
         for target in (
             "/storage/default/a",
+            "/storage/default/a?x=1",
+            "/storage/default/a?",
+            "http://b/storage/default/a",
             "/./storage/./default/././a",
             "http://b/./storage/./default/a",
         ):

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prometheus_client import Metric
+from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gfs.errors import DataLoss, StoreUnavailable
 from gfs.observe import OPERATIONS
+from sfs_server import metrics
 from sfs_server.auth import mint
 from sfs_server.keys import DATABASE, METRICS
 from sfs_server.metrics import GfsMetrics, Metrics
@@ -235,3 +236,25 @@ async def test_watchers_are_shown() -> None:
     metrics = Metrics()
     metrics.progress_watchers = lambda: 3
     assert samples(metrics.render().decode())["sfs_progress_watchers",] == 3
+
+
+async def test_what_is_shown_is_made_once_in_a_while(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks, and however often."""
+    made = []
+
+    def generate(registry: CollectorRegistry) -> bytes:
+        made.append(registry)
+        return generate_latest(registry)
+
+    monkeypatch.setattr(metrics, "generate_latest", generate)
+    monkeypatch.setattr(metrics, "FRESH_SECONDS", 3600.0)
+    first = await service.get("/metrics")
+    for _ in range(20):
+        await service.get("/storage/files")
+        assert await service.get("/metrics") == first
+    assert len(made) == 1
+    monkeypatch.setattr(service.app[METRICS], "_stale_at", 0.0)
+    assert await service.get("/metrics") != first
+    assert len(made) == 2

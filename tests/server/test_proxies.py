@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sfs_server.proxies import MAX_HOPS, Proxies, parse_network
+from sfs_server.proxies import MAX_CHARACTERS, MAX_HOPS, Proxies, parse_network
 
 TRUSTED = Proxies(map(parse_network, ("10.0.0.0/8", "192.0.2.1", "fd00::/8")))
 
@@ -36,6 +36,9 @@ TRUSTED = Proxies(map(parse_network, ("10.0.0.0/8", "192.0.2.1", "fd00::/8")))
         ("10.1.1.1", ('fe80::1%" forged',), "10.1.1.1"),
         ("10.1.1.1", (",,,",), "10.1.1.1"),
         ("10.1.1.1", ("8.8.8.8," + "10.2.2.2," * MAX_HOPS + "10.3.3.3",), "10.2.2.2"),
+        # No more is looked at than so many hops have characters.
+        ("10.1.1.1", ("9" * 20_000 + ", 8.8.8.8",), "8.8.8.8"),
+        ("10.1.1.1", ("118.8.8.8" + " " * (MAX_CHARACTERS - len("8.8.8.8")),), "10.1.1.1"),
         ("not an address", ("8.8.8.8",), "not an address"),
         (None, ("8.8.8.8",), None),
     ],

@@ -72,6 +72,12 @@ BODIES = (
     ("/storage/links", "{}"),
     ("/storage/namespaces", '{{"name": {}'),
 )
+PARTS = (
+    "{}",
+    "{}: x",
+    'Content-Disposition: form-data; name="file"; {}',
+    'Content-Disposition: form-data; name="file{}',
+)
 LOCAL = ip_network("127.0.0.0/8")
 
 
@@ -131,6 +137,10 @@ def requests(service: Service, text: str) -> Iterator[tuple[str, bytes]]:
     for target, form in BODIES:
         body = form.format(text).encode()
         yield f"POST {target} {form}", encode("POST", target, bearer, body)
+    for form in PARTS:
+        body = f"--b\r\n{form.format(text)}\r\n\r\nx\r\n--b--\r\n".encode()
+        own = {**bearer, "Content-Type": "multipart/form-data; boundary=b"}
+        yield f"PUT {form}", encode("PUT", "/storage/default/a", own, body)
 
 
 async def taken(service: Service, data: bytes) -> tuple[int, int]:
