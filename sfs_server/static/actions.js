@@ -1,6 +1,6 @@
 // What a person can do, as changes of the state.
 import * as api from "./api.js";
-import { compareNames } from "./format.js";
+import { compareNames, visible } from "./format.js";
 import { NO_FILES, set, state } from "./store.js";
 
 const NOTICE_SECONDS = 6;
@@ -31,18 +31,10 @@ export const close = () => set({ dialog: null });
 
 // Who.
 
-export async function signIn(token) {
-  const before = api.credential.get();
-  api.credential.set(token.trim());
-  try {
-    const session = await api.getSession();
-    set({ session, dialog: null });
-  } catch (error) {
-    if (before === null) api.credential.clear();
-    else api.credential.set(before);
-    throw error;
-  }
-  await reload();
+export function become(token, session) {
+  api.credential.set(token);
+  set({ session, selected: new Set(), dialog: null });
+  return state.ready && reload();
 }
 
 export async function signOut() {
@@ -74,7 +66,7 @@ const addressOf = (name) => (name === "default" ? "/" : `/ns/${encodeURIComponen
 
 export function show(name, { record = true } = {}) {
   if (record && name !== place()) history.pushState(null, "", addressOf(name));
-  document.title = name === "default" ? "SFS" : `${name} · SFS`;
+  document.title = name === "default" ? "SFS" : `${visible(name)} · SFS`;
   set({ current: name, prefix: "", selected: new Set(), files: NO_FILES, railOpen: false });
   set({ sort: { key: "name", down: false }, menu: null });
   scrollTo(0, 0);
@@ -101,13 +93,6 @@ export async function loadNamespaces() {
   }
 }
 
-export async function createNamespace(name, hidden) {
-  await api.createNamespace(name, hidden);
-  close();
-  await loadNamespaces();
-  await show(name);
-}
-
 export async function setHidden(ns, hidden) {
   try {
     await api.updateNamespace(ns.name, hidden);
@@ -116,14 +101,6 @@ export async function setHidden(ns, hidden) {
     complain(error);
   }
   await loadNamespaces();
-}
-
-export async function deleteNamespace(ns) {
-  await api.deleteNamespace(ns.name);
-  close();
-  notify(`${ns.name} has been deleted.`);
-  await loadNamespaces();
-  if (state.current === ns.name) await show("default");
 }
 
 // Files. Only the newest request may change what is shown; an older one is given up.

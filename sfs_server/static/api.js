@@ -18,18 +18,16 @@ export const credential = {
 
 const watchers = { refused: () => {}, unreachable: () => {} };
 
-// refused(): the token is no good any more. unreachable(): the service does not answer.
+// refused(): the token in use is no good any more. unreachable(): the service does not answer.
 export function onTrouble(handlers) {
   Object.assign(watchers, handlers);
 }
 
-export function authorization() {
-  const token = credential.get();
-  return token === null ? {} : { Authorization: `Bearer ${token}` };
-}
+export const authorization = (token = credential.get()) =>
+  token === null ? {} : { Authorization: `Bearer ${token}` };
 
-async function call(method, path, body, signal) {
-  const headers = { Accept: "application/json", ...authorization() };
+async function call(method, path, body, signal, token = credential.get()) {
+  const headers = { Accept: "application/json", ...authorization(token) };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const json = body === undefined ? undefined : JSON.stringify(body);
   let response;
@@ -41,7 +39,7 @@ async function call(method, path, body, signal) {
     throw new ApiError(0, "The service cannot be reached.");
   }
   if (response.ok) return response;
-  if (response.status === 401 && headers.Authorization) watchers.refused();
+  if (response.status === 401 && token !== null && token === credential.get()) watchers.refused();
   throw new ApiError(response.status, await detailOf(response));
 }
 
@@ -72,7 +70,7 @@ const absolute = (url) => new URL(url, location.origin).href;
 
 // The service.
 
-export const getSession = () => json("GET", "/api/session");
+export const getSession = (token) => json("GET", "/api/session", undefined, undefined, token);
 export const isAlive = () =>
   fetch("/healthz", { cache: "no-store" }).then(
     (answer) => answer.ok,

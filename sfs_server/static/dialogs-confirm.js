@@ -1,11 +1,11 @@
 // Questions before something is lost.
 import { useState } from "./vendor/hooks.js";
-import { deleteNamespace } from "./actions.js";
+import { resolve } from "./clashes.js";
 import { deleteFiles } from "./deleting.js";
 import { count } from "./format.js";
 import { html } from "./html.js";
+import { deleteNamespace } from "./namespaces.js";
 import { Button, Dialog } from "./ui.js";
-import { resolve } from "./uploads.js";
 
 const MOST_NAMES = 5;
 

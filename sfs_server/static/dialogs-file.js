@@ -1,6 +1,6 @@
 // Look at a file, and share it.
 import { useEffect, useState } from "./vendor/hooks.js";
-import { linkTo } from "./api.js";
+import { credential, linkTo } from "./api.js";
 import { download, open } from "./actions.js";
 import { exactTime, kind, showable, size, time } from "./format.js";
 import { html } from "./html.js";
@@ -85,8 +85,25 @@ export function Share({ file, session, onClose }) {
     ${error && html`<p class="wrong" role="alert">${error}</p>`}
     <${Copy} label="Address" text=${link ? link.url : ""} />
     <${Copy} label="On a command line" text=${command} />
-    ${link?.expires && html`<p class="soft small">Good until ${exactTime(link.expires)}.</p>`}
+    ${link?.expires && html`<p class="soft small">${goodUntil(link.expires)}</p>`}
   <//>`;
+}
+
+// No link outlives the token that made it: its `exp` is the link's end then.
+function goodUntil(end) {
+  const until = `Good until ${exactTime(end)}`;
+  return end === Math.floor(claims().exp)
+    ? `${until}: your token expires then, and the link with it.`
+    : `${until}.`;
+}
+
+function claims() {
+  try {
+    const [, payload] = credential.get().split(".");
+    return JSON.parse(atob(payload.replaceAll("-", "+").replaceAll("_", "/")));
+  } catch {
+    return {}; // a token of another kind says nothing
+  }
 }
 
 function Copy({ label, text }) {

@@ -1,7 +1,9 @@
-// Sign in, and make a namespace.
+// Sign in, also as somebody else, and make a namespace.
 import { useState } from "./vendor/hooks.js";
-import { createNamespace, signIn } from "./actions.js";
+import { become } from "./actions.js";
+import { getSession } from "./api.js";
 import { html } from "./html.js";
+import { createNamespace } from "./namespaces.js";
 import { Button, Dialog } from "./ui.js";
 
 // Runs `act` on submit; what goes wrong is shown in the form.
@@ -23,7 +25,10 @@ function useForm(act) {
 }
 
 export function SignIn({ expired, onClose }) {
-  const { busy, error, onSubmit } = useForm((form) => signIn(form.get("token")));
+  const { busy, error, onSubmit } = useForm(async (form) => {
+    const token = form.get("token").trim();
+    await become(token, await getSession(token));
+  });
   return html`<${Dialog} title="Sign in" onClose=${onClose}>
     <form onSubmit=${onSubmit}>
       <p>
@@ -46,6 +51,30 @@ export function SignIn({ expired, onClose }) {
     </form>
   <//>`;
 }
+
+// Somebody is signed in, and a link brought the token of somebody else.
+export function SwitchUser({ token, next, session, onClose }) {
+  const [now, then] = [session, next].map(called);
+  return html`<${Dialog} title="Sign in as somebody else?" onClose=${onClose}>
+    <p>
+      You are signed in as <strong class="break" dir="auto">${now}</strong>. This link would sign you in
+      as <strong class="break" dir="auto">${then}</strong>, who can see what you do here then. If it is
+      not yours, stay.
+    </p>
+    <div class="buttons">
+      <${Button} onClick=${() => become(token, next)}>Sign in as <bdi>${then}</bdi><//>
+      <${Button} look="primary" autofocus onClick=${onClose}>Stay <bdi>${now}</bdi><//>
+    </div>
+  <//>`;
+}
+
+// A display name need not be one's own.
+const called = (who) =>
+  !who
+    ? "somebody else"
+    : who.username === who.user
+      ? who.user
+      : `${who.username} (${who.user})`;
 
 export function CreateNamespace({ onClose }) {
   const { busy, error, onSubmit } = useForm((form) =>

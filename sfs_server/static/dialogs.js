@@ -15,6 +15,7 @@ for (const sign of ["pointerdown", "keydown"]) {
 
 const KINDS = {
   "sign-in": [form, "SignIn"],
+  switch: [form, "SwitchUser"],
   "create-namespace": [form, "CreateNamespace"],
   "delete-namespace": [confirm, "DeleteNamespace"],
   "delete-files": [confirm, "DeleteFiles"],

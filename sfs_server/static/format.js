@@ -49,6 +49,13 @@ export function duration(seconds) {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+// Marks that turn the direction of text around, or cannot be seen, are shown by their numbers: with
+// U+202E in it, a name that ends with "gpj.exe" seems to end with "exe.jpg".
+const UNSEEN = /[\p{Bidi_C}\u200b\u2028\u2029\u2060\ufeff]/gu;
+const number16 = (mark) => mark.charCodeAt(0).toString(16).toUpperCase().padStart(4, 0);
+
+export const visible = (text) => text.replace(UNSEEN, (mark) => `[U+${number16(mark)}]`);
+
 // The two parts of a name: the first may be cut on a narrow screen, the second, with the
 // extension, always shows.
 export function splitName(name) {

@@ -1,6 +1,16 @@
 // Preact and htm, joined: components are written as html`<p>…</p>`. What is put into a template
-// is text or a property, never markup.
+// is text or a property, never markup. What is read, as text or as one of READ, is what is there.
 import { h } from "./vendor/preact.js";
 import htm from "./vendor/htm.js";
+import { visible } from "./format.js";
 
-export const html = htm.bind(h);
+const READ = ["title", "aria-label", "alt"];
+
+function create(type, props, ...children) {
+  if (typeof type === "string") {
+    for (const name of READ) if (props?.[name]) props[name] = visible(props[name]);
+  }
+  return h(type, props, ...children.map((it) => (typeof it === "string" ? visible(it) : it)));
+}
+
+export const html = htm.bind(create);

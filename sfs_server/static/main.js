@@ -2,7 +2,6 @@
 import { render } from "./vendor/preact.js";
 import { getSession, credential, onTrouble } from "./api.js";
 import {
-  close,
   loadNamespaces,
   notify,
   open,
@@ -22,10 +21,12 @@ import { isActive, resume } from "./uploads.js";
 // the history or copied with the address.
 function tokenOfAddress() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (token === null) return;
-  history.replaceState(null, "", location.pathname + location.search);
-  credential.set(token);
+  if (token !== null) history.replaceState(null, "", location.pathname + location.search);
+  return token;
 }
+
+const welcome = (token) =>
+  import("./welcome.js").then((module) => module.welcome(token), unreachable);
 
 async function whoIsThere() {
   if (credential.get() === null) return;
@@ -39,7 +40,7 @@ async function whoIsThere() {
 }
 
 async function begin() {
-  tokenOfAddress();
+  const token = tokenOfAddress();
   onTrouble({ refused: tokenRefused, unreachable });
   onComeback(async () => {
     await whoIsThere();
@@ -47,12 +48,9 @@ async function begin() {
     resume();
   });
   addEventListener("popstate", () => show(place(), { record: false }));
-  addEventListener("hashchange", async () => {
-    if (!location.hash.includes("token=")) return;
-    tokenOfAddress();
-    await whoIsThere();
-    if (state.session) close();
-    await reload();
+  addEventListener("hashchange", () => {
+    const another = tokenOfAddress();
+    if (another) welcome(another);
   });
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) refresh();
@@ -62,6 +60,7 @@ async function begin() {
   });
   render(html`<${App} />`, document.getElementById("page"));
   await whoIsThere();
+  if (token) await welcome(token);
   set({ ready: true });
   await Promise.all([loadNamespaces(), show(place(), { record: false })]);
 }

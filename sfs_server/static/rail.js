@@ -72,7 +72,7 @@ const Person = ({ session }) =>
       </div>`
     : html`<div class="person">
         <p>
-          <strong>${session.username || session.user}</strong>
+          <strong dir="auto">${session.username || session.user}</strong>
           ${session.admin && html`<span class="tag">admin</span>`}
         </p>
         <button type="button" class="quiet" onClick=${signOut}>Sign out</button>

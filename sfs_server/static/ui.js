@@ -43,7 +43,7 @@ export function Dialog({ title, onClose, children, wide = false }) {
   >
     <div class="panel">
       <div class="panel-head">
-        <h2 id="dialog-title">${title}</h2>
+        <h2 id="dialog-title" dir="auto">${title}</h2>
         <${IconButton} icon="close" label="Close" onClick=${onClose} />
       </div>
       ${children}

@@ -17,7 +17,6 @@ import { watch } from "./watch.js";
 
 const AT_ONCE = 3;
 const MOST_TRIES = 5; // by itself, after the service was away
-const MOST_COPIES = 99; // "name (2).txt" … "name (99).txt"
 const REDRAW_MS = 100;
 const SPEED_SECONDS = 4;
 
@@ -37,7 +36,7 @@ const redraw = () => {
   }, REDRAW_MS);
 };
 
-function change(upload, patch) {
+export function change(upload, patch) {
   Object.assign(upload, patch);
   redraw();
 }
@@ -178,34 +177,6 @@ export function retry(upload) {
 }
 
 export const clear = () => set({ uploads: state.uploads.filter(isActive) });
-
-// Clashes. `how` is "replace", "keep" or "skip".
-
-export async function resolve(upload, how) {
-  if (how === "skip") change(upload, { state: "cancelled" });
-  if (how === "replace") change(upload, { state: "queued", replace: true });
-  if (how === "keep") {
-    change(upload, { state: "checking" });
-    try {
-      const name = await freeName(upload.namespace, upload.name);
-      if (upload.state === "checking") change(upload, { name, state: "queued" });
-    } catch (error) {
-      change(upload, { state: "failed", error: error.message });
-    }
-  }
-  pump();
-}
-
-async function freeName(namespace, name) {
-  const dot = name.lastIndexOf(".");
-  const [stem, extension] = dot > 0 ? [name.slice(0, dot), name.slice(dot)] : [name, ""];
-  const queued = new Set(state.uploads.filter(isActive).map((upload) => upload.name));
-  for (let n = 2; n <= MOST_COPIES; n += 1) {
-    const candidate = `${stem} (${n})${extension}`;
-    if (!queued.has(candidate) && !(await findFile(namespace, candidate))) return candidate;
-  }
-  throw new Error("There are too many copies of this file already.");
-}
 
 // Speed, over the last seconds, and what it leads one to expect.
 

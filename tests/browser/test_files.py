@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Download, Page, expect
 
+from sfs_server.auth import mint
 from tests.browser.conftest import SignIn, Site, Window
+from tests.server.processes import SECRET
 
 MANY = 100_000
 NAMES = (
@@ -28,6 +30,11 @@ NAMES = (
 )
 
 
+def visible(name: str) -> str:
+    """``name`` as the page shows it."""
+    return name.replace("\u202e", "[U+202E]")
+
+
 def names_shown(page: Page) -> list[str]:
     found = page.locator(".row .name").evaluate_all("all => all.map(one => one.title)")
     return [str(name) for name in found]
@@ -39,11 +46,11 @@ def test_names_of_every_kind_are_shown_as_they_are_and_can_be_had(
     site.store(namespace, {name: name.encode() for name in NAMES})
     sign_in(page, at=f"/ns/{namespace}")
     expect(page.locator(".row")).to_have_count(len(NAMES))
-    assert names_shown(page) == sorted(NAMES)
+    assert names_shown(page) == [visible(name) for name in sorted(NAMES)]
     assert page.title() == f"{namespace} · SFS"
     for name in NAMES:
         with page.expect_download() as saved:
-            page.get_by_role("button", name=f"Download {name}", exact=True).click()
+            page.get_by_role("button", name=f"Download {visible(name)}", exact=True).click()
         assert saved.value.path().read_bytes() == name.encode()
         if len(name.encode()) < 200 and "\u202e" not in name:
             assert saved.value.suggested_filename.replace("_", "") != ""
@@ -58,6 +65,81 @@ def test_names_of_every_kind_are_shown_as_they_are_and_can_be_had(
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_text("Drop files here")).to_be_visible()
     assert not list((site.data / "files" / namespace).iterdir())
+
+
+def test_marks_that_turn_text_around_are_seen_wherever_a_name_is(
+    site: Site, page: Page, sign_in: SignIn, namespace: str, tmp_path: Path
+) -> None:
+    marks = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"
+    evil, shown = "rtl\u202egpj.exe", "rtl[U+202E]gpj.exe"
+    every = "".join(f"[U+{ord(mark):04X}]" for mark in marks)
+    texts = {evil: b"x", f"{evil}.txt": b"x", f"a{marks}b": b"x", "שלום.txt": b"x"}
+    site.store(namespace, texts)
+    sign_in(page, at=f"/ns/{namespace}")
+    expect(page.locator(".row")).to_have_count(len(texts))
+    assert f"a{every}b" in names_shown(page)
+    assert "שלום.txt" in names_shown(page)
+
+    def hold() -> None:
+        """No mark is anywhere in what is shown, said or written into a title, and each name is set
+        apart from what is around it."""
+        found = page.evaluate(
+            """(marks) => {
+                const texts = [document.title, document.body.innerText];
+                for (const element of document.querySelectorAll("*"))
+                  for (const name of ["title", "aria-label", "alt"])
+                    texts.push(element.getAttribute(name) ?? "");
+                return texts.filter((text) => [...marks].some((mark) => text.includes(mark)));
+            }""",
+            marks,
+        )
+        assert found == []
+
+    hold()
+    row = page.locator(".row", has_text=shown).first
+    expect(row.get_by_role("button", name=f"Download {shown}", exact=True)).to_be_attached()
+    assert row.locator(".name").evaluate("e => getComputedStyle(e).unicodeBidi") == "isolate"
+    page.locator(".name", has_text=f"{shown}.txt").click()
+    dialog = page.get_by_role("dialog", name=f"{shown}.txt")
+    expect(dialog.locator(f"iframe[title='{shown}.txt']")).to_be_visible()
+    assert dialog.locator("h2").evaluate("e => getComputedStyle(e).unicodeBidi") == "isolate"
+    hold()
+    dialog.get_by_role("button", name="Copy link").click()
+    expect(page.get_by_role("dialog")).to_contain_text(f"{shown}.txt")
+    hold()
+    page.keyboard.press("Escape")
+    path = tmp_path / evil
+    path.write_bytes(b"new")
+    page.locator("main label.button input[type=file]").set_input_files(path)
+    expect(page.get_by_role("dialog", name="That name is taken")).to_contain_text(shown)
+    hold()
+    page.get_by_role("dialog").get_by_role("button", name="Replace").click()
+    expect(page.locator("li.upload.done")).to_contain_text(shown)
+    hold()
+    row.focus()
+    page.keyboard.press("Delete")
+    expect(page.get_by_role("dialog")).to_contain_text(shown)
+    hold()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.locator(".notice", has_text=f"{shown} has been deleted")).to_be_visible()
+    hold()
+    assert not (site.data / "files" / namespace / evil).exists()
+
+
+def test_the_end_of_a_link_is_the_real_one(site: Site, page: Page, namespace: str) -> None:
+    site.store(namespace, {"a.txt": b"a"})
+    token = mint(SECRET, user="alice", ttl=3600)  # a day is what the dialog asks for at first
+    page.goto(f"{site.url}/ns/{namespace}#token={token}")
+    row = page.locator(".row", has_text="a.txt")
+    row.get_by_role("button", name="Actions on").click()
+    page.get_by_role("menuitem", name="Copy link").click()
+    dialog = page.get_by_role("dialog", name="Link to this file")
+    expect(dialog).to_contain_text("your token expires then, and the link with it")
+    dialog.get_by_text("7 days").click()
+    expect(dialog).to_contain_text("your token expires then, and the link with it")
+    dialog.get_by_text("5 minutes").click()
+    expect(dialog).to_contain_text("Good until")
+    expect(dialog).not_to_contain_text("your token expires then")
 
 
 @pytest.mark.timeout(150)  # to make them takes the most of it

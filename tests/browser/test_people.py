@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
+from sfs_server.auth import mint
 from tests.browser.conftest import SignIn, Site, Window
+from tests.server.processes import SECRET
 
 
 def test_a_link_of_the_banner_signs_in_and_leaves_no_token_behind(
@@ -27,6 +29,100 @@ def test_a_link_of_the_banner_signs_in_and_leaves_no_token_behind(
     page.goto(site.url)
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("button", name="Sign in").first).to_be_visible()
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+def token_of(page: Page) -> str:
+    return str(page.evaluate("sessionStorage.getItem('sfs-token')"))
+
+
+ARRIVALS = ("goto", "hash")
+"""How a link is followed: the page is loaded, or only the part behind # changes."""
+
+
+def follow(page: Page, site: Site, token: str, how: str) -> None:
+    """Follow a link with ``token`` in a tab in which the page is open."""
+    if how == "hash":
+        page.evaluate("token => { location.hash = `token=${token}` }", token)
+    else:
+        page.goto("about:blank")
+        page.goto(f"{site.url}/#token={token}")
+    page.wait_for_function("!location.hash")
+
+
+@pytest.mark.parametrize("how", ARRIVALS)
+def test_a_link_of_somebody_else_asks_and_by_itself_changes_nothing(
+    site: Site, page: Page, sign_in: SignIn, how: str
+) -> None:
+    mine = sign_in(page, "alice")
+    theirs = mint(SECRET, user="mallory", username="Alice \u202eA.", ttl=3600)
+    dialog = page.get_by_role("dialog", name="Sign in as somebody else?")
+    for leave in ("Enter", "Escape", "Close"):
+        follow(page, site, theirs, how)
+        expect(dialog).to_contain_text("signed in as alice")
+        expect(dialog).to_contain_text("Alice [U+202E]A. (mallory)")
+        assert token_of(page) == mine
+        if leave == "Close":
+            dialog.get_by_role("button", name="Close").click()
+        else:
+            page.keyboard.press(leave)  # the focus is on what changes nothing
+        expect(dialog).to_have_count(0)
+        assert token_of(page) == mine
+        expect(page.get_by_text("alice", exact=True)).to_be_attached()
+    page.reload()
+    expect(page.get_by_text("alice", exact=True)).to_be_attached()
+    follow(page, site, theirs, how)
+    dialog.get_by_role("button", name="Sign in as Alice").click()
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_text("Alice [U+202E]A.", exact=True)).to_be_attached()
+    assert token_of(page) == theirs
+
+
+@pytest.mark.parametrize("how", ARRIVALS)
+def test_a_new_link_of_the_same_person_does_not_ask(
+    site: Site, page: Page, sign_in: SignIn, how: str
+) -> None:
+    sign_in(page, "alice")
+    fresh = mint(SECRET, user="alice", username="Alice", ttl=7200)
+    follow(page, site, fresh, how)
+    expect(page.get_by_text("Alice", exact=True)).to_be_attached()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert token_of(page) == fresh
+
+
+@pytest.mark.parametrize("how", ARRIVALS)
+def test_a_link_that_is_no_good_ends_no_session(
+    site: Site, window: Window, sign_in: SignIn, how: str
+) -> None:
+    page = window(strict=False).new_page()
+    mine = sign_in(page, "alice")
+    expired = mint(SECRET, user="alice", ttl=1, now=1_000_000_000)
+    for bad in ("x", "a.b.c", expired, mine[:-4] + "AAAA"):
+        follow(page, site, bad, how)
+        notice = page.locator(".notice.error", has_text="does not sign you in").last
+        expect(notice).to_be_visible()
+        notice.get_by_role("button", name="Dismiss").click()
+        expect(page.get_by_text("alice", exact=True)).to_be_attached()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        assert token_of(page) == mine
+    page.reload()
+    expect(page.get_by_text("alice", exact=True)).to_be_attached()
+
+
+def test_a_link_signs_in_where_the_session_has_ended(
+    site: Site, window: Window, sign_in: SignIn
+) -> None:
+    page = window(strict=False).new_page()
+    sign_in(page, "alice")
+    expired = mint(SECRET, user="alice", ttl=1, now=1_000_000_000)
+    page.evaluate("token => sessionStorage.setItem('sfs-token', token)", expired)
+    follow(page, site, site.token("bob"), "goto")
+    expect(page.get_by_text("bob", exact=True)).to_be_attached()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    # And a link that is no good, where nobody is signed in, asks for a token.
+    page.get_by_role("button", name="Sign out").click()
+    follow(page, site, expired, "goto")
+    expect(page.get_by_role("dialog", name="Sign in")).to_contain_text("not good any more")
     assert page.evaluate("sessionStorage.length") == 0
 
 

@@ -1,0 +1,19 @@
+// A namespace is made, or deleted with all that is in it.
+import * as api from "./api.js";
+import { close, loadNamespaces, notify, show } from "./actions.js";
+import { state } from "./store.js";
+
+export async function createNamespace(name, hidden) {
+  await api.createNamespace(name, hidden);
+  close();
+  await loadNamespaces();
+  await show(name);
+}
+
+export async function deleteNamespace(ns) {
+  await api.deleteNamespace(ns.name);
+  close();
+  notify(`${ns.name} has been deleted.`);
+  await loadNamespaces();
+  if (state.current === ns.name) await show("default");
+}
