@@ -31,7 +31,8 @@ added to the system. systemd's table of user ids (uids.gids.md) has 60578 to 611
 nobody, and they are below 65536, which is all that some containers have."""
 
 CAP_DAC_OVERRIDE = 1
-"""Its bit (linux/capability.h)."""
+CAP_SETPCAP = 8
+"""Their bits (linux/capability.h)."""
 
 DATABASE_USER = "postgres"
 VERSION = "18"
@@ -142,6 +143,7 @@ def run_as(
             "-database / DATABASE_URL"
         )
     way = [setpriv, f"--reuid={owner.uid}", f"--regid={owner.gid}", "--clear-groups"]
+    way += ["--securebits=+no_setuid_fixup"]  # or access(2) would ask without the capability
     way += ["--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override"]
     return [*way, *command], {}
 
@@ -157,10 +159,11 @@ def _may_reach(path: str, owner: Account) -> bool:
 
 
 def _may_override() -> bool:
-    """Whether this process has CAP_DAC_OVERRIDE to give: in some containers root has not."""
+    """Whether this process may give CAP_DAC_OVERRIDE: in some containers root may not."""
+    needed = 1 << CAP_DAC_OVERRIDE | 1 << CAP_SETPCAP
     with open("/proc/self/status", encoding="ascii") as status:
         sets = dict(line.split(":", 1) for line in status)
-    return bool(int(sets["CapPrm"], 16) & int(sets["CapBnd"], 16) & 1 << CAP_DAC_OVERRIDE)
+    return int(sets["CapPrm"], 16) & int(sets["CapBnd"], 16) & needed == needed
 
 
 def _maker(owner: Account) -> Account:

