@@ -179,7 +179,7 @@ def test_a_start_that_waits_for_its_database_ends_at_a_signal(tmp_path: Path) ->
     assert "Traceback" not in said
 
 
-def test_a_database_that_refuses_the_tables_is_a_clear_message(
+def test_a_database_of_another_program_is_a_clear_message(
     tmp_path: Path, database_url: str, database_name: str, postgres: Postgres
 ) -> None:
     postgres.execute("CREATE TABLE namespaces (nothing int)", database_name)
@@ -187,5 +187,6 @@ def test_a_database_that_refuses_the_tables_is_a_clear_message(
     ended = run(*arguments, env={"JWT_SECRET": SECRET})
     assert ended.returncode == 1
     assert ended.stdout == ""
-    assert ended.stderr.startswith("sfs-server: The tables of the database cannot be made: ")
+    assert ended.stderr.startswith("sfs-server: The database ")
+    assert " has a table namespaces that is not of SFS: " in ended.stderr
     assert ended.stderr.count("\n") == 1
