@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 
 import pytest
@@ -150,6 +151,22 @@ async def test_sfs_knows_the_client_by_the_gateway_that_it_trusts(gateway: Gatew
     lines = [line for line in gateway.log().splitlines() if "traced" in line]
     assert any("127.0.0.2" in line for line in lines), lines
     assert not any("203.0.113.9" in line for line in lines)
+
+
+async def test_an_id_that_is_a_token_is_kept_by_nobody(gateway: Gateway) -> None:
+    short = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0." + "A" * 43
+    other = "eyAiYWxnIjoiSFMyNTYifQ.eyAic3ViIjoiYSJ9." + "B" * 43
+    async with connect(gateway.port) as client:
+        for text in (short, f"a_{short}", other, short[:-20], "x" * 129):
+            answer = await client.ask("GET", "/storage/default/none", {"X-Request-Id": text})
+            assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])
+        whole = {"X-Request-Id": "x" * 128}
+        answer = await client.ask("GET", "/storage/default/none", whole)
+        assert answer.headers["X-Request-Id"] == "x" * 128
+    access = gateway.server.home / "access.log"
+    await eventually(lambda: "x" * 128 in access.read_text())
+    logs = access.read_text() + gateway.server.log() + gateway.log()
+    assert not any(word in logs for word in ("eyJ", "eyA", "A" * 23, "B" * 43, "x" * 129))
 
 
 async def test_the_question_before_an_upload_says_the_same(recorder: Recorder) -> None:
