@@ -69,17 +69,30 @@ def linearizable(history: Sequence[Op], initial: str | None = None) -> bool:
         seen.add((done, state))
         if len(seen) > STATES_MOST:
             raise RuntimeError("the history has too many requests at once")
-        first_end = math.inf
-        for number, op in enumerate(ops):
-            if op.start > first_end:
-                break
-            if done >> number & 1:
-                continue
-            first_end = min(first_end, ends[number])
-            new = after(op, state)
-            if new is not None:
-                waiting.append((done | 1 << number, new[0]))
+        waiting += _next(ops, ends, done, state)
     return False
+
+
+def _next(
+    ops: list[Op], ends: list[float], done: int, state: str | None
+) -> list[tuple[int, str | None]]:
+    """What can come next. A request that can, and changes nothing, comes before all others: it may
+    only become impossible."""
+    found: list[tuple[int, str | None]] = []
+    first_end = math.inf
+    for number, op in enumerate(ops):
+        if op.start > first_end:
+            break
+        if done >> number & 1:
+            continue
+        first_end = min(first_end, ends[number])
+        new = after(op, state)
+        if new is not None:
+            step = done | 1 << number, new[0]
+            if op.kind == "get" or op.outcome == "refused":
+                return [step]
+            found.append(step)
+    return found
 
 
 def age(read: Op, history: Sequence[Op]) -> float:

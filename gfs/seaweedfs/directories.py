@@ -18,7 +18,8 @@ whose note is the same as a round before is nobody's, because whoever worked on 
 the one that sees it goes on. No clocks are compared. Two that work on the same are no harm.
 
 The entry of a directory has an ETag of its own (``entries.directory_entry``); each change of it is
-made on the condition of the ETag that was seen, and makes a new one.
+made on the condition of the ETag that was seen, and makes a new one. Deleting its files is on that
+condition too: whoever slept meanwhile deletes nothing of the directory that was made since.
 
 The filer also makes a directory by itself, when a file is created in one that is not there: a
 publish that comes too late would bring a removed directory back. A directory that this engine made
@@ -43,9 +44,8 @@ from gfs.seaweedfs.proto.filer_pb2 import Entry
 from gfs.seaweedfs.rpc import CallFailed
 from gfs.seaweedfs.watch import EntryCache
 
-PAGE = 256
-AT_ONCE = 8
-"""How many entries are being deleted at a time."""
+PAGE = 128
+"""How many entries are deleted with one call."""
 
 PASSES = 10
 """How often a directory is gone through that has something again when all was deleted."""
@@ -225,27 +225,33 @@ class Directories:
     async def _empty(self, name: str) -> None:
         """Delete all files of a removed directory, and its entry if it was not made again. Does
         nothing for one that is not removed. Raises StoreUnavailable: it may be called again."""
-        entry = await self._filers.lookup(self._prefix, name)
-        if entry is None or not entry.is_directory or not _places(entry):
-            return
         noted = asyncio.create_task(self._note(name))
         try:
-            for place in _places(entry):
-                path = name if place == _PLAIN else place
-                await self._empty_tree(f"{self._prefix}/{path}")
-                if path != name:
-                    await self._filers.remove_empty(self._prefix, path)
+            while True:
+                entry = await self._filers.lookup(self._prefix, name)
+                if entry is None or not entry.is_directory or not _places(entry):
+                    return
+                with suppress(VersionMismatch):  # it is made again: look what is left by now
+                    await self._empty_places(entry)
         finally:
             noted.cancel()
             await asyncio.wait([noted])
-        with suppress(VersionMismatch):
-            if entries.FILES_KEY not in entry.extended:
-                await self._filers.delete(self._prefix, entry)
-            else:
-                done = _changed(entry)
-                done.extended[entries.REMOVED_KEY] = NOTHING_LEFT
-                await self._filers.create(self._prefix, done, over=entry)
-        await self._filers.remember(self._key(name), b"")
+            await self._try(self._filers.remember(self._key(name), b""), name)
+
+    async def _empty_places(self, entry: Entry) -> None:
+        """Delete what the mark of ``entry`` names, and then the mark. Raises VersionMismatch if the
+        entry changes meanwhile."""
+        for place in _places(entry):
+            path = entry.name if place == _PLAIN else place
+            await self._empty_tree(f"{self._prefix}/{path}", entry)
+            if path != entry.name:
+                await self._filers.remove_empty(self._prefix, path)
+        if entries.FILES_KEY not in entry.extended:
+            await self._filers.delete(self._prefix, entry)
+        else:
+            done = _changed(entry)
+            done.extended[entries.REMOVED_KEY] = NOTHING_LEFT
+            await self._filers.create(self._prefix, done, over=entry)
 
     async def _note(self, name: str) -> None:
         """Say again and again that somebody works on it, until it is cancelled."""
@@ -253,50 +259,51 @@ class Directories:
             await self._try(self._filers.remember(self._key(name), secrets.token_bytes(8)), name)
             await asyncio.sleep(NOTE_SECONDS)
 
-    async def _empty_tree(self, path: str) -> None:
-        """Delete everything in a directory of the filer. What cannot be deleted does not keep what
-        comes behind it; then this raises StoreUnavailable at the end."""
+    async def _empty_tree(self, path: str, of: Entry) -> None:
+        """Delete everything in a directory of the filer, as long as ``of`` does not change.
+
+        What cannot be deleted does not keep what comes behind it; then this raises StoreUnavailable
+        at the end.
+        """
         for _ in range(PASSES):
-            found, refused = await self._empty_pages(path)
+            found, refused = await self._empty_pages(path, of)
             if not found:
                 return
             if refused:
                 break
         raise StoreUnavailable(f"there are entries in {path} that cannot be deleted")
 
-    async def _empty_pages(self, path: str) -> tuple[int, int]:
+    async def _empty_pages(self, path: str, of: Entry) -> tuple[int, int]:
         """Delete what is there, in the order of names; how much there was, and was refused."""
         after, found, refused = "", 0, 0
         while True:
-            listing = self._filers.listing(path, prefix="", after=after, limit=PAGE)
+            listing = self._filers.listing(
+                path, prefix="", after=after, limit=PAGE, omit_chunks=True
+            )
             async with aclosing(listing) as listed:
                 page = [entry async for entry in listed]
             if not page:
                 return found, refused
             after, found = page[-1].name, found + len(page)
-            for start in range(0, len(page), AT_ONCE):
-                some = page[start : start + AT_ONCE]
-                done = await asyncio.gather(*(self._delete(path, one) for one in some))
-                refused += done.count(False)
-
-    async def _delete(self, path: str, entry: Entry) -> bool:
-        """Delete what was listed, unless it has changed; False if it cannot be deleted. Raises
-        StoreUnavailable where no filer can be reached."""
-        deadline = _now() + PATIENCE_SECONDS
-        while True:
-            try:
+            for entry in page:
                 if entry.is_directory:
-                    await self._empty_tree(f"{path}/{entry.name}")
-                await self._filers.delete(path, entry)
-            except StoreUnavailable as error:
-                if not isinstance(error, CallFailed):
-                    _log.warning("%s/%s could not be deleted: %s", path, entry.name, error)
-                    return False
-                if _now() > deadline:
-                    raise
-            else:
-                return True
-            await asyncio.sleep(RETRY_SECONDS)
+                    with suppress(StoreUnavailable):  # of it something is left, which is refused
+                        await self._empty_tree(f"{path}/{entry.name}", of)
+            refused += await self._delete(path, [entry.name for entry in page], of)
+
+    async def _delete(self, path: str, names: list[str], of: Entry) -> int:
+        """Delete what was listed; how much of it cannot be deleted. Raises StoreUnavailable where
+        no filer can be reached, VersionMismatch if ``of`` has changed."""
+        try:
+            await self._filers.delete_all(path, names, of=of)
+        except StoreUnavailable as error:
+            if isinstance(error, CallFailed):
+                raise
+            if len(names) > 1:
+                return sum([await self._delete(path, [name], of) for name in names])
+            _log.warning("%s/%s could not be deleted: %s", path, names[0], error)
+            return 1
+        return 0
 
     def _key(self, name: str) -> str:
         return f"sfs-removed {self._prefix}/{name}"

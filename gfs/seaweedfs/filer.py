@@ -30,9 +30,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -263,6 +264,24 @@ class Filers:
         _check(response)
         return True
 
+    async def delete_all(self, directory: str, names: Sequence[str], *, of: pb.Entry) -> None:
+        """Delete entries and their data, as long as ``of``, an entry of the top, is as it was.
+
+        What is not there is no error, and it may be sent again. Raises VersionMismatch if ``of``
+        has changed. What cannot be deleted is a StoreUnavailable; what comes behind it is left.
+        """
+        delete = partial(pb.ObjectMutation, type=_DELETE, directory=directory, is_delete_data=True)
+        request = pb.ObjectTransactionRequest(
+            lock_key=directory,
+            condition=_condition(of),
+            condition_key=f"{self._top}/{of.name}",
+            mutations=[delete(name=name) for name in names],
+        )
+        response = await self._patiently(_TRANSACTION, request)
+        if response.error_code == pb.PRECONDITION_FAILED:
+            raise VersionMismatch("the directory has changed")
+        _check(response)
+
     async def remove_empty(self, directory: str, name: str) -> None:
         """Delete a directory if it is empty; one that is not, or is not there, is left alone."""
         await self._patiently(_DELETION, pb.DeleteEntryRequest(directory=directory, name=name))
@@ -314,13 +333,15 @@ class Filers:
     def lose(self, filer: Address) -> None:
         """``filer`` gives no sign of life: ask it last, and give up what waits for it."""
         self._lost.add(filer)
-        if any(not self._suspected(other) for other in self.named):
+        if any(other not in self._lost for other in self.named):
             for scope in self._waiting.pop(filer, ()):
                 scope.reschedule(_now())
 
     def find(self, filer: Address) -> None:
-        """``filer`` gives signs of life."""
-        self._lost.discard(filer)
+        """``filer`` gives signs of life. What failed while it gave none says nothing of it now."""
+        if filer in self._lost:
+            self._lost.discard(filer)
+            self._suspect.pop(filer, None)
 
     def _suspected(self, filer: Address) -> bool:
         return filer in self._lost or self._suspect.get(filer, 0.0) > _now()

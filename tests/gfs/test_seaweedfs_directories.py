@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager, nullcontext
 
 import pytest
@@ -12,6 +12,7 @@ from tests.gfs.cluster import Cluster, cluster, seaweed
 
 # The engine's libraries are there from here on.
 from gfs.errors import NoSuchDirectory, NoSuchFile, StoreUnavailable  # isort: skip
+from gfs.errors import VersionMismatch  # isort: skip
 from gfs.seaweedfs import entries  # isort: skip
 from gfs.seaweedfs.directories import Directories  # isort: skip
 from gfs.seaweedfs.filer import Filers  # isort: skip
@@ -163,15 +164,16 @@ async def test_what_cannot_be_deleted_does_not_keep_what_comes_behind_it(
 ) -> None:
     for name in ("a", "b", "c"):
         await store(fs, name, b"1")
-    delete = Filers.delete
+    delete_all = Filers.delete_all
 
-    async def refused(self: Filers, directory: str, over: pb.Entry) -> bool:
-        if over.name == "b":
+    async def refused(self: Filers, directory: str, names: Sequence[str], *, of: pb.Entry) -> None:
+        await delete_all(self, directory, [name for name in names if name < "b"], of=of)
+        if "b" in names:
             raise StoreUnavailable("refused")
-        return await delete(self, directory, over)
+        await delete_all(self, directory, [name for name in names if name > "b"], of=of)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Filers, "delete", refused)
+        patch.setattr(Filers, "delete_all", refused)
         await fs.remove_directory(DIR)
         async with asyncio.timeout(5):
             while await fs._filers.lookup(f"{PREFIX}/{DIR}", "c") is not None:
@@ -181,6 +183,22 @@ async def test_what_cannot_be_deleted_does_not_keep_what_comes_behind_it(
     assert await fs._filers.lookup(f"{PREFIX}/{DIR}", "b") is not None
     await fs._directories._empty(DIR)
     assert await left(fs) == []
+
+
+async def test_what_is_made_again_is_not_deleted_by_who_slept(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store(fs, "f", content(10))
+    with nothing_is_emptied(monkeypatch):
+        await fs.remove_directory(DIR)
+    seen = await fs._filers.lookup(PREFIX, DIR)
+    assert seen is not None
+    await fs._directories._empty(DIR)
+    await fs.make_directory(DIR)
+    await store(fs, "f", content(20))
+    with pytest.raises(VersionMismatch):
+        await fs._filers.delete_all(f"{PREFIX}/{DIR}", ["f"], of=seen)
+    assert await load(fs, "f") == content(20)
 
 
 async def test_the_mark_of_an_older_version_is_understood(fs: SeaweedFileSystem) -> None:
