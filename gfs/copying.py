@@ -44,13 +44,14 @@ class Copied:
     lost: int = 0
     lost_names: list[str] = field(default_factory=list)
 
-    def lose(self, file: FileInfo) -> None:
-        """Count a file that could not be read. Raises StoreUnavailable where they are too many."""
+    def lose(self, name: str) -> None:
+        """Count the file ``name``, with its directory, that could not be read. Raises
+        StoreUnavailable where they are too many."""
         self.lost += 1
         if self.lost > MOST_LOST:
             raise StoreUnavailable(f"more than {MOST_LOST} files could not be read")
         if self.lost <= MOST_NAMED:
-            self.lost_names.append(f"{file.directory}/{file.name}")
+            self.lost_names.append(name)
 
 
 async def copy_files(source: FileSystem, target: FileSystem, directories: Iterable[str]) -> Copied:
@@ -105,7 +106,7 @@ async def _copy_file(
                 continue
             if isinstance(error, StoreUnavailable):
                 raise
-            copied.lose(listed)
+            copied.lose(f"{listed.directory}/{listed.name}")
             return
         copied.files += 1
         copied.size += size

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gfs.api import FileSystem
 from gfs.embedded.copying import copy as copy_store
-from gfs.embedded.copying import open_copy
+from gfs.embedded.copying import left_out, open_copy
 from gfs.embedded.filesystem import EmbeddedFileSystem
 from gfs.errors import StoreUnavailable
 from gfs.observe import Listener, ObservedFileSystem, on_failover
@@ -20,7 +20,7 @@ except ImportError:  # its libraries come with the extra [cluster]
 else:
     _seaweedfs = SeaweedFileSystem
 
-__all__ = ["Cluster", "copy_store", "open_copy", "open_filesystem"]
+__all__ = ["Cluster", "copy_store", "left_out", "open_copy", "open_filesystem"]
 
 
 @dataclass(frozen=True, slots=True)

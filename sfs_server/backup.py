@@ -8,8 +8,12 @@ saved the other one can restore.
 
 The namespaces are read twice, before the files and after them, and those are kept that were there
 both times: so each has all the files that were there meanwhile. A directory without a row is not
-restored. Its namespace was deleted, and whoever makes one of that name would own what is in it.
-``database.json`` is written last, so a directory without it is half a backup, and is refused.
+restored: whoever makes a namespace of that name would own what is in it. Those of namespaces that
+were deleted meanwhile are taken out of the backup again. ``database.json`` is written last, so a
+directory without it is half a backup, and is refused.
+
+Whatever is left out, of what is no file of a namespace and of rows that name none, is named, and
+the command ends with 1: what is good is in the backup, or restored, all the same.
 
 The rows are written as JSON and not by ``pg_dump``: there are two small tables, and what reads them
 back may be another version of PostgreSQL.
@@ -20,23 +24,31 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Sequence
+import shutil
+from collections.abc import AsyncIterator, Sequence, Set
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from datetime import datetime
-from typing import Any
 
 from gfs.api import FileSystem
 from gfs.copying import Copied, copy_files
-from gfs.errors import GfsError
-from gfs.factory import copy_store, open_copy
+from gfs.errors import GfsError, InvalidName
+from gfs.factory import copy_store, left_out, open_copy
 from sfs_server import embedded_postgres
 from sfs_server.config import Config, ConfigError
 from sfs_server.data_directory import InUse, sole_user
 from sfs_server.database import Database, StatementFailed
-from sfs_server.errors import DatabaseUnavailable
+from sfs_server.errors import DatabaseUnavailable, Problem
+from sfs_server.logs import one_line
+from sfs_server.names import check_namespace
 from sfs_server.store import files_of, open_store
 
 FORMAT = 1
+MOST_NAMED = 1_000
+"""Of what was left out; more is counted."""
+
+_Row = tuple[str, bool | None, str | None, str | None]
+"""Of the table ``namespaces``: name, hidden, owner, created_at (ISO 8601, in UTC)."""
+
 _FAILURES = (GfsError, DatabaseUnavailable, StatementFailed, OSError)
 MAX_DATABASE_BYTES = 256 << 20
 MAX_SECRET_BYTES = 4096
@@ -52,41 +64,74 @@ async def backup(config: Config, to: str, tables_only: bool = False) -> str:
         raise ConfigError("There are no files under -data.")
     await asyncio.to_thread(_prepare, to)
     copied = None
+    left: list[str] = []
     try:
         async with _database(config) as database:
-            before = await _namespaces(database)
+            before = _fit(await _namespaces(database), [])
             if not tables_only:
                 copied = await _save(config, to, [row[0] for row in before])
-            after = await _namespaces(database)
+            after = _fit(await _namespaces(database), left)
             [(key,)] = await database.fetch("SELECT key FROM link_key", idempotent=True)
+        if embedded:
+            names = {row[0] for row in before + after}
+            left += await asyncio.to_thread(_left_out, files_of(config.data), names)
         await asyncio.to_thread(_copy_secret, config.data, to)
         there = {(name, at) for name, _, _, at in before}
         rows = [row for row in after if (row[0], row[3]) in there]
+        await asyncio.to_thread(_prune, files_of(to), {row[0] for row in rows})
         said = {"format": FORMAT, "namespaces": rows, "link_key": bytes(key).hex()}
         text = json.dumps(said, indent=1).encode()
         await asyncio.to_thread(_write, to, "database.json", text)
     except _FAILURES as error:
         raise ConfigError(f"The backup failed: {_reason(error)}.") from error
-    return _sentence(rows, copied)
+    return _sentence(rows, copied, left)
 
 
 async def restore(config: Config, source: str) -> str:
     """Put the backup ``source`` where ``config`` serves from; nothing may be there, and nothing
-    may be running. Returns a sentence on what was restored. Raises ConfigError."""
-    said = await asyncio.to_thread(_read, source)
-    rows = said["namespaces"]
+    may be running. Returns a sentence on what was restored. Raises ConfigError, also where all is
+    restored but for what the error names."""
+    found, key = await asyncio.to_thread(_read, source)
+    left: list[str] = []
+    rows = _fit(found, left)
     copied = None
     try:
         async with _database(config) as database:
             await database.apply_schema()
             await _require_empty(database)
             if await asyncio.to_thread(os.path.isdir, files_of(source)):
-                copied = await _load(config, source, [row[0] for row in rows])
+                names = [row[0] for row in rows]
+                left += await asyncio.to_thread(_left_out, files_of(source), set(names))
+                copied = await _load(config, source, names)
             await asyncio.to_thread(_copy_secret, source, config.data)
-            await _insert(database, said)
+            await _insert(database, rows, key)
     except _FAILURES as error:
         raise ConfigError(f"Not all was restored: {_reason(error)}.") from error
-    return _sentence(rows, copied)
+    return _sentence(rows, copied, left)
+
+
+def _fit(rows: Sequence[_Row], left: list[str]) -> list[_Row]:
+    """Those of ``rows`` whose namespaces can be asked for; the others are named in ``left``."""
+    fit = []
+    for row in rows:
+        try:
+            check_namespace(row[0])
+        except (InvalidName, Problem) as error:
+            left.append(f"the namespace {one_line(row[0])}: {error}")
+        else:
+            fit.append(row)
+    return fit
+
+
+def _left_out(files: str, names: Set[str]) -> list[str]:
+    return [f"{one_line(path)}: {what}" for path, what in left_out(files, names)]
+
+
+def _prune(files: str, names: Set[str]) -> None:
+    """Take out of a backup what belongs to no namespace any more."""
+    if os.path.isdir(files):
+        for name in set(os.listdir(files)) - names:
+            shutil.rmtree(os.path.join(files, name))
 
 
 async def _save(config: Config, to: str, names: list[str]) -> Copied:
@@ -120,24 +165,30 @@ async def _opened(config: Config) -> AsyncIterator[FileSystem]:
         await fs.close()
 
 
-def _sentence(rows: Sequence[object], copied: Copied | None) -> str:
+def _sentence(rows: Sequence[object], copied: Copied | None, left: list[str]) -> str:
     """What there is now. Raises ConfigError where that is not all there was."""
-    if copied is None:
-        return f"{len(rows)} namespaces, no files"
-    links = f", {copied.linked} of them as links on the same disk" if copied.linked else ""
-    said = f"{len(rows)} namespaces, {copied.files} files{links}, {copied.size} bytes"
-    if copied.lost:
-        more = ", …" if copied.lost > len(copied.lost_names) else ""
-        names = ", ".join(copied.lost_names)
-        raise ConfigError(f"{said}; but {copied.lost} files could not be read: {names}{more}.")
+    said = f"{len(rows)} namespaces, no files"
+    if copied is not None:
+        links = f", {copied.linked} of them as links on the same disk" if copied.linked else ""
+        said = f"{len(rows)} namespaces, {copied.files} files{links}, {copied.size} bytes"
+        if copied.lost:
+            more = ", …" if copied.lost > len(copied.lost_names) else ""
+            names = ", ".join(map(one_line, copied.lost_names))
+            said += f"; but {copied.lost} files could not be read: {names}{more}"
+    if left:
+        said += f"; but {len(left)} left out:"
+        named = left[:MOST_NAMED] + (["…"] if len(left) > MOST_NAMED else [])
+        raise ConfigError("\n  ".join([said, *named]))
+    if copied is not None and copied.lost:
+        raise ConfigError(f"{said}.")
     return said
 
 
-async def _namespaces(database: Database) -> list[tuple[str, bool, str | None, str]]:
+async def _namespaces(database: Database) -> list[_Row]:
     rows = await database.fetch(
         "SELECT name, hidden, owner, created_at FROM namespaces ORDER BY name", idempotent=True
     )
-    return [(name, hidden, owner, at.isoformat()) for name, hidden, owner, at in rows]
+    return [(name, hidden, owner, at and at.isoformat()) for name, hidden, owner, at in rows]
 
 
 async def _require_empty(database: Database) -> None:
@@ -148,26 +199,39 @@ async def _require_empty(database: Database) -> None:
         raise ConfigError("The database has namespaces already: restore into an empty one.")
 
 
-async def _insert(database: Database, said: dict[str, Any]) -> None:
+async def _insert(database: Database, rows: Sequence[_Row], key: bytes) -> None:
     async with database.transaction() as session:
-        for name, hidden, owner, at in said["namespaces"]:
+        for name, hidden, owner, at in rows:
             await session.fetch(
                 "INSERT INTO namespaces (name, hidden, owner, created_at) VALUES (%s, %s, %s, %s) "
-                "ON CONFLICT (name) DO UPDATE SET created_at = excluded.created_at",
-                (name, hidden, owner, datetime.fromisoformat(at)),
+                "ON CONFLICT (name) DO UPDATE SET hidden = excluded.hidden, "
+                "owner = excluded.owner, created_at = excluded.created_at",
+                (name, hidden, owner, at and datetime.fromisoformat(at)),
             )
-        await session.fetch("UPDATE link_key SET key = %s", (bytes.fromhex(said["link_key"]),))
+        await session.fetch("UPDATE link_key SET key = %s", (key,))
 
 
-def _read(source: str) -> dict[str, Any]:
+def _read(source: str) -> tuple[list[_Row], bytes]:
+    """The rows and the key of the links in ``database.json``."""
     try:
         with open(os.path.join(source, "database.json"), "rb") as file:
-            said: dict[str, Any] = json.loads(file.read(MAX_DATABASE_BYTES))
-    except (OSError, ValueError) as error:
+            said = json.loads(file.read(MAX_DATABASE_BYTES))
+        if said["format"] != FORMAT:
+            raise ConfigError("-from is a backup of another version of SFS.")
+        return [_row(*row) for row in said["namespaces"]], bytes.fromhex(said["link_key"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise ConfigError("-from is no whole backup: its database.json cannot be read.") from error
-    if said.get("format") != FORMAT:
-        raise ConfigError("-from is a backup of another version of SFS.")
-    return said
+
+
+def _row(name: str, hidden: bool | None, owner: str | None, at: str | None) -> _Row:
+    """Raises TypeError or ValueError where it is none."""
+    if not (
+        isinstance(name, str) and isinstance(hidden, bool | None) and isinstance(owner, str | None)
+    ):
+        raise TypeError("not a row")
+    if at is not None:
+        datetime.fromisoformat(at)
+    return name, hidden, owner, at
 
 
 def _prepare(to: str) -> None:

@@ -8,6 +8,10 @@ name goes. A walk meanwhile finds every file that was there when it began and wa
 of one that is replaced it finds the old or the new version. What is being written is in ``~tmp``,
 and is left out with all that begins with ``~``.
 
+A store has files in directories, and no more. Whatever else somebody has put there is left out, and
+``left_out`` names it: nothing goes in silence. A file or a directory that cannot be read is left
+out too, and does not keep the others from being copied.
+
 The copy is a store too: the same layout, the same times, and so the same way back. What is on
 another engine is copied file by file (:mod:`gfs.copying`), to such a copy and from it.
 """
@@ -19,18 +23,22 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 from gfs.api import FileSystem
 from gfs.copying import Copied
-from gfs.embedded.border import DIRECTORY_FLAGS, border
+from gfs.embedded.border import DIRECTORY_FLAGS, border, reason
 from gfs.embedded.filesystem import EmbeddedFileSystem
+from gfs.embedded.listing import valid
 from gfs.embedded.tree import READ_FLAGS
 from gfs.errors import StoreUnavailable
 from gfs.paths import check_directory
 
 COPY_BUFFER = 1024 * 1024
+LOST_FOUND = "lost+found"
+"""What ext4 has at the root of a disk."""
+
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
 
 
@@ -72,23 +80,82 @@ def _clear(root: str) -> None:
                 (shutil.rmtree if entry.is_dir() else os.unlink)(entry.path)
 
 
+def left_out(root: str, directories: Collection[str]) -> Iterator[tuple[str, str]]:
+    """What :func:`copy` leaves out of the store under ``root``, each as its path in there and what
+    it is: all that is no file of a name that can be, in one of ``directories``. Empty directories
+    that are not of those hold nothing, and are passed over. Blocks. Raises StoreUnavailable."""
+    with border("the files to be copied"), _directory(root) as store:
+        for entry in _entries(store):
+            if entry.name.startswith("~") or entry.name == LOST_FOUND:
+                continue  # the store's own, and the file system's
+            if not entry.is_dir(follow_symlinks=False):
+                yield entry.name, f"{_kind(entry)} that is in no namespace"
+                continue
+            try:
+                with _directory(entry.name, store) as directory:
+                    if entry.name in directories:
+                        yield from _left_out_of(directory, entry.name)
+                    elif os.listdir(directory):
+                        yield entry.name, "a directory that is no namespace"
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                yield entry.name, f"a directory that cannot be read ({reason(error)})"
+
+
+def _left_out_of(directory: int, name: str) -> Iterator[tuple[str, str]]:
+    for entry in _entries(directory):
+        if not entry.is_file(follow_symlinks=False):
+            yield f"{name}/{entry.name}", _kind(entry)
+        elif not valid(entry.name):
+            yield f"{name}/{entry.name}", "a name that no file can have"
+
+
+def _entries(directory: int) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(directory) as entries:
+        yield from entries
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    if entry.is_symlink():
+        return "a symbolic link"
+    if entry.is_dir(follow_symlinks=False):
+        return "a directory"
+    return "a file" if entry.is_file(follow_symlinks=False) else "a socket, a FIFO or a device"
+
+
 def _copy_directory(store: int, copy_of_it: int, name: str, copied: Copied) -> None:
-    with suppress(FileNotFoundError, NotADirectoryError), _directory(name, store) as directory:
+    try:
+        directory = os.open(name, DIRECTORY_FLAGS, dir_fd=store)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES):
+            return  # there is none, or left_out() names it
+        raise
+    try:
         os.mkdir(name, 0o700, dir_fd=copy_of_it)
         with _directory(name, copy_of_it) as target:
-            for entry in os.listdir(directory):
-                _copy_file(directory, target, entry, copied)
+            for entry in filter(valid, os.listdir(directory)):
+                try:
+                    _copy_file(directory, target, entry, copied)
+                except _Unreadable:
+                    copied.lose(f"{name}/{entry}")
             os.fsync(target)
+    finally:
+        os.close(directory)
+
+
+class _Unreadable(Exception):
+    """The file that is to be copied cannot be read; nothing is wrong with the copy."""
 
 
 def _copy_file(directory: int, target: int, name: str, copied: Copied) -> None:
-    """Copy what ``name`` leads to now, unless it is gone or is no plain file."""
+    """Copy what ``name`` leads to now, unless it is gone or no plain file. Raises _Unreadable."""
     try:
         descriptor = os.open(name, READ_FLAGS, dir_fd=directory)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
             return
-        raise
+        raise _Unreadable from error
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
@@ -112,17 +179,29 @@ def _copy_file(directory: int, target: int, name: str, copied: Copied) -> None:
 def _copy_bytes(descriptor: int, target: int, name: str, found: os.stat_result) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     written = os.open(name, flags, 0o600, dir_fd=target)
-    with open(descriptor, "rb", closefd=False) as source, open(written, "wb") as file:
-        shutil.copyfileobj(source, file, COPY_BUFFER)
-        file.flush()
-        if os.fstat(written).st_size != found.st_size:
-            raise StoreUnavailable("a file was changed in place while it was copied")
-        for attribute in os.listxattr(descriptor):
-            if attribute.startswith("user."):
-                with suppress(OSError):  # the age of a replaced file, where it can be kept
-                    os.setxattr(written, attribute, os.getxattr(descriptor, attribute))
-        os.utime(written, ns=(found.st_mtime_ns, found.st_mtime_ns))
-        os.fsync(written)
+    try:
+        with open(written, "wb") as file:
+            while piece := _read(descriptor):
+                file.write(piece)
+            file.flush()
+            if os.fstat(written).st_size != found.st_size:
+                raise StoreUnavailable("a file was changed in place while it was copied")
+            for attribute in os.listxattr(descriptor):
+                if attribute.startswith("user."):
+                    with suppress(OSError):  # the age of a replaced file, where it can be kept
+                        os.setxattr(written, attribute, os.getxattr(descriptor, attribute))
+            os.utime(written, ns=(found.st_mtime_ns, found.st_mtime_ns))
+            os.fsync(written)
+    except _Unreadable:
+        os.unlink(name, dir_fd=target)
+        raise
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, COPY_BUFFER)
+    except OSError as error:
+        raise _Unreadable from error
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gfs.embedded import trash, tree
+from gfs.embedded import copying, trash, tree
 from gfs.embedded.filesystem import EmbeddedFileSystem
 from gfs.errors import GfsError, StoreBroken, StoreFull, StoreUnavailable
 from tests.gfs.suite import DIR, content, feed, load, store
@@ -378,6 +378,49 @@ async def test_a_file_system_that_does_not_fit_is_refused_with_those_that_do(
     with pytest.raises(StoreBroken, match=f"no {reason}.*ext4, xfs, btrfs.*database.*another"):
         await EmbeddedFileSystem.start(str(place / "files"))
     assert os.listdir(place / "files" / "~tmp") == []
+
+
+# Copies.
+
+
+def test_what_cannot_be_read_does_not_keep_the_rest_from_being_copied(place: Path) -> None:
+    os.chmod(place, 0o777)
+    for path in ("files/a/good", "files/a/theirs", "files/theirs/file"):
+        (place / path).parent.mkdir(parents=True, exist_ok=True)
+        (place / path).write_bytes(b"1")
+    (place / "files" / "a" / "theirs").chmod(0o600)
+    (place / "files" / "theirs").chmod(0o700)
+    directories = ["a", "theirs", "absent"]
+    with somebody_else():
+        copied = copying.copy(str(place / "files"), str(place / "copy"), directories)
+        left = list(copying.left_out(str(place / "files"), directories))
+    assert (copied.files, copied.lost, copied.lost_names) == (1, 1, ["a/theirs"])
+    assert left == [("theirs", "a directory that cannot be read (Permission denied)")]
+    assert os.listdir(place / "copy" / "a") == ["good"]
+
+
+def test_bytes_that_the_disk_does_not_give_leave_no_half_of_a_copy(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "files" / "a").mkdir(parents=True)
+    for name in ("bad", "good"):
+        (place / "files" / "a" / name).write_bytes(name.encode() * 1000)
+    monkeypatch.setattr(copying, "COPY_BUFFER", 1000)
+    read = os.read
+
+    def failing(descriptor: int, count: int) -> bytes:
+        if b"bad" in (piece := read(descriptor, count)) and os.lseek(descriptor, 0, 1) > 1000:
+            raise OSError(errno.EIO, "a bad sector")
+        return piece
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EXDEV, "another disk")
+
+    monkeypatch.setattr(os, "link", refused)
+    monkeypatch.setattr(os, "read", failing)
+    copied = copying.copy(str(place / "files"), str(place / "copy"), ["a"])
+    assert (copied.files, copied.lost_names) == (1, ["a/bad"])
+    assert os.listdir(place / "copy" / "a") == ["good"]
 
 
 # The trash.

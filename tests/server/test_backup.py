@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -17,15 +18,19 @@ from pytest_aiohttp import AiohttpServer
 from gfs.copying import Copied
 from gfs.factory import copy_store
 from sfs_server import backup as backups
+from sfs_server.app import make_app
 from sfs_server.backup import backup, restore
 from sfs_server.cli import parse_backup, parse_restore
 from sfs_server.config import Config, ConfigError
 from sfs_server.data_directory import refuse_root, sole_user
+from sfs_server.keys import DATABASE
 from tests.postgres import Postgres
 from tests.rooted import require_root
 from tests.server.backups import save_and_restore
 from tests.server.conftest import SECRET, Service
 from tests.server.processes import Process, run
+
+ROWS = "SELECT name, hidden, owner, created_at FROM namespaces ORDER BY name"
 
 
 @pytest.fixture(params=["same disk", "another disk"])
@@ -142,6 +147,131 @@ async def test_a_namespace_that_was_deleted_comes_back_for_nobody(
     assert said.startswith("2 namespaces, ")
     await restore(empty, str(tmp_path / "backup"))
     assert sorted(os.listdir(Path(empty.data) / "files")) == ["default", "letters"]
+
+
+async def test_what_was_closed_is_closed_when_it_is_restored(
+    service: Service, config: Config, empty: Config, tmp_path: Path, aiohttp_server: AiohttpServer
+) -> None:
+    await service.put("/storage/default/secret", b"secret")
+    async with service.session.put(
+        service.url("/storage/namespaces/default"),
+        json={"hidden": True},
+        headers=service.bearer("root", admin=True),
+    ) as answer:
+        assert answer.status == 200
+    assert (await service.get("/storage/default/secret"))[0] == 404
+    database = service.app[DATABASE]
+    odd = "INSERT INTO namespaces VALUES ('odd', NULL, NULL, 'bob') RETURNING name"
+    await database.fetch(odd)
+    said = await database.fetch(ROWS, idempotent=True)
+    await backup(config, str(tmp_path / "backup"))
+    await restore(empty, str(tmp_path / "backup"))
+    restored = replace(service, server=await aiohttp_server(make_app(empty)))
+    assert (await restored.get("/storage/default/secret"))[0] == 404
+    assert (await restored.get("/storage/files"))[0] == 404
+    assert await restored.app[DATABASE].fetch(ROWS, idempotent=True) == said
+
+
+def plant(files: Path) -> list[str]:
+    """Put what is no file of a namespace next to one; what is said of each."""
+    directory = files / "default"
+    (directory / "sub").mkdir()
+    (directory / "sub" / "file").touch()
+    (directory / "link").symlink_to(directory / "one")
+    os.mkfifo(directory / "fifo")
+    for name in (b" spaced", b"a\\b", b"line\nend", b"\xff"):
+        os.close(os.open(os.fsencode(directory) + b"/" + name, os.O_CREAT))
+    (files / "nobody").mkdir()
+    (files / "nobody" / "file").touch()
+    (files / "empty").mkdir()
+    (files / "lost+found").mkdir()
+    (files / "plain").touch()
+    (files / "linked").symlink_to(directory)
+    return [
+        "default/sub: a directory",
+        "default/link: a symbolic link",
+        "default/fifo: a socket, a FIFO or a device",
+        "default/ spaced: a name that no file can have",
+        "default/a\\b: a name that no file can have",
+        "default/line\\nend: a name that no file can have",
+        "default/\\udcff: a name that no file can have",
+        "nobody: a directory that is no namespace",
+        "plain: a file that is in no namespace",
+        "linked: a symbolic link that is in no namespace",
+    ]
+
+
+def named(error: pytest.ExceptionInfo[ConfigError]) -> list[str]:
+    return sorted(line.strip() for line in str(error.value).splitlines()[1:])
+
+
+async def test_a_backup_names_what_it_leaves_out(
+    service: Service, config: Config, empty: Config, target: Path
+) -> None:
+    await service.put("/storage/default/one", b"1")
+    expected = sorted(plant(Path(config.data) / "files"))
+    with pytest.raises(ConfigError, match=r"1 namespaces, 1 files.*; but 10 left out:") as caught:
+        await backup(config, str(target))
+    assert named(caught) == expected
+    assert str(target.parent) not in str(caught.value)
+    # What is in it is good, and complete.
+    assert (await restore(empty, str(target))).startswith("1 namespaces, 1 files")
+    assert os.listdir(Path(empty.data) / "files" / "default") == ["one"]
+
+
+async def test_a_restore_names_what_it_leaves_out_and_restores_the_rest(
+    service: Service,
+    config: Config,
+    empty: Config,
+    tmp_path: Path,
+    aiohttp_server: AiohttpServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await service.put("/storage/default/one", b"1")
+    source = tmp_path / "backup"
+    await backup(config, str(source))
+    expected = plant(source / "files")
+    (source / "files" / "files").mkdir()
+    (source / "files" / "files" / "a").touch()
+    expected.append("files: a directory that is no namespace")
+    rows = json.loads((source / "database.json").read_text())
+    for name in ("files", "a/b", ".."):
+        rows["namespaces"].append([name, False, "alice", None])
+    (source / "database.json").write_text(json.dumps(rows))
+    with pytest.raises(ConfigError, match=r"1 namespaces, 1 files.*; but 14 left out:") as caught:
+        await restore(empty, str(source))
+    said = named(caught)
+    assert [line for line in said if not line.startswith("the namespace")] == sorted(expected)
+    assert [line.split()[2] for line in said if line.startswith("the namespace")] == [
+        *("..:", "a/b:", "files:")
+    ]
+    restored = replace(service, server=await aiohttp_server(make_app(empty)))
+    assert await restored.get("/storage/default/one") == (200, b"1")
+    assert sorted(os.listdir(Path(empty.data) / "files" / "default")) == ["one"]
+    monkeypatch.setattr(backups, "MOST_NAMED", 3)
+    shutil.rmtree(Path(empty.data))
+    with pytest.raises(ConfigError) as caught:
+        await restore(empty, str(source))
+    assert str(caught.value).splitlines()[4:] == ["  …"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[]", "null", "{}", '{"format": 1}', '{"format": 1, "namespaces": 1, "link_key": ""}'),
+        *(
+            '{"format": 1, "namespaces": [' + row + '], "link_key": "00"}'
+            for row in ("1", '["a"]', "[1, false, null, null]", '["a", false, null, "today"]')
+        ),
+    ],
+)
+def test_tables_that_somebody_has_changed_are_refused_in_a_sentence(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "database.json").write_text(text)
+    with pytest.raises(ConfigError, match="no whole backup"):
+        asyncio.run(restore(Config(data=str(tmp_path / "new")), str(tmp_path)))
+    assert not (tmp_path / "new").exists()
 
 
 async def test_half_a_backup_is_refused_and_one_of_another_version(
