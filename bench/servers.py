@@ -78,6 +78,7 @@ def sfs(place: Place, masters: str | None = None) -> Iterator[Server]:
     port = _free_port()
     command = [sys.executable, "-m", "sfs_server"]
     flags = ["-addr", f"127.0.0.1:{port}", "-data", place.data, "-log-format", "json"]
+    flags += ["-max-streams", "0"]  # all watchers are at one address
     if masters is not None:
         flags += ["-master", masters]
     with _running([*command, *flags], place, "sfs", port) as pid:

@@ -34,6 +34,7 @@ from sfs_server.keys import (
     RECEIVE_POOL,
     SEND_POOL,
     STATIC,
+    STREAMS,
     VERIFIER,
     Lifecycle,
 )
@@ -47,6 +48,7 @@ from sfs_server.progress_relay import Relay
 from sfs_server.proxies import Proxies
 from sfs_server.routes import add_routes
 from sfs_server.store import open_store, require_its_database
+from sfs_server.streams import Streams
 from sfs_server.wellformed import MAX_FIELD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 
 SEND_THREADS = 16
@@ -91,6 +93,7 @@ def make_app(config: Config) -> web.Application:
     app[CONFIG] = config
     app[ORIGINS] = origins
     app[PROXIES] = Proxies(config.trusted_proxies)
+    app[STREAMS] = Streams(config.max_streams)
     app[METRICS] = Metrics()
     app[LIFECYCLE] = Lifecycle()
     app[ACCESS_LOG] = AccessLog(config.log_format)

@@ -51,6 +51,7 @@ class Config:
     reserve_bytes: int = 256_000_000
     upload_idle_timeout: float = 60.0
     upload_buffer_bytes: int = 128_000_000
+    max_streams: int = 256
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
     drain_timeout: float = 30.0
@@ -129,6 +130,7 @@ FLAGS = (
     ),
     Flag("upload-idle-timeout", "seconds without a byte before an upload is given up (60)", "S"),
     Flag("upload-buffer-mb", "memory of all uploads to a cluster together, in MB (128)", "N"),
+    Flag("max-streams", "event streams of one address, and of one user; 0 is no limit (256)", "N"),
     Flag("cors-origin", "web origin that may use the service; https://*.example.com", "URL", True),
     Flag("trusted-proxy", "network of proxies whose X-Forwarded-For counts", "CIDR", True),
     Flag("drain-timeout", "seconds that transfers get to finish at shutdown (30)", "S"),
@@ -243,6 +245,7 @@ def make_config(
             "upload-buffer-mb", value("upload-buffer-mb") or "128", LEAST_BUFFER_MB
         )
         * 1_000_000,
+        max_streams=_whole("max-streams", value("max-streams") or "256"),
         cors_origins=_origins(value("cors-origin") or ""),
         trusted_proxies=_networks(value("trusted-proxy") or ""),
         drain_timeout=_seconds("drain-timeout", value("drain-timeout") or "30"),

@@ -20,6 +20,7 @@ from sfs_server.progress import Hub
 from sfs_server.progress_types import Count
 from sfs_server.proxies import Proxies
 from sfs_server.static_files import StaticFiles
+from sfs_server.streams import Streams
 
 
 class Lifecycle:
@@ -54,11 +55,14 @@ RECEIVE_POOL = web.AppKey[Executor]("RECEIVE_POOL", Executor)
 """The threads that take large bodies from their sockets."""
 SEND_POOL = web.AppKey[Executor]("SEND_POOL", Executor)
 """The threads that wait for the disk in sendfile(2)."""
+STREAMS = web.AppKey("STREAMS", Streams)
 STATIC = web.AppKey("STATIC", StaticFiles)
 VERIFIER = web.AppKey("VERIFIER", Verifier)
 
 CHANGE = web.RequestKey("CHANGE", Change)
 """What the request wants to change: see :func:`sfs_server.audit.changing`."""
+CLIENT = web.RequestKey("CLIENT", str)
+"""The address of the client, behind proxies that are trusted too; '' where there is none."""
 CREDENTIALED = web.RequestKey("CREDENTIALED", bool)
 """Whether the request carried a credential, good for what it asked or not."""
 IN_URL = web.RequestKey("IN_URL", bool)

@@ -25,6 +25,7 @@ from sfs_server.auth import ANONYMOUS, InvalidToken, credential
 from sfs_server.errors import INVALID_TOKEN, Problem, problem_of, refused
 from sfs_server.keys import (
     ACCESS_LOG,
+    CLIENT,
     CREDENTIALED,
     IN_URL,
     LIFECYCLE,
@@ -64,6 +65,7 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
     status = CLIENT_GONE
     forwarded = request.headers.getall("X-Forwarded-For", ())
     client = app[PROXIES].client(request.remote, forwarded)
+    request[CLIENT] = client or ""
     lifecycle = app[LIFECYCLE]
     lifecycle.running += 1
     try:

@@ -120,6 +120,7 @@ def _service_paths() -> Json:
             "The events of one transfer, each with a Progress as its data, until it ends.",
             [{**PARAMETERS["transfer"], "required": True}],
             {"200": {"description": "They come.", "content": {"text/event-stream": events}}},
+            "429",
         ),
         "/storage/status": _read(
             "status", "The store.", [], {"200": _json("Its size.", ref("schemas", "Status"))}

@@ -241,13 +241,18 @@ _PROBLEMS = {
     415: "The body has a Content-Encoding: bytes are stored as they are sent.",
     416: "No range of the request begins in the file.",
     417: "The only expectation that can be met is 100-continue.",
+    429: "Too many event streams are open.",
     431: "The head of the request is too large.",
     500: "The service failed.",
     501: "The request says that its body is a part of a file.",
     503: "The store or the database cannot be reached now.",
     507: "The store, or the disk of the database, is full.",
 }
-_PROBLEM_HEADERS = {401: ("WWW-Authenticate", "Challenge"), 503: ("Retry-After", "RetryAfter")}
+_PROBLEM_HEADERS = {
+    401: ("WWW-Authenticate", "Challenge"),
+    503: ("Retry-After", "RetryAfter"),
+    429: ("Retry-After", "RetryAfter"),
+}
 
 
 def _problem(status: int, description: str) -> Json:

@@ -24,6 +24,13 @@ GAP_SECONDS = 0.12
 COMMENT_SECONDS = 15.0
 MAX_ERROR_CHARACTERS = 200
 COMMENT = b":\n\n"
+START_SECONDS = 600.0
+"""How long a stream waits for its transfer to start."""
+
+NOT_STARTED = b": no transfer of this id has started, ask again if one will\nretry: 60000\n\n"
+"""A browser that still waits asks again after a minute, not after its three seconds, so that a
+transfer that starts late is seen and a forgotten page costs little. A 204 would end it for good."""
+
 RETRY = b"retry: 1000\n\n"
 """Asks a browser to come back in a second: another process will have it."""
 
@@ -166,6 +173,7 @@ class Watcher:
         "_offered",
         "_sent",
         "_slot",
+        "_until",
         "_waiter",
         "id",
         "leaving",
@@ -187,6 +195,7 @@ class Watcher:
         self._offered: State | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._sent = -math.inf
+        self._until = self._loop.time() + START_SECONDS
 
     def offer(self, state: State) -> None:
         """Send ``state`` at once if the stream is free, else let it replace what waits to be sent.
@@ -218,7 +227,10 @@ class Watcher:
         """Wait until there is something to ``take``, every COMMENT_SECONDS at least."""
         if self._slot is None and not self.leaving:
             self._waiter = self._loop.create_future()
-            timer = self._loop.call_later(COMMENT_SECONDS, _wake, self._waiter)
+            seconds = COMMENT_SECONDS
+            if self.transfer is None:
+                seconds = min(seconds, max(self._until - self._loop.time(), 0.0))
+            timer = self._loop.call_later(seconds, _wake, self._waiter)
             try:
                 await self._waiter
             finally:
@@ -235,6 +247,9 @@ class Watcher:
             self.over = True
             return RETRY
         if state is None:
+            if self.transfer is None and self._loop.time() >= self._until:
+                self.over = True
+                return NOT_STARTED
             return COMMENT
         self.over = state.done
         self._sent = self._loop.time()

@@ -39,6 +39,15 @@ def parse_network(text: str) -> Network:
     return ip_network(text)
 
 
+def customer(address: str) -> str:
+    """What of an address stands for one client where clients are counted: of IPv6 the first 64
+    bits, in which one client has all addresses that it likes."""
+    found = _address(address)
+    if isinstance(found, IPv6Address):
+        return str(IPv6Network((found, 64), strict=False))
+    return address if found is None else str(found)
+
+
 class Proxies:
     """The networks of the proxies that are trusted."""
 

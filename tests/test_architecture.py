@@ -39,7 +39,7 @@ sfs_server.database sfs_server.listener
 sfs_server.embedded_postgres_files sfs_server.embedded_postgres_processes
 sfs_server.embedded_postgres sfs_server.data_directory
 sfs_server.store sfs_server.backup
-sfs_server.static_files
+sfs_server.static_files sfs_server.streams
 sfs_server.namespace_cache sfs_server.namespaces sfs_server.links
 sfs_server.progress_types sfs_server.progress sfs_server.progress_messages
 sfs_server.progress_relay

@@ -66,6 +66,8 @@ def render(
     generations: str = "16m",
     access_log: str | None = None,
     trusted_proxies: Sequence[str] = (),
+    requests: int = 1024,
+    streams: int = 256,
 ) -> list[str]:
     """Write the configuration into ``home``, which exists, and return the command that starts the
     gateway in the foreground. It listens on ``listen``, ADDRESS:PORT, in front of ``upstreams``:
@@ -73,7 +75,8 @@ def render(
     everything. Nothing is kept for the ``first_hold_seconds`` of its life. ``generations`` is the
     memory for changes: 16 MB hold some 50,000, for five minutes. Its log goes to standard error,
     that of requests to ``access_log``, or ``access.log`` in ``home``. ``trusted_proxies`` are the
-    addresses and networks of those in front whose X-Forwarded-For says who the client is."""
+    addresses and networks of those in front whose X-Forwarded-For says who the client is. One
+    client may have so many ``requests`` under way, of these so many event ``streams``."""
     values = {
         "user": "user root;" if os.geteuid() == 0 else "",
         "workers": workers,
@@ -93,6 +96,8 @@ def render(
         "trusted": " ".join(f"set_real_ip_from {network};" for network in trusted_proxies),
         "access_log": access_log or str(home / "access.log"),
         "generations": generations,
+        "requests": str(requests),
+        "streams": str(streams),
     }
     template = (HERE / "nginx.conf").read_text()
     text = re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)

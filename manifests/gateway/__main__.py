@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument("-cache-mb", type=int, default=512, help="what is kept, on disk")
     parser.add_argument("-workers", type=int, default=2, help="processes")
     parser.add_argument("-trusted-proxy", action="append", default=[], help="a network, repeatable")
+    parser.add_argument("-max-requests", type=int, default=1024, help="under way, of one address")
+    parser.add_argument("-max-streams", type=int, default=256, help="of these event streams")
     parser.add_argument("-drain", type=int, default=120, help="seconds for transfers after SIGQUIT")
     said = parser.parse_args()
     nginx = find()
@@ -59,6 +61,8 @@ def main() -> None:
         first_hold_seconds=said.drain + MARGIN_SECONDS,
         access_log="/dev/stdout",
         trusted_proxies=proxies,
+        requests=said.max_requests,
+        streams=said.max_streams,
     )
     if stat.S_ISSOCK(os.fstat(1).st_mode):
         _through_a_pipe()

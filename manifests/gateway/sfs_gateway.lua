@@ -417,6 +417,8 @@ local PROBLEMS = {
     [404] = { "Not Found", "There is nothing at this path." },
     [405] = { "Method Not Allowed", "The gateway passes no TRACE on." },
     [414] = { "URI Too Long", "The target of the request is too long: its line may have 8 KiB." },
+    [429] = { "Too Many Requests", "Too many requests or event streams of your address are under "
+        .. "way. Wait until some have ended, and try again." },
     [431] = { "Request Header Fields Too Large", "The head of the request is too large: it may "
         .. "have 32 KiB, 8 of them in one field. In a browser, delete this site's cookies." },
     [501] = { "Not Implemented", "The only Transfer-Encoding that is read is chunked." },
@@ -434,10 +436,21 @@ function gateway.problem()
     if status == 405 then
         ngx.header["Allow"] = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
     end
+    if status == 429 then
+        ngx.header["Retry-After"] = "5"
+    end
     ngx.header["Content-Type"] = "application/problem+json"
     ngx.header["Cache-Control"] = "no-store"
     ngx.header["Content-Length"] = #body
     ngx.print(body)
+end
+
+-- Who is counted: an address of IPv4, or the network of 64 bits that one client of IPv6 has.
+function gateway.client()
+    local address = ngx.var.binary_remote_addr
+    if #address ~= 16 then return address end
+    if address:sub(1, 12) == ("\0"):rep(10) .. "\255\255" then return address:sub(13) end
+    return address:sub(1, 8)
 end
 
 -- The gateway's own health.

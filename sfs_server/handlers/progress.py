@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 
 from sfs_server.connection import connection_of
 from sfs_server.errors import Problem, problem_of
-from sfs_server.keys import LIFECYCLE, PRINCIPAL, PROGRESS
+from sfs_server.keys import CLIENT, LIFECYCLE, LINK, PRINCIPAL, PROGRESS, STREAMS
 from sfs_server.progress import Hub
 from sfs_server.progress_types import COMMENT, Count, Direction, State, Transfer, check_id
 from sfs_server.sendfile import STALL_SECONDS
@@ -39,7 +39,11 @@ async def progress(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers=_HEADERS)
     response.force_close()  # its socket is set up for a stream
     # Who may watch what is asked of every transfer, by may_see(), when the watcher is seated.
-    with request.app[PROGRESS].watch(check_id(id_), request[PRINCIPAL]) as watcher:
+    user = None if LINK in request else request[PRINCIPAL].user
+    with (
+        request.app[STREAMS].one(request[CLIENT], user),
+        request.app[PROGRESS].watch(check_id(id_), request[PRINCIPAL]) as watcher,
+    ):
         writer = await begin(request, response)
         if request.method == "HEAD":
             return response

@@ -130,6 +130,9 @@ def started(
     idle_seconds: int = 75,
     first_hold_seconds: float = 0,
     generations: str = "16m",
+    trusted_proxies: Sequence[str] = (),
+    requests: int = 1024,
+    streams: int = 256,
 ) -> Iterator[tuple[int, Server]]:
     """A gateway before servers on ``ports``."""
     home = Path(tempfile.mkdtemp(prefix="sfs-gateway-"))
@@ -146,6 +149,9 @@ def started(
         hold_seconds=HOLD_SECONDS,
         first_hold_seconds=first_hold_seconds,
         generations=generations,
+        trusted_proxies=trusted_proxies,
+        requests=requests,
+        streams=streams,
     )
     environ = {"LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", "")}
     server = Server(home, command, environ, f"http://127.0.0.1:{port}/healthz")
