@@ -51,6 +51,16 @@ BEGIN
     ) THEN
         ALTER TABLE namespaces ADD COLUMN IF NOT EXISTS owner TEXT;
     END IF;
+    -- For the list of namespaces: those that everyone sees, those of one owner, and all of them.
+    IF to_regclass('namespaces_shown') IS NULL THEN
+        CREATE INDEX namespaces_shown ON namespaces (name COLLATE "C") WHERE hidden IS NOT TRUE;
+    END IF;
+    IF to_regclass('namespaces_owned') IS NULL THEN
+        CREATE INDEX namespaces_owned ON namespaces (owner, name COLLATE "C");
+    END IF;
+    IF to_regclass('namespaces_named') IS NULL THEN
+        CREATE INDEX namespaces_named ON namespaces (name COLLATE "C");
+    END IF;
     IF NOT EXISTS (
         SELECT FROM pg_trigger
         WHERE tgrelid = 'namespaces'::regclass AND tgname = 'sfs_namespaces_row'

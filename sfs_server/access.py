@@ -96,6 +96,23 @@ def visible(principal: Principal, namespace: Namespace, *, anonymous_read: bool)
     )
 
 
+def listed_names(principal: Principal, *, anonymous_read: bool) -> frozenset[str] | None:
+    """The only names that the list of namespaces can show to ``principal``; None: any. Which of
+    them it does, ``visible`` says."""
+    if principal.anonymous:
+        return frozenset({DEFAULT_NAMESPACE} if anonymous_read else ())
+    if principal.scopes is None or principal.granted("files", Action.READ.value):
+        return None
+    prefix = f"storage.{principal.user}.files."
+    names = (key.removeprefix(prefix) for key in principal.scopes if key.startswith(prefix))
+    return frozenset(
+        name
+        for name in names
+        if name.isprintable()  # as every name of a namespace
+        and principal.granted(f"files.{name}", Action.READ.value)
+    )
+
+
 def publicly_readable(namespace: Namespace, *, anonymous_read: bool) -> bool:
     """Whether a caller without a credential may read the files of ``namespace``."""
     return anonymous_read and namespace.name == DEFAULT_NAMESPACE and not namespace.hidden

@@ -49,6 +49,7 @@ class Config:
     anonymous_read: bool = True
     max_upload_bytes: int = 0
     reserve_bytes: int = 256_000_000
+    max_namespaces: int = 100
     upload_idle_timeout: float = 60.0
     upload_buffer_bytes: int = 128_000_000
     max_streams: int = 256
@@ -128,6 +129,7 @@ FLAGS = (
         "MB of 1,000,000 bytes that uploads leave free on the disk of -data; 0 is none (256)",
         "N",
     ),
+    Flag("max-namespaces", "how many namespaces one user may own; 0 is no limit (100)", "N"),
     Flag("upload-idle-timeout", "seconds without a byte before an upload is given up (60)", "S"),
     Flag("upload-buffer-mb", "memory of all uploads to a cluster together, in MB (128)", "N"),
     Flag("max-streams", "event streams of one address, and of one user; 0 is no limit (256)", "N"),
@@ -240,6 +242,7 @@ def make_config(
         anonymous_read=_choice("anonymous", value("anonymous") or "read", "read", "none") == "read",
         max_upload_bytes=_whole("max-upload-mb", value("max-upload-mb") or "0") * 1_000_000,
         reserve_bytes=_whole("reserve-mb", value("reserve-mb") or "256") * 1_000_000,
+        max_namespaces=_whole("max-namespaces", value("max-namespaces") or "100"),
         upload_idle_timeout=_seconds("upload-idle-timeout", value("upload-idle-timeout") or "60"),
         upload_buffer_bytes=_whole(
             "upload-buffer-mb", value("upload-buffer-mb") or "128", LEAST_BUFFER_MB

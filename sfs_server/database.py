@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from sfs_server.database_checks import refusal, require_fit
 from sfs_server.database_session import (
     BEGIN,
     STATEMENT_SECONDS,
+    Params,
     Session,
     StatementFailed,
     UniqueViolation,
@@ -42,7 +43,7 @@ from sfs_server.database_session import (
 )
 from sfs_server.errors import DatabaseUnavailable
 
-__all__ = ["Database", "Session", "StatementFailed", "UniqueViolation"]
+__all__ = ["Database", "Params", "Session", "StatementFailed", "UniqueViolation"]
 
 ACQUIRE_SECONDS = 5.0
 FETCH_SECONDS = ACQUIRE_SECONDS + STATEMENT_SECONDS
@@ -125,7 +126,7 @@ class Database:
         return Use(self._size, len(self._busy), len(self._idle), self._waiting, self._failures)
 
     async def fetch(
-        self, sql: str, params: Sequence[object] = (), *, idempotent: bool = False
+        self, sql: str, params: Params = (), *, idempotent: bool = False
     ) -> list[tuple[Any, ...]]:
         """Execute one statement on its own and return its rows; at most ``FETCH_SECONDS``.
 
@@ -143,7 +144,7 @@ class Database:
                 return await self._fetch_once(sql, params, 0.0)
 
     async def _fetch_once(
-        self, sql: str, params: Sequence[object], idle_trust: float
+        self, sql: str, params: Params, idle_trust: float
     ) -> list[tuple[Any, ...]]:
         async with self._session(idle_trust) as session:
             try:

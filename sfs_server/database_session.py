@@ -65,6 +65,10 @@ BEGIN = "; ".join(
 mode may run it on a connection that was not told, or by another program."""
 
 
+Params = Sequence[object] | Mapping[str, object]
+"""What stands for each ``%s``, or for each ``%(name)s``, of a statement."""
+
+
 class UniqueViolation(Exception):
     """The row would be the second one with its key. Nothing was written."""
 
@@ -134,9 +138,9 @@ class Session:
         self.used = self._loop.time()
 
     async def fetch(
-        self, sql: str, params: Sequence[object] = (), *, seconds: float = STATEMENT_SECONDS
+        self, sql: str, params: Params = (), *, seconds: float = STATEMENT_SECONDS
     ) -> list[tuple[Any, ...]]:
-        """Execute ``sql`` with ``%s`` for each of ``params`` and return its rows, if it has any.
+        """Execute ``sql`` with ``params`` and return its rows, if it has any.
 
         Raises UniqueViolation, StatementFailed, and DatabaseUnavailable after at most ``seconds``.
         A cancellation closes the session.

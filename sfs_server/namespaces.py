@@ -36,16 +36,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
 from gfs.errors import NoSuchDirectory
-from sfs_server.access import Namespace, may_know
+from sfs_server.access import Namespace, listed_names, may_know
 from sfs_server.claims import Principal
-from sfs_server.database import Database, Session, UniqueViolation
+from sfs_server.database import Database, Params, Session, UniqueViolation
 from sfs_server.errors import DatabaseUnavailable, Problem
 from sfs_server.listener import Listener
 from sfs_server.namespace_cache import NamespaceCache
@@ -66,6 +67,8 @@ _LOCKS = _TRY_LOCKS.replace("pg_try_", "pg_")
 """Of the namespace, of the file in it, and of the file as the version before this one has it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_Fetch = Callable[[str, Params], Awaitable[list[tuple[Any, ...]]]]
 
 _log = logging.getLogger(__name__)
 
@@ -134,24 +137,59 @@ class Namespaces:
                 _log.warning("the database is away, reads go on for a while: %s", error)
         return stale
 
-    async def list(self) -> list[Namespace]:
-        """All namespaces in the order of their names' bytes. Raises DatabaseUnavailable."""
+    async def list(
+        self, principal: Principal, *, anonymous_read: bool, after: str = "", limit: int
+    ) -> list[Namespace]:
+        """The first ``limit`` namespaces behind ``after`` that the list shows to ``principal``, in
+        the order of their names' bytes. What others have does not make it slower. Raises
+        DatabaseUnavailable."""
+        names = listed_names(principal, anonymous_read=anonymous_read)
+        asked = {
+            "after": _ascii(after),
+            "limit": limit,
+            "names": None if names is None else sorted(names),
+            "owner": principal.user,
+        }
+        # access.visible, by an index for each part: nobody reads past what others hide.
+        parts = ["true"] if principal.admin else ["hidden IS NOT TRUE", "owner = %(owner)s"]
+        named = "" if names is None else "AND name = ANY (%(names)s)"
+        selects = " UNION ".join(
+            f"(SELECT name, hidden, owner, created_at FROM namespaces WHERE {part} {named} "  # noqa: S608  # nosec B608
+            'AND name COLLATE "C" > %(after)s ORDER BY name COLLATE "C" LIMIT %(limit)s)'
+            for part in parts
+        )
         rows = await self._database.fetch(
-            'SELECT name, hidden, owner, created_at FROM namespaces ORDER BY name COLLATE "C"',
+            f'SELECT * FROM ({selects}) AS found ORDER BY name COLLATE "C" LIMIT %(limit)s',  # noqa: S608  # nosec B608
+            asked,
             idempotent=True,
         )
         return [_namespace(row) for row in rows]
 
-    async def create(self, name: str, *, hidden: bool, owner: str | None) -> Namespace:
-        """Add a namespace and return it. Raises Problem 409, DatabaseUnavailable (then it may
-        have been added). Not idempotent."""
+    async def require_fewer(self, owner: str | None, most: int) -> None:
+        """Return if ``owner`` has fewer than ``most`` namespaces; 0 is no limit. Raises Problem
+        403, DatabaseUnavailable."""
+        await _require_fewer(self._database.fetch, owner, most)
+
+    async def create(
+        self, name: str, *, hidden: bool, owner: str | None, most: int = 0
+    ) -> Namespace:
+        """Add a namespace and return it. ``most``: how many the owner may have then, in all
+        processes together; 0 is no limit. Raises Problem 403 and 409, DatabaseUnavailable (then it
+        may have been added). Not idempotent."""
+        sql = (
+            "INSERT INTO namespaces (name, hidden, owner, created_at) "
+            "VALUES (%s, %s, %s, now() AT TIME ZONE 'UTC') "
+            "RETURNING name, hidden, owner, created_at"
+        )
         try:
-            rows = await self._database.fetch(
-                "INSERT INTO namespaces (name, hidden, owner, created_at) "
-                "VALUES (%s, %s, %s, now() AT TIME ZONE 'UTC') "
-                "RETURNING name, hidden, owner, created_at",
-                (name, hidden, owner),
-            )
+            if owner is None or not most:
+                rows = await self._database.fetch(sql, (name, hidden, owner))
+            else:
+                lock = _key("owner", owner)
+                async with self._turns.of(lock), self._database.transaction() as session:
+                    await session.fetch("SELECT pg_advisory_xact_lock(%s)", (lock,))
+                    await _require_fewer(session.fetch, owner, most)
+                    rows = await session.fetch(sql, (name, hidden, owner))
         except UniqueViolation:
             raise Problem(409, "A namespace of that name exists.") from None
         finally:
@@ -277,6 +315,25 @@ def _key(kind: str, *names: str) -> int:
     """The key of an advisory lock: 64 bits, so that no two names have the same one by accident."""
     text = "\0".join(("sfs", kind, *names))
     return int.from_bytes(sha256(text.encode()).digest()[:8], "big", signed=True)
+
+
+async def _require_fewer(fetch: _Fetch, owner: str | None, most: int) -> None:
+    if owner is None or not most:
+        return
+    sql = "SELECT count(*) FROM (SELECT FROM namespaces WHERE owner = %s LIMIT %s) AS owned"
+    [(owned,)] = await fetch(sql, (owner, most))
+    if owned >= most:
+        raise Problem(
+            403,
+            f"You own {owned} namespaces, and one user may own {most}. Delete one, or ask whoever "
+            "runs the service for more.",
+        )
+
+
+def _ascii(after: str) -> str:
+    """What comes, among names of ASCII alone, at the same place as ``after``. PostgreSQL keeps no
+    NUL, and psycopg2 sends no half of a surrogate pair."""
+    return re.sub("[^\x01-\x7f].*", "\x7f", after.partition("\0")[0], flags=re.DOTALL)
 
 
 def _identity(namespace: Namespace) -> tuple[object, ...]:

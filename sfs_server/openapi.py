@@ -66,9 +66,9 @@ def _paths() -> Json:
         "/storage/namespaces": {
             **_read(
                 "listNamespaces",
-                "The namespaces that the caller may see, sorted by name.",
-                [],
-                {"200": _json("The namespaces.", _array("Namespace"))},
+                "The namespaces that the caller may see, sorted by name; a Link to the next page.",
+                _parameters("after limit"),
+                {"200": _json("Them.", _array("Namespace"), headers={"Link": "NextPage"})},
             ),
             "post": _operation(
                 "createNamespace",

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from gfs.paths import MAX_DIRECTORY_CHARACTERS, MAX_NAME_BYTES
-from sfs_server.handlers.listings import MAX_LIMIT
 from sfs_server.links import DEFAULT_TTL, MAX_TTL
 from sfs_server.names import RESERVED
+from sfs_server.paging import MAX_LIMIT
 
 Json = dict[str, Any]
 

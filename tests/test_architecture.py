@@ -30,7 +30,7 @@ gfs.seaweedfs.writer gfs.seaweedfs.reader gfs.seaweedfs.filesystem
 gfs.factory
 sfs_server
 sfs_server.cors sfs_server.proxies sfs_server.config sfs_server.listening
-sfs_server.errors sfs_server.turns sfs_server.error_page
+sfs_server.errors sfs_server.turns sfs_server.paging sfs_server.error_page
 sfs_server.claims sfs_server.pem sfs_server.jwks sfs_server.auth sfs_server.access
 sfs_server.names sfs_server.multipart_ranges sfs_server.conditional sfs_server.disposition
 sfs_server.digests sfs_server.parts sfs_server.form sfs_server.logs sfs_server.wellformed

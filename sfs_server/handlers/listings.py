@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from urllib.parse import urlencode
 
 from aiohttp import hdrs, web
 from multidict import MultiMapping
@@ -22,9 +21,9 @@ from sfs_server.disposition import content_type
 from sfs_server.errors import Problem
 from sfs_server.keys import CONFIG, FILESYSTEM, NAMESPACES, PRINCIPAL
 from sfs_server.names import check_namespace, file_path
+from sfs_server.paging import limit_of, next_page
 from sfs_server.transfer import begin, write_piece
 
-MAX_LIMIT = 10_000
 _NS = 1_000_000_000
 _quoted = json.JSONEncoder(ensure_ascii=False).encode
 _HEADERS = {
@@ -40,7 +39,7 @@ async def list_files(request: web.Request) -> web.StreamResponse:
     directory = check_namespace(query.get("namespace", DEFAULT_NAMESPACE))
     _refuse_other_lists(query)
     prefix, after = query.get("prefix", ""), query.get("after", "")
-    limit = _limit(query.get("limit"))
+    limit = limit_of(request)
     namespace = await request.app[NAMESPACES].resolve(directory, request[PRINCIPAL], stale_ok=True)
     anonymous_read = request.app[CONFIG].anonymous_read
     require(request[PRINCIPAL], Action.READ, namespace, anonymous_read=anonymous_read)
@@ -64,25 +63,13 @@ def _refuse_other_lists(query: MultiMapping[str]) -> None:
         raise Problem(400, "contains is not there: use prefix, the beginning of the names.")
 
 
-def _limit(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise Problem(400, f"limit is a number from 1 to {MAX_LIMIT}.")
-    if not 1 <= int(text) <= MAX_LIMIT:
-        raise Problem(400, f"limit is from 1 to {MAX_LIMIT}, not {int(text)}.")
-    return int(text)
-
-
 async def _page(
     request: web.Request, batches: AsyncGenerator[list[FileInfo], None], limit: int
 ) -> web.Response:
     found = [info async for batch in batches for info in batch]
     headers = dict(_HEADERS)
     if len(found) > limit:
-        again = {**request.query, "after": found[limit - 1].name}
-        again.pop("token", None)
-        headers[hdrs.LINK] = f'<{request.path}?{urlencode(again)}>; rel="next"'
+        headers[hdrs.LINK] = next_page(request, found[limit - 1].name)
     body = b"[%b]\n" % _encode(found[:limit])
     return web.Response(body=body, headers=headers)
 

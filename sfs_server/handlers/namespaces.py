@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from gfs.errors import StoreBroken
 from gfs.threads import to_the_end
@@ -15,13 +18,22 @@ from sfs_server.access import (
     Namespace,
     require,
     require_creating,
-    visible,
 )
 from sfs_server.audit import changing, done
 from sfs_server.errors import Problem
 from sfs_server.json_body import members, refuse_misread, string
 from sfs_server.keys import CHANGE, CONFIG, FILESYSTEM, NAMESPACES, PRINCIPAL, REQUEST_ID
 from sfs_server.names import check_namespace, decode
+from sfs_server.paging import limit_of, next_page
+from sfs_server.transfer import begin, write_piece
+
+PAGE = 1000
+"""Namespaces that are read and counted before they are sent, where all are asked for."""
+
+COUNTS_AT_ONCE = 16
+
+_JSON = "application/json; charset=utf-8"
+_HEADERS = {hdrs.CACHE_CONTROL: "private, no-cache"}
 
 _NUMBERS = {0: "private", 1: "unlisted", 2: "public"}
 """The numbers by which some clients call a visibility."""
@@ -34,16 +46,43 @@ _UNSUPPORTED = {
 _log = logging.getLogger("sfs.error")
 
 
-async def list_namespaces(request: web.Request) -> web.Response:
-    """GET ``/storage/namespaces``: those that the caller may see, with how many files each has."""
-    app, principal = request.app, request[PRINCIPAL]
-    anonymous_read = app[CONFIG].anonymous_read
-    shown = [
-        namespace
-        for namespace in await app[NAMESPACES].list()
-        if visible(principal, namespace, anonymous_read=anonymous_read)
-    ]
-    return _json([await _describe(request, namespace) for namespace in shown])
+async def list_namespaces(request: web.Request) -> web.StreamResponse:
+    """GET ``/storage/namespaces``: those that the caller may see, with how many files each has; or
+    one page of them if there is a ``limit``."""
+    limit, after = limit_of(request), request.query.get("after", "")
+    found = await _listed(request, after, (limit or PAGE) + 1)
+    if limit is None and len(found) > PAGE:
+        return await _stream(request, found)
+    page = found[: limit or PAGE]
+    headers = dict(_HEADERS)
+    if len(found) > len(page):
+        headers[hdrs.LINK] = next_page(request, page[-1].name)
+    described = await _describe_all(request, page)
+    return web.json_response(described, headers=headers)
+
+
+async def _stream(request: web.Request, found: list[Namespace]) -> web.StreamResponse:
+    """All of them, of which ``found`` are the first, page by page."""
+    response = web.StreamResponse(headers={**_HEADERS, hdrs.CONTENT_TYPE: _JSON})
+    described = await _describe_all(request, found)  # its errors can still be a response
+    writer = await begin(request, response)
+    if request.method == "HEAD":
+        return response
+    opening = b"["
+    while described:
+        await write_piece(request, writer, opening + json.dumps(described)[1:-1].encode())
+        opening = b", "
+        found = await _listed(request, found[-1].name, PAGE)
+        described = await _describe_all(request, found)
+    await write_piece(request, writer, b"]")
+    return response
+
+
+async def _listed(request: web.Request, after: str, limit: int) -> list[Namespace]:
+    anonymous_read = request.app[CONFIG].anonymous_read
+    return await request.app[NAMESPACES].list(
+        request[PRINCIPAL], anonymous_read=anonymous_read, after=after, limit=limit
+    )
 
 
 async def create_namespace(request: web.Request) -> web.Response:
@@ -55,9 +94,11 @@ async def create_namespace(request: web.Request) -> web.Response:
     change.namespace = name = check_namespace(string(wanted, "name"))
     require_creating(principal, name)
     hidden = _hidden(wanted, "internal") or False
+    most = 0 if principal.admin else app[CONFIG].max_namespaces
+    await app[NAMESPACES].require_fewer(principal.user, most)
     # First the directory: what a crash leaves is then an empty one that nobody sees.
     await app[FILESYSTEM].make_directory(name)
-    created = await app[NAMESPACES].create(name, hidden=hidden, owner=principal.user)
+    created = await app[NAMESPACES].create(name, hidden=hidden, owner=principal.user, most=most)
     return _json(await _describe(request, created), status=201)
 
 
@@ -106,6 +147,16 @@ async def _count(request: web.Request, name: str) -> int | None:
         return None
 
 
+async def _describe_all(
+    request: web.Request, namespaces: Sequence[Namespace]
+) -> list[dict[str, object]]:
+    described = []
+    for first in range(0, len(namespaces), COUNTS_AT_ONCE):
+        some = namespaces[first : first + COUNTS_AT_ONCE]
+        described += await asyncio.gather(*(_describe(request, one) for one in some))
+    return described
+
+
 async def _describe(request: web.Request, namespace: Namespace) -> dict[str, object]:
     return {
         "name": namespace.name,
@@ -146,4 +197,4 @@ def _hides(visibility: object, shown: str) -> bool:
 
 
 def _json(value: object, status: int = 200) -> web.Response:
-    return web.json_response(value, status=status, headers={"Cache-Control": "private, no-cache"})
+    return web.json_response(value, status=status, headers=_HEADERS)

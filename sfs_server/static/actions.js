@@ -119,7 +119,7 @@ export async function loadMore() {
   if (next === null || loading) return;
   const mine = request;
   set({ files: { ...state.files, loading: true, error: null } });
-  await receive(mine, () => api.nextFiles(next, mine.signal), entries);
+  await receive(mine, () => api.page(next, mine.signal), entries);
 }
 
 async function receive(mine, ask, before) {

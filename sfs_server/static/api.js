@@ -68,8 +68,6 @@ export const viewPath = (ns, name) => `/storage/${segment(ns)}/${segment(name)}`
 const downloadPath = (ns, name) => `/storage/download/${segment(ns)}/${segment(name)}`;
 const absolute = (url) => new URL(url, location.origin).href;
 
-// The service.
-
 export const getSession = (token) => json("GET", "/api/session", undefined, undefined, token);
 export const isAlive = () =>
   fetch("/healthz", { cache: "no-store" }).then(
@@ -77,9 +75,10 @@ export const isAlive = () =>
     () => false,
   );
 
-// Namespaces.
-
-export const listNamespaces = () => json("GET", "/storage/namespaces");
+export async function listNamespaces(path = "/storage/namespaces?limit=1000") {
+  const { entries, next } = await page(path);
+  return next ? entries.concat(await listNamespaces(next)) : entries;
+}
 export const createNamespace = (name, hidden) =>
   json("POST", "/storage/namespaces", { name, hidden });
 export const updateNamespace = (name, hidden) =>
@@ -90,7 +89,7 @@ export const deleteNamespace = (name) => json("DELETE", `/storage/namespaces/${s
 
 export const PAGE = 500;
 
-async function page(path, signal) {
+export async function page(path, signal) {
   const response = await call("GET", path, undefined, signal);
   const next = /<([^>]*)>\s*;\s*rel="?next"?/.exec(response.headers.get("Link") || "");
   return { entries: await response.json(), next: next && next[1] };
@@ -101,8 +100,6 @@ export function listFiles(namespace, prefix, signal) {
   if (prefix) query.set("prefix", prefix);
   return page(`/storage/files?${query}`, signal);
 }
-
-export const nextFiles = (next, signal) => page(next, signal);
 
 // The file of that very name, or undefined. A name comes first among those that begin with it.
 export async function findFile(namespace, name) {

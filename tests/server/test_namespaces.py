@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import pytest
 
 from gfs.errors import NoSuchDirectory
-from sfs_server.access import Namespace, may_know
+from sfs_server.access import Namespace, may_know, visible
 from sfs_server.claims import ANONYMOUS, Principal
 from sfs_server.database import Database
 from sfs_server.errors import Busy, DatabaseUnavailable, Problem
@@ -78,7 +81,7 @@ async def test_create_read_update_delete(ours: Namespaces) -> None:
 async def test_list_is_in_the_order_of_bytes(ours: Namespaces) -> None:
     for name in ("b", "a-b", "B", "a.b", "_", "ab", "aB"):
         await ours.create(name, hidden=False, owner=None)
-    names = [namespace.name for namespace in await ours.list()]
+    names = [found.name for found in await ours.list(ADMIN, anonymous_read=True, limit=9)]
     assert names == sorted([*names], key=str.encode)
     assert len(names) == 8
 
@@ -99,11 +102,111 @@ async def test_the_cache_is_bounded(
     values = ", ".join(f"('{name}')" for name in names)
     sql = f"INSERT INTO namespaces (name) VALUES {values}"
     await asyncio.to_thread(postgres.execute, sql, database_name)
-    await cached(ours, names[-1])
+    await eventually(lambda: ours._cache.generation >= len(names), 8)  # all have been heard of
+    await ours.resolve(names[-1], ADMIN)
     for begin in range(0, len(names), 200):
         await asyncio.gather(*(ours.resolve(name, ADMIN) for name in names[begin : begin + 200]))
     assert ours.cached(names[-2]) is not None
     assert ours.cached(names[0]) is None
+
+
+READ = frozenset({"read"})
+SCOPES: list[Mapping[str, frozenset[str]]] = [
+    {},
+    {"storage.ann": READ},
+    {"storage.ann.files": READ},
+    {"storage.ann.files.a": READ, "storage.ann.files.z": READ, "storage.ann.files.None-x": READ},
+    {"storage.ann.files.a": frozenset({"create"}), "storage.bob.files.b": READ},
+    {"storage.ann.files.\0": READ, "storage.ann.files.\udc00": READ, "storage.ann.files.": READ},
+]
+AFTERS = ["", "a", "ann-", "b", "default", "zz", "a\0", "\0", "a\udc00", "b\u00e9", "~", "A"]
+
+
+async def test_the_list_is_what_may_be_seen_page_by_page(ours: Namespaces) -> None:
+    await ours.create("a", hidden=True, owner="ann")
+    await ours.create("b.c", hidden=True, owner="bob")
+    made = await ours.list(ADMIN, anonymous_read=True, limit=99)
+    for owner in ("ann", "bob", None):
+        for hidden in (False, True):
+            for name in ("", "_", "Z"):
+                one = await ours.create(f"{owner}-{hidden}{name}", hidden=hidden, owner=owner)
+                made.append(one)
+    made.sort(key=lambda one: one.name)
+    scoped = [Principal("ann", admin=admin, scopes=s) for admin in (False, True) for s in SCOPES]
+    for principal in (*PEOPLE, *scoped):
+        for anonymous_read in (False, True):
+            right = [one for one in made if visible(principal, one, anonymous_read=anonymous_read)]
+            listed = partial(ours.list, principal, anonymous_read=anonymous_read)
+            for limit in (1, 3, 99):
+                found: list[Namespace] = []
+                while page := await listed(after=found[-1].name if found else "", limit=limit):
+                    assert len(page) <= limit
+                    found += page
+                assert found == right
+            for after in AFTERS:
+                behind = [one for one in right if one.name > after]
+                assert await listed(after=after, limit=99) == behind, after
+
+
+async def test_a_page_is_read_without_what_others_hide(
+    ours: Namespaces, postgres: Postgres, database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill = (
+        "INSERT INTO namespaces (name, hidden, owner) "
+        "SELECT 'a' || i, i %% 10 > 0, CASE WHEN i %% 100 = 1 THEN 'bob' ELSE 'ann' END "
+        "FROM generate_series(1, 20000) i; ANALYZE namespaces"
+    ).replace("%%", "%")
+    await asyncio.to_thread(postgres.execute, fill, database_name)
+    asked: list[tuple[str, Any]] = []
+    fetch = Database.fetch
+
+    async def seen(self: Database, sql: str, params: Any = (), **options: Any) -> Any:
+        asked.append((sql, params))
+        return await fetch(self, sql, params, **options)
+
+    monkeypatch.setattr(Database, "fetch", seen)
+    for principal in (*PEOPLE, Principal("nobody")):
+        asked.clear()
+        await ours.list(principal, anonymous_read=True, limit=20)
+        [(sql, params)] = asked
+        plan = await fetch(
+            ours._database, "EXPLAIN (ANALYZE, TIMING off, FORMAT JSON) " + sql, params
+        )
+        assert read(json.loads(plan[0][0]) if isinstance(plan[0][0], str) else plan[0][0]) <= 60
+
+
+def read(plan: Any) -> float:
+    """How many rows the scans of a plan have read."""
+    if isinstance(plan, list):
+        return sum(map(read, plan))
+    if "Plan" in plan:
+        return read(plan["Plan"])
+    here = 0.0
+    if "Relation Name" in plan:
+        here = plan["Actual Loops"] * (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0))
+    return here + read(plan.get("Plans", []))
+
+
+async def test_many_at_once_in_two_processes_own_no_more_than_they_may(
+    ours: Namespaces, theirs: Namespaces
+) -> None:
+    async def make(number: int) -> int:
+        made_by = ours if number % 2 else theirs
+        try:
+            await made_by.create(f"n{number}", hidden=False, owner="ann", most=5)
+        except Problem as problem:
+            return problem.status
+        return 201
+
+    statuses = await asyncio.gather(*map(make, range(30)))
+    assert sorted(statuses) == [201] * 5 + [403] * 25
+    owned = await ours.list(Principal("ann"), anonymous_read=True, limit=99)
+    assert len([one for one in owned if one.owner == "ann"]) == 5
+    with pytest.raises(Problem, match="own 5 namespaces"):
+        await ours.require_fewer("ann", 5)
+    await ours.require_fewer("ann", 6)
+    await ours.require_fewer("ann", 0)
+    await ours.require_fewer("bob", 1)
 
 
 PEOPLE = [ANONYMOUS, Principal("ann"), Principal("bob"), Principal("root", admin=True)]
@@ -284,7 +387,8 @@ async def test_table_of_an_older_version(postgres: Postgres, database_name: str)
         pass
     async with namespaces.deleting(old):
         pass
-    assert [one.name for one in await namespaces.list()] == ["default"]
+    found = await namespaces.list(ADMIN, anonymous_read=True, limit=9)
+    assert [one.name for one in found] == ["default"]
     await namespaces.close()
     await database.close()
 

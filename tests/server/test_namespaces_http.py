@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -86,6 +87,56 @@ async def test_the_list_is_sorted_by_bytes_and_shows_what_the_caller_may_see(
     assert await shown(service, None) == ["default"]
     listed = await call(service, "GET", ALL, "root", admin=True)
     assert [found["name"] for found in listed.json()] == sorted([*names, "secret"])
+
+
+async def test_the_list_comes_in_pages(service: Service) -> None:
+    for name in ("a", "b", "c", "d"):
+        await make(service, name, hidden=name == "b")
+    target, found = f"{ALL}?limit=2&token={service.token('bob')}", []
+    for names in (["a", "c"], ["d", "default"]):
+        async with connect(service.port) as connection:
+            answer = await connection.ask("GET", target, service.bearer("bob"))
+        assert [one["name"] for one in answer.json()] == names
+        found += names
+        link = re.fullmatch(r'<(.*)>; rel="next"', answer.headers.get("Link", ""))
+        assert (link is None) == (names[-1] == "default")
+        target = "" if link is None else link[1]
+    assert "token" not in target
+    for limit in ("0", "-1", "10001", "x", "1.5", "", "1" * 20):
+        assert (await call(service, "GET", f"{ALL}?limit={limit}")).status == 400
+    for after in ("%00", "a%00", "%ff", "%ED%B0%80", "b%C3%A9", "zz"):
+        assert (await call(service, "GET", f"{ALL}?after={after}")).status == 200
+
+
+async def test_a_long_list_is_streamed(
+    service: Service, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfs_server.handlers.namespaces.PAGE", 3)
+    fill = "INSERT INTO namespaces (name) SELECT 'n' || i FROM generate_series(1, 8) i"
+    await asyncio.to_thread(postgres.execute, fill, "test")
+    names = ["default", *(f"n{number}" for number in range(1, 9))]
+    assert await shown(service, "alice") == names
+    async with connect(service.port) as connection:
+        connection.send("HEAD", ALL, service.bearer())
+        assert (await connection.answer(to_head=True)).status == 200
+    monkeypatch.setattr("sfs_server.handlers.namespaces.PAGE", 9)
+    assert await shown(service, "alice") == names
+
+
+@pytest.mark.parametrize("settings", [{"max_namespaces": 2}])
+async def test_a_user_owns_no_more_namespaces_than_configured(service: Service) -> None:
+    for name in ("a", "b"):
+        await make(service, name)
+    answer = await call(service, "POST", ALL, body={"name": "c"})
+    assert answer.status == 403
+    assert "You own 2 namespaces" in answer.problem()
+    assert "c" not in os.listdir(service.data / "files")
+    await make(service, "d", "bob")
+    for number in range(3):
+        body = {"name": f"e{number}"}
+        assert (await call(service, "POST", ALL, "root", admin=True, body=body)).status == 201
+    assert (await call(service, "DELETE", f"{ALL}/a")).status == 200
+    await make(service, "c")
 
 
 async def test_a_name_that_is_taken_is_a_409_even_of_a_namespace_of_ones_own(
