@@ -31,7 +31,7 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def run(
-    *arguments: str, env: Mapping[str, str] | None = None, seconds: float = 20.0
+    *arguments: str, env: Mapping[str, str] | None = None, seconds: float = 50.0
 ) -> subprocess.CompletedProcess[str]:
     """Run ``sfs-server`` to its end."""
     return subprocess.run(
