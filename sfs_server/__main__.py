@@ -33,7 +33,7 @@ from sfs_server.auth import mint
 from sfs_server.config import Config, ConfigError, secret_of
 from sfs_server.data_directory import refuse_root
 from sfs_server.keys import LIFECYCLE, Lifecycle
-from sfs_server.logs import set_up_logging
+from sfs_server.logs import one_line, set_up_logging
 
 SIGN_IN_SECONDS = 24 * 3600.0
 DRAIN_POLL_SECONDS = 0.05
@@ -261,7 +261,7 @@ def _banner(config: Config, names: Sequence[tuple[Any, ...]]) -> None:
         where = "" if config.jwt_secret else data
         lines.append(f"  tokens    sfs-server token{where} -user NAME")
     with suppress(OSError):  # nobody reads it
-        print(*lines, sep="\n", flush=True)
+        print(*map(one_line, lines), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

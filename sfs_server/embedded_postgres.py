@@ -19,8 +19,9 @@ What is done here instead:
   when it is complete: a start that was killed leaves no half of a database. The directory has mode
   0700 and belongs to whoever the server runs as.
 - *Access.* A Unix socket in that directory, or, if the path does not fit into ``sockaddr_un`` (108
-  bytes on Linux, 104 on macOS) or has a comma (libpq would take it for a list), in a new directory
-  of mode 0700 under the directory for temporary files. No TCP. Besides, ``pg_hba.conf`` asks the
+  bytes on Linux, 104 on macOS), has a comma (libpq would take it for a list) or is not UTF-8
+  (psycopg2 would not take it), in a new directory of mode 0700 under the directory for temporary
+  files. No TCP. Besides, ``pg_hba.conf`` asks the
   kernel for the peer's name (``peer``) and admits this process's user only.
 - *Root.* PostgreSQL refuses to run as root, so it runs as a user id that nobody else has
   (``files.NUMBER``), without a name: no user is made. Where directories on the way to the data or

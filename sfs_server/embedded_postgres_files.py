@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import os
 import pwd
+import re
 import shutil
 import stat
 import subprocess
@@ -260,15 +261,20 @@ def write_access(pgdata: str, owner: Account) -> None:
 
 def socket_directory(pgdata: str, owner: Account) -> str:
     """A directory that only ``owner`` may enter, whose socket's path can be used."""
-    if len(os.fsencode(os.path.join(pgdata, _SOCKET))) <= MAX_SOCKET_BYTES and "," not in pgdata:
+    if len(os.fsencode(os.path.join(pgdata, _SOCKET))) <= MAX_SOCKET_BYTES and _speakable(pgdata):
         return pgdata
     parent = tempfile.gettempdir()
-    if len(os.fsencode(parent)) > MAX_SOCKET_BYTES // 2 or "," in parent:
+    if len(os.fsencode(parent)) > MAX_SOCKET_BYTES // 2 or not _speakable(parent):
         parent = "/tmp"  # noqa: S108 - mkdtemp makes a private directory in it  # nosec B108
     path = tempfile.mkdtemp(prefix=_SOCKET_PREFIX, dir=parent)
     if os.geteuid() == 0:
         os.chown(path, owner.uid, owner.gid)
     return path
+
+
+def _speakable(path: str) -> bool:
+    """Whether libpq takes ``path`` for one directory, and psycopg2 for text."""
+    return "," not in path and not re.search("[\ud800-\udfff]", path)
 
 
 def remove_sockets(directory: str) -> None:

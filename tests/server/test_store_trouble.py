@@ -220,3 +220,21 @@ def test_the_ballast_is_given_up_where_the_disk_is_full_and_made_where_it_is_not
             files.shift_ballast(str(tmp_path))
         assert os.listdir(tmp_path) == []
     assert len(caplog.records) == 2
+
+
+async def test_a_directory_whose_name_is_not_utf8_is_served_from(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flag has to be UTF-8; the directory that the service is started in need not be."""
+    directory = os.fsencode(place) + b"/caf\xe9"
+    os.mkdir(directory)
+    monkeypatch.chdir(os.fsdecode(directory))
+    strict = {"PYTHONIOENCODING": "utf-8:strict"}
+    process = await asyncio.to_thread(Process, Path("data"), "-reserve-mb", "0", env=strict)
+    try:
+        assert (await ask(process, "PUT", "/storage/default/0", b"0")).status == 201
+        assert r"caf\udce9/data" in process.banner
+        process.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait) == 0
+    finally:
+        process.kill()
