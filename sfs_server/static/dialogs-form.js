@@ -62,8 +62,8 @@ export function SwitchUser({ token, next, session, onClose }) {
       not yours, stay.
     </p>
     <div class="buttons">
-      <${Button} onClick=${() => become(token, next)}>Sign in as <bdi>${then}</bdi><//>
-      <${Button} look="primary" autofocus onClick=${onClose}>Stay <bdi>${now}</bdi><//>
+      <${Button} onClick=${() => become(token, next)}>Sign in by the link<//>
+      <${Button} look="primary" autofocus onClick=${onClose}>Stay as you are<//>
     </div>
   <//>`;
 }

@@ -72,7 +72,7 @@ def test_a_link_of_somebody_else_asks_and_by_itself_changes_nothing(
     page.reload()
     expect(page.get_by_text("alice", exact=True)).to_be_attached()
     follow(page, site, theirs, how)
-    dialog.get_by_role("button", name="Sign in as Alice").click()
+    dialog.get_by_role("button", name="Sign in by the link").click()
     expect(dialog).to_have_count(0)
     expect(page.get_by_text("Alice [U+202E]A.", exact=True)).to_be_attached()
     assert token_of(page) == theirs
