@@ -262,7 +262,6 @@ def make_config(
         jwt_issuer=value("jwt-issuer"),
         jwt_audience=value("jwt-audience"),
     )
-    check_text("The path of -data", os.path.realpath(config.data))
     has_key = config.jwt_secret or config.jwt_public_key or config.jwks_url
     if config.database is not None and not has_key:
         raise ConfigError(

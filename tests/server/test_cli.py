@@ -352,17 +352,6 @@ def test_what_is_not_utf_8_is_named(
     assert str(caught.value) == f"{named} is not UTF-8: 'caf\\\\xe9'. Give one that is."
 
 
-def test_a_directory_that_is_not_utf_8_is_named_where_data_is_below_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / NOT_UTF_8).mkdir()
-    (tmp_path / "link").symlink_to(NOT_UTF_8)
-    monkeypatch.chdir(tmp_path / NOT_UTF_8)
-    for data in (None, "data", str(tmp_path / "link" / "data")):
-        with pytest.raises(ConfigError, match="The path of -data is not UTF-8"):
-            make_config({"data": data}, {}, terminal=True)
-
-
 def test_what_is_not_utf_8_is_told_in_one_line() -> None:
     ended = run("-data", NOT_UTF_8)
     assert (ended.returncode, ended.stdout) == (1, "")
