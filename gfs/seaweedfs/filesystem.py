@@ -36,7 +36,7 @@ from gfs.seaweedfs.reader import SeaweedReader
 from gfs.seaweedfs.rpc import Channels
 from gfs.seaweedfs.uploads import CHUNK_BYTES, Uploads
 from gfs.seaweedfs.volume import VolumeServers
-from gfs.seaweedfs.watch import EntryCache, Known
+from gfs.seaweedfs.watch import Count, EntryCache, Known
 from gfs.seaweedfs.writer import MANIFEST_CHUNKS, SeaweedWriter
 from gfs.threads import to_the_end
 from gfs.types import ANYTHING, Expect, FileInfo, Published, Status, Tls
@@ -239,9 +239,14 @@ class SeaweedFileSystem(FileSystem):
             page = LIST_PAGE
 
     async def count(self, directory: str) -> int:
+        # Until one of its entries changes.
+        key = self._path(directory), ""
+        return (await self._cache.get(key, Count, lambda: self._count(directory))).files
+
+    async def _count(self, directory: str) -> Count:
         path = await self._place(directory)
         if path is None:
-            return 0
+            return Count(0)
         total, after = 0, ""
         while True:
             seen = 0
@@ -254,7 +259,7 @@ class SeaweedFileSystem(FileSystem):
                     after = entry.name
                     total += _is_file(entry)
             if seen < COUNT_PAGE:
-                return total
+                return Count(total)
 
     async def identity(self) -> str:
         made = Entry(name=ID_NAME, content=new_store_id().encode())

@@ -70,6 +70,18 @@ class Known:
         return 1 + len(self.pieces) + len(self.content) // 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many files a directory has."""
+
+    files: int
+
+    @property
+    def weight(self) -> int:
+        """What it counts in the cache."""
+        return 1
+
+
 class Weighty(Protocol):
     """What can be cached."""
 
@@ -80,7 +92,7 @@ class Weighty(Protocol):
 
 
 Key = tuple[str, str]
-"""Path of the directory, name."""
+"""Path of the directory, name; without a name it is how many files there are."""
 
 _V = TypeVar("_V", bound=Weighty)
 
@@ -135,7 +147,9 @@ class EntryCache:
                 self._pending.pop(key, None)
 
     def drop(self, key: Key) -> None:
-        """Forget an entry that has changed."""
+        """Forget an entry that has changed, and how many there are next to it."""
+        if key[1]:
+            self.drop((key[0], ""))
         known = self._known.pop(key, None)
         if known is not None:
             self._weight -= known.weight

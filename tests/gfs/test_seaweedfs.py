@@ -185,3 +185,43 @@ async def test_a_reading_that_was_given_up_goes_on_with_its_version(
             async for piece in pieces:
                 got += piece
     assert got == data
+
+
+async def test_files_are_counted_again_when_one_has_come_or_gone(
+    fs: SeaweedFileSystem, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[str] = []
+    listing = Filers.listing
+
+    def seen(self: Filers, directory: str, **options: Any) -> Any:
+        counted.append(directory)
+        return listing(self, directory, **options)
+
+    other = await SeaweedFileSystem.start(cluster.masters)
+    try:
+        assert other._cache.up
+        for number in range(3):
+            await store(fs, f"f{number}", b"x")
+            assert await fs.count(DIR) == number + 1  # what one has done oneself shows at once
+        async with asyncio.timeout(10):
+            while await other.count(DIR) != 3:
+                await asyncio.sleep(0.01)
+            monkeypatch.setattr(Filers, "listing", seen)
+            counted.append("not yet")  # the last change may not have been heard of
+            while counted:
+                counted.clear()
+                await asyncio.sleep(0.05)
+                await other.count(DIR)
+        assert [await other.count(DIR) for _ in range(5)] == [3] * 5
+        assert counted == []
+        await fs.delete(DIR, "f0")
+        assert await fs.count(DIR) == 2
+        async with asyncio.timeout(10):
+            while await other.count(DIR) != 2:
+                await asyncio.sleep(0.01)
+        await fs.remove_directory(DIR)
+        assert await fs.count(DIR) == 0
+        await fs.make_directory(DIR)
+        assert await fs.count(DIR) == 0
+    finally:
+        await other.close()
