@@ -300,8 +300,10 @@ local function may_have_changed(status)
     if status >= 400 and status < 500 or status == 501 then
         return false
     end
-    local sent = ngx.var.upstream_bytes_sent or ""  -- one number for each process that was tried
-    return status < 400 or sent:find("[1-9]") ~= nil
+    -- One value for each process that was tried. While a response goes out, nobody has counted yet
+    -- what was sent for it; but it has come.
+    local came, sent = ngx.var.upstream_header_time or "", ngx.var.upstream_bytes_sent or ""
+    return status < 400 or came:find("%d") ~= nil or sent:find("[1-9]") ~= nil
 end
 
 function gateway.header()
