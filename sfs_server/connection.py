@@ -32,8 +32,11 @@ from aiohttp.base_protocol import BaseProtocol
 TRAILER_BYTES = 16 * 1024
 """What is kept of the end of a chunked body, to look for trailer fields."""
 
+_LAST_CHUNK = re.compile(rb"\r\n0+[ \t]*(?:;[^\r\n]*)?\r\n\r\n\Z")
+"""The end of a chunked body without trailer fields (RFC 9112 §7.1)."""
+
 _TRAILERS = re.compile(
-    rb"\r\n0+[ \t]*(?:;[^\r\n]*)?\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n]*\r\n)+)\r\n"
+    rb"\n0+[ \t]*(?:;[^\r\n]*)?\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n]*\r\n)+)\r\n"
 )
 """The last chunk, its extensions, and the trailer fields (RFC 9112 §7.1). No line can be taken for
 both, so each is looked at once or twice."""
@@ -55,14 +58,19 @@ class Connection(web.RequestHandler):
         "_newest",
         "_recent",
         "on_half_close",
+        "spoiled",
     )
 
     def __init__(self, *args: Any, **named: Any) -> None:
         self._ended = False
         self._lost = False
         self._newest: StreamReader | None = None  # the body of the newest request
-        self._chunked = False  # which it is
-        self._recent = b""  # the last bytes that arrived, if so
+        self._chunked = False  # it is, and its end has not come
+        self._recent = b""  # the last bytes that arrived, of one that is
+        self.spoiled = False
+        """Set when trailer fields, or whatever else is no plain end, came with a chunked body.
+        aiohttp's parser takes the last trailer field for a header of the next request, which may
+        be somebody else's behind a proxy: so no request is read any more."""
         self._in_hand: web.BaseRequest | None = None
         self._end_watch: select.epoll | None = None
         self.on_half_close: Callable[[], object] | None = None
@@ -77,6 +85,11 @@ class Connection(web.RequestHandler):
         return "lost" if self._lost else "half-closed" if self._ended else "open"
 
     @property
+    def last(self) -> bool:
+        """Whether the request in hand is the last one that will be read."""
+        return self.spoiled and not self._messages
+
+    @property
     def _keepalive(self) -> bool:
         """Whether another request is waited for; aiohttp asks after each response."""
         if self._lost:
@@ -88,22 +101,37 @@ class Connection(web.RequestHandler):
         self._kept = value
 
     def data_received(self, data: bytes) -> None:
+        if self.spoiled:
+            return
+        known = len(self._messages)
         super().data_received(data)
-        if self._messages:
-            message, self._newest = self._messages[-1]
+        for place in range(known, len(self._messages)):
+            if self._chunked and self._newest is not None and self._newest.is_eof():
+                self.spoiled = True  # or may be: its end stands before what came with it
+                while len(self._messages) > place:
+                    self._messages.pop()
+                break
+            message, self._newest = self._messages[place]
+            self._recent = b""
             self._chunked = getattr(message, "chunked", False)
-        if self._chunked or self._recent:
+        if self._chunked and self._newest is not None:
             joined = data if len(data) >= TRAILER_BYTES else self._recent + data
-            self._recent = joined[-TRAILER_BYTES:] if self._chunked else b""
+            self._recent = joined[-TRAILER_BYTES:]
+            if self._newest.is_eof():
+                self._chunked = False
+                if not self.spoiled and _LAST_CHUNK.search(self._recent):
+                    self._recent = b""
+                else:
+                    self.spoiled = True
         if self._lost:
             self._keep_what_is_carried_out()
 
     def trailers(self) -> Iterable[str]:
         """The names of the trailer fields of a chunked body that has been read.
 
-        aiohttp's parser drops them, so they are looked for in the bytes that arrived last. Where
-        others have arrived behind them, of a request that was sent without waiting, or in a body
-        that ends like one itself, this may find the fields of another.
+        aiohttp's parser drops them, so they are looked for in the bytes that arrived last. Where a
+        request was sent behind it without waiting, or where the body ends like one itself, this
+        may find the fields of another.
         """
         for section in _TRAILERS.findall(self._recent):
             for line in section.splitlines():
@@ -116,6 +144,7 @@ class Connection(web.RequestHandler):
             if not self._messages:
                 return False  # the request that is being handled will never be whole
             self._messages.pop()
+            self._newest = None  # the event loop may say this more than once
         if not self._messages and self._in_hand is None:
             return False
         self._watch_for_the_end()

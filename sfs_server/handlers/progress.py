@@ -74,7 +74,7 @@ def _send_at_once(transport: asyncio.Transport, chunked: bool, state: State) -> 
 def _set_up(request: web.Request) -> asyncio.Transport:
     """Let the connection hold little, and end when its client has gone without a word."""
     transport = request.transport
-    if transport is None:
+    if transport is None or transport.is_closing():
         raise ConnectionResetError("the client is gone")
     transport.set_write_buffer_limits(high=0)  # no event is given before the one before is gone
     channel = transport.get_extra_info("socket")

@@ -360,3 +360,29 @@ async def test_a_digest_in_the_trailer_of_a_chunked_body_is_refused(
                 assert answer.status == status, (trailer, cut)
                 if status == 400:
                     assert field in answer.problem()
+
+
+@pytest.mark.both_loops
+async def test_no_request_is_read_behind_trailer_fields(service: Service) -> None:
+    """aiohttp's parser would give the last of them to the next request as a header of its own."""
+    begin = head("PUT", "/storage/default/new", {**service.bearer(), **CHUNKED})
+    good, lone = begin + b"1\r\nx\r\n0\r\n\r\n", head("PUT", "/storage/default/2", service.bearer())
+    lone = lone.replace(b"\r\n\r\n", b"\r\nContent-Length: 1\r\n\r\n2")
+    for field, status in (
+        (b"X: y", 200),
+        (b"Content-Range: bytes 0-0/9", 200),
+        (b"Repr-Digest: a", 400),
+    ):
+        bad = begin + b"0\r\n%b\r\n\r\n" % field
+        for behind in (b"", lone):
+            for cut in (*range(len(bad) - len(field) - 12, len(bad), 5), len(bad + behind)):
+                async with connect(service.port) as connection:
+                    connection.send_raw(good)
+                    assert "Connection" not in (await connection.answer()).headers
+                    connection.send_raw((bad + behind)[:cut])
+                    await asyncio.sleep(0.005)
+                    connection.send_raw((bad + behind)[cut:])
+                    answer = await connection.answer()
+                    assert (answer.status, answer.headers["Connection"]) == (status, "close")
+                    assert await connection.broken_body() == b""
+    assert (await service.get("/storage/default/2"))[0] == 404
