@@ -199,7 +199,9 @@ async def _upload_tracked(request: web.Request, tracked: Tracked) -> web.Respons
 
 
 async def _expect(request: web.Request, directory: str, name: str) -> Expect:
-    """What the store must find at the commit. Raises Problem 412 if it cannot any more."""
+    """What the store must find at the commit. Raises Problem 412 if it cannot any more, by what is
+    there now: a refusal is a decision too, and not made by what is remembered."""
+    request.app[FILESYSTEM].forget(directory, name)
     current = await _current(request, directory, name)
     exclusive = _exclusive(request)
     if exclusive and current is not None:
@@ -233,7 +235,6 @@ def _refuse_stale(request: web.Request, current: FileInfo | None) -> None:
 
 
 async def _current(request: web.Request, directory: str, name: str) -> FileInfo | None:
-    _look_again(request, directory, name)
     try:
         return await request.app[FILESYSTEM].stat(directory, name)
     except NoSuchFile:
@@ -270,7 +271,7 @@ async def delete(request: web.Request) -> web.Response:
     namespace = await app[NAMESPACES].resolve(directory, request[PRINCIPAL])
     require(principal, Action.DELETE, namespace, anonymous_read=anonymous_read)
     assert namespace is not None  # noqa: S101 - require() has answered 404 for None  # nosec B101
-    _look_again(request, directory, name)
+    app[FILESYSTEM].forget(directory, name)  # a refusal is a decision too
     current = await app[FILESYSTEM].stat(directory, name)
     _refuse_stale(request, current)
     expect = expectation(request.method, request.headers, current, time.time())

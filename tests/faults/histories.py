@@ -155,14 +155,17 @@ class Client:
             old = OLD_SECONDS if kind == "get" else 0.0
             ops.append(replace(read, start=read.start - old))
             return
-        outcomes = {200: "done", 201: "done", 404: "refused", 412: "refused"}
-        assert status in (0, 503) or status in outcomes, (kind, status, found)
+        refusals = {"new": 412, "swap": 412, "delete": 404}
+        outcomes = {0: "unknown", 503: "unknown", 200: "done", 201: "done"}
+        if kind in refusals:
+            outcomes[refusals[kind]] = "refused"
+        assert status in outcomes, (kind, status, found)
         ops.append(
             Op(
                 kind,  # type: ignore[arg-type]
                 None if kind == "delete" else value,
                 *when,
-                outcomes.get(status, "unknown"),  # type: ignore[arg-type]
+                outcomes[status],  # type: ignore[arg-type]
                 expected,
             )
         )
@@ -251,7 +254,7 @@ async def break_and_mend(
     )
     for file, ops in done.ops.items():
         verdict = await asyncio.to_thread(linearizable, ops)
-        assert verdict, (file, _shown(ops))
+        assert verdict, f"the history of {file} cannot be explained:\n{_shown(ops)}"
     return done.count
 
 
