@@ -14,13 +14,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.postgres import Postgres
-
 START_SECONDS = 10.0
 
 _CONFIG = """
 [databases]
-{database} = host={directory} dbname={database} user=postgres
+{database} = host=127.0.0.1 port={server} dbname={database} user=postgres
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {port}
@@ -32,15 +30,16 @@ default_pool_size = 40
 
 
 @contextmanager
-def pgbouncer(postgres: Postgres, database: str, mode: str) -> Iterator[str]:
-    """The URL of ``database`` through a pooler with ``pool_mode = mode``. Skips the test where
-    PgBouncer is not installed."""
+def pgbouncer(server: int, database: str, mode: str) -> Iterator[str]:
+    """The URL of ``database``, of the PostgreSQL at the port ``server``, through a pooler with
+    ``pool_mode = mode``. Skips the test where PgBouncer is not installed."""
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         assert "CI" not in os.environ, "CI must have pgbouncer"
         pytest.skip("pgbouncer is not installed")
-    # It refuses to be root, and PostgreSQL lets in nobody but the owner of its socket.
-    owner = pwd.getpwuid(os.stat(postgres.socket).st_uid)
+    # It refuses to be root.
+    other = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+    user, group = (None, None) if other is None else (other.pw_uid, other.pw_gid)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -48,14 +47,15 @@ def pgbouncer(postgres: Postgres, database: str, mode: str) -> Iterator[str]:
         os.chmod(place, 0o755)
         path = os.path.join(place, "pgbouncer.ini")
         with open(path, "w") as file:
-            directory = os.path.realpath(os.path.dirname(postgres.socket))
-            file.write(_CONFIG.format(database=database, directory=directory, port=port, mode=mode))
-        root = os.geteuid() == 0
-        user, group = (owner.pw_uid, owner.pw_gid) if root else (None, None)
-        others: list[int] | None = [] if root else None
+            file.write(_CONFIG.format(database=database, server=server, port=port, mode=mode))
         with open(os.path.join(place, "log"), "w+") as log:
             running = subprocess.Popen(
-                [program, path], user=user, group=group, extra_groups=others, stdout=log, stderr=log
+                [program, path],
+                user=user,
+                group=group,
+                extra_groups=None if other is None else [],
+                stdout=log,
+                stderr=log,
             )
             try:
                 _wait(port, running)

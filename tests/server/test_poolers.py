@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from tests.pgbouncer import pgbouncer
 from tests.postgres import Postgres
 from tests.server.conftest import SECRET, Service, pass_for_one_store
 from tests.server.http import connect
+from tests.server.test_database import wire_to
 from tests.server.test_namespaces_http import ALL, call, make
 
 
@@ -30,9 +31,11 @@ def mode() -> str:
 
 
 @pytest.fixture
-def pooled(postgres: Postgres, database_name: str, mode: str) -> Iterator[str]:
-    with pgbouncer(postgres, database_name, mode) as url:
-        yield url
+async def pooled(postgres: Postgres, database_name: str, mode: str) -> AsyncIterator[str]:
+    # PostgreSQL lets in nobody but this user, who may be root, which PgBouncer refuses to be.
+    async with wire_to(postgres) as wire:
+        with pgbouncer(wire.port, database_name, mode) as url:
+            yield url
 
 
 @pytest.fixture
