@@ -156,13 +156,15 @@ async def test_wrong_bytes_that_were_passed_on_are_found_when_the_same_server_go
                 await rest(reader, position)
 
 
-async def test_what_was_given_up_in_the_piece_is_not_taken_from_a_server_that_has_other_bytes() -> (
-    None
-):
+async def test_what_was_given_up_in_the_piece_is_not_taken_from_a_server_that_has_other_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Its bytes up to where the first one came are passed on only if they are the same."""
     async with serving(OK, replace(OK, flip=70), OK) as ([first, _, _], reader):
         got = await take(reader, 0, 2)
         assert len(got[1]) == 64
+        for name in ("FIRST_BYTES", "PIECE_BYTES"):  # now they come in more pieces than before
+            monkeypatch.setattr(f"gfs.http_client.{name}", 8)
         first.behaviour = Behaviour(greet="close")
         assert await rest(reader, 60) == DATA[60:]
 
