@@ -192,6 +192,7 @@ class Database:
         """
         sql = await asyncio.to_thread(_schema)
         async with self._session(0.0) as session:
+            await self._require_transactions(session)
             await require_fit(session, str(self._address))
             try:
                 await session.fetch(sql, seconds=SCHEMA_SECONDS)
@@ -200,6 +201,19 @@ class Database:
                 if error.code not in _FORBIDDEN:
                     raise
                 raise await refusal(session, str(self._address)) from error
+
+    async def _require_transactions(self, session: Session) -> None:
+        """Raise ConfigError where a transaction cannot be started on ``session``, which has just
+        responded: PgBouncer ends the connection of a client that tries in ``pool_mode=statement``.
+        """
+        try:
+            await session.fetch(BEGIN)
+            await session.fetch("ROLLBACK")
+        except DatabaseUnavailable as error:
+            raise ConfigError(
+                f"The database at {self._address} responds, and lets no transaction start: behind "
+                "a pooler, set pool_mode=session, or connect to PostgreSQL directly."
+            ) from error
 
     async def check(self) -> None:
         """Return if the server answers, else raise DatabaseUnavailable; at most FETCH_SECONDS."""

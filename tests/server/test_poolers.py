@@ -13,7 +13,7 @@ import pytest
 from pytest_aiohttp import AiohttpServer
 
 from sfs_server.app import make_app
-from sfs_server.config import Config
+from sfs_server.config import Config, ConfigError
 from sfs_server.database import Database
 from sfs_server.keys import CONFIG, DATABASE
 from sfs_server.listener import DEAF
@@ -124,3 +124,13 @@ async def test_notifications_for_another_session_are_not_gathered(
         await database.fetch("SELECT pg_notify('sfs_namespaces', 'x')")
         arrived += [session._connection.notifies.qsize() for session in database._idle]
     assert set(arrived) == {0}
+
+
+@pytest.mark.parametrize("mode", ["statement"])
+async def test_a_pooler_without_transactions_is_refused_at_the_start(pooled: str) -> None:
+    database = await Database.connect(pooled)
+    try:
+        with pytest.raises(ConfigError, match="pool_mode=session"):
+            await database.apply_schema()
+    finally:
+        await database.close()
