@@ -43,7 +43,7 @@ SELECT class.relname, class.relkind IN ('r', 'p'), field.attname,
     )
 FROM pg_class class
 JOIN pg_attribute field ON field.attrelid = class.oid AND field.attnum > 0 AND NOT attisdropped
-WHERE class.relnamespace = current_schema()::regnamespace AND class.relname = ANY (%s)
+WHERE class.relnamespace = quote_ident(current_schema())::regnamespace AND class.relname = ANY (%s)
 ORDER BY class.relname, field.attnum
 """
 
@@ -51,7 +51,7 @@ _RIGHTS = """
 SELECT quote_ident(current_user), quote_ident(current_schema()),
     has_schema_privilege(current_schema(), 'CREATE'),
     (SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class
-        WHERE relnamespace = current_schema()::regnamespace AND relname = ANY (%s)
+        WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relname = ANY (%s)
         AND NOT pg_has_role(relowner, 'USAGE') LIMIT 1)
 """
 

@@ -111,6 +111,23 @@ async def test_tables_of_other_versions_and_in_other_schemas_are_no_trouble(
         )
 
 
+@pytest.mark.parametrize("schema", ["Sfs", "of sfs", "sfs-1", "sfs.1"])
+async def test_a_schema_may_have_a_name_that_must_be_quoted(
+    postgres: Postgres, database_name: str, schema: str
+) -> None:
+    await asyncio.to_thread(postgres.execute, f'CREATE SCHEMA "{schema}"', database_name)
+    try:
+        path = schema.replace(" ", "\\ ")
+        options = quote(f'-c search_path="{path}"')
+        url = f"{postgres.url(database_name)}&options={options}"
+        async with connected(url) as database:
+            await database.apply_schema()
+            await database.apply_schema()
+            assert await database.fetch("SELECT current_schema()") == [(schema,)]
+    finally:
+        await asyncio.to_thread(postgres.execute, f'DROP SCHEMA "{schema}" CASCADE', database_name)
+
+
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
 async def test_an_encoding_that_cannot_keep_every_name_is_refused(
     postgres: Postgres, encoding: str, tmp_path: Path
