@@ -94,7 +94,7 @@ class Connection(web.RequestHandler):
         """Whether another request is waited for; aiohttp asks after each response."""
         if self._lost:
             return bool(self._messages)
-        return self._kept and not (self._ended and not self._messages)
+        return self._kept and not (self._ended and not self._messages) and not self.last
 
     @_keepalive.setter
     def _keepalive(self, value: bool) -> None:

@@ -22,7 +22,6 @@ from aiohttp import hdrs, web
 from gfs.errors import StoreBroken
 from sfs_server.audit import write_audit
 from sfs_server.auth import ANONYMOUS, InvalidToken, credential
-from sfs_server.connection import connection_of
 from sfs_server.errors import INVALID_TOKEN, Problem, problem_of, refused
 from sfs_server.keys import (
     ACCESS_LOG,
@@ -87,7 +86,7 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
         if not response.prepared:
             stamp(request, response)
             unread = TAKEN in request or (request.body_exists and not request.content.at_eof())
-            if unread or connection_of(request).last or hdrs.CONNECTION in response.headers:
+            if unread or hdrs.CONNECTION in response.headers:
                 response.force_close()
         if lifecycle.draining:  # also after an answer that began before, and says nothing of it
             response.force_close()

@@ -48,7 +48,7 @@ from aiohttp.web_protocol import _ErrInfo
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from sfs_server.connection import Connection
+from sfs_server.connection import Connection, connection_of
 from sfs_server.cors import Origins
 from sfs_server.error_page import POLICY, error_page
 from sfs_server.errors import Problem
@@ -99,7 +99,7 @@ def stamp(request: web.Request, response: web.StreamResponse) -> None:
     headers[hdrs.SERVER] = "SFS"
     if hdrs.UPGRADE in request.headers:  # there is none, and aiohttp may lose what came behind it
         response.force_close()
-    if request.app[LIFECYCLE].draining:
+    if connection_of(request).last or request.app[LIFECYCLE].draining:
         response.force_close()
     if IN_URL in request:
         headers["Referrer-Policy"] = "no-referrer"

@@ -386,3 +386,24 @@ async def test_no_request_is_read_behind_trailer_fields(service: Service) -> Non
                     assert (answer.status, answer.headers["Connection"]) == (status, "close")
                     assert await connection.broken_body() == b""
     assert (await service.get("/storage/default/2"))[0] == 404
+
+
+@pytest.mark.both_loops
+async def test_the_response_to_a_read_with_trailer_fields_ends_the_connection(
+    service: Service,
+) -> None:
+    """Also where it is streamed: the next request would wait for a response until the connection
+    counts as idle, and behind a proxy it is somebody else's."""
+    await service.put("/storage/default/f", b"x")
+    bad = b"0\r\nX: y\r\n\r\n"
+    for target in ("/storage/files", "/storage/default/f", "/healthz"):
+        async with connect(service.port) as connection:
+            connection.send_raw(head("GET", target, CHUNKED) + bad)
+            answer = await connection.answer()
+            assert (answer.status, answer.headers["Connection"]) == (200, "close")
+            assert await connection.broken_body() == b""
+        async with connect(service.port) as connection:  # whose head says what it will not keep
+            connection.send_raw(head("GET", target, CHUNKED))
+            assert (await connection.answer()).status == 200
+            connection.send_raw(bad)
+            assert await connection.broken_body() == b""
