@@ -133,8 +133,8 @@ async def _database(app: web.Application) -> AsyncIterator[None]:
             raise ConfigError(f"The tables of the database cannot be made: {error}.") from error
         await require_its_database(app[CONFIG], app[FILESYSTEM], database)
         app[NAMESPACES] = namespaces = Namespaces(database)
-        await namespaces.start()
         stack.push_async_callback(namespaces.close)
+        await namespaces.start()
         app[METRICS].watch_database(database, namespaces)
         yield
 

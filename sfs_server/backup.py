@@ -34,7 +34,7 @@ from gfs.copying import Copied, copy_files
 from gfs.errors import GfsError, InvalidName
 from gfs.factory import copy_store, left_out, open_copy
 from sfs_server import embedded_postgres
-from sfs_server.config import Config, ConfigError
+from sfs_server.config import SECRET_FILE, Config, ConfigError
 from sfs_server.data_directory import InUse, sole_user
 from sfs_server.database import Database, StatementFailed
 from sfs_server.errors import DatabaseUnavailable, Problem
@@ -271,8 +271,8 @@ def _reason(error: Exception) -> str:
 
 def _copy_secret(source: str, target: str) -> None:
     """Copy the secret for tokens, where SFS has made one."""
-    with suppress(FileNotFoundError), open(os.path.join(source, "jwt-secret"), "rb") as file:
-        _write(target, "jwt-secret", file.read(MAX_SECRET_BYTES))
+    with suppress(FileNotFoundError), open(os.path.join(source, SECRET_FILE), "rb") as file:
+        _write(target, SECRET_FILE, file.read(MAX_SECRET_BYTES))
 
 
 def _write(directory: str, name: str, content: bytes) -> None:

@@ -13,7 +13,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import pytest
+from aiohttp import web
+
+from sfs_server.app import make_app
 from sfs_server.auth import mint
+from sfs_server.config import Config
 from tests.postgres import Postgres
 from tests.server.http import MIB, Connection, connect
 from tests.server.processes import SECRET, Process, environment, run
@@ -177,6 +182,27 @@ def test_a_start_that_waits_for_its_database_ends_at_a_signal(tmp_path: Path) ->
             process.wait()
     assert process.returncode == 0
     assert "Traceback" not in said
+
+
+async def test_a_start_that_is_ended_listens_no_more(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it would go on, and complain of the database that is stopped next."""
+
+    async def wait(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    def listeners() -> list[str]:
+        return [task.get_name() for task in asyncio.all_tasks() if "listen" in task.get_name()]
+
+    monkeypatch.setattr("sfs_server.listener.Listener._speak", wait)
+    runner = web.AppRunner(make_app(config))
+    starting = asyncio.create_task(runner.setup())
+    await eventually(lambda: listeners() == ["listen sfs_namespaces"], 20)
+    starting.cancel()
+    await asyncio.wait([starting])
+    await runner.cleanup()
+    assert listeners() == []
 
 
 def test_a_database_of_another_program_is_a_clear_message(
