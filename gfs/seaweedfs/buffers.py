@@ -28,6 +28,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 from collections import deque
+from contextlib import suppress
 from typing import Protocol
 
 IDLE_SECONDS = 1.0
@@ -46,6 +47,9 @@ class Buffer:
 
     def __init__(self, size: int) -> None:
         self.memory = mmap.mmap(-1, size, flags=_PRIVATE)
+        if hasattr(mmap, "MADV_NOHUGEPAGE"):
+            with suppress(OSError):  # of a kernel that has none
+                self.memory.madvise(mmap.MADV_NOHUGEPAGE)  # or one byte takes 2 MiB
         self.filled = self.touched = self.granted = 0
 
 

@@ -145,8 +145,9 @@ class SeaweedWriter(Writer):
         """The entry of what was written so far, all of which is stored."""
         if self._ended:
             raise StoreUnavailable("this version has been ended")
-        if self.part() is not None:
+        if self._buffer is not None and self._buffer.filled:
             self.send_on()
+        self._drop_buffer()
         while self._tasks:
             await self._settle()
         if self._digesting is not None:
@@ -182,9 +183,7 @@ class SeaweedWriter(Writer):
         await to_the_end(self._drop())
 
     async def _drop(self) -> None:
-        buffer, self._buffer = self._buffer, None
-        if buffer is not None:
-            self._buffers.drop(self, buffer, sent=False)
+        self._drop_buffer()
         self._sender.stop()
         if self._tasks:
             # A write that is cut off here may still be carried out, after its needle was freed.
@@ -195,6 +194,11 @@ class SeaweedWriter(Writer):
         if self._digesting is not None:
             await asyncio.wait([self._digesting])
         await self._sender.free(stored=True)
+
+    def _drop_buffer(self) -> None:
+        buffer, self._buffer = self._buffer, None
+        if buffer is not None:
+            self._buffers.drop(self, buffer, sent=False)
 
     def part(self) -> Buffer | None:
         """See :class:`gfs.seaweedfs.buffers.Filler`."""

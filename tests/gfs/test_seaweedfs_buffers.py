@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import hashlib
+import os
 import random
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from unittest.mock import AsyncMock, Mock
 
@@ -329,6 +332,40 @@ async def test_who_gives_up_while_it_waits_for_memory_holds_none() -> None:
         chunks.buffers._waiting.__class__(),
     )
     chunks.buffers.close()
+
+
+async def test_memory_that_was_lent_and_not_filled_is_given_back_at_the_end() -> None:
+    chunks = Chunks(10 * PAGE, PAGE)
+    writer = chunks.writer()
+    await writer.write(bytes(PAGE))
+    async with asyncio.timeout(5):
+        while not chunks.buffers._spare:
+            await asyncio.sleep(0.001)
+    await writer.space(10)
+    await writer.advance(0)
+    assert chunks.content(await writer._sealed()) == bytes(PAGE)
+    assert chunks.buffers.held == 0
+    assert not chunks.buffers._fillers
+    chunks.buffers.close()
+
+
+def test_one_byte_takes_one_page() -> None:
+    """Where the kernel gives huge pages to all that is large enough for one, it takes 2 MiB."""
+    if not os.path.exists("/sys/kernel/mm/transparent_hugepage"):
+        pytest.skip("this kernel has no huge pages that come by themselves")
+    memory = Buffer(4 * 1024 * 1024).memory
+    first = ctypes.c_char.from_buffer(memory)
+    address = ctypes.addressof(first)
+    flags: list[str] = []
+    inside = False
+    with open("/proc/self/smaps") as maps:
+        for line in maps:
+            if found := re.match("([0-9a-f]+)-([0-9a-f]+) ", line):
+                inside = int(found[1], 16) <= address < int(found[2], 16)
+            elif inside and line.startswith("VmFlags:"):
+                flags = line.split()
+    assert "nh" in flags
+    del first
 
 
 @pytest.fixture
