@@ -36,7 +36,7 @@ from collections.abc import Awaitable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
-from gfs.errors import NoSuchDirectory, StoreUnavailable, VersionMismatch
+from gfs.errors import GfsError, NoSuchDirectory, StoreUnavailable, VersionMismatch
 from gfs.paths import check_directory
 from gfs.seaweedfs import entries
 from gfs.seaweedfs.filer import PATIENCE_SECONDS, RETRY_SECONDS, Filers
@@ -156,11 +156,12 @@ class Directories:
             self._cache.clear()
         self._removed.put_nowait(name)
 
-    async def discard(self, directory: str) -> None:
-        """Delete a directory that a filer made for a file which has been taken back."""
-        entry = await self._filers.lookup(self._prefix, check_directory(directory))
+    async def discard(self, files: str) -> None:
+        """Delete a directory that a filer made for a file which has been taken back: ``files`` of
+        an Identity."""
+        entry = await self._filers.lookup(self._prefix, files)
         if entry is not None and entries.DIRECTORY_KEY not in entry.extended:
-            await self._filers.remove_empty(self._prefix, directory)
+            await self._filers.remove_empty(self._prefix, files)
 
     async def close(self) -> None:
         """Stop deleting. Idempotent."""
@@ -194,15 +195,17 @@ class Directories:
     async def _try(self, work: Awaitable[None], what: str) -> None:
         try:
             await work
-        except StoreUnavailable as error:
+        except GfsError as error:
             _log.info("%s: deleting what was removed goes on later: %s", what, error)
+        except Exception:  # noqa: BLE001 - logged; a task that ended would delete nothing any more
+            _log.exception("%s: deleting what was removed", what)
 
     async def _look_for_orphans(self) -> None:
         before, self._notes = self._notes, {}
         for name in await self._marked():
             note = await self._filers.note(self._key(name))
             if before.get(name) == note:
-                await self._empty(name)
+                await self._try(self._empty(name), name)
             else:
                 self._notes[name] = note
 

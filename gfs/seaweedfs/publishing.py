@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from weakref import WeakValueDictionary
 
 from gfs.errors import AlreadyExists, NoSuchDirectory, NoSuchFile, StoreUnavailable, VersionMismatch
@@ -77,14 +77,13 @@ class Publisher:
     ) -> None:
         """Take back what was stored unless its directory is the one ``before``."""
         try:
-            if await self._directories.look(directory, patience=_left(deadline)) == before:
-                return
-        except NoSuchDirectory:
-            pass
+            with suppress(NoSuchDirectory):
+                if await self._directories.look(directory, patience=_left(deadline)) == before:
+                    return
+            await self._filers.delete(self._path(before), stored)
+            await self._directories.discard(before.files)
         except StoreUnavailable as error:
             raise CommitUnknown(str(error)) from error
-        await self._filers.delete(self._path(before), stored)
-        await self._directories.discard(directory)
         raise NoSuchDirectory(directory)
 
     async def delete(self, directory: str, name: str, expect: Expect) -> None:

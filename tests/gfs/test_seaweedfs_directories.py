@@ -18,6 +18,8 @@ from gfs.seaweedfs.directories import Directories  # isort: skip
 from gfs.seaweedfs.filer import Filers  # isort: skip
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
 from gfs.seaweedfs.proto import filer_pb2 as pb  # isort: skip
+from gfs.seaweedfs.publishing import CommitUnknown  # isort: skip
+from gfs.seaweedfs.rpc import CallFailed  # isort: skip
 from tests.gfs.suite import DIR, content, listed, load, store  # isort: skip
 from tests.gfs.test_seaweedfs import fs  # isort: skip
 
@@ -239,6 +241,86 @@ async def test_a_publish_that_comes_too_late_leaves_nothing(
     entry = await fs._filers.lookup(PREFIX, DIR)
     assert (entry is not None) == made_again
     assert await listed(fs) == []
+
+
+async def test_a_publish_that_comes_too_late_into_another_place_leaves_nothing(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store(fs, "old", b"1")
+    with nothing_is_emptied(monkeypatch):
+        await fs.remove_directory(DIR)
+        await fs.make_directory(DIR)
+    create = Filers.create
+
+    async def late(self: Filers, directory: str, entry: pb.Entry, *, over: pb.Entry | None) -> None:
+        monkeypatch.setattr(Filers, "create", create)
+        await fs.remove_directory(DIR)
+        await fs._directories._empty(DIR)
+        assert await left(fs) == []
+        await create(self, directory, entry, over=over)
+
+    async with await fs.create(DIR, "f") as writer:
+        await writer.write(b"late")
+        monkeypatch.setattr(Filers, "create", late)
+        with pytest.raises(NoSuchDirectory):
+            await writer.commit()
+    assert await left(fs) == []
+
+
+async def test_of_a_publish_that_cannot_be_taken_back_it_is_not_known_what_became(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = Filers.create
+
+    async def fails(self: Filers, directory: str, over: pb.Entry) -> bool:
+        raise CallFailed.given_up("filer")
+
+    with nothing_is_emptied(monkeypatch), monkeypatch.context() as patch:
+
+        async def late(
+            self: Filers, directory: str, entry: pb.Entry, *, over: pb.Entry | None
+        ) -> None:
+            patch.setattr(Filers, "create", create)
+            patch.setattr(Filers, "delete", fails)
+            await create(self, directory, entry, over=over)
+            await fs.remove_directory(DIR)
+
+        async with await fs.create(DIR, "f") as writer:
+            await writer.write(b"late")
+            patch.setattr(Filers, "create", late)
+            with pytest.raises(CommitUnknown):  # or its chunks would be freed
+                await writer.commit()
+    await fs._directories._empty(DIR)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("refused"), RecursionError()])
+async def test_a_directory_that_cannot_be_emptied_does_not_keep_those_behind_it(
+    fs: SeaweedFileSystem, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr("gfs.seaweedfs.directories.ROUND_SECONDS", 0.1)
+    names = ("another", DIR)
+    assert sorted(names) == list(names)
+    await fs.make_directory("another")
+    with nothing_is_emptied(monkeypatch):
+        for name in names:
+            await fs.remove_directory(name)
+    empty = Directories._empty
+
+    async def refused(self: Directories, name: str) -> None:
+        if name == "another":
+            raise error
+        await empty(self, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Directories, "_empty", refused)
+        other = await SeaweedFileSystem.start(cluster.masters)
+        try:
+            async with asyncio.timeout(10):
+                while await left(fs) != ["another"]:
+                    await asyncio.sleep(0.02)
+        finally:
+            await other.close()
+    await fs._directories._empty("another")
 
 
 async def test_a_directory_that_somebody_else_made_is_served(
