@@ -16,8 +16,10 @@ replaces or deletes an entry names the chunks of the entry that it expects, whic
 once they were replaced: it fails then. What creates an entry expects that there is none, and that
 can be true again, after a delete. So a creation names the *fence* of the filer that it is sent to,
 an entry with a random ETag: whoever gives a creation up changes the fence, through any filer, and
-all creations that the lost filer still has are refused (``settle``). What is left is a filer that
-stops for seconds between its own check and its own write, less than a millisecond apart.
+all creations that the lost filer still has are refused (``settle``). So does whoever is about to
+create something and has passed a filer over since the last time: a process that was killed gives
+nothing up, and what it left with that filer would replace what is created now. What is left is a
+filer that stops for seconds between its own check and its own write, less than a millisecond apart.
 
 A refusal is in one of two places: in gRPC's status, or inside a response whose status is OK. Both
 become errors of ours here, and nothing else of the engine looks at either.
@@ -164,7 +166,7 @@ class Filers:
                         if limit == 0:
                             return
             except CallFailed:
-                self._suspect[filer] = _now() + SUSPECT_SECONDS
+                self._pass_over(filer)
                 if _now() > deadline:
                     raise
             await asyncio.sleep(RETRY_SECONDS)
@@ -212,6 +214,8 @@ class Filers:
         one, call ``settle`` before you look.
         """
         path = f"{directory}/{entry.name}"
+        if over is None and self._doubtful:
+            await self.settle(CALL_SECONDS)
         filer = self.turn
         request = pb.ObjectTransactionRequest(
             lock_key=path,
@@ -222,27 +226,27 @@ class Filers:
         else:
             request.condition.CopyFrom(_etag(await self._fence(filer)))
             request.condition_key = f"{self._top}/{_FENCES}/{filer}"
-        try:
-            response = await self._ask(filer, _TRANSACTION, request)
-        except CallFailed:
-            if over is None:
-                self._doubtful.add(filer)
-            raise
+        response = await self._ask(filer, _TRANSACTION, request)
         if response.error_code == pb.PRECONDITION_FAILED:
             self._fences.pop(filer, None)
             raise VersionMismatch("the file has been replaced")
         _check(response)
 
     async def settle(self, patience: float) -> None:
-        """Return when no creation that was given up can be carried out any more."""
-        async with self._settling:
-            doubtful, self._doubtful = self._doubtful, set()
-            try:
-                while doubtful:
-                    await self._change_fence(min(doubtful), patience)
-                    doubtful.discard(min(doubtful))
-            finally:
-                self._doubtful |= doubtful
+        """Return when no creation that was given up can be carried out any more, by this process or
+        by another one. Raises StoreUnavailable after ``patience`` seconds, in which those who call
+        this at the same time wait for each other too."""
+        try:
+            async with asyncio.timeout(patience), self._settling:
+                doubtful, self._doubtful = self._doubtful, set()
+                try:
+                    while doubtful:
+                        await self._change_fence(min(doubtful), patience)
+                        doubtful.discard(min(doubtful))
+                finally:
+                    self._doubtful |= doubtful
+        except TimeoutError as error:
+            raise StoreUnavailable("no filer refuses what was given up") from error
 
     async def delete(self, directory: str, over: pb.Entry) -> bool:
         """Delete the entry ``over`` and its data, in one attempt; whether it was there unchanged.
@@ -332,7 +336,9 @@ class Filers:
 
     def lose(self, filer: Address) -> None:
         """``filer`` gives no sign of life: ask it last, and give up what waits for it."""
-        self._lost.add(filer)
+        if filer not in self._lost:
+            self._lost.add(filer)
+            self._doubtful.add(filer)
         if any(other not in self._lost for other in self.named):
             for scope in self._waiting.pop(filer, ()):
                 scope.reschedule(_now())
@@ -342,6 +348,11 @@ class Filers:
         if filer in self._lost:
             self._lost.discard(filer)
             self._suspect.pop(filer, None)
+
+    def _pass_over(self, filer: Address) -> None:
+        """Ask ``filer`` last for a while. It may have creations of a process that was killed."""
+        self._suspect[filer] = _now() + SUSPECT_SECONDS
+        self._doubtful.add(filer)
 
     def _suspected(self, filer: Address) -> bool:
         return filer in self._lost or self._suspect.get(filer, 0.0) > _now()
@@ -355,7 +366,7 @@ class Filers:
                 return await self._channels.call(filer.grpc, method, request, seconds)
         except CallFailed as error:
             if not error.absent:
-                self._suspect[filer] = _now() + SUSPECT_SECONDS
+                self._pass_over(filer)
             raise
 
     @asynccontextmanager

@@ -143,8 +143,8 @@ class EntryCache:
             return found
         finally:
             waiting.discard(changed)
-            if not waiting:
-                self._pending.pop(key, None)
+            if not waiting and self._pending.get(key) is waiting:  # else it is that of later ones
+                del self._pending[key]
 
     def drop(self, key: Key) -> None:
         """Forget an entry that has changed, and how many there are next to it."""

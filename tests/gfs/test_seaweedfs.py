@@ -12,12 +12,13 @@ import pytest
 from tests.gfs.cluster import Cluster, cluster, seaweed
 
 # The engine's libraries are there from here on.
-from gfs.errors import NoSuchFile, StoreUnavailable  # isort: skip
+from gfs.errors import NoSuchFile, StoreUnavailable, VersionMismatch  # isort: skip
 from gfs.seaweedfs import address  # isort: skip
 from gfs.seaweedfs.filer import Filers  # isort: skip
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
+from gfs.seaweedfs.proto import filer_pb2 as pb  # isort: skip
 from gfs.seaweedfs.rpc import Channels  # isort: skip
-from gfs.seaweedfs.watch import EntryCache  # isort: skip
+from gfs.seaweedfs.watch import Count, EntryCache  # isort: skip
 from tests.gfs.suite import CHUNK, DIR, FileSystemSuite, content, listed, load, store  # isort: skip
 
 __all__ = ["cluster", "seaweed"]
@@ -105,6 +106,72 @@ async def test_a_call_is_given_up_when_its_filer_is_lost_and_another_one_respond
         await waiting.wait()
         fs._filers.lose(filer)
         assert (await looking) is not None
+
+
+async def test_what_changes_during_a_look_is_looked_at_again_whatever_looks_came_before(
+    fs: SeaweedFileSystem,
+) -> None:
+    await used(fs)
+    cache, key = fs._cache, ("/sfs/d", "f")
+
+    async def look(number: int, ends: asyncio.Event) -> Count:
+        await ends.wait()
+        return Count(number)
+
+    ends = [asyncio.Event() for _ in range(3)]
+    first = asyncio.create_task(cache.get(key, Count, lambda: look(1, ends[0])))
+    await asyncio.sleep(0)
+    cache.drop(key)
+    second = asyncio.create_task(cache.get(key, Count, lambda: look(2, ends[1])))
+    await asyncio.sleep(0)
+    ends[0].set()
+    assert (await first).files == 1
+    cache.drop(key)  # the second has perhaps been told what was there before
+    ends[1].set()
+    assert (await second).files == 2
+    ends[2].set()
+    assert (await cache.get(key, Count, lambda: look(3, ends[2]))).files == 3
+    assert not cache._pending
+
+
+async def test_those_who_wait_for_a_filer_to_be_settled_do_not_wait_one_after_the_other(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (filer,) = fs._filers.named
+    call, silent = Channels.call, True
+
+    async def slow(self: Channels, peer: str, *rest: Any) -> Any:
+        if silent and rest[0].path.endswith("/ObjectTransaction"):
+            await asyncio.Event().wait()
+        return await call(self, peer, *rest)
+
+    monkeypatch.setattr(Channels, "call", slow)
+    fs._filers.lose(filer)
+    async with asyncio.timeout(5):
+        settling = (fs._filers.settle(0.5) for _ in range(100))
+        results = await asyncio.gather(*settling, return_exceptions=True)
+    assert {type(result) for result in results} == {StoreUnavailable}
+    silent = False
+    await fs._filers.settle(5)  # it was not forgotten
+    assert not fs._filers._doubtful
+
+
+async def test_what_a_killed_process_left_with_a_filer_does_not_replace_what_was_created_since(
+    fs: SeaweedFileSystem, cluster: Cluster
+) -> None:
+    """As if a filer had been frozen with a creation of a process that was killed then."""
+    (filer,) = fs._filers.named
+    await store(fs, "before", b"0")
+    killed = await SeaweedFileSystem.start(cluster.masters)
+    try:
+        await killed._filers.create(f"/sfs/{DIR}", pb.Entry(name="other"), over=None)
+        fs._filers.lose(filer)
+        await store(fs, "f", b"1")
+        with pytest.raises(VersionMismatch):  # it arrives at last
+            await killed._filers.create(f"/sfs/{DIR}", pb.Entry(name="f"), over=None)
+        assert await load(fs, "f") == b"1"
+    finally:
+        await killed.close()
 
 
 async def test_a_listing_has_nothing_that_a_filer_finds_beside_the_prefix(
