@@ -178,8 +178,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _check_variables(environ: Mapping[str, str]) -> None:
-    """Raise ConfigError where a variable that is set looks like ours and is none: what was meant
-    to restrict the service would be missing in silence."""
+    """Raise ConfigError where a variable that is set looks like ours and is none. If it were
+    ignored, a restriction that was meant would be missing, and nobody would notice."""
     unknown = sorted(
         f"{name}{nearest(name, VARIABLES)}"
         for name, value in environ.items()

@@ -14,8 +14,8 @@ the client sends, and cancels the handler. Two things are wrong with that:
 
 Everything else ends at once, as before: reads, and whatever has not come whole, which can store
 nothing any more. Nothing says that the client of a half-closed connection has gone until something
-is sent to it and its kernel answers with an RST. That is not read any more, so epoll(7) is asked to
-tell of it: it reports EPOLLERR and EPOLLHUP of a descriptor of which nothing else is wanted.
+is sent to it and its kernel responds with an RST. Nothing is read any more that would show this,
+so epoll(7) is asked: it reports EPOLLERR and EPOLLHUP of every descriptor, whatever is waited for.
 """
 
 from __future__ import annotations

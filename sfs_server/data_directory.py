@@ -16,8 +16,9 @@ _LOCK = "lock"
 
 def refuse_root(config: Config) -> None:
     """Raise ConfigError where this process is root's and what ``config`` uses under ``-data`` is
-    another user's: that one's server could not use what root would write there. Whoever made the
-    lock has served from there; before that, it is for whom the directory is."""
+    another user's: the server of that user could not use what root would write there. The owner of
+    the lock is who has served from there; before there is one, the owner of the directory counts.
+    """
     if os.geteuid() != 0 or (config.master is not None and config.database is not None):
         return
     for path in (os.path.join(config.data, _LOCK), config.data):

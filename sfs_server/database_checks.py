@@ -1,4 +1,4 @@
-"""Whether a database can be that of SFS: asked before anything in it is changed.
+"""Whether SFS can use a database, asked before anything in it is changed.
 
 A database may be of a server that is too old, have an encoding in which not every name can be kept,
 or be another program's, whose tables happen to have our names. Its role may lack the right to make

@@ -61,8 +61,8 @@ BEGIN = "; ".join(
         *(f"SET LOCAL {name} = {milliseconds}" for name, milliseconds in _BOUNDS.items()),
     )
 )
-"""Begins a transaction. It says again what the session was told, because a pooler in transaction
-mode may run it on a connection that was not told, or by another program."""
+"""Starts a transaction. It repeats the settings of the session, because a pooler in transaction
+mode may run it on a connection that never got them, or that another program has set differently."""
 
 
 Params = Sequence[object] | Mapping[str, object]

@@ -85,7 +85,7 @@ class FormFile:
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """Yield what ``piece`` brings of the file. Must be exhausted before the next call.
 
-        Raises Problem 400 for what is no form, 413 for too much beside the file, and 501 for a
+        Raises Problem 400 for what is no form, 413 for too much besides the file, and 501 for a
         field that says that the file is a part of one.
         """
         self._fed += len(piece)
@@ -118,7 +118,7 @@ class FormFile:
         self._pending = b"" if self._place is _Place.EPILOGUE else buffer[at:]
         taken = 0 if self._file is None else self._file.size
         if self._fed - taken > MAX_OTHER_BYTES:
-            raise Problem(413, f"The form has more than {MAX_OTHER_BYTES} bytes beside the file.")
+            raise Problem(413, f"The form has more than {MAX_OTHER_BYTES} bytes besides the file.")
 
     def finish(self) -> None:
         """The body has ended. Raises Problem 400 unless the form is whole and had a file."""

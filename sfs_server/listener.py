@@ -9,9 +9,9 @@ session: what is sent on the listening one would come back through a pooler too,
 use the same connection for that moment.
 
 PostgreSQL delivers the notifications of all channels in the order of the commits. So when an echo
-comes back, everything that was committed before it was sent has been handed on. Whoever acts on
-what the notifications said may do so while ``trusted`` is true, and is wrong for ``TRUST_SECONDS``
-at the longest, in the case that the connection broke silently.
+comes back, everything that was committed before it was sent has been handed on. So what the
+notifications say can be relied on while ``trusted`` is true. Where the connection broke silently,
+it is out of date for ``TRUST_SECONDS`` at most.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Listener:
         return self._answered
 
     async def start(self) -> None:
-        """Begin, and wait for the first echo or the first failure, which is not an error: the
+        """Start, and wait for the first echo or the first failure, which is not an error: the
         listener goes on trying. At most 2 * (ACQUIRE_SECONDS + ANSWER_SECONDS)."""
         first = self._loop.create_future()
         self._task = asyncio.create_task(self._keep(first), name=f"listen {self._channel}")

@@ -23,7 +23,7 @@ _ELSEWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 
 
 def failure(host: str, port: int, error: OSError) -> ConfigError:
-    """What to tell when ``host`` (empty for all interfaces) and ``port`` cannot be listened on."""
+    """What to say when ``host`` (empty for all interfaces) and ``port`` cannot be listened on."""
     resolving = isinstance(error, socket.gaierror)  # whose numbers are not the system's
     reason = error.strerror if resolving else os.strerror(error.errno or 0)
     remedy = "Give another -addr" if resolving else _REMEDIES.get(error.errno or 0, "")

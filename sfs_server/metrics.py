@@ -52,8 +52,8 @@ LAG_POLL_SECONDS = 0.5
 
 
 FRESH_SECONDS = 1.0
-"""How long one exposition is given to whoever asks. To make it takes some 5 ms, in which nobody
-else is served, and anyone may ask."""
+"""How long one exposition is used again. To make one keeps the event loop busy for some 5 ms, and
+anyone may ask for it."""
 
 TROUBLE = ("StoreUnavailable", "StoreBroken", "StoreFull", "DataLoss")
 """The errors of the store that are not the answer to a question."""

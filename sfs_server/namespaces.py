@@ -331,8 +331,8 @@ async def _require_fewer(fetch: _Fetch, owner: str | None, most: int) -> None:
 
 
 def _ascii(after: str) -> str:
-    """What comes, among names of ASCII alone, at the same place as ``after``. PostgreSQL keeps no
-    NUL, and psycopg2 sends no half of a surrogate pair."""
+    """A text of ASCII that sorts where ``after`` does among names, which are all ASCII. PostgreSQL
+    keeps no NUL, and psycopg2 sends no half of a surrogate pair."""
     return re.sub("[^\x01-\x7f].*", "\x7f", after.partition("\0")[0], flags=re.DOTALL)
 
 

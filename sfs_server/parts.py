@@ -1,4 +1,4 @@
-"""What says that a request brings a part of a file. Pure.
+"""How a request says that it brings only a part of a file. Pure.
 
 An upload here is a whole file, so a part would replace the whole by itself. Each protocol for parts
 has its own way to say so, and a server that does not know it sees an ordinary PUT or POST. The ones

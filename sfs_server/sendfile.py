@@ -1,5 +1,5 @@
-"""Moving bytes to a client's socket past the transport: those of an open file without copying them
-through this process, and those that this process has without keeping them.
+"""Moving bytes to a client's socket past the transport: from an open file, without copying them
+through this process; and from memory, without keeping them for a client that does not read.
 
 sendfile(2) and write(2) go on a duplicate of the socket's descriptor, since uvloop guards its own
 and has no ``loop.sendfile``. The order of bytes on the wire is kept by waiting until the transport

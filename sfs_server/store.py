@@ -1,4 +1,4 @@
-"""Opening the store that the settings name, and seeing that the database is that of its files."""
+"""Opens the store that the settings name, and checks that the database is that of its files."""
 
 from __future__ import annotations
 

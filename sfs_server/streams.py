@@ -1,8 +1,8 @@
 """How many event streams one client may have open in a process.
 
 They are counted by the address of the client, and by its user where it has one. An address of IPv6
-counts with all of its network of 64 bits, which is what one customer is given (RFC 6177). A link
-is in the hands of others than who made it: it counts by the address alone.
+counts with all of its network of 64 bits, which is what one customer is given (RFC 6177). A link is
+opened by others than the user who made it, so it counts by the address alone.
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ _CLOSE = {"Connection": "close"}
 def check_head(
     method: str, target: str, path: str, authority: str, fields: Iterable[tuple[bytes, bytes]]
 ) -> None:
-    """Raise Problem 431, 414 or 400, each of which closes the connection, for a head that is to
-    cost nothing more.
+    """Raise Problem 431, 414 or 400, each of which closes the connection, for a head on which no
+    more work is to be spent.
 
     ``target`` is as it was sent; ``path`` and ``authority`` (empty where it has none) are the parts
     of it, not decoded; ``fields`` are the names and values of the header, whitespace removed.

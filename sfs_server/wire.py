@@ -1,5 +1,5 @@
-"""What every response has in common, and what aiohttp's server does by itself, below the
-application, with what is no request, or not yet one.
+"""What all responses have in common, and what aiohttp's server does below the application, with
+what is no request, or is not a whole one yet.
 
 :class:`BoundedConnection` stands in the place of aiohttp's protocol of one connection. aiohttp's
 own response to a malformed request, and its own log line, quote the bytes that its parser stumbled
@@ -10,16 +10,16 @@ piece of a body, are counted: more than MAX_HEAD_BYTES of them are a head, or tr
 wants. A client can make the service hold one read of the event loop more (256 KiB with uvloop) of
 a head that is not complete, until HEAD_SECONDS are over.
 
-It says ``100 Continue`` before it asks who is to handle the request, also where nobody is, and
-refuses what else is expected in a text of its own. Nothing is said instead: ``100 Continue`` goes
-out when the body is wanted (RFC 9110 §10.1.1), and the middleware refuses the rest. That default
-of all routes is replaced too: those of a 404 and a 405 have no other.
+aiohttp says ``100 Continue`` before it looks for a handler, also where there is none, and refuses
+other expectations in a text of its own. Here it says nothing: ``100 Continue`` goes out when the
+body is wanted (RFC 9110 §10.1.1), and the middleware refuses the rest. That default of all routes
+is replaced too: those of a 404 and a 405 have no other.
 
-It gives the head of a request as long as a connection may be idle, and that is long, because the
-gateways in front decide when an idle one is closed. A head that has begun gets HEAD_SECONDS in all,
-however it trickles: the timer that closes idle connections is set to an earlier time.
+aiohttp gives the head of a request as long as a connection may be idle, and that is long, because
+the gateways in front decide when an idle one is closed. A head that has started gets HEAD_SECONDS
+in all, however it trickles: the timer that closes idle connections is set to an earlier time.
 
-It keeps up to 32 requests that a client has sent ahead; here it is MAX_AHEAD.
+aiohttp keeps up to 32 requests that a client has sent ahead; here it is MAX_AHEAD.
 """
 
 from __future__ import annotations
@@ -378,8 +378,8 @@ def _problem_of(error: BaseException) -> Problem:
 
 
 def _fields_in(data: bytes) -> CIMultiDictProxy[str]:
-    """What can be read of the fields in ``data``, which is a part of a head that was refused: as
-    much as tells to whom the refusal goes."""
+    """The fields that can be read in ``data``, a part of a head that was refused: enough to know in
+    which form the refusal goes out, and which origin may read it."""
     fields = CIMultiDict[str]()
     for line in data[:MAX_HEAD_BYTES].decode("latin-1").split("\r\n")[1:]:
         name, colon, value = line.partition(":")
