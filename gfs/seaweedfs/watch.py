@@ -219,6 +219,8 @@ class EntryCache:
                     await self._subscribe(filer)
                 except* (StoreUnavailable, TimeoutError) as errors:
                     _log.info("the entry cache is not used for now: %s", errors.exceptions[0])
+                except* Exception:  # noqa: BLE001 - logged; the cache would be off for ever
+                    _log.exception("following filer %s", filer)
                 self._lose(filer)
                 await asyncio.sleep(RETRY_SECONDS)
         finally:

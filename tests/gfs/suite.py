@@ -12,6 +12,7 @@ import hashlib
 import random
 from collections.abc import Mapping
 from contextlib import aclosing
+from itertools import cycle
 from typing import ClassVar
 
 import pytest
@@ -174,7 +175,7 @@ class FileSystemSuite:
             if not isinstance(writer, BufferWriter):
                 pytest.skip("this engine's writers lend no memory")
             position = 0
-            for most in (1, 7, 100_000, CHUNK, 3) * CHUNK:
+            for most in cycle((1, 7, 100_000, CHUNK, 3)):
                 if position == len(data):
                     break
                 space = await writer.space(min(most, len(data) - position))

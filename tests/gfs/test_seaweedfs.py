@@ -75,6 +75,21 @@ async def test_while_a_filer_is_silent_it_is_asked_last_and_nothing_is_read_from
     assert fs._filers.turn == filer
 
 
+async def test_a_filer_is_followed_again_whatever_went_wrong(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await used(fs)
+
+    async def broken(self: Filers, filer: address.Address, seconds: float) -> int:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Filers, "ping", broken)
+        await used(fs, up=False)
+    await used(fs)
+    assert "a bug" in caplog.text
+
+
 async def test_a_filer_that_the_masters_name_counts_before_anything_was_heard_of_it(
     fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
