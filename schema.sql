@@ -6,6 +6,9 @@
 
 BEGIN;
 
+-- An index of a million rows takes longer than any statement of a request may. SFS waits for 30 s.
+SET LOCAL statement_timeout = '31s';
+
 -- The key is the ASCII of "sfs" as a number; it only has to be the same in every process.
 SELECT pg_advisory_xact_lock(7562867);
 

@@ -128,6 +128,27 @@ async def test_a_schema_may_have_a_name_that_must_be_quoted(
         await asyncio.to_thread(postgres.execute, f'DROP SCHEMA "{schema}" CASCADE', database_name)
 
 
+async def test_an_index_may_take_longer_than_a_statement_of_a_request(
+    postgres: Postgres, database_name: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first start with a table of many rows would fail again and again."""
+    monkeypatch.setattr("sfs_server.database_session._SETTINGS", "SET statement_timeout = 200")
+    slow = (
+        "CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_sleep(0.3); END $$; CREATE EVENT TRIGGER slow ON ddl_command_start "
+        "WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION slow()"
+    )
+    await asyncio.to_thread(postgres.execute, slow, database_name)
+    try:
+        async with connected(database_url) as database:
+            await database.apply_schema()
+            assert await database.fetch("SHOW statement_timeout") == [("200ms",)]
+    finally:
+        await asyncio.to_thread(
+            postgres.execute, "DROP EVENT TRIGGER slow; DROP FUNCTION slow", database_name
+        )
+
+
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
 async def test_an_encoding_that_cannot_keep_every_name_is_refused(
     postgres: Postgres, encoding: str, tmp_path: Path
