@@ -31,6 +31,8 @@ from collections import deque
 from contextlib import suppress
 from typing import Protocol
 
+from gfs.errors import StoreUnavailable
+
 IDLE_SECONDS = 1.0
 KEEP_SECONDS = 5.0
 RELIEVE_SECONDS = 0.01
@@ -88,13 +90,18 @@ class Buffers:
         self._loop = asyncio.get_running_loop()
 
     def open(self, filler: Filler) -> Buffer:
-        """An empty buffer, to be filled as far as is granted. End it with ``sent`` or ``drop``."""
+        """An empty buffer, to be filled as far as is granted. End it with ``sent`` or ``drop``.
+        Raises StoreUnavailable where the system gives no memory."""
+        if self._spare:
+            buffer = self._take_spare()
+            buffer.granted = buffer.touched
+            self.held += buffer.granted
+        else:
+            try:
+                buffer = Buffer(self._chunk_bytes)
+            except OSError as error:
+                raise StoreUnavailable("the system gives no memory for a chunk") from error
         self._fillers[filler] = None
-        if not self._spare:
-            return Buffer(self._chunk_bytes)
-        buffer = self._take_spare()
-        buffer.granted = buffer.touched
-        self.held += buffer.granted
         return buffer
 
     async def grant(self, count: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import hashlib
 import os
 import random
@@ -345,6 +346,22 @@ async def test_memory_that_was_lent_and_not_filled_is_given_back_at_the_end() ->
     await writer.advance(0)
     assert chunks.content(await writer._sealed()) == bytes(PAGE)
     assert chunks.buffers.held == 0
+    assert not chunks.buffers._fillers
+    chunks.buffers.close()
+
+
+async def test_where_the_system_gives_no_memory_the_store_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "as ordered")
+
+    chunks = Chunks(10 * PAGE, PAGE)
+    with monkeypatch.context() as patch:
+        patch.setattr("mmap.mmap", refused)
+        async with chunks.writer() as writer:
+            with pytest.raises(StoreUnavailable):
+                await writer.write(b"1")
     assert not chunks.buffers._fillers
     chunks.buffers.close()
 
