@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -27,7 +27,10 @@ from tests.server.processes import Process  # noqa: E402
 async def stranger(kind: str) -> AsyncIterator[int]:
     """Something on a port, which is no master."""
 
+    writers: list[asyncio.StreamWriter] = []
+
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         if kind == "http":
             await reader.read(1000)
             writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
@@ -47,6 +50,10 @@ async def stranger(kind: str) -> AsyncIterator[int]:
         listener.close()
     yield port
     listener.close()
+    for writer in writers:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 @pytest.mark.parametrize(
