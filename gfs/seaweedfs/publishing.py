@@ -136,7 +136,8 @@ class Publisher:
                 return _stored(entry, current), replaced
             except VersionMismatch as error:
                 if _now() > deadline:  # else: replaced meanwhile, and the next look says by what
-                    raise StoreUnavailable("others change the file all the time") from error
+                    busy = StoreUnavailable("others change the file all the time")
+                    raise _given_up(busy, unknown) from error
             except StoreUnavailable as error:
                 unknown = unknown or isinstance(error, CallFailed)
                 if _now() > deadline:

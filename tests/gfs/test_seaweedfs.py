@@ -17,7 +17,8 @@ from gfs.seaweedfs import address  # isort: skip
 from gfs.seaweedfs.filer import Filers  # isort: skip
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
 from gfs.seaweedfs.proto import filer_pb2 as pb  # isort: skip
-from gfs.seaweedfs.rpc import Channels  # isort: skip
+from gfs.seaweedfs.publishing import CommitUnknown  # isort: skip
+from gfs.seaweedfs.rpc import CallFailed, Channels  # isort: skip
 from gfs.seaweedfs.watch import Count, EntryCache  # isort: skip
 from tests.gfs.suite import CHUNK, DIR, FileSystemSuite, content, listed, load, store  # isort: skip
 
@@ -187,6 +188,35 @@ async def test_what_a_killed_process_left_with_a_filer_does_not_replace_what_was
         assert await load(fs, "f") == b"1"
     finally:
         await killed.close()
+
+
+async def test_a_publish_that_was_carried_out_late_keeps_its_bytes(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The filer woke between the last look and the last attempt."""
+    await store(fs, "f", b"before")
+    monkeypatch.setattr("gfs.seaweedfs.publishing.DECISION_SECONDS", 0.3)
+    create, attempts = Filers.create, 0
+
+    async def frozen(
+        self: Filers, directory: str, entry: pb.Entry, *, over: pb.Entry | None
+    ) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise CallFailed.given_up("filer")
+        await create(self, directory, entry, over=over)
+        await asyncio.sleep(0.5)
+        raise VersionMismatch("by the attempt before")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Filers, "create", frozen)
+        async with await fs.create(DIR, "f") as writer:
+            await writer.write(b"after")
+            with pytest.raises(CommitUnknown):
+                await writer.commit()
+    assert attempts == 2
+    assert await load(fs, "f") == b"after"
 
 
 async def test_a_listing_has_nothing_that_a_filer_finds_beside_the_prefix(
