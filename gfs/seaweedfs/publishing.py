@@ -28,7 +28,6 @@ from gfs.seaweedfs import entries
 from gfs.seaweedfs.directories import Directories, Identity
 from gfs.seaweedfs.filer import RETRY_SECONDS, Filers
 from gfs.seaweedfs.proto.filer_pb2 import Entry
-from gfs.seaweedfs.rpc import CallFailed
 from gfs.seaweedfs.watch import EntryCache
 from gfs.types import Expect, Published
 
@@ -105,8 +104,8 @@ class Publisher:
                 try:
                     if await self._filers.delete(path, entry):
                         return
-                except StoreUnavailable as error:
-                    unknown = unknown or isinstance(error, CallFailed)
+                except StoreUnavailable:
+                    unknown = True
                 if _now() > deadline:
                     raise StoreUnavailable("the file could not be deleted")
                 await asyncio.sleep(RETRY_SECONDS)
@@ -139,7 +138,7 @@ class Publisher:
                     busy = StoreUnavailable("others change the file all the time")
                     raise _given_up(busy, unknown) from error
             except StoreUnavailable as error:
-                unknown = unknown or isinstance(error, CallFailed)
+                unknown = True  # also if the filer says so: its store may have done it all the same
                 if _now() > deadline:
                     raise _given_up(error, unknown) from error
             await asyncio.sleep(RETRY_SECONDS)

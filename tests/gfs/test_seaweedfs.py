@@ -190,6 +190,31 @@ async def test_what_a_killed_process_left_with_a_filer_does_not_replace_what_was
         await killed.close()
 
 
+async def test_a_change_that_the_filer_made_and_calls_a_failure_is_made(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if its database had gone away after it had stored it."""
+    ask = Filers._ask
+
+    async def fails(self: Filers, *rest: Any) -> Any:
+        response = await ask(self, *rest)
+        if isinstance(response, pb.ObjectTransactionResponse):
+            response.error = "driver: bad connection"
+        return response
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Filers, "_ask", fails)
+        await store(fs, "f", b"1")
+        assert await load(fs, "f") == b"1"
+        patch.setattr("gfs.seaweedfs.publishing.DECISION_SECONDS", 0)
+        with pytest.raises(CommitUnknown):
+            await store(fs, "f", b"2")
+    assert await load(fs, "f") == b"2"
+    with monkeypatch.context() as patch:
+        patch.setattr(Filers, "_ask", fails)
+        await fs.delete(DIR, "f")
+
+
 async def test_a_publish_that_was_carried_out_late_keeps_its_bytes(
     fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
