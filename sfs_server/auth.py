@@ -274,9 +274,8 @@ def _key_of_secret(secret: str) -> _Key:
         )
     if raw != raw.strip():
         raise ConfigError(
-            "JWT_SECRET begins or ends with white space, which is easily lost on the way to "
-            "whoever makes tokens. Take it away: a line break at its end comes from echo; printf "
-            "adds none."
+            "JWT_SECRET begins or ends with white space, which programs that make tokens may drop. "
+            "Remove it: a line break at the end comes from echo; printf adds none."
         )
     return key
 

@@ -131,7 +131,7 @@ FLAGS = (
     ),
     Flag("max-namespaces", "how many namespaces one user may own; 0 is no limit (100)", "N"),
     Flag("upload-idle-timeout", "seconds without a byte before an upload is given up (60)", "S"),
-    Flag("upload-buffer-mb", "memory of all uploads to a cluster together, in MB (128)", "N"),
+    Flag("upload-buffer-mb", "MB of memory for all uploads to a cluster together (128)", "N"),
     Flag("max-streams", "event streams of one address, and of one user; 0 is no limit (256)", "N"),
     Flag("cors-origin", "web origin that may use the service; https://*.example.com", "URL", True),
     Flag("trusted-proxy", "network of proxies whose X-Forwarded-For counts", "CIDR", True),
@@ -164,9 +164,9 @@ _LINK = re.compile(
     r")",
     re.DOTALL,
 )
-"""``NAME=VALUE`` of a variable that others put there. Kubernetes tells every pod of each Service,
-and Docker every container of those that it is linked to, by variables that begin with that one's
-name, which look like ours where it is ``sfs`` or ``sfs-gateway``. See
+"""``NAME=VALUE`` of a variable that others set. Kubernetes sets some in every pod for each Service,
+and Docker in every container for those that it is linked to. They begin with that one's name, and
+look like ours where it is ``sfs`` or ``sfs-gateway``. See
 https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables and
 https://docs.docker.com/engine/network/links/#environment-variables."""
 
@@ -189,7 +189,7 @@ def _check_variables(environ: Mapping[str, str]) -> None:
     if unknown:
         raise ConfigError(
             f"Unknown environment variable: {', '.join(unknown)}. Correct or unset it; "
-            "sfs-server -help names the flags, and each has a variable."
+            "sfs-server -help names the flags, and each has a variable SFS_<NAME>."
         )
 
 

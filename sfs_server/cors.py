@@ -68,7 +68,9 @@ def check_origin(text: str) -> str:
     if port and int(port[1:]) > 65535:
         raise ValueError("a port is at most 65535")
     if scheme in _OPAQUE:
-        raise ValueError(f"pages of {scheme}: have the origin null, which any page can have")
+        raise ValueError(
+            f"pages of {scheme}: have the origin null, as any page can; they cannot be allowed"
+        )
     return f"{scheme}://{wild}{host}{'' if port == _PORTS.get(scheme) else port}"
 
 

@@ -32,8 +32,8 @@ def refuse_root(config: Config) -> None:
             except KeyError:
                 name = f"#{owner}"
             raise ConfigError(
-                "The directory of -data belongs to another user, and root would write what that "
-                f"one cannot use: run it as `sudo -u {shlex.quote(name)} sfs-server …`."
+                "The directory of -data belongs to another user, who could not use what root would "
+                f"write there. Run it as that user: `sudo -u {shlex.quote(name)} sfs-server …`."
             )
         return
 

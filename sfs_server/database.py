@@ -211,8 +211,8 @@ class Database:
             await session.fetch("ROLLBACK")
         except DatabaseUnavailable as error:
             raise ConfigError(
-                f"The database at {self._address} responds, and lets no transaction start: behind "
-                "a pooler, set pool_mode=session, or connect to PostgreSQL directly."
+                f"The database at {self._address} responds, but no transaction can be started: "
+                "behind a pooler, set pool_mode=session, or connect to PostgreSQL directly."
             ) from error
 
     async def check(self) -> None:

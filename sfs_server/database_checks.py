@@ -73,7 +73,7 @@ async def require_fit(session: Session, address: str) -> None:
     [(version,)] = await session.fetch("SHOW server_version_num")
     if int(version) // 10000 < LEAST_VERSION:
         raise ConfigError(
-            f"The PostgreSQL at {address} is of version {int(version) // 10000}: SFS needs "
+            f"The PostgreSQL at {address} has version {int(version) // 10000}: SFS needs "
             f"{LEAST_VERSION} or newer. Upgrade it, or give -database another one."
         )
     [(encoding,)] = await session.fetch("SHOW server_encoding")
@@ -96,7 +96,7 @@ async def require_fit(session: Session, address: str) -> None:
 
 def _foreign(address: str, table: str, differences: list[str]) -> ConfigError:
     return ConfigError(
-        f"The database {address} has a table {table} that is not of SFS: "
+        f"The database {address} has a table {table} that is not one of SFS: "
         f"{'; '.join(differences)}. Nothing was changed. Give -database a database of its own: "
         f"CREATE DATABASE sfs ENCODING '{_ENCODING}' TEMPLATE template0;"
     )

@@ -96,7 +96,7 @@ def border() -> Iterator[None]:
     except psycopg2.errors.DiskFull as error:
         raise DatabaseFull("the disk of the database is full") from error
     except psycopg2.errors.LockNotAvailable as error:
-        raise Busy("a lock was not to be had in time") from error
+        raise Busy("a lock was not granted in time") from error
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         raise DatabaseUnavailable("the database cannot be reached") from error
     except psycopg2.errors.ReadOnlySqlTransaction as error:

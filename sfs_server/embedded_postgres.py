@@ -159,8 +159,8 @@ def start_now(data: str) -> EmbeddedPostgres:
         remedy = "delete files by hand, or add space"
         if error.errno != errno.ENOSPC:
             remedy = (
-                "look who owns what is under -data, which needs a disk that keeps owners (ext4, "
-                "xfs, btrfs, tmpfs), or give -database / DATABASE_URL"
+                "check the owners of the files under -data, which needs a disk that keeps owners "
+                "(ext4, xfs, btrfs, tmpfs), or give -database / DATABASE_URL"
             )
         raise ConfigError(f"the embedded database cannot be started: {reason}: {remedy}") from error
 

@@ -82,7 +82,7 @@ def shift_ballast(data: str) -> None:
         free = min(free, found.f_favail)
     if free < BALLAST_FILES:
         if os.path.isdir(ballast):
-            _log.warning("the disk is full: giving up %s for the database to start", ballast)
+            _log.warning("the disk is full: deleting %s so that the database can start", ballast)
             shutil.rmtree(ballast, ignore_errors=True)
     elif free > 4 * BALLAST_FILES:
         with contextlib.suppress(OSError):  # it is a help, and no need
@@ -120,8 +120,8 @@ def check_owner(pgdata: str) -> None:
     user = os.geteuid()
     if user != 0 and os.path.exists(pgdata) and (owner := os.stat(pgdata).st_uid) != user:
         raise ConfigError(
-            f"the embedded database under -data belongs to user id {owner}, and this process is of "
-            f"user id {user}: run it as that user, or have root say `chown -R {user}` of it"
+            f"the embedded database under -data belongs to user id {owner}, and this process runs "
+            f"as user id {user}: run it as that user, or as root run `chown -R {user}` on it"
         )
 
 
@@ -139,8 +139,8 @@ def run_as(
     setpriv = shutil.which("setpriv", path=ENVIRONMENT["PATH"])
     if setpriv is None or not _may_override():
         raise ConfigError(
-            "PostgreSQL does not run as root, and other users cannot pass to -data or to its "
-            "programs: run the service as another user, put it where they can pass, or give "
+            "PostgreSQL does not run as root, and other users cannot reach -data or its programs: "
+            "run the service as another user, put them where others can reach them, or give "
             "-database / DATABASE_URL"
         )
     way = [setpriv, f"--reuid={owner.uid}", f"--regid={owner.gid}", "--clear-groups"]

@@ -29,7 +29,7 @@ started again."""
 
 
 INVALID_TOKEN = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-"""What a 401 says to whoever showed a token that is no good (RFC 6750 §3)."""
+"""What a 401 says of a token that is not valid (RFC 6750 §3)."""
 
 
 class Problem(Exception):
@@ -83,8 +83,8 @@ _TABLE: tuple[tuple[type[Exception], int, str], ...] = (
     (
         StoreBroken,
         500,
-        "The store cannot do that until its operator mends it: trying again does not help. The log "
-        "of the service says what is wrong.",
+        "The store cannot do that until its operator repairs it: trying again does not help. The "
+        "log of the service says what is wrong.",
     ),
     (DataLoss, 503, "The file cannot be read from the store now. Try again later."),
     (GfsError, 500, "The store failed. The log of the service says more."),

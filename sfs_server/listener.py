@@ -37,8 +37,8 @@ BACKOFF_LAST_SECONDS = 5.0
 DEAF_LOG_SECONDS = 300.0
 
 DEAF = (
-    "notifications of the database do not arrive: a pooler between that does not keep sessions? "
-    "Connect to PostgreSQL directly, or set pool_mode=session"
+    "notifications of the database do not arrive: perhaps a pooler in between does not keep "
+    "sessions. Connect to PostgreSQL directly, or set pool_mode=session"
 )
 
 _log = logging.getLogger(__name__)

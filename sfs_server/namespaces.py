@@ -325,8 +325,8 @@ async def _require_fewer(fetch: _Fetch, owner: str | None, most: int) -> None:
     if owned >= most:
         raise Problem(
             403,
-            f"You own {owned} namespaces, and one user may own {most}. Delete one, or ask whoever "
-            "runs the service for more.",
+            f"You own {owned} namespaces, and one user may own {most}. Delete one, or ask the "
+            "operator of the service for more.",
         )
 
 

@@ -66,7 +66,7 @@ def _paths() -> Json:
         "/storage/namespaces": {
             **_read(
                 "listNamespaces",
-                "The namespaces that the caller may see, sorted by name; a Link to the next page.",
+                "The namespaces that the caller may see, sorted by name; with limit, one page.",
                 _parameters("after limit"),
                 {"200": _json("Them.", _array("Namespace"), headers={"Link": "NextPage"})},
             ),

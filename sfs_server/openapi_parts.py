@@ -84,7 +84,7 @@ SCHEMAS: Json = {
             "count": {
                 "type": ["integer", "null"],
                 "minimum": 0,
-                "description": "Of files; null: they cannot be read until the operator mends it.",
+                "description": "Number of files; null while they cannot be counted: see the log.",
             },
             "hidden": _BOOLEAN,
             "owner": {"type": ["string", "null"], "description": "null: it is shared."},
@@ -107,8 +107,9 @@ SCHEMAS: Json = {
         "anyOf": [{"required": ["hidden"]}, {"required": ["visibility"]}],
     },
     "Visibility": {
-        "description": "Instead of hidden, or the same: private (or 0) is hidden. Not hidden is "
-        "internal, and public (or 2) of 'default' where anonymous callers may read it.",
+        "description": "May be given instead of hidden, or must agree with it: private (or 0) is "
+        "hidden; internal is not, nor is public (or 2) for 'default' where anonymous callers may "
+        "read it. Any other value is refused.",
         "enum": [0, 2, "private", "internal", "public"],
     },
     "LinkSeconds": {
@@ -116,7 +117,7 @@ SCHEMAS: Json = {
         "minimum": 1,
         "maximum": MAX_TTL,
         "default": DEFAULT_TTL,
-        "description": "How long the link is good, if the token of its maker is good for so long.",
+        "description": "Seconds that the link is valid; it ends earlier if its maker's token does.",
     },
     "NewLink": {
         "oneOf": [

@@ -50,17 +50,17 @@ async def require_its_database(config: Config, fs: FileSystem, database: Databas
             if not rows:
                 await session.fetch("INSERT INTO store_id (id) VALUES (%s)", (ours,))
     except (StoreFull, DatabaseFull) as error:
-        _log.warning("whether the database is that of the store is not known: %s", error)
+        _log.warning("could not check that the database belongs to the store: %s", error)
         return
     except (GfsError, DatabaseUnavailable, StatementFailed) as error:
-        raise ConfigError(f"The id of the store cannot be read or kept: {error}.") from error
+        raise ConfigError(f"The id of the store cannot be read or stored: {error}.") from error
     if rows and rows[0][0] != ours:
         flag = "-data" if config.master is None else "-master (and -prefix)"
         raise ConfigError(
             f"The database belongs to the store {rows[0][0][:8]}…, and this one is {ours[:8]}…: a "
             f"database serves one store. Give {flag} that store, or -database a database of its "
-            "own. If this store has taken the place of the other one for good, empty the table "
-            "store_id in the database (TRUNCATE store_id), and start again."
+            "own. If this store has replaced the other one for good, empty the table store_id of "
+            "the database (TRUNCATE store_id), and start again."
         )
 
 

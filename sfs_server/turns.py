@@ -29,7 +29,7 @@ class Turns:
             async with asyncio.timeout(TURN_SECONDS):
                 await lock.acquire()
         except TimeoutError as error:
-            raise Busy("others had their turn for too long") from error
+            raise Busy("others held the same name for too long") from error
         try:
             yield
         finally:

@@ -72,7 +72,7 @@ def check_head(
     if path.count("/") > MAX_SLASHES:
         raise Problem(414, f"The path of the request has more than {MAX_SLASHES} slashes.", _CLOSE)
     if authority and not is_host(authority):
-        raise Problem(400, "The target of the request names no host that can be.", _CLOSE)
+        raise Problem(400, "The target of the request names a host that cannot exist.", _CLOSE)
 
 
 def without_dot_segments(path: str) -> str:
@@ -102,7 +102,7 @@ def check_form(target: str, version: HttpVersion, headers: CIMultiDictProxy[str]
     if target[0] != "/" and "@" in target.partition("://")[2].partition("/")[0]:
         raise Problem(400, "There is no user in an address (RFC 9110 §4.2.4).", _CLOSE)
     if len(headers.get(hdrs.CONTENT_LENGTH, "")) > MAX_LENGTH_DIGITS:
-        raise Problem(400, "The Content-Length is longer than any length.", _CLOSE)
+        raise Problem(400, f"The Content-Length has more than {MAX_LENGTH_DIGITS} digits.", _CLOSE)
     hosts = headers.getall(hdrs.HOST, _NO_HOSTS)
     if (len(hosts) != 1 or not is_host(hosts[0])) and (hosts or version >= HttpVersion11):
         raise Problem(400, "The request needs one Host field with one host in it.", _CLOSE)

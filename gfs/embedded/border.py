@@ -21,8 +21,8 @@ DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """How a directory of the store is opened: no link leads out of it."""
 
 FOREIGN = (
-    "{} is on another file system, or mounted apart: files are published by rename(2), which needs "
-    "one file system; put the whole store on one"
+    "{} is on another file system, or is a mount of its own: files are published by rename(2), "
+    "which needs one file system; put the whole store on one"
 )
 
 _ABSENT = frozenset(
@@ -53,7 +53,7 @@ _LASTING = frozenset(
         errno.EOPNOTSUPP,
     }
 )
-"""What does not pass by itself. All else may: a disk that answers again, memory, descriptors."""
+"""What does not end by itself. All else may: a disk that responds again, memory, descriptors."""
 
 
 @contextmanager

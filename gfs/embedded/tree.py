@@ -196,11 +196,11 @@ class Tree:
             os.stat("~TMP", dir_fd=root)
         except FileNotFoundError:
             return
-        raise StoreBroken(_UNFIT.format("names with upper and lower case apart"))
+        raise StoreBroken(_UNFIT.format("names that differ in case alone"))
 
     def empty_trash(self, goes_on: Callable[[], bool] = lambda: True) -> Left:
         """Free what removed directories still hold, for as long as ``goes_on``; what could not be
-        removed. May take long; may run beside all else, but once at a time."""
+        removed. May take long; may run next to all else, but once at a time."""
         descriptor = open_directory(self.root, "~trash")
         try:
             with border("~trash"):
@@ -250,16 +250,16 @@ class Tree:
         free = found.f_bavail * found.f_frsize
         if free < size + self._reserve:
             raise StoreFull(
-                f"{free} bytes are free, of which {self._reserve} are a reserve; {size} are needed"
+                f"{free} bytes are free, of which {self._reserve} are reserved; {size} are needed"
             )
         kept = self._reserve // BYTES_FOR_A_FILE
         if found.f_files and found.f_favail < files + kept:  # some file systems do not count them
             raise StoreFull(
-                f"the disk takes {found.f_favail} more files, of which {kept} are a reserve"
+                f"the disk takes {found.f_favail} more files, of which {kept} are reserved"
             )
 
     def require_writable(self, directory: str) -> None:
-        """Return if files can be published in ``directory``, as far as can be told beforehand.
+        """Return if files can be published in ``directory``, as far as can be seen beforehand.
         Raises NoSuchDirectory and StoreBroken."""
         with border(directory):
             try:

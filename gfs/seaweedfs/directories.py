@@ -196,7 +196,7 @@ class Directories:
         try:
             await work
         except GfsError as error:
-            _log.info("%s: deleting what was removed goes on later: %s", what, error)
+            _log.info("%s: what was removed will be deleted later: %s", what, error)
         except Exception:  # noqa: BLE001 - logged; a task that ended would delete nothing any more
             _log.exception("%s: deleting what was removed", what)
 

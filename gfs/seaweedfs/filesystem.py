@@ -334,10 +334,10 @@ class SeaweedFileSystem(FileSystem):
             refused = await self._volumes.refused(servers)
             if refused and refused != self._refused:
                 key = "jwt.signing.read" if refused == "reads" else "jwt.signing"
-                _log.error("the cluster refuses all %s: its key %s is another one", refused, key)
+                _log.error("the cluster refuses all %s: its key %s differs from ours", refused, key)
             self._refused = refused
         if self._refused:
-            raise StoreUnavailable(f"the cluster refuses all {self._refused}: other keys")
+            raise StoreUnavailable(f"the cluster refuses all {self._refused}: the keys differ")
 
     async def _require_room(self, size: int) -> None:
         """Raise StoreFull if ``size`` bytes do not fit. Where that is not known, they may."""

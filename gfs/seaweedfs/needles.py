@@ -225,7 +225,7 @@ class _Checked:
     ) -> None:
         """Raises DataLoss where the header says that it is not the needle from ``mark`` on."""
         if answer.start != mark.at:
-            raise DataLoss("another part of the chunk than was asked for")
+            raise DataLoss("the response is not the part of the chunk that was asked for")
         if answer.size != chunk.size:
             raise DataLoss(f"a chunk of {answer.size} bytes instead of {chunk.size}")
         expected = source.expected(answer.version)

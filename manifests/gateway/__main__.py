@@ -35,8 +35,10 @@ def main() -> None:
     parser.add_argument("-cache-mb", type=int, default=512, help="what is kept, on disk")
     parser.add_argument("-workers", type=int, default=2, help="processes")
     parser.add_argument("-trusted-proxy", action="append", default=[], help="a network, repeatable")
-    parser.add_argument("-max-requests", type=int, default=1024, help="under way, of one address")
-    parser.add_argument("-max-streams", type=int, default=256, help="of these event streams")
+    parser.add_argument(
+        "-max-requests", type=int, default=1024, help="requests of one address under way"
+    )
+    parser.add_argument("-max-streams", type=int, default=256, help="event streams among these")
     parser.add_argument("-drain", type=int, default=120, help="seconds for transfers after SIGQUIT")
     said = parser.parse_args()
     nginx = find()

@@ -411,22 +411,22 @@ function gateway.watch()
     ngx.timer.every(check_every, round)
 end
 
-local NOT_KNOWN = "If this was a change, look whether it was made before you try again."
+local NOT_KNOWN = "If this was a change, check whether it was made before you try again."
 
 -- What the gateway says where SFS did not: by status, the title and the detail (RFC 9457).
 local PROBLEMS = {
     [400] = { "Bad Request", "The request is not well-formed HTTP." },
     [404] = { "Not Found", "There is nothing at this path." },
-    [405] = { "Method Not Allowed", "The gateway passes no TRACE on." },
+    [405] = { "Method Not Allowed", "The gateway does not pass TRACE on." },
     [414] = { "URI Too Long", "The target of the request is too long: its line may have 8 KiB." },
     [429] = { "Too Many Requests", "Too many requests or event streams of your address are under "
         .. "way. Wait until some have ended, and try again." },
     [431] = { "Request Header Fields Too Large", "The head of the request is too large: it may "
         .. "have 32 KiB, 8 of them in one field. In a browser, delete this site's cookies." },
     [501] = { "Not Implemented", "The only Transfer-Encoding that is read is chunked." },
-    [502] = { "Bad Gateway", "The service was reached and did not answer, or could not be "
+    [502] = { "Bad Gateway", "The service was reached and did not respond, or could not be "
         .. "reached. " .. NOT_KNOWN },
-    [504] = { "Gateway Timeout", "The service did not answer in time. " .. NOT_KNOWN },
+    [504] = { "Gateway Timeout", "The service did not respond in time. " .. NOT_KNOWN },
     [505] = { "HTTP Version Not Supported", "The service speaks HTTP/1.1 and HTTP/1.0." },
 }
 

@@ -72,7 +72,7 @@ async def _serve_tracked(
     directory, name = file_target(raw_path)
     tracked.locate(directory)
     if request.query_string and "archive" in request.query:
-        raise Problem(400, "No archives are made here: ask for each file by itself.")
+        raise Problem(400, "?archive= is not supported: get each file by itself.")
     anonymous_read = app[CONFIG].anonymous_read
     namespace = await app[NAMESPACES].resolve(directory, request[PRINCIPAL], stale_ok=True)
     if LINK in request:
@@ -220,7 +220,7 @@ def _look_again(request: web.Request, directory: str, name: str) -> None:
 
 def _exclusive(request: web.Request) -> bool:
     """Whether the upload must not replace a file. Problem 400 for a PUT that says so in a query:
-    PUT replaces, and whoever says otherwise must not lose a file by it."""
+    PUT replaces, and a client that asks for something else must not lose a file by it."""
     replace = request.query.getall("overwrite", []) if request.query_string else []
     if request.method == "POST":
         return set(replace) != {"true"}

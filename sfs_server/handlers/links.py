@@ -19,9 +19,9 @@ from sfs_server.progress_types import check_id
 
 _TTL = 'say how long the link is good in "ttl", in seconds'
 _UNSUPPORTED = {
-    "password": "a link has none, and opens for whoever has it",
+    "password": "a link has no password, and opens for anyone who has it",
     "kept": "a link cannot be withdrawn; it ends by itself",
-    "upload": "a link only reads",
+    "upload": "a link can only be used to read",
     "folder": "a link opens one file",
     **dict.fromkeys(("expires", "expires_at", "expires_in", "expiry", "expiration"), _TTL),
 }
@@ -70,7 +70,7 @@ def _to_transfer(request: web.Request, wanted: dict[str, Any]) -> dict[str, obje
         # The link would not carry the scopes, and where the transfer will be is not known yet.
         raise Problem(
             403,
-            "The scopes of this API token do not allow this: a link to a transfer takes the right "
+            "The scopes of this API token do not allow this: a link to a transfer needs the right "
             "to read in every namespace.",
         )
     token, expires_at = _make(request, transfer_subject(id_), None, _ttl(wanted))

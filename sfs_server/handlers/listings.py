@@ -53,14 +53,14 @@ async def list_files(request: web.Request) -> web.StreamResponse:
 
 
 def _refuse_other_lists(query: MultiMapping[str]) -> None:
-    """Raise Problem 400 for a list that would be a part of this one. Whoever asks for a part and
-    gets all may go on to delete all."""
+    """Raise Problem 400 for a list that would be a part of this one: a client that asks for a part
+    and gets all may go on to delete all."""
     if query.get("folder"):
-        raise Problem(400, "There are no folders here: leave out folder.")
+        raise Problem(400, "There are no folders: leave out ?folder=.")
     if query.get("type", "file") != "file":
-        raise Problem(400, "There are only files here: leave out type, or make it file.")
+        raise Problem(400, "There are only files: leave out ?type=, or say ?type=file.")
     if query.get("contains"):
-        raise Problem(400, "contains is not there: use prefix, the beginning of the names.")
+        raise Problem(400, "?contains= is not supported: use ?prefix=, the beginning of the names.")
 
 
 async def _page(

@@ -139,7 +139,7 @@ async def _target(request: web.Request, action: Action) -> Namespace:
 
 async def _count(request: web.Request, name: str) -> int | None:
     """How many files a namespace has; None where its directory cannot be read until somebody mends
-    it, which is no reason to keep the other namespaces from whoever lists them."""
+    it: the list shows the other namespaces all the same."""
     try:
         return await request.app[FILESYSTEM].count(name)
     except StoreBroken as error:

@@ -195,7 +195,7 @@ async def test_odd_queries_are_answered_and_never_fail(service: Service) -> None
 
 
 async def test_a_part_that_cannot_be_told_from_the_rest_is_refused(service: Service) -> None:
-    """Whoever asks for a part and gets everything may go on to delete everything."""
+    """A client that asks for a part and gets everything may go on to delete everything."""
     plant(service, "a", "b")
     async with connect(service.port) as connection:
         for query in ("folder=a", "folder=a/b", "type=folder", "type=", "contains=a"):

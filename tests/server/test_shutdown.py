@@ -214,5 +214,5 @@ def test_a_database_of_another_program_is_a_clear_message(
     assert ended.returncode == 1
     assert ended.stdout == ""
     assert ended.stderr.startswith("sfs-server: The database ")
-    assert " has a table namespaces that is not of SFS: " in ended.stderr
+    assert " has a table namespaces that is not one of SFS: " in ended.stderr
     assert ended.stderr.count("\n") == 1
