@@ -121,7 +121,7 @@ async def test_a_change_of_which_nobody_says_what_became_is_evicted(
 ) -> None:
     recorder.wants = 9  # the answer does not come within the second that it has here
     answer = await ask(recorder, "PUT", kept)
-    assert (answer.status, "look whether" in answer.problem()) == (502, True)
+    assert (answer.status, "check whether" in answer.problem()) == (502, True)
     assert not await is_kept(recorder, kept)
 
 
