@@ -78,7 +78,7 @@ async def test_a_change_is_never_sent_twice(recorder: Recorder) -> None:
         async with connect(recorder.gateway_port) as client:
             answer = await client.ask(method, "/storage/default/a", {}, body)
         assert answer.status == 502
-        assert "look whether it was made" in answer.problem()
+        assert "check whether it was made" in answer.problem()
         assert len(recorder.heads) == 1, method
     recorder.heads.clear()
     async with connect(recorder.gateway_port) as client:
