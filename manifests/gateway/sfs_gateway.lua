@@ -2,9 +2,9 @@
 -- gets a request, and whether an upload is worth its body.
 --
 -- Theory of operation. nginx cannot evict a stored answer, and need not: the key of an answer has in
--- it a generation of the file and one of its namespace, and a change that was made, or of which
--- nobody knows, makes them new before its own answer goes out. Whoever asks after that asks for another key. A GET that
--- was on its way meanwhile, with bytes from before, is stored under the old key, where nobody looks
+-- it a generation of the file and one of its namespace. A change that was made, or of which nobody
+-- knows whether it was, makes them new before its own response goes out. Whoever asks after that
+-- asks for another key. A GET that was on its way meanwhile, with bytes from before, is stored under the old key, where nobody looks
 -- again: there is no race to lose, as there is with a cache that deletes. The view and the download
 -- of a file, and every spelling of its path, share one generation. What is never asked for again
 -- leaves the disk after two minutes (`inactive`).
@@ -293,8 +293,8 @@ function gateway.access()
     end
 end
 
--- Whether a change may have been made (RFC 9111 4.4): SFS says so, or nobody says what became of what
--- it was sent. A 4xx has changed nothing, whoever sent it: one of SFS is a refusal, and one of the
+-- Whether a change may have been made (RFC 9111 4.4): SFS says that it was, or it was sent something
+-- and nobody knows what came of that. A 4xx has changed nothing, whoever sent it: one of SFS is a refusal, and one of the
 -- gateway (408, and 499, as proxy_ignore_client_abort is on) means that the body is not whole.
 local function may_have_changed(status)
     if status >= 400 and status < 500 or status == 501 then
