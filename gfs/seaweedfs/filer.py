@@ -386,16 +386,18 @@ class Filers:
     async def _patiently(
         self,
         method: Method[_Q, _R],
-        request: _Q,
+        request: _Q | Callable[[], _Q],
         *,
         seconds: float = CALL_SECONDS,
         patience: float = PATIENCE_SECONDS,
     ) -> _R:
-        """The response of the first filer that gives one."""
+        """The response of the first filer that gives one, to the same ``request`` or to one that is
+        made for each attempt."""
         deadline = _now() + patience
         while True:
             try:
-                return await self._ask(self.turn, method, request, min(seconds, deadline - _now()))
+                sent = request() if callable(request) else request
+                return await self._ask(self.turn, method, sent, min(seconds, deadline - _now()))
             except StoreUnavailable as error:
                 if isinstance(error, CallFailed) and error.absent:
                     raise
@@ -416,11 +418,17 @@ class Filers:
         """Let all creations be refused that ``filer`` has not carried out yet; the new ETag."""
         directory = f"{self._top}/{_FENCES}"
         entry = pb.Entry(name=str(filer), attributes=pb.FuseAttributes(file_mode=0o600))
-        entry.attributes.md5 = secrets.token_bytes(16)
+
+        def change() -> pb.ObjectTransactionRequest:
+            # Each attempt has an ETag of its own: one that is carried out late must not bring back
+            # what creations have named since.
+            entry.attributes.md5 = secrets.token_bytes(16)
+            mutation = pb.ObjectMutation(type=_PUT, directory=directory, entry=entry)
+            lock = f"{directory}/{filer}"
+            return pb.ObjectTransactionRequest(lock_key=lock, mutations=[mutation])
+
         self._fences.pop(filer, None)
-        mutation = pb.ObjectMutation(type=_PUT, directory=directory, entry=entry)
-        request = pb.ObjectTransactionRequest(lock_key=f"{directory}/{filer}", mutations=[mutation])
-        _check(await self._patiently(_TRANSACTION, request, patience=patience))
+        _check(await self._patiently(_TRANSACTION, change, patience=patience))
         self._fences[filer] = etag = entry.attributes.md5.hex()
         return etag
 

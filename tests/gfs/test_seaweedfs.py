@@ -172,6 +172,28 @@ async def test_those_who_wait_for_a_filer_to_be_settled_do_not_wait_one_after_th
     assert not fs._filers._doubtful
 
 
+async def test_a_change_of_a_fence_that_is_carried_out_late_brings_none_back(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (filer,) = fs._filers.named
+    ask = Filers._ask
+    late: list[pb.ObjectTransactionRequest] = []
+
+    async def frozen(
+        self: Filers, filer: address.Address, method: Any, request: Any, *rest: Any
+    ) -> Any:
+        if not late:
+            late.append(pb.ObjectTransactionRequest.FromString(request.SerializeToString()))
+            raise CallFailed.given_up("filer")
+        return await ask(self, filer, method, request, *rest)
+
+    monkeypatch.setattr(Filers, "_ask", frozen)
+    etag = await fs._filers._change_fence(filer, 5)
+    assert late[0].mutations[0].entry.attributes.md5.hex() != etag
+    assert await fs._filers._fence(filer) == etag
+    await store(fs, "f", b"1")
+
+
 async def test_what_a_killed_process_left_with_a_filer_does_not_replace_what_was_created_since(
     fs: SeaweedFileSystem, cluster: Cluster
 ) -> None:
