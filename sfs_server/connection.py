@@ -9,8 +9,8 @@ the client sends, and cancels the handler. Two things are wrong with that:
 - A request that has come whole and changes something is carried out (RFC 9110 §9): that its client
   has left means that nobody hears what came of it. So where the connection is lost (an RST, a
   failed write), such a request goes on, and so do those that came whole behind it, in their order.
-  aiohttp is told of the loss when they are done; until then the connection counts as one of the
-  server's, so a stop waits for it, and cuts it, as for any other.
+  aiohttp hears of the loss when they are done; until then the connection counts as one of the
+  server's, so a stop waits for it, and cuts it, as any other.
 
 Everything else ends at once, as before: reads, and whatever has not come whole, which can store
 nothing any more. Nothing says that the client of a half-closed connection has gone until something

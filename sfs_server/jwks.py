@@ -11,7 +11,7 @@ first fetch, requests wait for the fetch, for FETCH_TIMEOUT_SECONDS at most.
 A token that names a key which is not in the set (keys rotate) waits for a fetch too, and nobody
 else does. There is one fetch at a time, which all who wait share, and one for such names at most
 every REFETCH_SECONDS: made-up names must not become traffic to the issuer. A fetch is a task of its
-own, so a caller that goes away does not break it for the others. A set that was fetched well is
+own, so a caller that leaves does not break it for the others. A set that was fetched well is
 believed even if it is empty; that is how keys are revoked.
 
 What is fetched is trusted to name keys, not to be small or well-formed: its size is bounded while

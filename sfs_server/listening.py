@@ -1,4 +1,4 @@
-"""What ``-addr`` means to people: which URL opens it, who reaches it, and why it cannot be had."""
+"""What ``-addr`` means: which URL opens the service, who reaches it, why a listen fails."""
 
 from __future__ import annotations
 

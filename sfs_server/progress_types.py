@@ -49,8 +49,8 @@ def check_id(text: str) -> str:
 def may_see(principal: Principal, transfer: Transfer) -> bool:
     """Whether ``principal`` is shown ``transfer``. Pure.
 
-    Whoever knows the id of an anonymous caller's transfer may see it. Another one is shown to its
-    user and to admins. An API token needs a scope as well: to read in the namespace of the
+    Anyone who knows the id of an anonymous caller's transfer may see it. Another one is shown to
+    its user and to admins. An API token needs a scope as well: to read in the namespace of the
     transfer, or, for an upload, to upload there.
     """
     if transfer.owner is None:

@@ -5,8 +5,8 @@ is freed goes back to the system, and of which only what has been filled is ther
 read from a client, memory for them is asked for (:meth:`Buffers.grant`): clients that send faster
 than chunks are stored wait in the order in which they asked, and TCP makes them wait.
 
-Whoever waits must not wait for clients that do not move, and hold part of a chunk each. While
-somebody waits, such buffers are sent on as short chunks (:meth:`Buffers._relieve`):
+Nobody must wait for clients that do not move and hold part of a chunk each. So while anyone waits,
+such buffers are sent on as short chunks (:meth:`Buffers._relieve`):
 
 - those of uploads that got no byte for IDLE_SECONDS, the fullest first, until what is not on its
   way to chunkservers is half of the limit;

@@ -14,11 +14,11 @@ the CRC of what one reading has been given so far; the next replica's bytes up t
 must have the same one before any byte behind it is passed on. A reading that was given wrong bytes
 ends with DataLoss, never with a file of the right length.
 
-A reading may be given up and gone on with, by another one with the same source, when its reader
-takes no bytes: a volume server holds 4 MiB for each response that is under way. Who gave the last
-piece is asked for a range, from the beginning of that piece on: it has checked the needle when it
-began to send it, the CRC goes on over what came before, and nothing of what was passed on already
-is passed on again before it is known to be the same. Anybody else is asked for the whole needle.
+When its reader takes no bytes, a reading may be given up, and another one with the same source
+goes on later: a volume server holds 4 MiB for each response that is under way. The server of the last
+piece is asked for a range, from the start of that piece on: it checked the needle before it sent the
+first byte, and the CRC goes on from what came before. What was passed on already is compared first,
+and not passed on again. Any other server is asked for the whole needle.
 
 ``readDeleted=true`` lets a reader go on after its file was overwritten or deleted, until the
 volume is vacuumed. Needles that are stored compressed are inflated by the server, which has checked

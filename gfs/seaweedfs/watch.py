@@ -1,22 +1,22 @@
 """A cache of entries that the filers' changes keep true.
 
-A filer tells its subscribers in about 5 ms of every change that is made through itself
+A filer notifies its subscribers within about 5 ms of every change that is made through itself
 (``SubscribeLocalMetadata``). What other filers of the cluster change it passes on as well, in a
 stream of its own, but 150 ms later, because filers ask each other first, and not at all while they
 are cut off from each other. So the changes of each filer that the masters name are followed here,
-and nothing depends on what filers hear from each other. What is told of is dropped, and looked up
-again when it is next wanted. While a lookup is under way its response may be older than a change
-that is told of meanwhile: it is used then, but not kept.
+and nothing depends on what filers hear from each other. An entry that changed is dropped, and
+looked up again when it is next wanted. While a lookup is under way, its response may be older than
+a change that is notified meanwhile: it is used then, but not cached.
 
 A filer may stop without a word: its machine hangs, or the network between. So each is pinged every
 PING_SECONDS, on the connection that the changes come by, and the cache is used only while each has
 responded to a ping that was sent within the last TRUST_SECONDS. That bounds the age of what is read
-from it: what a filer has changed and could not tell of any more happened after that ping. A filer
-that does not respond in time is lost (``Filers.lose``), until it responds again. What was cached
-before is forgotten then, since what it tells after a pause comes behind its response.
+from it: a change that a filer could not notify any more happened after that ping. A filer that does
+not respond in time is lost (``Filers.lose``), until it responds again. What was cached before is
+forgotten then, since the notifications after a pause come behind that response.
 
-A subscription begins at the time that the filer's own clock shows, and is known to work from its
-first message on, which comes at once: a sign of life, if nothing was changed since.
+A subscription starts at the time of the filer's own clock, and is sure to work from its first
+message on, which comes at once: a sign of life, if nothing was changed since.
 
 A filer that the masters name no more does not have to be heard of. It is followed until its
 connection ends: if it was frozen, it may wake, and carry out what it had received before.
@@ -48,7 +48,7 @@ bytes that it holds itself as one. About 30 MB."""
 
 PING_SECONDS = 0.3
 TRUST_SECONDS = 0.9
-"""Below the second for which a read may be old, by what a filer needs to tell of a change."""
+"""Below the second for which a read may be old, by what a filer needs to notify a change."""
 
 CONNECT_SECONDS = 2.0
 RETRY_SECONDS = 0.5
