@@ -15,10 +15,10 @@ must have the same one before any byte behind it is passed on. A reading that wa
 ends with DataLoss, never with a file of the right length.
 
 When its reader takes no bytes, a reading may be given up, and another one with the same source
-goes on later: a volume server holds 4 MiB for each response that is under way. The server of the last
-piece is asked for a range, from the start of that piece on: it checked the needle before it sent the
-first byte, and the CRC goes on from what came before. What was passed on already is compared first,
-and not passed on again. Any other server is asked for the whole needle.
+goes on later: a volume server holds 4 MiB for each response that is under way. The server of the
+last piece is asked for a range, from the start of that piece on: it checked the needle before it
+sent the first byte, and the CRC goes on from what came before. What was passed on already is
+compared first, and not passed on again. Any other server is asked for the whole needle.
 
 ``readDeleted=true`` lets a reader go on after its file was overwritten or deleted, until the
 volume is vacuumed. Needles that are stored compressed are inflated by the server, which has checked
