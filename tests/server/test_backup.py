@@ -351,7 +351,7 @@ def test_root_acts_as_nobody_but_root_in_the_directory_of_another_user(place: Pa
     ):
         done = run(*words)
         assert (done.returncode, done.stdout) == (1, "")
-        assert "run it as `sudo -u nobody sfs-server …`" in done.stderr
+        assert "Run it as that user: `sudo -u nobody sfs-server …`" in done.stderr
         assert len(done.stderr.splitlines()) == 1
     assert sorted(os.listdir(place)) == ["data"]
     assert os.listdir(place / "data") == ["files"]

@@ -477,7 +477,7 @@ def test_a_database_of_another_user_is_told(made: str, place: Path) -> None:
         check=False,
         **NOBODY,
     )
-    assert "belongs to user id 4242, and this process is of user id 65534" in said.stderr
+    assert "belongs to user id 4242, and this process runs as user id 65534" in said.stderr
 
 
 @needs_root

@@ -415,22 +415,25 @@ async def test_one_fetch_for_all_who_wait(issuer: Issuer) -> None:
 
 
 async def test_a_silent_server_is_given_up(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = asyncio.Event()
+
     async def answer(_request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(3600)
-        raise AssertionError
+        await over.wait()
+        raise ConnectionError
 
     monkeypatch.setattr("sfs_server.jwks.FETCH_TIMEOUT_SECONDS", 0.05)
     issuer.answer = answer
     await issuer.is_unavailable(by_ec())
+    over.set()  # the end of the test waits for it
 
 
 async def test_close_ends_a_fetch(issuer: Issuer) -> None:
-    asked = asyncio.Event()
+    asked, over = asyncio.Event(), asyncio.Event()
 
     async def answer(_request: web.Request) -> web.StreamResponse:
         asked.set()
-        await asyncio.sleep(3600)
-        raise AssertionError
+        await over.wait()
+        raise ConnectionError
 
     issuer.answer = answer
     waiting = asyncio.create_task(issuer.verify(by_ec()))
@@ -438,6 +441,7 @@ async def test_close_ends_a_fetch(issuer: Issuer) -> None:
     await issuer.verifier.close()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+    over.set()  # the end of the test waits for it
 
 
 @pytest.mark.parametrize(
