@@ -16,7 +16,7 @@ MAX_GRACE_SECONDS = 60.0
 MIN_SECRET_BYTES = 16
 """Of the secret for tokens."""
 
-SECRET_FILE = "jwt-secret"  # noqa: S105 - the name of a file
+SECRET_FILE = "jwt-secret"  # noqa: S105 - the name of a file  # nosec B105
 """Where it is kept under ``-data``, where SFS has made it."""
 
 LEAST_BUFFER_MB = 20

@@ -163,7 +163,8 @@ class VolumeServers:
         request for it, or for its deletion, is 401 if they differ, and 404 if not. Asks
         PROBED_SERVERS.
         """
-        asked = random.sample(found := sorted(servers), min(len(found), PROBED_SERVERS))
+        found = sorted(servers)
+        asked = random.sample(found, min(len(found), PROBED_SERVERS))  # nosec B311
         for what, method, key in (
             ("reads", "GET", self._read_key),
             ("writes", "DELETE", self._write_key),

@@ -19,7 +19,7 @@ from sfs_server.progress_types import check_id
 
 _TTL = 'say how long the link is good in "ttl", in seconds'
 _UNSUPPORTED = {
-    "password": "a link has no password, and opens for anyone who has it",
+    "password": "a link has no password, and opens for anyone who has it",  # nosec B105
     "kept": "a link cannot be withdrawn; it ends by itself",
     "upload": "a link can only be used to read",
     "folder": "a link opens one file",
