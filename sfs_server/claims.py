@@ -43,8 +43,15 @@ _TYPES = frozenset({"jwt", "at+jwt"})
 
 API_TOKEN = "api_token"  # noqa: S105 - a kind of token, not one  # nosec B105
 
+MAX_NESTING = 64
+"""Arrays and objects inside each other. What is sent to SFS has two or three."""
+
 _PREFIX = "ecloud_"
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+
+_MARKS = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
+"""What opens or closes something in a JSON text, and its strings. One that is not closed matches to
+the end, so that the search never starts anew inside it."""
 
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Control characters, lone surrogates, and what ends a line: they forge log lines."""
@@ -162,18 +169,28 @@ class RepeatedMember(ValueError):
     """An object names a member twice, and readers would differ in which one they believe."""
 
 
+def _nesting(text: str) -> int:
+    """How deep the arrays and objects of a JSON text are nested; 0 for few of them. Linear."""
+    if text.count("[") + text.count("{") <= MAX_NESTING:
+        return 0
+    depth = deepest = 0
+    for mark in _MARKS.findall(text):
+        depth += (mark in "[{") - (mark in "]}")
+        deepest = max(deepest, depth)
+    return deepest
+
+
 def load_json_object(text: bytes) -> dict[str, Any]:
     """Read one JSON object in UTF-8.
 
     Raises RepeatedMember, and ValueError for anything else that is not plain JSON (RFC 8259): NaN,
-    Infinity, more than one value, arrays nested too deeply for the parser.
+    Infinity, more than one value; and for what is nested deeper than MAX_NESTING (RFC 8259 §9 lets
+    a parser set a limit; that of Python's own differs between its versions).
     """
-    try:
-        value = json.loads(
-            text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
-        )
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    decoded = text.decode("utf-8")
+    if _nesting(decoded) > MAX_NESTING:
+        raise ValueError("nested too deeply")
+    value = json.loads(decoded, object_pairs_hook=_unique, parse_constant=_no_constant)
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - the input is wrong, not its type
     return value

