@@ -25,10 +25,11 @@ FIELDS = (
     "Tus-Resumable",
     "Upload-Concat",
     "Upload-Defer-Length",
-    # SabreDAV, ownCloud, Google
+    # SabreDAV, ownCloud, Google, the upload module of nginx
     "X-Update-Range",
     "OC-Chunked",
     "X-Goog-Upload-Offset",
+    "X-Content-Range",
 )
 
 PARAMETERS = frozenset(

@@ -78,6 +78,8 @@ HOPELESS: tuple[tuple[int, str, str, dict[str, str]], ...] = (
             {"Upload-Concat": "partial"},
             {"X-Update-Range": "bytes=3-12"},
             {"OC-Chunked": "1"},
+            {"X-Goog-Upload-Offset": "3"},
+            {"X-Content-Range": "bytes 0-2/9"},
         )
     ),
     *(
