@@ -39,7 +39,7 @@ from dataclasses import dataclass
 from gfs.errors import GfsError, NoSuchDirectory, StoreUnavailable, VersionMismatch
 from gfs.paths import check_directory
 from gfs.seaweedfs import entries
-from gfs.seaweedfs.filer import PATIENCE_SECONDS, RETRY_SECONDS, Filers
+from gfs.seaweedfs.filer import BUCKETS, PATIENCE_SECONDS, RETRY_SECONDS, Filers
 from gfs.seaweedfs.proto.filer_pb2 import Entry
 from gfs.seaweedfs.rpc import CallFailed
 from gfs.seaweedfs.watch import EntryCache
@@ -128,6 +128,11 @@ class Directories:
                     async with asyncio.timeout(EMPTY_FIRST_SECONDS):
                         await self._empty(name)
                         continue
+                if self._prefix == BUCKETS:  # a bucket has no place besides
+                    if _now() >= deadline:
+                        raise StoreUnavailable("the files that were in it are still being deleted")
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
                 again = _changed(entry)
                 again.extended[entries.DIRECTORY_KEY] = fresh.extended[entries.DIRECTORY_KEY]
                 again.extended[entries.FILES_KEY] = f"{name}~{secrets.token_hex(4)}".encode()

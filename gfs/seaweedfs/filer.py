@@ -70,6 +70,10 @@ _FULL = ("no free volumes", "no writable volumes", "resourceexhausted")
 """How a filer says that there is no room: it has no code for that."""
 
 _TOO_LONG = "name too long"
+BUCKETS = "/buckets"
+"""Where each directory is a bucket of S3: the filer takes no name there that a bucket may not have,
+such as one with a ``~``."""
+
 _FENCES = "~filers"
 
 _SERVICE = "/filer_pb.SeaweedFiler/"
@@ -114,6 +118,7 @@ class Filers:
         self._channels = channels
         self._masters = masters
         self._top = top
+        self._fence_directory = f"{top}{'' if top == BUCKETS else '/'}{_FENCES}"
         self._suspect: dict[Address, float] = {}
         self._lost: set[Address] = set()
         self._waiting: dict[Address, set[asyncio.Timeout]] = {}
@@ -225,7 +230,7 @@ class Filers:
             request.condition.CopyFrom(_condition(over))
         else:
             request.condition.CopyFrom(_etag(await self._fence(filer)))
-            request.condition_key = f"{self._top}/{_FENCES}/{filer}"
+            request.condition_key = f"{self._fence_directory}/{filer}"
         response = await self._ask(filer, _TRANSACTION, request)
         if response.error_code == pb.PRECONDITION_FAILED:
             self._fences.pop(filer, None)
@@ -408,7 +413,7 @@ class Filers:
     async def _fence(self, filer: Address) -> str:
         """The ETag of the fence of ``filer``."""
         if filer not in self._fences:
-            entry = await self.lookup(f"{self._top}/{_FENCES}", str(filer))
+            entry = await self.lookup(self._fence_directory, str(filer))
             if entry is None:
                 return await self._change_fence(filer, PATIENCE_SECONDS)
             self._fences[filer] = entry.attributes.md5.hex()
@@ -416,7 +421,7 @@ class Filers:
 
     async def _change_fence(self, filer: Address, patience: float) -> str:
         """Let all creations be refused that ``filer`` has not carried out yet; the new ETag."""
-        directory = f"{self._top}/{_FENCES}"
+        directory = self._fence_directory
         entry = pb.Entry(name=str(filer), attributes=pb.FuseAttributes(file_mode=0o600))
 
         def change() -> pb.ObjectTransactionRequest:

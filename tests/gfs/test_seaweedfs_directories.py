@@ -337,3 +337,24 @@ async def test_a_directory_that_somebody_else_made_is_served(
         await writer.write(b"ours")
         await writer.commit()
     assert await fs.count("another") == 2
+
+
+async def test_where_directories_are_buckets_one_is_made_again_under_its_own_name(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The filer takes no other names there than those that a bucket may have."""
+    monkeypatch.setattr("gfs.seaweedfs.directories.EMPTY_FIRST_SECONDS", 0.001)
+    fs = await SeaweedFileSystem.start(cluster.masters, prefix="/buckets")
+    try:
+        assert await fs.identity()
+        for content in (b"first", b"second"):
+            await fs.make_directory("photos")
+            for name in ("a", "b"):
+                async with await fs.create("photos", name) as writer:
+                    await writer.write(content)
+                    await writer.flush()
+                    await writer.commit()
+            assert (await fs._directories.look("photos")).files == "photos"
+            await fs.remove_directory("photos")
+    finally:
+        await fs.close()
