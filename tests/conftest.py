@@ -8,8 +8,8 @@ pytest_plugins = ["tests.postgres", "tests.rooted"]
 # Else gRPC takes part in each fork of this process, whose children have no use for it.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
-# A shell that starts the tests in the background has them ignore the first two, nohup the third, and
-# so would every process that a test starts and stops by one of them.
+# A shell that starts the tests in the background has them ignore the first two, and nohup the
+# third; so would every process that a test starts and stops by one of them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
