@@ -132,7 +132,8 @@ def _on_stop(take: Callable[[signal.Signals], None]) -> None:
         if not ignored or number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, take, number)
     for number in (signal.SIGUSR1, signal.SIGUSR2):
-        loop.add_signal_handler(number, _log.info, "%s is ignored", number.name)
+        if signal.getsignal(number) is signal.SIG_DFL:  # else a profiler or debugger waits for it
+            loop.add_signal_handler(number, _log.info, "%s is ignored", number.name)
 
 
 def _allow_connections() -> None:

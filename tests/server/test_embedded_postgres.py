@@ -138,11 +138,13 @@ def hold(
 
 
 def pythons() -> Iterator[str]:
-    """Interpreters of this version that ``nobody`` can run."""
+    """Interpreters of this version with which ``nobody`` can run what is tested here."""
     for path in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
-        code = "import sys; print(sys.version_info[:2])"
+        code = "import sys, sfs_server.embedded_postgres; print(sys.version_info[:2])"
         try:
-            said = subprocess.check_output([path, "-c", code], cwd="/", text=True, **NOBODY)
+            said = subprocess.check_output(
+                [path, "-c", code], cwd="/", env=ENVIRONMENT, text=True, **NOBODY
+            )
         except (OSError, subprocess.SubprocessError):
             continue
         if said.strip() == str(sys.version_info[:2]):

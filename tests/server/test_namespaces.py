@@ -593,7 +593,9 @@ async def test_many_who_publish_in_what_is_being_deleted_wait_with_one_session(
     async with theirs.deleting(made):
         tasks = [asyncio.create_task(publish(f"file{number}")) for number in range(40)]
         await eventually(lambda: len(ours._turns._locks) == 41, 8)
-        await eventually(lambda: busy(ours) == 1, 8)
+        # One of them waits in the database, the others in this process.
+        await eventually(lambda: len(ours._turns._locks[made.name]._waiters or ()) == 39, 8)
+        assert busy(ours) == 1
         async with ours.guard(other, "a"):
             assert busy(ours) == 2
     answers = await asyncio.gather(*tasks, return_exceptions=True)
