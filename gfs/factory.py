@@ -6,15 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gfs.api import FileSystem
-from gfs.embedded.copying import copy as copy_store
-from gfs.embedded.copying import left_out, open_copy
-from gfs.embedded.filesystem import EmbeddedFileSystem
+from gfs.embedded import EmbeddedFileSystem, left_out, open_copy
+from gfs.embedded import copy as copy_store
 from gfs.errors import StoreUnavailable
 from gfs.observe import Listener, ObservedFileSystem, on_failover
 from gfs.types import Tls
 
 try:
-    from gfs.seaweedfs.filesystem import SeaweedFileSystem
+    from gfs.seaweedfs import SeaweedFileSystem
 except ImportError:  # its libraries come with the extra [cluster]
     _seaweedfs = None
 else:

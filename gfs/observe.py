@@ -19,8 +19,8 @@ from time import perf_counter
 from typing import Protocol, TypeVar, cast
 
 from gfs.api import BlockingWriter, BufferWriter, DescriptorReader, FileSystem, Reader, Writer
+from gfs.chunkservers import OnFailover
 from gfs.errors import GfsError
-from gfs.replicas import OnFailover
 from gfs.types import ANYTHING, Bytes, Expect, FileInfo, Published, Replica, Status
 
 OPERATIONS = (

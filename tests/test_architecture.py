@@ -14,19 +14,23 @@ ROOT = Path(__file__).parent.parent
 
 ORDER = """
 gfs
-gfs.errors gfs.types gfs.paths gfs.spans gfs.streams gfs.threads gfs.pagecache
+gfs.errors gfs.types gfs.paths gfs.streams gfs.threads gfs.pagecache
 gfs.api
 gfs.copying
-gfs.edges gfs.http_socket gfs.http_client gfs.replicas gfs.replicas_http gfs.observe
-gfs.embedded gfs.embedded.border gfs.embedded.trash gfs.embedded.tree gfs.embedded.listing
-gfs.embedded.reader gfs.embedded.writer gfs.embedded.filesystem gfs.embedded.copying
-gfs.seaweedfs gfs.seaweedfs.proto
+gfs.chunkservers.edges gfs.chunkservers.connection gfs.chunkservers.client
+gfs.chunkservers.spans gfs.chunkservers.replicas gfs.chunkservers.source gfs.chunkservers
+gfs.observe
+gfs.embedded.border gfs.embedded.trash gfs.embedded.tree gfs.embedded.listing
+gfs.embedded.reader gfs.embedded.writer gfs.embedded.filesystem gfs.embedded.copying gfs.embedded
+gfs.seaweedfs.proto
 gfs.seaweedfs.proto.filer_pb2 gfs.seaweedfs.proto.master_pb2 gfs.seaweedfs.proto.volume_pb2
-gfs.seaweedfs.address gfs.seaweedfs.fid gfs.seaweedfs.signing gfs.seaweedfs.rpc
-gfs.seaweedfs.entries gfs.seaweedfs.master gfs.seaweedfs.filer gfs.seaweedfs.volume
+gfs.seaweedfs.servers gfs.seaweedfs.servers.address gfs.seaweedfs.servers.fid
+gfs.seaweedfs.servers.signing gfs.seaweedfs.servers.rpc
+gfs.seaweedfs.entries
+gfs.seaweedfs.servers.master gfs.seaweedfs.servers.filer gfs.seaweedfs.servers.volume
 gfs.seaweedfs.needles gfs.seaweedfs.watch gfs.seaweedfs.directories gfs.seaweedfs.publishing
 gfs.seaweedfs.buffers gfs.seaweedfs.uploads
-gfs.seaweedfs.writer gfs.seaweedfs.reader gfs.seaweedfs.filesystem
+gfs.seaweedfs.writer gfs.seaweedfs.reader gfs.seaweedfs.filesystem gfs.seaweedfs
 gfs.factory
 sfs_server
 sfs_server.cors sfs_server.proxies sfs_server.config sfs_server.listening
@@ -71,10 +75,10 @@ HOMES = {
     "psutil": {"sfs_server.embedded_postgres_processes"},
     "uvloop": {"sfs_server.__main__"},
     "ctypes": {"gfs.pagecache"},
-    "grpc": {"gfs.seaweedfs.rpc"},
+    "grpc": {"gfs.seaweedfs.servers.rpc"},
     "google_crc32c": {
         "gfs.seaweedfs.needles",
-        "gfs.seaweedfs.volume",
+        "gfs.seaweedfs.servers.volume",
         "gfs.seaweedfs.writer",
     },
 }

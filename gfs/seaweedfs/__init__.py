@@ -16,3 +16,7 @@ Where its promises end:
 - Chunks are on the disks of all replicas before a file is published; whether its entry is on a disk
   then is a matter of the filer's store (PostgreSQL's is, that of LevelDB is not).
 """
+
+from gfs.seaweedfs.filesystem import SeaweedFileSystem
+
+__all__ = ["SeaweedFileSystem"]

@@ -39,9 +39,9 @@ from dataclasses import dataclass
 from gfs.errors import GfsError, NoSuchDirectory, StoreUnavailable, VersionMismatch
 from gfs.paths import check_directory
 from gfs.seaweedfs import entries
-from gfs.seaweedfs.filer import BUCKETS, PATIENCE_SECONDS, RETRY_SECONDS, Filers
 from gfs.seaweedfs.proto.filer_pb2 import Entry
-from gfs.seaweedfs.rpc import CallFailed
+from gfs.seaweedfs.servers.filer import BUCKETS, PATIENCE_SECONDS, RETRY_SECONDS, Filers
+from gfs.seaweedfs.servers.rpc import CallFailed
 from gfs.seaweedfs.watch import EntryCache
 
 PAGE = 128

@@ -27,8 +27,8 @@ from heapq import heappop, heappush
 from itertools import pairwise
 
 from gfs.errors import DataLoss
-from gfs.seaweedfs import fid as fids
 from gfs.seaweedfs.proto.filer_pb2 import Entry, FileChunk, FuseAttributes
+from gfs.seaweedfs.servers import fid as fids
 from gfs.types import FileInfo
 
 DIRECTORY_MODE = 0x80000000 | 0o755

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from gfs.api import FileSystem, Reader, Writer
+from gfs.chunkservers import OnFailover
 from gfs.errors import (
     DataLoss,
     InvalidName,
@@ -23,19 +24,19 @@ from gfs.errors import (
     StoreUnavailable,
 )
 from gfs.paths import check_directory, check_name, check_store_id, new_store_id
-from gfs.replicas import OnFailover
-from gfs.seaweedfs import address, entries
+from gfs.seaweedfs import entries
 from gfs.seaweedfs.buffers import Buffers
 from gfs.seaweedfs.directories import Directories
-from gfs.seaweedfs.filer import Filers
-from gfs.seaweedfs.master import Masters, Room
 from gfs.seaweedfs.needles import Needles
 from gfs.seaweedfs.proto.filer_pb2 import Entry
 from gfs.seaweedfs.publishing import Publisher
 from gfs.seaweedfs.reader import SeaweedReader
-from gfs.seaweedfs.rpc import Channels
+from gfs.seaweedfs.servers import address
+from gfs.seaweedfs.servers.filer import Filers
+from gfs.seaweedfs.servers.master import Masters, Room
+from gfs.seaweedfs.servers.rpc import Channels
+from gfs.seaweedfs.servers.volume import VolumeServers
 from gfs.seaweedfs.uploads import CHUNK_BYTES, Uploads
-from gfs.seaweedfs.volume import VolumeServers
 from gfs.seaweedfs.watch import Count, EntryCache, Known
 from gfs.seaweedfs.writer import MANIFEST_CHUNKS, SeaweedWriter
 from gfs.threads import to_the_end

@@ -1,7 +1,7 @@
 """Reading needles: checked end to end, from whichever replicas have them.
 
-A large one is read by :func:`gfs.replicas.read_span` from one replica after the other, a small one
-(``load``) is had whole before a byte of it is given.
+A large one is read by :func:`gfs.chunkservers.read_span` from one replica after the other, a small
+one (``load``) is had whole before a byte of it is given.
 
 A volume server checks the CRC32C of a needle before it sends a byte, but only of one of at most
 4 MiB that is asked for whole; of a larger one it has sent most by the time it notices, and of a
@@ -38,14 +38,12 @@ from dataclasses import dataclass
 
 import google_crc32c
 
+from gfs.chunkservers import HttpAnswer, HttpChunkSource, OnFailover, Span, read_span
 from gfs.errors import DataLoss, GfsError, StoreUnavailable
-from gfs.replicas import OnFailover, read_span
-from gfs.replicas_http import HttpAnswer, HttpChunkSource
-from gfs.seaweedfs import fid as fids
 from gfs.seaweedfs.entries import Needle
-from gfs.seaweedfs.master import Masters
-from gfs.seaweedfs.volume import VolumeServers
-from gfs.spans import Span
+from gfs.seaweedfs.servers import fid as fids
+from gfs.seaweedfs.servers.master import Masters
+from gfs.seaweedfs.servers.volume import VolumeServers
 from gfs.types import Bytes, Chunk, Replica
 
 IDLE_SECONDS = 5.0
@@ -159,8 +157,8 @@ class _Mark:
 
 
 class NeedleSource:
-    """A :class:`gfs.replicas.ChunkSource` for one reading of one needle, and for another one that
-    goes on where it was given up."""
+    """A :class:`gfs.chunkservers.ChunkSource` for one reading of one needle, and for another one
+    that goes on where it was given up."""
 
     def __init__(self, servers: VolumeServers, needle: Needle) -> None:
         self._http = _Http(servers)

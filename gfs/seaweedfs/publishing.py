@@ -11,7 +11,7 @@ publish: a file that came too late, into none or into another one, is deleted ag
 
 A call that failed may have been carried out. Then the entry is looked up before anything is
 repeated: each publish writes an id of its own into it. What a filer that does not respond has of it
-is made void first (:mod:`gfs.seaweedfs.filer`), so that it does not appear later.
+is made void first (:mod:`gfs.seaweedfs.servers.filer`), so that it does not appear later.
 
 All of it is decided within DECISION_SECONDS, and the time that the last call takes.
 """
@@ -26,8 +26,8 @@ from weakref import WeakValueDictionary
 from gfs.errors import AlreadyExists, NoSuchDirectory, NoSuchFile, StoreUnavailable, VersionMismatch
 from gfs.seaweedfs import entries
 from gfs.seaweedfs.directories import Directories, Identity
-from gfs.seaweedfs.filer import RETRY_SECONDS, Filers
 from gfs.seaweedfs.proto.filer_pb2 import Entry
+from gfs.seaweedfs.servers.filer import RETRY_SECONDS, Filers
 from gfs.seaweedfs.watch import EntryCache
 from gfs.types import Expect, Published
 

@@ -23,16 +23,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gfs.errors import StoreFull, StoreUnavailable
-from gfs.seaweedfs import fid as fids
 from gfs.seaweedfs.buffers import Buffers
-from gfs.seaweedfs.filer import Assigned, Filers
-from gfs.seaweedfs.master import Masters
-from gfs.seaweedfs.rpc import CallFailed
-from gfs.seaweedfs.volume import VolumeServers, by_server
+from gfs.seaweedfs.servers import fid as fids
+from gfs.seaweedfs.servers.filer import Assigned, Filers
+from gfs.seaweedfs.servers.master import Masters
+from gfs.seaweedfs.servers.rpc import CallFailed
+from gfs.seaweedfs.servers.volume import VolumeServers, by_server
 from gfs.types import Bytes
 
 CHUNK_BYTES = 4 * 1024 * 1024
-"""What a volume server checks before it sends it; see :mod:`gfs.seaweedfs.volume`."""
+"""What a volume server checks before it sends it; see :mod:`gfs.seaweedfs.servers.volume`."""
 
 IN_FLIGHT = 3
 TOTAL_IN_FLIGHT = 16

@@ -36,10 +36,10 @@ from typing import Protocol, TypeVar
 
 from gfs.errors import StoreUnavailable
 from gfs.seaweedfs import entries
-from gfs.seaweedfs.address import Address
 from gfs.seaweedfs.entries import Piece
-from gfs.seaweedfs.filer import Filers
 from gfs.seaweedfs.proto import filer_pb2 as pb
+from gfs.seaweedfs.servers.address import Address
+from gfs.seaweedfs.servers.filer import Filers
 from gfs.types import FileInfo
 
 MAX_WEIGHT = 100_000

@@ -29,7 +29,6 @@ import google_crc32c
 from gfs.api import Writer
 from gfs.errors import StoreUnavailable
 from gfs.seaweedfs import entries
-from gfs.seaweedfs import fid as fids
 from gfs.seaweedfs.buffers import Buffer
 from gfs.seaweedfs.proto.filer_pb2 import (
     Entry,
@@ -39,6 +38,7 @@ from gfs.seaweedfs.proto.filer_pb2 import (
     FuseAttributes,
 )
 from gfs.seaweedfs.publishing import CommitUnknown
+from gfs.seaweedfs.servers import fid as fids
 from gfs.seaweedfs.uploads import CHUNK_BYTES, IN_FLIGHT, Sender, Uploads
 from gfs.threads import to_the_end
 from gfs.types import Bytes, FileInfo, Published

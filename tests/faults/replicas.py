@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 
-from gfs.seaweedfs.fid import split
-from gfs.seaweedfs.filer import Filers
+from gfs.seaweedfs.servers.fid import split
+from gfs.seaweedfs.servers.filer import Filers
 from manifests.laptop.weed import program
 from tests.gfs.cluster import Cluster
 

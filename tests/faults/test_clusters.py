@@ -22,10 +22,10 @@ from tests.gfs.cluster import VOLUME_SERVERS, Cluster, Process, require, running
 require()
 
 from gfs.errors import StoreFull, StoreUnavailable  # noqa: E402
-from gfs.seaweedfs.address import parse  # noqa: E402
-from gfs.seaweedfs.filer import Assigned, Filers  # noqa: E402
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # noqa: E402
-from gfs.seaweedfs.rpc import CallFailed  # noqa: E402
+from gfs.seaweedfs.servers.address import parse  # noqa: E402
+from gfs.seaweedfs.servers.filer import Assigned, Filers  # noqa: E402
+from gfs.seaweedfs.servers.rpc import CallFailed  # noqa: E402
 from gfs.types import Tls  # noqa: E402
 from tests.gfs.suite import CHUNK, DIR, content, feed, load, store  # noqa: E402
 

@@ -37,7 +37,7 @@ require()
 
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # noqa: E402
 from gfs.seaweedfs.proto import filer_pb2 as pb  # noqa: E402
-from gfs.seaweedfs.rpc import CallFailed  # noqa: E402
+from gfs.seaweedfs.servers.rpc import CallFailed  # noqa: E402
 from tests.gfs.suite import DIR, listed  # noqa: E402
 
 pytestmark = pytest.mark.timeout(900)

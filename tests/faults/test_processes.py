@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gfs.seaweedfs.address import parse
 from gfs.seaweedfs.filesystem import SeaweedFileSystem
+from gfs.seaweedfs.servers.address import parse
 from manifests.laptop.weed import Weed, store_in_postgres
 from tests.faults.replicas import copies, fsck, referenced
 from tests.faults.transfers import (

@@ -16,8 +16,8 @@ from tests.gfs.cluster import Cluster, Process, cluster, seaweed
 
 # The engine's libraries are there from here on.
 from gfs.errors import DataLoss, NoSuchFile, StoreUnavailable  # isort: skip
-from gfs.seaweedfs import volume  # isort: skip
-from gfs.seaweedfs.filer import Filers  # isort: skip
+from gfs.seaweedfs.servers import volume  # isort: skip
+from gfs.seaweedfs.servers.filer import Filers  # isort: skip
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
 from gfs.seaweedfs.proto import filer_pb2 as pb  # isort: skip
 from gfs.seaweedfs.writer import SeaweedWriter  # isort: skip
@@ -33,7 +33,7 @@ from tests.gfs.suite import (  # isort: skip
     store,
 )
 
-from tests.gfs.test_seaweedfs import fs  # isort: skip
+from tests.gfs.seaweedfs.test_filesystem import fs  # isort: skip
 
 __all__ = ["cluster", "fs", "seaweed"]
 

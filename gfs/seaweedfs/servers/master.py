@@ -20,10 +20,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from gfs.errors import StoreUnavailable
-from gfs.seaweedfs import address
-from gfs.seaweedfs.address import Address
 from gfs.seaweedfs.proto import master_pb2 as pb
-from gfs.seaweedfs.rpc import CallFailed, Channels, Method
+from gfs.seaweedfs.servers import address
+from gfs.seaweedfs.servers.address import Address
+from gfs.seaweedfs.servers.rpc import CallFailed, Channels, Method
 from gfs.types import Status
 
 CALL_SECONDS = 2.0

@@ -12,15 +12,15 @@ import google_crc32c
 import pytest
 
 from gfs.errors import DataLoss, StoreUnavailable
+from tests.gfs.chunkservers.test_client import Server, listening
 from tests.gfs.cluster import require
-from tests.gfs.test_http_client import Server, listening
 
 require()
 
 from gfs.seaweedfs.buffers import Buffers  # noqa: E402
 from gfs.seaweedfs.entries import Needle  # noqa: E402
-from gfs.seaweedfs.rpc import Channels  # noqa: E402
-from gfs.seaweedfs.volume import VolumeServers  # noqa: E402
+from gfs.seaweedfs.servers.rpc import Channels  # noqa: E402
+from gfs.seaweedfs.servers.volume import VolumeServers  # noqa: E402
 from gfs.seaweedfs.writer import SeaweedWriter  # noqa: E402
 
 FID = "3,01637037d6"
@@ -100,7 +100,7 @@ async def test_a_small_needle_is_the_right_one_or_none(
 async def test_a_server_that_gives_no_sign_of_life_is_asked_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gfs.seaweedfs.volume.ALIVE_SECONDS", 0.5)
+    monkeypatch.setattr("gfs.seaweedfs.servers.volume.ALIVE_SECONDS", 0.5)
     async with answering(answer("200 OK")) as (server, volumes):
         await volumes.probe([server.address, "127.0.0.1:1"])
         assert not volumes.suspected(server.address)

@@ -18,8 +18,9 @@ require()
 import grpc  # noqa: E402
 
 from gfs.errors import StoreUnavailable  # noqa: E402
-from gfs.seaweedfs import filesystem, volume  # noqa: E402
+from gfs.seaweedfs import filesystem  # noqa: E402
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # noqa: E402
+from gfs.seaweedfs.servers import volume  # noqa: E402
 from tests.server.processes import Process  # noqa: E402
 
 
@@ -86,7 +87,7 @@ async def test_another_kind_of_grpc_server_is_told_at_once_and_once(
         with pytest.raises(StoreUnavailable, match="this is no SeaweedFS master: ") as caught:
             await SeaweedFileSystem.start(f"127.0.0.1:8.{one},127.0.0.1:9.{two}")
     assert str(caught.value).count("it speaks gRPC, but is another kind of server") == 2
-    assert len([one for one in caplog.records if one.name == "gfs.seaweedfs.master"]) == 2
+    assert len([one for one in caplog.records if one.name == "gfs.seaweedfs.servers.master"]) == 2
 
 
 @pytest.fixture(scope="module")

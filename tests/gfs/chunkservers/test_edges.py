@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from gfs.edges import MOST, Edges
+from gfs.chunkservers.edges import MOST, Edges
 
 LONG = 30.0
 """Seconds that no wait here should take."""

@@ -20,13 +20,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import google_crc32c
 
+from gfs.chunkservers import Connections
 from gfs.errors import DataLoss, StoreUnavailable
-from gfs.http_client import Connections
-from gfs.seaweedfs import signing
-from gfs.seaweedfs.address import Address
 from gfs.seaweedfs.entries import Needle
 from gfs.seaweedfs.proto import volume_pb2 as pb
-from gfs.seaweedfs.rpc import Channels, Method
+from gfs.seaweedfs.servers import signing
+from gfs.seaweedfs.servers.address import Address
+from gfs.seaweedfs.servers.rpc import Channels, Method
 from gfs.types import Bytes
 
 GET_SECONDS = 5.0

@@ -24,9 +24,9 @@ import re
 from collections import deque
 from collections.abc import Sequence
 
-from gfs.edges import Edges
+from gfs.chunkservers.connection import Connection, connect
+from gfs.chunkservers.edges import Edges
 from gfs.errors import DataLoss, StoreUnavailable
-from gfs.http_socket import Connection, connect
 from gfs.types import Bytes
 
 CONNECT_SECONDS = 2.0

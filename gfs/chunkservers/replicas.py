@@ -34,8 +34,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
+from gfs.chunkservers.spans import Span, spans
 from gfs.errors import DataLoss, GfsError, StoreUnavailable
-from gfs.spans import Span, spans
 from gfs.types import Bytes, Chunk, Replica
 
 IDLE_SECONDS = 10.0
@@ -149,10 +149,10 @@ async def read_chunks(
 ) -> AsyncGenerator[Bytes, None]:
     """Yield exactly ``length`` bytes of a file from its byte ``start`` on, without a gap.
 
-    ``chunks`` are as :func:`gfs.spans.spans` wants them. Raises what ``read_span`` raises, and
-    DataLoss at a byte that no chunk holds; what was yielded before is right all the same. A
-    replica that failed for one chunk is asked again for the next one: whom to ask first is for
-    the order of ``Chunk.replicas`` to say. Hold the generator in ``contextlib.aclosing``.
+    ``chunks`` are as :func:`gfs.chunkservers.spans.spans` wants them. Raises what ``read_span``
+    raises, and DataLoss at a byte that no chunk holds; what was yielded before is right all the
+    same. A replica that failed for one chunk is asked again for the next one: whom to ask first is
+    for the order of ``Chunk.replicas`` to say. Hold the generator in ``contextlib.aclosing``.
     """
     for span in spans(chunks, start, length):
         reading = read_span(source, span, idle_seconds=idle_seconds, on_failover=on_failover)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from gfs.chunkservers.replicas import read_span
+from gfs.chunkservers.spans import Span
 from gfs.errors import GfsError, StoreUnavailable
-from gfs.replicas import read_span
-from gfs.spans import Span
 from gfs.types import Bytes, Chunk, Replica
 
 SIZE = 300

@@ -15,13 +15,13 @@ from gfs.errors import NoSuchDirectory, NoSuchFile, StoreUnavailable  # isort: s
 from gfs.errors import VersionMismatch  # isort: skip
 from gfs.seaweedfs import entries  # isort: skip
 from gfs.seaweedfs.directories import Directories  # isort: skip
-from gfs.seaweedfs.filer import Filers  # isort: skip
+from gfs.seaweedfs.servers.filer import Filers  # isort: skip
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
 from gfs.seaweedfs.proto import filer_pb2 as pb  # isort: skip
 from gfs.seaweedfs.publishing import CommitUnknown  # isort: skip
-from gfs.seaweedfs.rpc import CallFailed  # isort: skip
+from gfs.seaweedfs.servers.rpc import CallFailed  # isort: skip
 from tests.gfs.suite import DIR, content, listed, load, store  # isort: skip
-from tests.gfs.test_seaweedfs import fs  # isort: skip
+from tests.gfs.seaweedfs.test_filesystem import fs  # isort: skip
 
 __all__ = ["cluster", "fs", "seaweed"]
 

@@ -1,6 +1,6 @@
 """Failover, with replicas that are scripts: each goes exactly as far as it was told.
 
-``test_replicas_http.py`` does the same to real sockets.
+``test_source.py`` does the same to real sockets.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gfs.chunkservers.replicas import read_chunks, read_span
+from gfs.chunkservers.spans import Span
 from gfs.errors import DataLoss, GfsError, StoreUnavailable
-from gfs.replicas import read_chunks, read_span
-from gfs.spans import Span
 from gfs.types import Chunk
-from tests.gfs.scripts import DATA, OTHER, SIZE, Script, Scripts, read
+from tests.gfs.chunkservers.scripts import DATA, OTHER, SIZE, Script, Scripts, read
 
 
 @pytest.mark.parametrize("tail", [None, StoreUnavailable("cut"), DataLoss("garbage")])

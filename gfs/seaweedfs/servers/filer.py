@@ -41,10 +41,10 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from gfs.errors import InvalidName, StoreFull, StoreUnavailable, VersionMismatch
-from gfs.seaweedfs.address import Address
-from gfs.seaweedfs.master import Masters
 from gfs.seaweedfs.proto import filer_pb2 as pb
-from gfs.seaweedfs.rpc import CallFailed, Channels, Method
+from gfs.seaweedfs.servers.address import Address
+from gfs.seaweedfs.servers.master import Masters
+from gfs.seaweedfs.servers.rpc import CallFailed, Channels, Method
 
 CALL_SECONDS = 3.0
 """For one call to one filer, which takes about a millisecond."""

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gfs.chunkservers.spans import Span, spans
 from gfs.errors import DataLoss
-from gfs.spans import Span, spans
 from gfs.types import Chunk
 
 

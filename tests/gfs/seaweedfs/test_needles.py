@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gfs.errors import DataLoss, GfsError
 from gfs.types import FileInfo
-from tests.gfs.chunkservers import Behaviour, Chunkserver, Request
+from tests.gfs.chunkservers.servers import Behaviour, Chunkserver, Request
 from tests.gfs.cluster import require
 
 require()
@@ -23,8 +23,8 @@ require()
 from gfs.seaweedfs.entries import Needle, Piece  # noqa: E402
 from gfs.seaweedfs.needles import Needles  # noqa: E402
 from gfs.seaweedfs.reader import SeaweedReader  # noqa: E402
-from gfs.seaweedfs.rpc import Channels  # noqa: E402
-from gfs.seaweedfs.volume import VolumeServers  # noqa: E402
+from gfs.seaweedfs.servers.rpc import Channels  # noqa: E402
+from gfs.seaweedfs.servers.volume import VolumeServers  # noqa: E402
 
 SIZE = 300
 DATA = bytes(index * 7 % 256 for index in range(SIZE))
@@ -37,8 +37,8 @@ OK = Behaviour(etag=CRC)
 def little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Needles of 300 bytes are large ones, that come in pieces of 32, 64, 64, 64, 64 and 12."""
     monkeypatch.setattr("gfs.seaweedfs.reader.SMALL_BYTES", 0)
-    monkeypatch.setattr("gfs.http_client.FIRST_BYTES", 32)
-    monkeypatch.setattr("gfs.http_client.PIECE_BYTES", 64)
+    monkeypatch.setattr("gfs.chunkservers.client.FIRST_BYTES", 32)
+    monkeypatch.setattr("gfs.chunkservers.client.PIECE_BYTES", 64)
 
 
 @asynccontextmanager
@@ -164,7 +164,7 @@ async def test_what_was_given_up_in_the_piece_is_not_taken_from_a_server_that_ha
         got = await take(reader, 0, 2)
         assert len(got[1]) == 64
         for name in ("FIRST_BYTES", "PIECE_BYTES"):  # now they come in more pieces than before
-            monkeypatch.setattr(f"gfs.http_client.{name}", 8)
+            monkeypatch.setattr(f"gfs.chunkservers.client.{name}", 8)
         first.behaviour = Behaviour(greet="close")
         assert await rest(reader, 60) == DATA[60:]
 

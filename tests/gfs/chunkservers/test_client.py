@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from gfs import http_client
+from gfs.chunkservers import client
+from gfs.chunkservers.client import Connections
+from gfs.chunkservers.connection import MAX_HEAD_BYTES
 from gfs.errors import DataLoss, StoreUnavailable
-from gfs.http_client import Connections
-from gfs.http_socket import MAX_HEAD_BYTES
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -136,7 +136,7 @@ async def test_a_kept_connection_that_ends_with_the_request_is_replaced_once() -
 
 
 async def test_what_was_kept_too_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_client, "KEEP_SECONDS", 0.05)
+    monkeypatch.setattr(client, "KEEP_SECONDS", 0.05)
     async with serving([OK] * 2, [OK]) as (server, connections):
         assert await ask(server, connections) == (200, b"hello")
         await asyncio.sleep(0.2)
@@ -145,7 +145,7 @@ async def test_what_was_kept_too_long_is_closed(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_only_some_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_client, "KEEP_MOST", 2)
+    monkeypatch.setattr(client, "KEEP_MOST", 2)
     async with serving(*[[OK, OK]] * 5) as (server, connections):
         await asyncio.gather(*(ask(server, connections) for _ in range(5)))
         assert server.opened == 5

@@ -4,9 +4,9 @@ The answer is described from its header fields alone, and they must agree with e
 (RFC 9110, sections 8.6, 14.4 and 15.3.7). 206 needs one ``Content-Range: bytes first-last/size``
 (``*`` for an unknown size) that fits the Content-Length. 200 is the whole chunk, from byte 0,
 whether that was asked for or the server ignores ranges. Whether what is described is what was
-wanted is for :mod:`gfs.replicas` to say. :mod:`gfs.http_client` counts the body against
-Content-Length and raises when the connection ends before; what comes behind it is not passed on,
-and costs the connection.
+wanted is for :mod:`gfs.chunkservers.replicas` to say. :mod:`gfs.chunkservers.client` counts the
+body against Content-Length and raises when the connection ends before; what comes behind it is not
+passed on, and costs the connection.
 
 A strong ETag, without its quotes, is the version; a weak one is none, since it does not promise
 equal bytes (section 8.8.1). Redirects are not followed: the list of replicas says who has the
@@ -20,7 +20,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from gfs import http_client
+from gfs.chunkservers import client
 from gfs.errors import DataLoss, StoreUnavailable
 from gfs.types import Bytes, Chunk, Replica
 
@@ -31,7 +31,7 @@ _TRY_AGAIN = frozenset({401, 403, 408, 425, 429})
 
 
 class HttpChunkSource:
-    """A :class:`gfs.replicas.ChunkSource` of chunkservers that speak plain HTTP.
+    """A :class:`gfs.chunkservers.replicas.ChunkSource` of chunkservers that speak plain HTTP.
 
     ``connections`` are the caller's, who closes them after the last answer.
 
@@ -40,7 +40,7 @@ class HttpChunkSource:
     Range at all.
     """
 
-    def __init__(self, connections: http_client.Connections) -> None:
+    def __init__(self, connections: client.Connections) -> None:
         self._connections = connections
 
     def target(self, chunk: Chunk) -> str:
@@ -54,7 +54,7 @@ class HttpChunkSource:
     async def fetch(
         self, replica: Replica, chunk: Chunk, start: int, length: int, idle_seconds: float
     ) -> HttpAnswer:
-        """See :meth:`gfs.replicas.ChunkSource.fetch`.
+        """See :meth:`gfs.chunkservers.replicas.ChunkSource.fetch`.
 
         StoreUnavailable: no connection in time, or a broken one; 5xx, 401, 403, 408, 425 or 429.
         DataLoss: any other status but 200 and 206, or an answer that is not HTTP, does not tell
@@ -72,11 +72,11 @@ class HttpChunkSource:
 
 
 class HttpAnswer:
-    """A :class:`gfs.replicas.Answer`: what the header of a response says that its body is."""
+    """A :class:`gfs.chunkservers.Answer`: what the header of a response says that its body is."""
 
     __slots__ = ("_idle_seconds", "_response", "size", "start", "version")
 
-    def __init__(self, response: http_client.Response, idle_seconds: float) -> None:
+    def __init__(self, response: client.Response, idle_seconds: float) -> None:
         """Raises StoreUnavailable and DataLoss."""
         if response.status >= 500 or response.status in _TRY_AGAIN:
             raise StoreUnavailable(f"status {response.status}")
@@ -102,7 +102,7 @@ class HttpAnswer:
         self._response.close()
 
 
-def _content_range(response: http_client.Response) -> tuple[int, int | None]:
+def _content_range(response: client.Response) -> tuple[int, int | None]:
     """The first byte of a 206, and the size of the whole if it is told."""
     match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
     if match is None:

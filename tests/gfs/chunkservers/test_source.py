@@ -16,13 +16,13 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gfs.chunkservers.client import Connections
+from gfs.chunkservers.replicas import read_chunks, read_span
+from gfs.chunkservers.source import HttpChunkSource
+from gfs.chunkservers.spans import Span
 from gfs.errors import DataLoss, GfsError, StoreUnavailable
-from gfs.http_client import Connections
-from gfs.replicas import read_chunks, read_span
-from gfs.replicas_http import HttpChunkSource
-from gfs.spans import Span
 from gfs.types import Chunk, Replica
-from tests.gfs.chunkservers import (
+from tests.gfs.chunkservers.servers import (
     AWAY,
     BROKEN,
     GOOD,

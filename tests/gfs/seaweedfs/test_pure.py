@@ -16,10 +16,11 @@ from tests.gfs.cluster import require
 require()
 
 from gfs.errors import DataLoss  # noqa: E402
-from gfs.seaweedfs import address, entries, fid, signing  # noqa: E402
+from gfs.seaweedfs import entries  # noqa: E402
 from gfs.seaweedfs.entries import Needle, Piece, visible  # noqa: E402
-from gfs.seaweedfs.master import Room  # noqa: E402
 from gfs.seaweedfs.proto.filer_pb2 import Entry, FileChunk, FileId, FuseAttributes  # noqa: E402
+from gfs.seaweedfs.servers import address, fid, signing  # noqa: E402
+from gfs.seaweedfs.servers.master import Room  # noqa: E402
 
 
 @pytest.mark.parametrize(

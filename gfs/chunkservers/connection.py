@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from gfs.edges import Edges
+from gfs.chunkservers.edges import Edges
 from gfs.errors import DataLoss, StoreUnavailable
 from gfs.types import Bytes
 

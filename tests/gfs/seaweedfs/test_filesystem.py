@@ -13,12 +13,12 @@ from tests.gfs.cluster import Cluster, cluster, seaweed
 
 # The engine's libraries are there from here on.
 from gfs.errors import NoSuchFile, StoreUnavailable, VersionMismatch  # isort: skip
-from gfs.seaweedfs import address  # isort: skip
-from gfs.seaweedfs.filer import Filers  # isort: skip
+from gfs.seaweedfs.servers import address  # isort: skip
+from gfs.seaweedfs.servers.filer import Filers  # isort: skip
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
 from gfs.seaweedfs.proto import filer_pb2 as pb  # isort: skip
 from gfs.seaweedfs.publishing import CommitUnknown  # isort: skip
-from gfs.seaweedfs.rpc import CallFailed, Channels  # isort: skip
+from gfs.seaweedfs.servers.rpc import CallFailed, Channels  # isort: skip
 from gfs.seaweedfs.watch import Count, EntryCache  # isort: skip
 from tests.gfs.suite import CHUNK, DIR, FileSystemSuite, content, listed, load, store  # isort: skip
 
