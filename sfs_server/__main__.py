@@ -176,11 +176,11 @@ async def serve(config: Config) -> None:
     try:
         if not await _before(signals.first, runner.setup()):
             return
-        site = web.TCPSite(runner, config.host or None, config.port)
+        site = web.TCPSite(runner, config.addr.host or None, config.addr.port)
         try:
             await site.start()
         except OSError as error:
-            raise listening.failure(config.host, config.port, error) from error
+            raise listening.failure(*config.addr, error) from error
         _banner(config, runner.addresses)
         await signals.first.wait()
         lifecycle = app[LIFECYCLE]
@@ -236,7 +236,7 @@ async def _drain(lifecycle: Lifecycle, seconds: float, end: asyncio.Event) -> No
 
 def _banner(config: Config, names: Sequence[tuple[Any, ...]]) -> None:
     """Say where the service is; ``names`` are those of its sockets."""
-    origin, reach = listening.described(config.host, names)
+    origin, reach = listening.described(config.addr.host, names)
     place = f"{os.path.abspath(config.data)} (engine: embedded)"
     if config.master is not None:
         place = f"{config.master} (engine: seaweedfs)"

@@ -21,6 +21,7 @@ from sfs_server.config import (
     FLAGS,
     Config,
     ConfigError,
+    Flag,
     check_text,
     make_config,
     nearest,
@@ -86,6 +87,12 @@ def parse_restore(arguments: Sequence[str]) -> tuple[Config, str]:
     return config, vars(parsed)["from"]
 
 
+def _help(flag: Flag[Any]) -> str:
+    """What ``-help`` says of a flag of the server."""
+    default = f" (default: {flag.default})" if flag.default else ""
+    return flag.meaning.replace("`", "") + default
+
+
 class _Parser:
     """The parser of one command: its own flags, then those of the server."""
 
@@ -119,7 +126,7 @@ class _Parser:
                 flag.name,
                 action="append" if flag.repeatable else "store",
                 metavar=flag.placeholder,
-                help=flag.help if used else argparse.SUPPRESS,
+                help=_help(flag) if used else argparse.SUPPRESS,
             )
         self._check_names(arguments)
         parsed = self._parser.parse_args(arguments)

@@ -1,4 +1,10 @@
-"""The settings of one process, read once from flags and environment into a frozen object."""
+"""The settings of one process, read once from flags and environment into a frozen object.
+
+A setting is one field of ``Config``, and its ``Flag`` is the row with all that is known of it:
+name, parser, meaning and default. The parser of the command line, ``-help``, the variable of the
+environment and the default of the field are made from it, and a test holds that the table of the
+README says the same.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +12,28 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from sfs_server.cors import check_origin
 from sfs_server.proxies import Network, parse_network
 
+T = TypeVar("T")
+
 MAX_GRACE_SECONDS = 60.0
+"""The longest ``-drain-grace``."""
+
 MIN_SECRET_BYTES = 16
-"""Of the secret for tokens."""
+"""The length of the shortest secret for tokens."""
 
 SECRET_FILE = "jwt-secret"  # noqa: S105 - the name of a file  # nosec B105
-"""Where it is kept under ``-data``, where SFS has made it."""
+"""The file under ``-data`` with the secret for tokens that SFS has made."""
 
-LEAST_BUFFER_MB = 20
-"""What one upload to a cluster holds at full speed: four chunks of 4 MiB, and some."""
+MIN_UPLOAD_BUFFER_MB = 20
+"""The smallest ``-upload-buffer-mb``: one upload to a cluster at full speed holds four chunks of
+4 MiB, and some more."""
 
 _LABEL = "[A-Za-z0-9_-]{1,63}"
 _ADDRESS = re.compile(rf"(?:\[([^\[\]]+)\]|((?:{_LABEL}(?:\.{_LABEL})*\.?)?)):([0-9]{{1,5}})")
@@ -31,47 +44,27 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
-    """What the flags and the environment say. Times are seconds, sizes bytes; ``None`` is unset."""
-
-    host: str = ""
-    port: int = 8080
-    master: str | None = None
-    prefix: str = "/sfs"
-    gfs_tls_ca: str | None = None
-    gfs_tls_cert: str | None = None
-    gfs_tls_key: str | None = None
-    gfs_read_key: str | None = field(default=None, repr=False)
-    gfs_write_key: str | None = field(default=None, repr=False)
-    static: str | None = None
-    data: str = "./sfs-data"
-    database: str | None = None
-    anonymous_read: bool = True
-    max_upload_bytes: int = 0
-    reserve_bytes: int = 256_000_000
-    max_namespaces: int = 100
-    upload_idle_timeout: float = 60.0
-    upload_buffer_bytes: int = 128_000_000
-    max_streams: int = 256
-    cors_origins: tuple[str, ...] = ()
-    trusted_proxies: tuple[Network, ...] = ()
-    drain_timeout: float = 30.0
-    drain_grace: float = 2.0
-    log_format: str = "text"
-    jwt_secret: str | None = field(default=None, repr=False)
-    jwt_public_key: str | None = None
-    jwks_url: str | None = None
-    jwt_issuer: str | None = None
-    jwt_audience: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """One flag: its name without the dash, and what ``-help`` says of it."""
+class Flag(Generic[T]):
+    """One flag of the server."""
 
     name: str
-    help: str
+    """Without the dash."""
+
     placeholder: str
+    """What ``-help`` shows in the place of a value."""
+
+    parse: Callable[[str, str], T]
+    """Gives the value in ``Config`` for (name, text). Raises ConfigError."""
+
+    meaning: str
+    """What ``-help`` and the README say, in Markdown without links."""
+
+    default: str = ""
+    """The text that is parsed where none is given."""
+
+    fallback: str = ""
+    """A variable of the environment that is read where the flag and its own variable are unset."""
+
     repeatable: bool = False
     """Given several times, it is as if it were given once, with commas between."""
 
@@ -83,74 +76,318 @@ class Flag:
         """The environment variable that stands in for the flag."""
         return "SFS_" + self.name.upper().replace("-", "_")
 
+    def field(self) -> T:
+        """The field of ``Config`` that the flag gives."""
+        return field(default=self.parse(self.name, self.default), metadata={"flag": self})
+
+
+def _secret(variable: str) -> str | None:
+    """A field of ``Config`` that a variable gives, and no flag: everyone on the machine can read a
+    command line."""
+    return field(default=None, repr=False, metadata={"variable": variable})
+
+
+class Address(NamedTuple):
+    """Where to listen. An empty host is every address of the machine."""
+
+    host: str
+    port: int
+
+
+def _address(name: str, text: str) -> Address:
+    found = _ADDRESS.fullmatch(text)
+    if found is None or int(found[3]) > 65535:
+        raise ConfigError(
+            f"-{name} is HOST:PORT or :PORT, with a port up to 65535 and an IPv6 address in "
+            f"brackets, not {text!r}."
+        )
+    return Address(found[1] or found[2] or "", int(found[3]))
+
+
+def _text(_name: str, text: str) -> str:
+    return text
+
+
+def _optional(_name: str, text: str) -> str | None:
+    return text or None
+
+
+def _masters(name: str, text: str) -> str | None:
+    """The addresses, without the scheme that may stand before them."""
+    addresses = text.removeprefix("seaweedfs://")
+    if "://" in addresses:
+        raise ConfigError(
+            f"-{name} is HOST:PORT, several with commas, perhaps behind seaweedfs://, not {text!r}."
+        )
+    return addresses if text else None
+
+
+def _origins(name: str, text: str) -> tuple[str, ...]:
+    origins = []
+    for origin in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            origins.append(check_origin(origin))
+        except ValueError as error:
+            raise ConfigError(f"-{name} is an origin, not {origin!r}: {error}.") from None
+    return tuple(origins)
+
+
+def _networks(name: str, text: str) -> tuple[Network, ...]:
+    networks = []
+    for network in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            networks.append(parse_network(network))
+        except ValueError:
+            raise ConfigError(
+                f"-{name} is an address, or a network with no bits behind its prefix, "
+                f"like 10.0.0.0/8, not {network!r}."
+            ) from None
+    return tuple(networks)
+
+
+def _directory(name: str, text: str) -> str:
+    parts = text.split("/")[1:]
+    if not text.startswith("/") or not all(part.strip(".") for part in parts):
+        raise ConfigError(f"-{name} is the path of a directory, like /sfs, not {text!r}.")
+    return text
+
+
+def _choice(name: str, text: str, *, allowed: tuple[str, ...]) -> str:
+    if text not in allowed:
+        raise ConfigError(f"-{name} is {' or '.join(allowed)}, not {text!r}.")
+    return text
+
+
+def _may_read(name: str, text: str) -> bool:
+    return _choice(name, text, allowed=("read", "none")) == "read"
+
+
+def _whole(name: str, text: str, *, least: int = 0) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) >= least):
+        raise ConfigError(f"-{name} is a whole number of {least} or more, not {text!r}.")
+    return int(text)
+
+
+def _megabytes(name: str, text: str, *, least: int = 0) -> int:
+    return _whole(name, text, least=least) * 1_000_000
+
+
+def _seconds(name: str, text: str, *, least: float = 0.001, most: float = 86400.0) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not least <= seconds <= most:
+        raise ConfigError(
+            f"-{name} is a number of seconds from {least:g} to {most:g}, not {text!r}."
+        )
+    return seconds
+
 
 _COPIES = ("backup", "restore")
 _TOKEN = ("token",)
 
-FLAGS = (
-    Flag("addr", "listen address, HOST:PORT or :PORT (default :8080)", "ADDR"),
-    Flag(
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the flags and the environment say. Times are seconds, sizes bytes; ``None`` is unset."""
+
+    addr: Address = Flag(  # noqa: RUF009 - an Address is immutable
+        "addr", "ADDR", _address, "listen address, `HOST:PORT` or `:PORT`", default=":8080"
+    ).field()
+    master: str | None = Flag(
         "master",
-        "GFS masters, HOST:PORT, several with commas; without it, -data",
         "ADDR",
+        _masters,
+        "SeaweedFS masters, `HOST:PORT`, several with commas; without it, files are kept under "
+        "`-data`",
         commands=_COPIES,
-    ),
-    Flag(
+    ).field()
+    prefix: str = Flag(
         "prefix",
-        "directory of the GFS that everything is kept in, with -master (/sfs)",
         "PATH",
+        _directory,
+        "directory of the cluster that everything is kept in; `/buckets` is that of its S3 gateway",
+        default="/sfs",
         commands=_COPIES,
-    ),
-    Flag(
+    ).field()
+    gfs_tls_ca: str | None = Flag(
         "gfs-tls-ca",
-        "PEM file: whose certificates servers of the GFS may have",
         "FILE",
+        _optional,
+        "PEM file with the authority whose certificates the servers of the cluster have, where "
+        "its gRPC asks for certificates; the three flags `-gfs-tls-*` go together",
         commands=_COPIES,
-    ),
-    Flag("gfs-tls-cert", "PEM file: our certificate for them", "FILE", commands=_COPIES),
-    Flag("gfs-tls-key", "PEM file: its private key", "FILE", commands=_COPIES),
-    Flag("static", "directory of the web page (the page that ships inside the package)", "DIR"),
-    Flag(
-        "data",
-        "where the embedded store and PostgreSQL keep their data (./sfs-data)",
+    ).field()
+    gfs_tls_cert: str | None = Flag(
+        "gfs-tls-cert",
+        "FILE",
+        _optional,
+        "PEM file with the certificate that SFS shows to them",
+        commands=_COPIES,
+    ).field()
+    gfs_tls_key: str | None = Flag(
+        "gfs-tls-key",
+        "FILE",
+        _optional,
+        "PEM file with the private key of that certificate",
+        commands=_COPIES,
+    ).field()
+    gfs_read_key: str | None = _secret("SFS_GFS_JWT_SIGNING_READ_KEY")
+    gfs_write_key: str | None = _secret("SFS_GFS_JWT_SIGNING_KEY")
+    static: str | None = Flag(
+        "static",
         "DIR",
+        _optional,
+        "directory of the web page; without it, the page inside the package",
+    ).field()
+    data: str = Flag(
+        "data",
+        "DIR",
+        _text,
+        "where the files and the embedded PostgreSQL are kept",
+        default="./sfs-data",
         commands=_COPIES + _TOKEN,
-    ),
-    Flag(
+    ).field()
+    database: str | None = Flag(
         "database",
-        "PostgreSQL URL; without it an embedded PostgreSQL under -data",
         "URL",
+        _optional,
+        "URL of a PostgreSQL from 13 on (also `DATABASE_URL`); without it, an embedded one under "
+        "`-data`",
+        fallback="DATABASE_URL",
         commands=_COPIES,
-    ),
-    Flag("anonymous", "what a caller without a token may do in 'default': read or none", "MODE"),
-    Flag("max-upload-mb", "largest upload in MB of 1,000,000 bytes; 0 is no limit (0)", "N"),
-    Flag(
-        "reserve-mb",
-        "MB of 1,000,000 bytes that uploads leave free on the disk of -data; 0 is none (256)",
+    ).field()
+    anonymous_read: bool = Flag(
+        "anonymous",
+        "MODE",
+        _may_read,
+        "what callers without a token may do in the namespace `default`: `read` or `none`",
+        default="read",
+    ).field()
+    max_upload_bytes: int = Flag(
+        "max-upload-mb",
         "N",
-    ),
-    Flag("max-namespaces", "how many namespaces one user may own; 0 is no limit (100)", "N"),
-    Flag("upload-idle-timeout", "seconds without a byte before an upload is given up (60)", "S"),
-    Flag("upload-buffer-mb", "MB of memory for all uploads to a cluster together (128)", "N"),
-    Flag("max-streams", "event streams of one address, and of one user; 0 is no limit (256)", "N"),
-    Flag("cors-origin", "web origin that may use the service; https://*.example.com", "URL", True),
-    Flag("trusted-proxy", "network of proxies whose X-Forwarded-For counts", "CIDR", True),
-    Flag("drain-timeout", "seconds that transfers get to finish at shutdown (30)", "S"),
-    Flag("drain-grace", "seconds between SIGTERM and the end of new connections (2)", "S"),
-    Flag("log-format", "text or json (text on a terminal, else json)", "FORMAT"),
-    Flag("jwt-public-key", "PEM file of the public key that checks RS256 or ES256 tokens", "FILE"),
-    Flag("jwks-url", "URL of the JWK set that checks RS256 or ES256 tokens", "URL"),
-    Flag("jwt-issuer", "the iss that every token must have", "NAME", commands=_TOKEN),
-    Flag("jwt-audience", "the aud that every token must have", "NAME", commands=_TOKEN),
+        _megabytes,
+        "largest upload, in MB of 1,000,000 bytes; 0 is no limit",
+        default="0",
+    ).field()
+    reserve_bytes: int = Flag(
+        "reserve-mb",
+        "N",
+        _megabytes,
+        "free space, in MB of 1,000,000 bytes, that uploads leave on the disk of `-data` to the "
+        "service itself, and one file for each 256 kB of it: past that, 507; 0 is none. Not with "
+        "`-master`",
+        default="256",
+    ).field()
+    max_namespaces: int = Flag(
+        "max-namespaces",
+        "N",
+        _whole,
+        "how many namespaces one user may own, past that, 403; 0 is no limit, and admins have none",
+        default="100",
+    ).field()
+    upload_idle_timeout: float = Flag(
+        "upload-idle-timeout",
+        "S",
+        _seconds,
+        "seconds without a byte before an upload is given up",
+        default="60",
+    ).field()
+    upload_buffer_bytes: int = Flag(
+        "upload-buffer-mb",
+        "N",
+        partial(_megabytes, least=MIN_UPLOAD_BUFFER_MB),
+        "memory that all uploads of a process to a cluster may hold together, in MB of 1,000,000 "
+        f"bytes, at least {MIN_UPLOAD_BUFFER_MB}; past it new bytes wait, and uploads that do not "
+        "move are stored as short chunks",
+        default="128",
+    ).field()
+    max_streams: int = Flag(
+        "max-streams",
+        "N",
+        _whole,
+        "event streams that one address (of IPv6, one network of 64 bits), and one user, may have "
+        "open in a process; past that, 429; 0 is no limit. Behind a proxy, give `-trusted-proxy`, "
+        "else all clients of the proxy are one address",
+        default="256",
+    ).field()
+    cors_origins: tuple[str, ...] = Flag(
+        "cors-origin",
+        "URL",
+        _origins,
+        "web origin whose pages may use the service from a browser, like "
+        "`https://app.example.com`, or `https://*.example.com` for all below it; repeatable (the "
+        "variable: with commas)",
+        repeatable=True,
+    ).field()
+    trusted_proxies: tuple[Network, ...] = Flag(
+        "trusted-proxy",
+        "CIDR",
+        _networks,
+        "network of proxies whose `X-Forwarded-For` says who the client is; from others, and "
+        "`X-Forwarded-Host` and `-Proto` from anyone, it is ignored; repeatable (the variable: "
+        "with commas)",
+        repeatable=True,
+    ).field()
+    drain_timeout: float = Flag(
+        "drain-timeout",
+        "S",
+        _seconds,
+        "seconds that transfers get to finish at shutdown",
+        default="30",
+    ).field()
+    drain_grace: float = Flag(
+        "drain-grace",
+        "S",
+        partial(_seconds, least=0.0, most=MAX_GRACE_SECONDS),
+        "seconds between SIGTERM and the end of new connections; `/readyz` is 503 meanwhile",
+        default="2",
+    ).field()
+    log_format: str = Flag(
+        "log-format",
+        "FORMAT",
+        partial(_choice, allowed=("text", "json")),
+        "`text` or `json`; without it, `json` where standard error is no terminal",
+        default="text",
+    ).field()
+    jwt_secret: str | None = _secret("JWT_SECRET")
+    jwt_public_key: str | None = Flag(
+        "jwt-public-key",
+        "FILE",
+        _optional,
+        "PEM file with the public key that checks RS256 or ES256 tokens",
+    ).field()
+    jwks_url: str | None = Flag(
+        "jwks-url", "URL", _optional, "URL of the JWK set whose keys check RS256 or ES256 tokens"
+    ).field()
+    jwt_issuer: str | None = Flag(
+        "jwt-issuer", "NAME", _optional, "the `iss` that every token must have", commands=_TOKEN
+    ).field()
+    jwt_audience: str | None = Flag(
+        "jwt-audience",
+        "NAME",
+        _optional,
+        "the `aud` that every token must have; without it, tokens that have an `aud` are refused",
+        commands=_TOKEN,
+    ).field()
+
+
+def _fields(source: str) -> dict[str, Any]:
+    """What ``source`` (``flag`` or ``variable``) gives, by the name of the field."""
+    return {one.name: one.metadata[source] for one in fields(Config) if source in one.metadata}
+
+
+FLAGS: tuple[Flag[Any], ...] = tuple(_fields("flag").values())
+"""The flags of the server, in the order of ``-help``."""
+
+VARIABLES = frozenset(
+    name
+    for name in (*(flag.variable for flag in FLAGS), *_fields("variable").values())
+    if name.startswith("SFS_")
 )
-"""The flags of the server."""
-
-WRITE_KEY = "SFS_GFS_JWT_SIGNING_KEY"
-READ_KEY = "SFS_GFS_JWT_SIGNING_READ_KEY"
-"""The keys of the GFS are variables and no flags, as JWT_SECRET is: a command line is public."""
-
-VARIABLES = frozenset({flag.variable for flag in FLAGS} | {WRITE_KEY, READ_KEY})
-"""All that begin with ``SFS_``."""
+"""The variables of the environment that start with ``SFS_``."""
 
 _LINK = re.compile(
     r"SFS(?:_[A-Z0-9]+)*?_(?:"
@@ -219,49 +456,16 @@ def make_config(
             check_text(name, given)
         return given
 
-    def value(name: str) -> str | None:
-        given = flags.get(name)
+    def value(flag: Flag[Any]) -> Any:
+        given = flags.get(flag.name)
         if given is None:
-            return variable(Flag(name, "", "").variable)
-        return given or None
+            given = variable(flag.variable)
+        default = "json" if flag.name == "log-format" and not terminal else flag.default
+        return flag.parse(flag.name, given or variable(flag.fallback) or default)
 
-    host, port = _address(value("addr") or ":8080")
-    config = Config(
-        host=host,
-        port=port,
-        master=_masters(value("master")),
-        prefix=_prefix(value("prefix") or "/sfs"),
-        gfs_tls_ca=value("gfs-tls-ca"),
-        gfs_tls_cert=value("gfs-tls-cert"),
-        gfs_tls_key=value("gfs-tls-key"),
-        gfs_read_key=variable(READ_KEY),
-        gfs_write_key=variable(WRITE_KEY),
-        static=value("static"),
-        data=value("data") or "./sfs-data",
-        database=value("database") or variable("DATABASE_URL"),
-        anonymous_read=_choice("anonymous", value("anonymous") or "read", "read", "none") == "read",
-        max_upload_bytes=_whole("max-upload-mb", value("max-upload-mb") or "0") * 1_000_000,
-        reserve_bytes=_whole("reserve-mb", value("reserve-mb") or "256") * 1_000_000,
-        max_namespaces=_whole("max-namespaces", value("max-namespaces") or "100"),
-        upload_idle_timeout=_seconds("upload-idle-timeout", value("upload-idle-timeout") or "60"),
-        upload_buffer_bytes=_whole(
-            "upload-buffer-mb", value("upload-buffer-mb") or "128", LEAST_BUFFER_MB
-        )
-        * 1_000_000,
-        max_streams=_whole("max-streams", value("max-streams") or "256"),
-        cors_origins=_origins(value("cors-origin") or ""),
-        trusted_proxies=_networks(value("trusted-proxy") or ""),
-        drain_timeout=_seconds("drain-timeout", value("drain-timeout") or "30"),
-        drain_grace=_seconds("drain-grace", value("drain-grace") or "2", 0.0, MAX_GRACE_SECONDS),
-        log_format=_choice(
-            "log-format", value("log-format") or ("text" if terminal else "json"), "text", "json"
-        ),
-        jwt_secret=variable("JWT_SECRET"),
-        jwt_public_key=value("jwt-public-key"),
-        jwks_url=value("jwks-url"),
-        jwt_issuer=value("jwt-issuer"),
-        jwt_audience=value("jwt-audience"),
-    )
+    values = {name: value(flag) for name, flag in _fields("flag").items()}
+    values |= {name: variable(secret) for name, secret in _fields("variable").items()}
+    config = Config(**values)
     has_key = config.jwt_secret or config.jwt_public_key or config.jwks_url
     if config.database is not None and not has_key:
         raise ConfigError(
@@ -269,82 +473,6 @@ def make_config(
             "the same for every process."
         )
     return config
-
-
-def _address(text: str) -> tuple[str, int]:
-    found = _ADDRESS.fullmatch(text)
-    if found is None or int(found[3]) > 65535:
-        raise ConfigError(
-            "-addr is HOST:PORT or :PORT, with a port up to 65535 and an IPv6 address in brackets, "
-            f"not {text!r}."
-        )
-    return found[1] or found[2] or "", int(found[3])
-
-
-def _masters(text: str | None) -> str | None:
-    """The addresses, without the scheme that may stand before them."""
-    if text is None:
-        return None
-    addresses = text.removeprefix("seaweedfs://")
-    if "://" in addresses:
-        raise ConfigError(
-            f"-master is HOST:PORT, several with commas, perhaps behind seaweedfs://, not {text!r}."
-        )
-    return addresses
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    origins = []
-    for origin in filter(None, (part.strip() for part in text.split(","))):
-        try:
-            origins.append(check_origin(origin))
-        except ValueError as error:
-            raise ConfigError(f"-cors-origin is an origin, not {origin!r}: {error}.") from None
-    return tuple(origins)
-
-
-def _networks(text: str) -> tuple[Network, ...]:
-    networks = []
-    for network in filter(None, (part.strip() for part in text.split(","))):
-        try:
-            networks.append(parse_network(network))
-        except ValueError:
-            raise ConfigError(
-                "-trusted-proxy is an address, or a network with no bits behind its prefix, "
-                f"like 10.0.0.0/8, not {network!r}."
-            ) from None
-    return tuple(networks)
-
-
-def _prefix(text: str) -> str:
-    parts = text.split("/")[1:]
-    if not text.startswith("/") or not all(part.strip(".") for part in parts):
-        raise ConfigError(f"-prefix is the path of a directory, like /sfs, not {text!r}.")
-    return text
-
-
-def _choice(name: str, text: str, *allowed: str) -> str:
-    if text not in allowed:
-        raise ConfigError(f"-{name} is {' or '.join(allowed)}, not {text!r}.")
-    return text
-
-
-def _whole(name: str, text: str, least: int = 0) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) >= least):
-        raise ConfigError(f"-{name} is a whole number of {least} or more, not {text!r}.")
-    return int(text)
-
-
-def _seconds(name: str, text: str, least: float = 0.001, most: float = 86400.0) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not least <= seconds <= most:
-        raise ConfigError(
-            f"-{name} is a number of seconds from {least:g} to {most:g}, not {text!r}."
-        )
-    return seconds
 
 
 def secret_of(config: Config, *, make: bool = True) -> str | None:

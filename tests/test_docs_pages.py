@@ -191,6 +191,19 @@ def test_flags_are_there(command: str, known: set[str]) -> None:
             assert is_flag(word, known), f"{page}: {found[0]}"
 
 
+def test_the_bounds_that_are_flags_have_their_defaults() -> None:
+    rows = re.findall(
+        r"^\|[^|]+\|[^|]+\| ([^|]+) \| `-([\w-]+)` \|",
+        (ROOT / "docs/security.md").read_text(),
+        re.MULTILINE,
+    )
+    defaults = {flag.name: flag.default for flag in FLAGS}
+    assert len(rows) > 5
+    for said, name in rows:
+        default = "no limit" if defaults[name] == "0" else defaults[name]
+        assert re.match(rf"{default}\b", said), f"-{name}: {said}"
+
+
 def test_subcommands_are_there() -> None:
     known = re.findall(r'== \["(\w+)"\]', (ROOT / "sfs_server/__main__.py").read_text())
     for page, found in named(r"(?:^|/|-- )sfs-server ([a-z]\w*)"):

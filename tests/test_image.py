@@ -87,7 +87,7 @@ def test_its_settings_are_settings() -> None:
         flag.variable for flag in FLAGS
     }
     config = make_config({}, environment, terminal=False)
-    assert str(config.port) == IMAGE.one("EXPOSE")
+    assert str(config.addr.port) == IMAGE.one("EXPOSE")
     assert config.data == IMAGE.one("VOLUME") == IMAGE.one("WORKDIR")
 
 

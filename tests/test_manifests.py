@@ -261,7 +261,7 @@ def test_sfs_knows_its_settings(overlay: str) -> None:
     assert found.keys() <= {flag.variable for flag in FLAGS} | NO_FLAGS | HELPERS
     config = make_config({}, found, terminal=False)
     (container,) = containers(find(overlay, "Deployment"))
-    assert config.port == container["ports"][0]["containerPort"]
+    assert config.addr.port == container["ports"][0]["containerPort"]
     assert config.data in {mount["mountPath"] for mount in container["volumeMounts"]}
     clustered = overlay == "four-pods"
     assert (config.master is not None) == (config.database is not None) == clustered

@@ -22,7 +22,7 @@ from sfs_server import __version__, cli
 from sfs_server import app as wiring
 from sfs_server.__main__ import _banner
 from sfs_server.auth import InvalidToken, Verifier
-from sfs_server.config import FLAGS, Config, ConfigError, make_config, secret_of
+from sfs_server.config import FLAGS, Address, Config, ConfigError, make_config, secret_of
 from sfs_server.data_directory import sole_user
 from sfs_server.keys import CONFIG, METRICS
 from sfs_server.metrics import Metrics
@@ -38,8 +38,8 @@ TWO_NETS = (ip_network("::1/128"), ip_network("192.0.2.1/32"))
 
 SETTINGS = (
     # Flag, a value, another one, what Config calls it, what these two mean in it.
-    ("addr", "127.0.0.1:81", "[::1]:82", "host", "127.0.0.1", "::1"),
-    ("addr", ":81", "0.0.0.0:0", "port", 81, 0),
+    ("addr", "127.0.0.1:81", "[::1]:82", "addr", ("127.0.0.1", 81), ("::1", 82)),
+    ("addr", ":81", "0.0.0.0:0", "addr", ("", 81), ("0.0.0.0", 0)),
     ("master", "a:1", "seaweedfs://a:1,b:2", "master", "a:1", "a:1,b:2"),
     ("prefix", "/a", "/b/c", "prefix", "/a", "/b/c"),
     ("gfs-tls-ca", "/a", "b", "gfs_tls_ca", "/a", "b"),
@@ -200,7 +200,7 @@ def test_one_dash_or_two_and_an_equals_sign(
     monkeypatch.setenv("SFS_DATA", "y")
     monkeypatch.setenv("SFS_ADDR", ":1")
     config = cli.parse_server(spelling)
-    assert (config.data, config.port) == ("x", 1)
+    assert (config.data, config.addr.port) == ("x", 1)
 
 
 def test_a_flag_that_is_repeatable_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +275,7 @@ def test_a_command_takes_the_flags_of_the_server_by_their_whole_names(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("JWT_SECRET", SECRET)
-    assert cli.parse_backup(["-addr", ":1", "-to", "x", "-anonymous=none"])[0].port == 1
+    assert cli.parse_backup(["-addr", ":1", "-to", "x", "-anonymous=none"])[0].addr.port == 1
     for arguments in (["-us", "ann"], ["--us", "ann"], ["-user", "ann", "-ad"]):
         with pytest.raises(SystemExit):
             cli.token(arguments)
@@ -541,7 +541,7 @@ def test_the_banner_shows_an_address_that_can_be_opened_and_who_reaches_it(
     reach: str | None,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    _banner(Config(host=host, jwt_secret=SECRET), names)
+    _banner(Config(addr=Address(host, 8080), jwt_secret=SECRET), names)
     first, second, *_ = capsys.readouterr().out.splitlines()
     assert first.endswith(f" serves at http://{shown}")
     if reach is None:
