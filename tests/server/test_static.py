@@ -270,12 +270,13 @@ def test_the_flag_and_its_variable_are_read(tmp_path: Path) -> None:
 # In the package.
 
 
-def test_the_wheel_carries_the_page() -> None:
+def test_the_wheel_carries_the_page_and_the_marks_of_types() -> None:
     root = str(STATIC.parents[1])
     carried = {file.distribution_path for file in WheelBuilder(root).recurse_included_files()}
     files = [path for path in STATIC.rglob("*") if path.is_file()]
     assert {f"sfs_server/static/{path.relative_to(STATIC).as_posix()}" for path in files} <= carried
     assert "sfs_server/static/vendor/LICENSE-preact.txt" in carried
+    assert {"gfs/py.typed", "sfs_server/py.typed"} <= carried, "for those who check types"
 
 
 # The error page.
