@@ -5,44 +5,49 @@ PYTHON ?= python3
 PYENV := $(shell pyenv versions --bare 2>/dev/null | grep -E '^3\.1[1-9]\.[0-9]+$$' | paste -sd: -)
 TOX = $(if $(PYENV),PYENV_VERSION=$(PYENV)) .venv/bin/tox
 
-.PHONY: run cluster test lint bench proto vendor constraints screenshots clean
+.PHONY: run help cluster test lint format coverage bench proto vendor constraints screenshots clean
 
-run: .venv/installed
+run: .venv/installed ## start the service; its flags are in ARGS
 	.venv/bin/sfs-server $(ARGS)
 
-cluster: .venv/cluster
+help: ## print these lines
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+cluster: .venv/cluster ## start four processes of the service on a SeaweedFS of this machine
 	.venv/bin/python -m manifests.laptop $(ARGS)
 
-test: .venv/tox
-	$(TOX) run
+test: .venv/tox ## run the whole suite on every Python; ARGS are tox's
+	$(TOX) run $(ARGS)
 
-lint: .venv/tox
+lint: .venv/tox ## check style, spelling and types
 	$(TOX) run -e lint,types
 
-bench: .venv/bench
+format: .venv/tox ## format the Python code, and mend what the linter can
+	$(TOX) run -e format
+
+coverage: .venv/tox ## report which lines the suite runs, and in which test, in build/coverage
+	$(TOX) run -e coverage
+
+bench: .venv/bench ## measure against other servers; ARGS are names of measurements
 	.venv/bin/python -m bench $(ARGS)
 
-# After a change of gfs/seaweedfs/proto/*.proto: the generated modules beside them.
-proto: .venv/proto
+proto: .venv/proto ## after a change of a .proto: generate the modules next to it
 	.venv/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. gfs/seaweedfs/proto/*.proto
 
-# After a change of a version in tools/vendor: the libraries of the web page, from npm.
-vendor:
+vendor: ## after a change in tools/vendor: fetch the libraries of the web page from npm
 	tools/vendor
 
-# After a change of the dependencies, and now and then: the versions of what the image has.
-constraints:
+constraints: ## after a change of dependencies, and now and then: pin what the image has
 	rm -rf build/constraints
 	$(PYTHON) -m venv build/constraints
 	build/constraints/bin/pip install --quiet --disable-pip-version-check '.[embedded,cluster]'
 	echo "# The versions of what the image has, made by 'make constraints'." > constraints.txt
 	build/constraints/bin/pip freeze --exclude sfs-server >> constraints.txt
 
-# Pictures of the page in all its states, in build/screenshots.
-screenshots: .venv/tox
+screenshots: .venv/tox ## take pictures of all states of the page, in build/screenshots
 	$(TOX) run -e browser -- tests/browser/screenshots.py
 
-clean:
+clean: ## remove what these targets have made
 	rm -rf .venv .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # pip is what a venv gets last: one that was not finished has none, and is made anew.

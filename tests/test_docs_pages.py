@@ -304,7 +304,8 @@ def test_dependencies_are_those_that_are_described() -> None:
         assert found, group
         rows = re.findall(r"^\| `([^`]+)` \|", section.partition("\n## ")[0], re.MULTILINE)
         assert sorted(rows) == sorted(needed), group
-    tools = "".join((ROOT / name).read_text() for name in ("Makefile", "tox.ini", "tools/vendor"))
+    files = ("Makefile", "tox.ini", "tools/vendor", ".pre-commit-config.yaml")
+    tools = "".join((ROOT / name).read_text() for name in files)
     pins = set(re.findall(r"[\w-]+>=[\d.]+,<[\d.]+|\w+@[\d.]+", tools))
     rows = re.findall(r"`([\w-]+(?:>=|@)[^`]+)`", text.partition("\n## tools\n")[2])
     assert sorted(rows) == sorted(pins)

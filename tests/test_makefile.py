@@ -1,8 +1,9 @@
-"""``make run`` where Python has no venv, or where an environment was left half made."""
+"""``make run`` where Python has no venv or an environment was left half made, and ``make help``."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -38,9 +39,9 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def make(project: Path) -> subprocess.CompletedProcess[str]:
+def make(project: Path, target: str = "run") -> subprocess.CompletedProcess[str]:
     environ = {"PATH": os.environ["PATH"]}
-    command = ["make", "run", "PYTHON=./python", "ARGS=-addr :1"]
+    command = ["make", target, "PYTHON=./python", "ARGS=-addr :1"]
     return subprocess.run(
         command, cwd=project, env=environ, capture_output=True, text=True, timeout=60, check=False
     )
@@ -68,3 +69,11 @@ def test_an_environment_that_was_left_half_made_is_made_anew(project: Path) -> N
     again = make(project)
     assert "pip:" not in again.stdout, "what is installed is not installed again"
     assert again.stdout.endswith("serves: -addr :1\n")
+
+
+def test_help_names_every_target_and_makes_nothing(project: Path) -> None:
+    described = re.findall(r"^make (\w+) +\w.*$", make(project, "help").stdout, re.MULTILINE)
+    phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE.read_text(), re.MULTILINE)
+    assert phony is not None
+    assert described == phony[1].split()
+    assert not (project / ".venv").exists()
