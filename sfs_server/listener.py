@@ -23,6 +23,7 @@ import random
 import secrets
 from collections.abc import Callable
 
+from gfs.futures import resolve
 from sfs_server.database import Database, Session
 from sfs_server.errors import DatabaseUnavailable
 
@@ -131,7 +132,7 @@ class Listener:
                 self._why = "failed; see the log"
                 _log.exception("listening to the database failed; trying again")
             finally:
-                _resolve(first)
+                resolve(first, None)
             if self._answered > before:
                 delay = BACKOFF_FIRST_SECONDS
             await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads the load  # nosec B311
@@ -193,10 +194,5 @@ class Listener:
                 self._on_return()
             self._answered = asked
             self._up = True
-            _resolve(first)
+            resolve(first, None)
             await asyncio.sleep(PING_SECONDS)
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

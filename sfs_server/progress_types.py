@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol
 
+from gfs.futures import resolve
 from sfs_server.claims import Principal
 from sfs_server.errors import Problem
 
@@ -212,16 +213,17 @@ class Watcher:
             self._sent = now
             return
         self._slot = state
-        _wake(self._waiter)
+        self.prod()
 
     def leave(self) -> None:
         """End the stream, with a hint to come back."""
         self.leaving = True
-        _wake(self._waiter)
+        self.prod()
 
     def prod(self) -> None:
         """Send something now, be it a comment: nothing else shows whether the client is there."""
-        _wake(self._waiter)
+        if self._waiter is not None:
+            resolve(self._waiter, None)
 
     async def news(self) -> None:
         """Wait until there is something to ``take``, every COMMENT_SECONDS at least."""
@@ -230,7 +232,7 @@ class Watcher:
             seconds = COMMENT_SECONDS
             if self.transfer is None:
                 seconds = min(seconds, max(self._until - self._loop.time(), 0.0))
-            timer = self._loop.call_later(seconds, _wake, self._waiter)
+            timer = self._loop.call_later(seconds, resolve, self._waiter, None)
             try:
                 await self._waiter
             finally:
@@ -280,8 +282,3 @@ class Nowhere:
 
     def ask(self, id_: str) -> bool:
         return False
-
-
-def _wake(waiter: asyncio.Future[None] | None) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)

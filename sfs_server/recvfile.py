@@ -27,6 +27,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from gfs.api import BufferWriter
+from gfs.futures import resolve
 from gfs.threads import in_thread
 from gfs.types import Bytes
 from sfs_server.errors import Problem
@@ -172,8 +173,8 @@ def _read_into(target: int, space: memoryview) -> int:
 
 async def _readable(target: int, idle_timeout: float) -> None:
     loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    loop.add_reader(target, _set, ready)
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(target, resolve, ready, None)
     try:
         async with asyncio.timeout(idle_timeout):
             await ready
@@ -181,8 +182,3 @@ async def _readable(target: int, idle_timeout: float) -> None:
         raise Problem(408, f"No byte arrived for {idle_timeout:g} seconds.") from None
     finally:
         loop.remove_reader(target)
-
-
-def _set(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)

@@ -33,6 +33,7 @@ from contextlib import suppress
 from aiohttp.abc import AbstractStreamWriter
 
 from gfs.errors import DataLoss
+from gfs.futures import resolve
 from gfs.pagecache import resident
 from gfs.threads import in_thread
 from gfs.types import Bytes
@@ -246,8 +247,8 @@ async def _writable(
     seconds = STALL_SECONDS if let_go is None else min(PATIENCE_SECONDS, STALL_SECONDS)
     while True:
         ready: asyncio.Future[bool] = loop.create_future()
-        loop.add_writer(target, _set, ready, True)
-        timer = loop.call_later(seconds, _set, ready, False)
+        loop.add_writer(target, resolve, ready, True)
+        timer = loop.call_later(seconds, resolve, ready, False)
         try:
             if await ready:
                 return
@@ -259,11 +260,6 @@ async def _writable(
             let_go, seconds = None, STALL_SECONDS
         else:
             before = _fallen(before, _outq(target))
-
-
-def _set(ready: asyncio.Future[bool], value: bool) -> None:
-    if not ready.done():
-        ready.set_result(value)
 
 
 def _fallen(before: int | None, now: int) -> int:

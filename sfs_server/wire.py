@@ -48,6 +48,7 @@ from aiohttp.web_protocol import _ErrInfo
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from gfs.futures import resolve
 from sfs_server.connection import Connection, connection_of
 from sfs_server.cors import Origins
 from sfs_server.error_page import POLICY, error_page
@@ -313,8 +314,8 @@ class BoundedConnection(Connection):
             self._ended = True  # no request follows
             return
         self._messages.append((_ErrInfo(problem.status, problem, ""), _Rest(self)))
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._waiter is not None:
+            resolve(self._waiter, None)
 
     def handle_error(
         self,

@@ -17,6 +17,7 @@ from typing import Any
 
 from gfs.chunkservers.edges import Edges
 from gfs.errors import DataLoss, StoreUnavailable
+from gfs.futures import resolve
 from gfs.types import Bytes
 
 MAX_HEAD_BYTES = 16 * 1024
@@ -122,8 +123,8 @@ class Connection:
 
     async def _writable(self) -> None:
         """Wait until the kernel takes more bytes."""
-        ready = self._loop.create_future()
-        self._loop.add_writer(self._socket.fileno(), _set, ready)
+        ready: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_writer(self._socket.fileno(), resolve, ready, None)
         try:
             await ready
         finally:
@@ -163,8 +164,3 @@ async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> S
 
 def _broken(error: OSError) -> StoreUnavailable:
     return StoreUnavailable(f"the connection broke: {type(error).__name__}")
-
-
-def _set(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)

@@ -15,6 +15,8 @@ from __future__ import annotations
 import asyncio
 import select
 
+from gfs.futures import resolve
+
 MOST = 64
 """Edges that are told in one turn of the loop."""
 
@@ -71,7 +73,7 @@ class Edge:
             self._told = False
             return True
         waiting = self._waiting = self._loop.create_future()
-        timer = None if seconds is None else self._loop.call_later(seconds, _set, waiting, False)
+        timer = None if seconds is None else self._loop.call_later(seconds, resolve, waiting, False)
         try:
             in_time: bool = await waiting
         finally:
@@ -94,8 +96,3 @@ class Edge:
     def close(self) -> None:
         """Be told nothing any more. Idempotent."""
         self._edges.forget(self._descriptor)
-
-
-def _set(waiting: asyncio.Future[bool], value: bool) -> None:
-    if not waiting.done():
-        waiting.set_result(value)
