@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 ORDER = """
 gfs
-gfs.errors gfs.futures gfs.types gfs.paths gfs.streams gfs.threads gfs.pagecache
+gfs.clock gfs.errors gfs.futures gfs.types gfs.paths gfs.streams gfs.threads gfs.pagecache
 gfs.api
 gfs.copying
 gfs.chunkservers.edges gfs.chunkservers.connection gfs.chunkservers.client

@@ -27,7 +27,6 @@ from __future__ import annotations
 import heapq
 import os
 import threading
-import time
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -35,6 +34,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
+from gfs import clock
 from gfs.embedded.border import border, open_directory
 from gfs.errors import InvalidName, NoSuchDirectory
 from gfs.paths import check_name
@@ -236,7 +236,7 @@ def _opened(root: int, directory: str) -> Iterator[int | None]:
 
 
 def _state(descriptor: int) -> _State:
-    now = time.time_ns()  # before the look, so that the change time is not younger than it seems
+    now = clock.unix_ns()  # before the look, so that the change time is not younger than it seems
     found = os.fstat(descriptor)
     identity = (found.st_dev, found.st_ino, found.st_ctime_ns)
     return _State(identity, settled=found.st_ctime_ns + TICKS <= now)

@@ -37,10 +37,10 @@ import fcntl
 import os
 import stat
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from gfs import clock
 from gfs.embedded import trash
 from gfs.embedded.border import (
     DIRECTORY_FLAGS,
@@ -408,7 +408,7 @@ class Tree:
     def _stamp(self) -> int:
         """Nanoseconds since the epoch, never the same twice in one process."""
         with self._stamping:
-            self._last_stamp = max(time.time_ns(), self._last_stamp + 1)
+            self._last_stamp = max(clock.unix_ns(), self._last_stamp + 1)
             return self._last_stamp
 
     # Directories.

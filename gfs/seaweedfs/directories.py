@@ -36,6 +36,7 @@ from collections.abc import Awaitable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
+from gfs.clock import Deadline
 from gfs.errors import GfsError, NoSuchDirectory, StoreUnavailable, VersionMismatch
 from gfs.paths import check_directory
 from gfs.seaweedfs import entries
@@ -116,7 +117,7 @@ class Directories:
         name = check_directory(directory)
         fresh = entries.directory_entry(name)
         fresh.extended[entries.DIRECTORY_KEY] = secrets.token_hex(8).encode()
-        deadline = _now() + PATIENCE_SECONDS
+        deadline = Deadline(PATIENCE_SECONDS)
         try:
             while True:
                 entry = await self._filers.make_directory(self._prefix, fresh)
@@ -129,9 +130,8 @@ class Directories:
                         await self._empty(name)
                         continue
                 if self._prefix == BUCKETS:  # a bucket has no place besides
-                    if _now() >= deadline:
-                        raise StoreUnavailable("the files that were in it are still being deleted")
-                    await asyncio.sleep(RETRY_SECONDS)
+                    problem = StoreUnavailable("the files that were in it are still being deleted")
+                    await deadline.pause(RETRY_SECONDS, problem)
                     continue
                 again = _changed(entry)
                 again.extended[entries.DIRECTORY_KEY] = fresh.extended[entries.DIRECTORY_KEY]
@@ -143,7 +143,7 @@ class Directories:
     async def remove(self, directory: str) -> None:
         """Remove a directory and all in it; one that is not there is no error."""
         name = check_directory(directory)
-        deadline = _now() + PATIENCE_SECONDS
+        deadline = Deadline(PATIENCE_SECONDS)
         try:
             while True:
                 entry = await self._filers.lookup(self._prefix, name)
@@ -174,15 +174,14 @@ class Directories:
             task.cancel()
         await asyncio.wait(self._tasks)
 
-    async def _replace(self, before: Entry, after: Entry, deadline: float) -> None:
+    async def _replace(self, before: Entry, after: Entry, deadline: Deadline) -> None:
         """Put ``after`` in the place of ``before``, or find out that it has changed: look again
         then. Raises StoreUnavailable after the deadline."""
         try:
             await self._filers.create(self._prefix, after, over=before)
-        except (VersionMismatch, CallFailed) as error:
-            if _now() > deadline:
-                raise StoreUnavailable("the directory could not be changed") from error
-            await asyncio.sleep(RETRY_SECONDS)
+        except (VersionMismatch, CallFailed):
+            problem = StoreUnavailable("the directory could not be changed")
+            await deadline.pause(RETRY_SECONDS, problem)
 
     async def _empty_own(self) -> None:
         """Empty what this process removes, until it is cancelled."""
@@ -341,7 +340,3 @@ def _changed(entry: Entry) -> Entry:
     copy.CopyFrom(entry)
     copy.attributes.md5 = entries.directory_entry(entry.name).attributes.md5
     return copy
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import time
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import pairwise
 
+from gfs import clock
 from gfs.errors import DataLoss
 from gfs.seaweedfs.proto.filer_pb2 import Entry, FileChunk, FuseAttributes
 from gfs.seaweedfs.servers import fid as fids
@@ -85,7 +85,7 @@ def directory_entry(name: str) -> Entry:
     """The entry that makes a directory. Its ETag is like no other one's, so that a change of it can
     name the state that it expects."""
     md5 = secrets.token_bytes(16)
-    attributes = FuseAttributes(file_mode=DIRECTORY_MODE, mtime=int(time.time()), md5=md5)
+    attributes = FuseAttributes(file_mode=DIRECTORY_MODE, mtime=int(clock.unix()), md5=md5)
     return Entry(name=name, is_directory=True, attributes=attributes)
 
 
@@ -118,7 +118,7 @@ def file_info(directory: str, entry: Entry) -> FileInfo:
 def set_times(entry: Entry, of: FileInfo | None) -> None:
     """Date the entry: now, or like the version of which it is a copy. The filer keeps the whole
     seconds of its creation alone."""
-    modified = created = time.time_ns()
+    modified = created = clock.unix_ns()
     if of is not None:
         modified, created = of.modified_ns, of.created_ns
     entry.attributes.mtime, entry.attributes.mtime_ns = divmod(modified, _SECOND)

@@ -7,12 +7,12 @@ served too, as far as its name passes :mod:`gfs.paths`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from gfs import clock
 from gfs.api import FileSystem, Reader, Writer
 from gfs.chunkservers import OnFailover
 from gfs.errors import (
@@ -328,7 +328,7 @@ class SeaweedFileSystem(FileSystem):
 
     async def _require_keys(self) -> None:
         """Raise StoreUnavailable if volume servers refuse how we sign; asked now and then."""
-        now = _now()
+        now = clock.monotonic()
         if now - self._keys_asked > KEYS_SECONDS:
             self._keys_asked = now
             servers = [one for one in self._masters.servers if not self._volumes.suspected(one)]
@@ -342,7 +342,7 @@ class SeaweedFileSystem(FileSystem):
 
     async def _require_room(self, size: int) -> None:
         """Raise StoreFull if ``size`` bytes do not fit. Where that is not known, they may."""
-        now = _now()
+        now = clock.monotonic()
         if self._room is None or now - self._room[0] > ROOM_SECONDS:
             try:
                 self._room = now, await self._masters.room()
@@ -363,7 +363,3 @@ def _is_file(entry: Entry) -> bool:
     except InvalidName:
         return False
     return True
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from weakref import WeakValueDictionary
 
+from gfs.clock import Deadline
 from gfs.errors import AlreadyExists, NoSuchDirectory, NoSuchFile, StoreUnavailable, VersionMismatch
 from gfs.seaweedfs import entries
 from gfs.seaweedfs.directories import Directories, Identity
@@ -64,7 +65,7 @@ class Publisher:
         Raises what ``Writer.commit`` does, and then nothing was published; but CommitUnknown, and
         a cancellation, mean that this is not known.
         """
-        deadline = _now() + DECISION_SECONDS
+        deadline = Deadline(DECISION_SECONDS)
         async with self._locked(directory, entry.name):
             before = await self._directories.require(directory)
             stored, replaced = await self._create(directory, before, entry, expect, deadline)
@@ -72,7 +73,7 @@ class Publisher:
             return Published(entries.file_info(directory, stored), replaced)
 
     async def _confirm(
-        self, directory: str, before: Identity, stored: Entry, deadline: float
+        self, directory: str, before: Identity, stored: Entry, deadline: Deadline
     ) -> None:
         """Take back what was stored unless its directory is the one ``before``."""
         try:
@@ -88,7 +89,7 @@ class Publisher:
     async def delete(self, directory: str, name: str, expect: Expect) -> None:
         """Delete a file. Raises what ``FileSystem.delete`` does."""
         unknown = False
-        deadline = _now() + DECISION_SECONDS
+        deadline = Deadline(DECISION_SECONDS)
         async with self._locked(directory, name):
             try:
                 path = self._path(await self._directories.require(directory))
@@ -106,12 +107,11 @@ class Publisher:
                         return
                 except StoreUnavailable:
                     unknown = True
-                if _now() > deadline:
-                    raise StoreUnavailable("the file could not be deleted")
-                await asyncio.sleep(RETRY_SECONDS)
+                problem = StoreUnavailable("the file could not be deleted")
+                await deadline.pause(RETRY_SECONDS, problem)
 
     async def _create(
-        self, directory: str, identity: Identity, entry: Entry, expect: Expect, deadline: float
+        self, directory: str, identity: Identity, entry: Entry, expect: Expect, deadline: Deadline
     ) -> tuple[Entry, bool]:
         """Create the entry, and again until it is known that it is there. Returns it as it is
         stored, and whether it replaced one."""
@@ -133,17 +133,14 @@ class Publisher:
             try:
                 await self._filers.create(path, entry, over=current)
                 return _stored(entry, current), replaced
-            except VersionMismatch as error:
-                if _now() > deadline:  # else: replaced meanwhile, and the next look says by what
-                    busy = StoreUnavailable("others change the file all the time")
-                    raise _given_up(busy, unknown) from error
+            except VersionMismatch:  # replaced meanwhile, and the next look says by what
+                problem = StoreUnavailable("others change the file all the time")
             except StoreUnavailable as error:
                 unknown = True  # also if the filer says so: its store may have done it all the same
-                if _now() > deadline:
-                    raise _given_up(error, unknown) from error
-            await asyncio.sleep(RETRY_SECONDS)
+                problem = error
+            await deadline.pause(RETRY_SECONDS, _given_up(problem, unknown))
 
-    async def _look(self, path: str, name: str, deadline: float) -> Entry | None:
+    async def _look(self, path: str, name: str, deadline: Deadline) -> Entry | None:
         return await self._filers.lookup(path, name, patience=_left(deadline))
 
     def _path(self, identity: Identity) -> str:
@@ -186,9 +183,5 @@ def _stored(entry: Entry, before: Entry | None) -> Entry:
     return stored
 
 
-def _left(deadline: float) -> float:
-    return max(deadline - _now(), CONFIRM_SECONDS)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+def _left(deadline: Deadline) -> float:
+    return max(deadline.left, CONFIRM_SECONDS)

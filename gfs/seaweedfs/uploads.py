@@ -22,6 +22,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gfs.clock import Deadline
 from gfs.errors import StoreFull, StoreUnavailable
 from gfs.seaweedfs.buffers import Buffers
 from gfs.seaweedfs.servers import fid as fids
@@ -132,19 +133,16 @@ class Sender:
         Raises StoreFull, and StoreUnavailable after SEND_SECONDS. When cancelled, the needle that
         was being written is among the spoiled ones.
         """
-        begun = _now()
+        until_sent, until_space = Deadline(SEND_SECONDS), Deadline(FULL_SECONDS)
         pause = RETRY_SECONDS
         while True:
             try:
                 return await self._try(pieces, crc)
-            except StoreFull:
-                if _now() - begun > FULL_SECONDS:
-                    raise
+            except StoreFull as error:
+                await until_space.pause(pause, error)
             except StoreUnavailable as error:
-                if _now() - begun > SEND_SECONDS:
-                    raise
+                await until_sent.pause(pause, error)
                 _log.info("a chunk is sent again: %s", error)
-            await asyncio.sleep(pause)
             pause = min(2 * pause, RETRY_MOST_SECONDS)
 
     def stop(self) -> None:
@@ -214,7 +212,3 @@ def _targets(assigned: Assigned) -> list[Target]:
         Target(fids.following(assigned.fid, step), assigned.servers)
         for step in reversed(range(assigned.count))
     ]
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

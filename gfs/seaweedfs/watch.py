@@ -34,6 +34,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from gfs import clock
 from gfs.errors import StoreUnavailable
 from gfs.seaweedfs import entries
 from gfs.seaweedfs.entries import Piece
@@ -122,7 +123,7 @@ class EntryCache:
     @property
     def up(self) -> bool:
         """Whether the cache is in use now."""
-        return _now() < self._trusted_until
+        return clock.monotonic() < self._trusted_until
 
     async def get(self, key: Key, kind: type[_V], look: Callable[[], Awaitable[_V]]) -> _V:
         """What is known of an entry, as a ``kind``, or what ``look`` says, and raises."""
@@ -230,7 +231,7 @@ class EntryCache:
     async def _subscribe(self, filer: Address) -> None:
         """Follow the changes that are made through ``filer`` until there are no more to hear of.
         Raises StoreUnavailable, alone or in an exception group, and TimeoutError in one."""
-        sent = _now()
+        sent = clock.monotonic()
         since = await self._filers.ping(filer, CONNECT_SECONDS)
         begun = asyncio.Event()
         async with asyncio.TaskGroup() as group:
@@ -261,14 +262,14 @@ class EntryCache:
     async def _ping(self, filer: Address) -> None:
         """Ask for signs of life, until it is cancelled."""
         while True:
-            sent = _now()
+            sent = clock.monotonic()
             try:
                 await self._filers.ping(filer, TRUST_SECONDS - PING_SECONDS)
             except StoreUnavailable:
                 self._lose(filer)
             else:
                 self._hear(filer, sent)
-            await asyncio.sleep(max(sent + PING_SECONDS - _now(), 0.0))
+            await asyncio.sleep(max(sent + PING_SECONDS - clock.monotonic(), 0.0))
 
     def _told(self, message: pb.SubscribeMetadataResponse) -> None:
         """Drop what the message, and those that come in it, say has changed."""
@@ -297,7 +298,3 @@ class EntryCache:
         if path.startswith(top):
             path = top + path.removeprefix(top).partition("~")[0]
         return path, entry.name
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -21,11 +21,11 @@ import asyncio
 import hashlib
 import logging
 import secrets
-import time
 from collections.abc import Awaitable, Callable
 
 import google_crc32c
 
+from gfs import clock
 from gfs.api import Writer
 from gfs.errors import StoreUnavailable
 from gfs.seaweedfs import entries
@@ -211,7 +211,7 @@ class SeaweedWriter(Writer):
         if buffer is None:
             return
         self._buffers.sent(self, buffer)
-        chunk = FileChunk(offset=self._size, size=buffer.filled, modified_ts_ns=time.time_ns())
+        chunk = FileChunk(offset=self._size, size=buffer.filled, modified_ts_ns=clock.unix_ns())
         self._size += buffer.filled
         self._chunks.append(chunk)
         data = memoryview(buffer.memory)[: buffer.filled]

@@ -40,6 +40,8 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
+from gfs import clock
+from gfs.clock import Deadline
 from gfs.errors import InvalidName, StoreFull, StoreUnavailable, VersionMismatch
 from gfs.seaweedfs.proto import filer_pb2 as pb
 from gfs.seaweedfs.servers.address import Address
@@ -147,7 +149,7 @@ class Filers:
         A directory that does not exist is empty. Where a filer fails, another one goes on behind
         the last entry. Hold it in ``contextlib.aclosing``.
         """
-        deadline = _now() + PATIENCE_SECONDS
+        deadline = Deadline(PATIENCE_SECONDS)
         while True:
             filer = self.turn
             request = pb.ListEntriesRequest(
@@ -166,20 +168,18 @@ class Filers:
                         if response is None:
                             return
                         after, limit = response.entry.name, limit - 1
-                        deadline = _now() + PATIENCE_SECONDS
+                        deadline.renew(PATIENCE_SECONDS)
                         yield response.entry
                         if limit == 0:
                             return
-            except CallFailed:
+            except CallFailed as error:
                 self._pass_over(filer)
-                if _now() > deadline:
-                    raise
-            await asyncio.sleep(RETRY_SECONDS)
+                await deadline.pause(RETRY_SECONDS, error)
 
     async def make_directory(self, directory: str, entry: pb.Entry) -> pb.Entry:
         """Create a directory and return it. What is there already, a file too, is left as it is,
         and returned."""
-        deadline = _now() + PATIENCE_SECONDS
+        deadline = Deadline(PATIENCE_SECONDS)
         while True:
             found = await self.lookup(directory, entry.name)
             if found is not None:
@@ -187,13 +187,11 @@ class Filers:
             try:
                 await self.create(directory, entry, over=None)
             except VersionMismatch:
-                if _now() > deadline:
-                    raise StoreUnavailable("the directory could not be made") from None
-            except CallFailed:
-                if _now() > deadline:
-                    raise
-                await self.settle(max(deadline - _now(), RETRY_SECONDS))
-            await asyncio.sleep(RETRY_SECONDS)
+                problem = StoreUnavailable("the directory could not be made")
+                await deadline.pause(RETRY_SECONDS, problem)
+            except CallFailed as error:
+                await deadline.pause(RETRY_SECONDS, error)
+                await self.settle(max(deadline.left, RETRY_SECONDS))
 
     async def changes(
         self, filer: Address, request: pb.SubscribeMetadataRequest
@@ -346,7 +344,7 @@ class Filers:
             self._doubtful.add(filer)
         if any(other not in self._lost for other in self.named):
             for scope in self._waiting.pop(filer, ()):
-                scope.reschedule(_now())
+                scope.reschedule(0.0)  # at once
 
     def find(self, filer: Address) -> None:
         """``filer`` gives signs of life. What failed while it gave none says nothing of it now."""
@@ -356,11 +354,11 @@ class Filers:
 
     def _pass_over(self, filer: Address) -> None:
         """Ask ``filer`` last for a while. It may have creations of a process that was killed."""
-        self._suspect[filer] = _now() + SUSPECT_SECONDS
+        self._suspect[filer] = clock.monotonic() + SUSPECT_SECONDS
         self._doubtful.add(filer)
 
     def _suspected(self, filer: Address) -> bool:
-        return filer in self._lost or self._suspect.get(filer, 0.0) > _now()
+        return filer in self._lost or self._suspect.get(filer, 0.0) > clock.monotonic()
 
     async def _ask(
         self, filer: Address, method: Method[_Q, _R], request: _Q, seconds: float = CALL_SECONDS
@@ -398,17 +396,15 @@ class Filers:
     ) -> _R:
         """The response of the first filer that gives one, to the same ``request`` or to one that is
         made for each attempt."""
-        deadline = _now() + patience
+        deadline = Deadline(patience)
         while True:
             try:
                 sent = request() if callable(request) else request
-                return await self._ask(self.turn, method, sent, min(seconds, deadline - _now()))
+                return await self._ask(self.turn, method, sent, min(seconds, deadline.left))
             except StoreUnavailable as error:
                 if isinstance(error, CallFailed) and error.absent:
                     raise
-                if _now() + RETRY_SECONDS >= deadline:
-                    raise
-            await asyncio.sleep(RETRY_SECONDS)
+                await deadline.pause(RETRY_SECONDS, error)
 
     async def _fence(self, filer: Address) -> str:
         """The ETag of the fence of ``filer``."""
@@ -465,7 +461,3 @@ def _check(response: pb.ObjectTransactionResponse) -> None:
         raise InvalidName("the filer does not take a name of this length")
     if response.error or response.error_code:
         raise StoreUnavailable("the filer did not carry the change out")
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

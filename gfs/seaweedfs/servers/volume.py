@@ -15,11 +15,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Iterable, Mapping, Sequence
 
 import google_crc32c
 
+from gfs import clock
 from gfs.chunkservers import Connections
 from gfs.errors import DataLoss, StoreUnavailable
 from gfs.seaweedfs.entries import Needle
@@ -71,11 +71,11 @@ class VolumeServers:
 
     def suspect(self, server: str) -> None:
         """Try ``server`` (HTTP ``host:port``) last from now on, for a while."""
-        self._suspect[server] = time.monotonic() + SUSPECT_SECONDS
+        self._suspect[server] = clock.monotonic() + SUSPECT_SECONDS
 
     def suspected(self, server: str) -> bool:
         """Whether ``server`` failed lately."""
-        return self._suspect.get(server, 0.0) > time.monotonic()
+        return self._suspect.get(server, 0.0) > clock.monotonic()
 
     def order(self, servers: Iterable[str]) -> list[str]:
         """The order to ask them in: by chance, but those that failed lately at the end."""
@@ -221,7 +221,7 @@ class VolumeServers:
 
 
 def _bearer(key: bytes, fid: str) -> tuple[str, str]:
-    return "Authorization", f"Bearer {signing.token(key, fid, time.time())}"
+    return "Authorization", f"Bearer {signing.token(key, fid, clock.unix())}"
 
 
 def by_server(

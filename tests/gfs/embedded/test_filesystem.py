@@ -15,7 +15,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from gfs import pagecache
+from gfs import clock, pagecache
 from gfs.embedded import listing, tree
 from gfs.embedded.filesystem import EmbeddedFileSystem
 from gfs.embedded.trash import Left
@@ -288,7 +288,7 @@ async def test_a_file_of_a_foreign_clock_and_of_no_attributes(
         raise OSError(errno.ENOTSUP, "no attributes")
 
     monkeypatch.setattr(os, "setxattr", unsupported)
-    monkeypatch.setattr(time, "time_ns", lambda: 1_700_000_000_000_000_000)
+    monkeypatch.setattr(clock, "unix_ns", lambda: 1_700_000_000_000_000_000)
     versions = {(await store(fs, "f", b"same")).info.version for _ in range(5)}
     assert len(versions) == 5
 
@@ -423,7 +423,7 @@ async def test_a_change_that_is_too_young_or_in_the_future_is_not_trusted(
 ) -> None:
     (root / DIR / "f").touch()
     now = (root / DIR).stat().st_ctime_ns + trusted_from
-    monkeypatch.setattr(time, "time_ns", lambda: now)
+    monkeypatch.setattr(clock, "unix_ns", lambda: now)
     for _ in range(5):
         assert await names(fs) == ["f"]
     assert len(scans) == (2 if trusted_from == listing.TICKS else 5)
