@@ -19,7 +19,8 @@ ARG PYTHON=3.13-slim-bookworm
 FROM python:${PYTHON} AS build
 WORKDIR /src
 RUN ["python", "-m", "venv", "/opt/sfs"]
-COPY pyproject.toml constraints.txt README.md LICENSE schema.sql ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY schema ./schema
 COPY gfs ./gfs
 COPY sfs_server ./sfs_server
 RUN ["/opt/sfs/bin/pip", "install", "--no-cache-dir", "--disable-pip-version-check", "--constraint", "constraints.txt", ".[embedded,cluster]"]

@@ -18,6 +18,7 @@ from sfs_server.config import Config, ConfigError, secret_of
 from sfs_server.cors import Origins
 from sfs_server.data_directory import sole_user
 from sfs_server.database import Database, StatementFailed
+from sfs_server.database_migrations import migrate
 from sfs_server.errors import DatabaseUnavailable
 from sfs_server.keys import (
     ACCESS_LOG,
@@ -127,7 +128,7 @@ async def _database(app: web.Application) -> AsyncIterator[None]:
         app[DATABASE] = database = await Database.connect(url)
         stack.push_async_callback(database.close)
         try:
-            await database.apply_schema()
+            await migrate(database)
             app[LINKS] = await Links.of(database)
         except (DatabaseUnavailable, StatementFailed) as error:
             raise ConfigError(f"The tables of the database cannot be made: {error}.") from error

@@ -37,6 +37,7 @@ from sfs_server import embedded_postgres
 from sfs_server.config import SECRET_FILE, Config, ConfigError
 from sfs_server.data_directory import InUse, sole_user
 from sfs_server.database import Database, StatementFailed
+from sfs_server.database_migrations import migrate
 from sfs_server.errors import DatabaseUnavailable, Problem
 from sfs_server.logs import one_line
 from sfs_server.names import check_namespace
@@ -97,7 +98,7 @@ async def restore(config: Config, source: str) -> str:
     copied = None
     try:
         async with _database(config) as database:
-            await database.apply_schema()
+            await migrate(database)
             await _require_empty(database)
             if await asyncio.to_thread(os.path.isdir, files_of(source)):
                 names = [row[0] for row in rows]

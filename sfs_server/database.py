@@ -24,12 +24,10 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sfs_server.config import ConfigError
 from sfs_server.database_address import DatabaseAddress
-from sfs_server.database_checks import refusal, require_fit
 from sfs_server.database_session import (
     BEGIN,
     STATEMENT_SECONDS,
@@ -55,13 +53,9 @@ RETRY_SECONDS = 0.5
 """The pause between two attempts to reach a database that is starting."""
 
 WAIT_LOG_SECONDS = 5.0
-SCHEMA_SECONDS = 30.0
 ROLLBACK_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
 MAX_REASON_CHARACTERS = 300
-_FORBIDDEN = ("42501", "3F000")
-"""The SQLSTATE of a role that lacks a right, and of one that has no schema to make tables in."""
-
 
 _log = logging.getLogger(__name__)
 
@@ -119,6 +113,10 @@ class Database:
                 _log.warning("waiting for the database at %s: %s", self._address, reason)
                 say_at = now + WAIT_LOG_SECONDS
             await asyncio.sleep(RETRY_SECONDS)
+
+    def __str__(self) -> str:
+        """``host:port/name``, to be shown to an operator."""
+        return str(self._address)
 
     @property
     def use(self) -> Use:
@@ -183,37 +181,6 @@ class Database:
         except DatabaseUnavailable:
             self._failures += 1
             raise
-
-    async def apply_schema(self) -> None:
-        """Make the tables that are missing (see ``schema.sql``). Idempotent.
-
-        Raises ConfigError, and changes nothing, where the database is not one for SFS or its role
-        may not; else like fetch, after at most ACQUIRE_SECONDS + SCHEMA_SECONDS.
-        """
-        sql = await asyncio.to_thread(_schema)
-        async with self._session(0.0) as session:
-            await self._require_transactions(session)
-            await require_fit(session, str(self._address))
-            try:
-                await session.fetch(sql, seconds=SCHEMA_SECONDS)
-            except StatementFailed as error:
-                await _roll_back(session)
-                if error.code not in _FORBIDDEN:
-                    raise
-                raise await refusal(session, str(self._address)) from error
-
-    async def _require_transactions(self, session: Session) -> None:
-        """Raise ConfigError where a transaction cannot be started on ``session``, which has just
-        responded: PgBouncer ends the connection of a client that tries in ``pool_mode=statement``.
-        """
-        try:
-            await session.fetch(BEGIN)
-            await session.fetch("ROLLBACK")
-        except DatabaseUnavailable as error:
-            raise ConfigError(
-                f"The database at {self._address} responds, but no transaction can be started: "
-                "behind a pooler, set pool_mode=session, or connect to PostgreSQL directly."
-            ) from error
 
     async def check(self) -> None:
         """Return if the server answers, else raise DatabaseUnavailable; at most FETCH_SECONDS."""
@@ -319,10 +286,3 @@ async def _roll_back(session: Session) -> None:
         await session.fetch("ROLLBACK", seconds=ROLLBACK_SECONDS)
     except DatabaseUnavailable:
         session.close()  # which rolls back as well
-
-
-def _schema() -> str:
-    """``schema.sql``: beside this module in an installed package, above it in the source tree."""
-    packaged = Path(__file__).with_name("schema.sql")
-    path = packaged if packaged.exists() else Path(__file__).parents[1] / "schema.sql"
-    return path.read_text("utf-8")

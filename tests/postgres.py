@@ -19,6 +19,7 @@ import pytest
 
 from sfs_server import embedded_postgres
 from sfs_server.database import Database
+from sfs_server.database_migrations import migrate
 
 
 class Postgres:
@@ -116,7 +117,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     """A database that has the tables, and in them the namespace ``default``."""
     database = await Database.connect(database_url)
     try:
-        await database.apply_schema()
+        await migrate(database)
         yield database
     finally:
         await database.close()

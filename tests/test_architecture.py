@@ -38,8 +38,8 @@ sfs_server.errors sfs_server.turns sfs_server.paging sfs_server.error_page
 sfs_server.claims sfs_server.pem sfs_server.jwks sfs_server.auth sfs_server.access
 sfs_server.names sfs_server.multipart_ranges sfs_server.conditional sfs_server.disposition
 sfs_server.digests sfs_server.parts sfs_server.form sfs_server.logs sfs_server.wellformed
-sfs_server.database_address sfs_server.database_session sfs_server.database_checks
-sfs_server.database sfs_server.listener
+sfs_server.database_address sfs_server.database_session sfs_server.database
+sfs_server.database_checks sfs_server.database_migrations sfs_server.listener
 sfs_server.embedded_postgres_files sfs_server.embedded_postgres_processes
 sfs_server.embedded_postgres sfs_server.data_directory
 sfs_server.store sfs_server.backup

@@ -55,7 +55,7 @@ def sources(*rooms: str) -> str:
     """All that is written in some rooms, and beside them."""
     kinds = {".py", ".sql", ".lua", ".conf", ".yaml", ".toml", ".ini"}
     paths = [path for room in rooms for path in (ROOT / room).rglob("*.*")]
-    paths += [ROOT / "schema.sql", ROOT / "tox.ini", ROOT / "pyproject.toml"]
+    paths += [ROOT / name for name in ("schema.sql", "tox.ini", "pyproject.toml")]
     return "\n".join(path.read_text() for path in paths if path.suffix in kinds)
 
 

@@ -84,7 +84,8 @@ def test_the_wheel_carries_the_page_and_the_tables(place: Path) -> None:
         for path in (ROOT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert wanted | {"sfs_server/schema.sql"} == {one for one in carried if ".dist-info" not in one}
+    wanted |= {f"sfs_server/schema/{path.name}" for path in (ROOT / "schema").iterdir()}
+    assert wanted == {one for one in carried if ".dist-info" not in one}
 
 
 @pytest.mark.parametrize("extra", ["", "[cluster]"])

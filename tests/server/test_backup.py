@@ -23,12 +23,14 @@ from sfs_server.backup import backup, restore
 from sfs_server.cli import parse_backup, parse_restore
 from sfs_server.config import Config, ConfigError
 from sfs_server.data_directory import refuse_root, sole_user
+from sfs_server.database_migrations import read_migrations
 from sfs_server.keys import DATABASE
 from tests.postgres import Postgres
 from tests.rooted import require_root
 from tests.server.backups import save_and_restore
 from tests.server.conftest import SECRET, Service
 from tests.server.processes import Process, run
+from tests.server.test_database_checks import connected
 
 ROWS = "SELECT name, hidden, owner, created_at FROM namespaces ORDER BY name"
 
@@ -64,6 +66,10 @@ async def test_what_was_whole_is_whole_when_it_is_restored(
     there, here = (Path(one, "files", "default", "bär &.txt") for one in (config.data, target))
     assert here.stat().st_mtime_ns == there.stat().st_mtime_ns
     assert here.samefile(there) == (here.stat().st_dev == there.stat().st_dev)
+    async with connected(empty.database or "") as restored:
+        assert await restored.fetch("SELECT number, name FROM sfs_migrations ORDER BY number") == [
+            (one.number, one.name) for one in read_migrations()
+        ]
 
 
 async def test_the_embedded_database_is_asked_while_a_server_has_it_and_started_where_none_has(

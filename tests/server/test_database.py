@@ -13,6 +13,7 @@ import uvloop
 
 from sfs_server.config import ConfigError
 from sfs_server.database import Database, StatementFailed, UniqueViolation
+from sfs_server.database_migrations import migrate
 from sfs_server.errors import DatabaseUnavailable
 from sfs_server.listener import Listener
 from tests.postgres import Postgres
@@ -253,10 +254,10 @@ async def test_close_is_bounded_and_final(
 async def test_schema_from_eight_connections_at_once(database_url: str) -> None:
     databases = [await Database.connect(database_url) for _ in range(8)]
     try:
-        await asyncio.gather(*(database.apply_schema() for database in databases))
+        await asyncio.gather(*(migrate(database) for database in databases))
         rows = await databases[0].fetch("SELECT name, hidden, owner FROM namespaces")
         assert rows == [("default", False, None)]
-        await databases[0].apply_schema()
+        await migrate(databases[0])
     finally:
         for database in databases:
             await database.close()
@@ -266,7 +267,7 @@ async def test_schema_does_not_wait_for_who_is_serving(database: Database) -> No
     async with database.transaction() as session:
         await session.fetch("SELECT 1 FROM namespaces WHERE name = 'default' FOR KEY SHARE")
         async with asyncio.timeout(20):
-            await database.apply_schema()
+            await migrate(database)
 
 
 async def test_connect_waits_for_a_server_that_starts(
@@ -459,7 +460,7 @@ def test_on_both_loops(
 ) -> None:
     async def play() -> None:
         database = await Database.connect(database_url)
-        await database.apply_schema()
+        await migrate(database)
         heard = Heard(database)
         await heard.listener.start()
         await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.02)") for _ in range(20)))

@@ -12,6 +12,7 @@ import pytest
 
 from sfs_server.config import ConfigError
 from sfs_server.database import Database
+from sfs_server.database_migrations import migrate
 from tests.postgres import Postgres
 from tests.server.processes import SECRET, run
 
@@ -30,7 +31,7 @@ async def connected(url: str) -> AsyncIterator[Database]:
 async def refused(url: str) -> str:
     async with connected(url) as database:
         with pytest.raises(ConfigError) as caught:
-            await database.apply_schema()
+            await migrate(database)
         assert await database.fetch("SELECT 1") == [(1,)]
     text = str(caught.value)
     assert "\n" not in text
@@ -101,8 +102,8 @@ async def test_tables_of_other_versions_and_in_other_schemas_are_no_trouble(
     await asyncio.to_thread(postgres.execute, f"CREATE {made}", database_name)
     try:
         async with connected(database_url) as database:
-            await database.apply_schema()
-            await database.apply_schema()
+            await migrate(database)
+            await migrate(database)
             rows = await database.fetch("SELECT name, owner FROM namespaces")
             assert rows == [("default", None)]
     finally:
@@ -121,8 +122,8 @@ async def test_a_schema_may_have_a_name_that_must_be_quoted(
         options = quote(f'-c search_path="{path}"')
         url = f"{postgres.url(database_name)}&options={options}"
         async with connected(url) as database:
-            await database.apply_schema()
-            await database.apply_schema()
+            await migrate(database)
+            await migrate(database)
             assert await database.fetch("SELECT current_schema()") == [(schema,)]
     finally:
         await asyncio.to_thread(postgres.execute, f'DROP SCHEMA "{schema}" CASCADE', database_name)
@@ -141,7 +142,7 @@ async def test_an_index_may_take_longer_than_a_statement_of_a_request(
     await asyncio.to_thread(postgres.execute, slow, database_name)
     try:
         async with connected(database_url) as database:
-            await database.apply_schema()
+            await migrate(database)
             assert await database.fetch("SHOW statement_timeout") == [("200ms",)]
     finally:
         await asyncio.to_thread(
@@ -196,12 +197,12 @@ async def test_a_role_without_rights_is_told_which_it_needs(
         assert remedy in await refused(poor)
         await asyncio.to_thread(execute, remedy)
         async with connected(poor) as database:
-            await database.apply_schema()
+            await migrate(database)
         await asyncio.to_thread(execute, "GRANT USAGE, CREATE ON SCHEMA public TO other")
         assert 'GRANT "poor Role" TO other;' in await refused(url("role=other"))
         await asyncio.to_thread(execute, 'GRANT "poor Role" TO other;')
         async with connected(url("role=other")) as database:
-            await database.apply_schema()
+            await migrate(database)
         assert "ON SCHEMA public TO" in await refused(url("search_path=nowhere"))
     finally:
         await asyncio.to_thread(execute, 'DROP OWNED BY "poor Role", other')

@@ -13,6 +13,7 @@ from sfs_server.auth import InvalidToken, Verifier
 from sfs_server.claims import ANONYMOUS, Principal
 from sfs_server.config import Config
 from sfs_server.database import Database
+from sfs_server.database_migrations import migrate
 from sfs_server.links import Links, Subject, file_subject, looks_like_link, transfer_subject
 from tests.server import tokens
 
@@ -153,10 +154,10 @@ async def test_all_processes_of_one_database_have_one_key(
     token, _ = (await Links.of(database)).make(ALICE, SUBJECT, TEAM, 300)
     other = await Database.connect(database_url)
     try:
-        await other.apply_schema()  # a restart
+        await migrate(other)  # a restart
         assert (await Links.of(other)).open(token, SUBJECT).maker.user == "alice"
         await other.fetch("DELETE FROM link_key")
-        await other.apply_schema()
+        await migrate(other)
         with pytest.raises(InvalidToken):
             (await Links.of(other)).open(token, SUBJECT)
     finally:

@@ -17,6 +17,7 @@ from gfs.errors import NoSuchDirectory
 from sfs_server.access import Namespace, may_know, visible
 from sfs_server.claims import ANONYMOUS, Principal
 from sfs_server.database import Database
+from sfs_server.database_migrations import migrate
 from sfs_server.errors import Busy, DatabaseUnavailable, Problem
 from sfs_server.namespace_cache import MAX_CACHED
 from sfs_server.namespaces import Namespaces
@@ -28,7 +29,7 @@ ADMIN = Principal("root", admin=True)
 
 async def opened(url: str) -> tuple[Database, Namespaces]:
     database = await Database.connect(url)
-    await database.apply_schema()
+    await migrate(database)
     namespaces = Namespaces(database)
     await namespaces.start()
     return database, namespaces

@@ -15,6 +15,7 @@ from pytest_aiohttp import AiohttpServer
 from sfs_server.app import make_app
 from sfs_server.config import Config, ConfigError
 from sfs_server.database import Database
+from sfs_server.database_migrations import migrate, read_migrations
 from sfs_server.keys import CONFIG, DATABASE
 from sfs_server.listener import DEAF
 from tests.pgbouncer import pgbouncer
@@ -126,11 +127,24 @@ async def test_notifications_for_another_session_are_not_gathered(
     assert set(arrived) == {0}
 
 
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+async def test_processes_that_start_at_once_make_the_tables_once(pooled: str) -> None:
+    databases = [await Database.connect(pooled) for _ in range(4)]
+    try:
+        await asyncio.gather(*(migrate(database) for database in databases))
+        assert await databases[0].fetch("SELECT count(*) FROM sfs_migrations") == [
+            (len(read_migrations()),)
+        ]
+    finally:
+        for database in databases:
+            await database.close()
+
+
 @pytest.mark.parametrize("mode", ["statement"])
 async def test_a_pooler_without_transactions_is_refused_at_the_start(pooled: str) -> None:
     database = await Database.connect(pooled)
     try:
         with pytest.raises(ConfigError, match="pool_mode=session"):
-            await database.apply_schema()
+            await migrate(database)
     finally:
         await database.close()
