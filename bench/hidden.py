@@ -21,7 +21,7 @@ from statistics import median
 from time import perf_counter
 
 from bench.servers import Place, sfs
-from sfs_server.auth import mint
+from sfs_server.auth.tokens import mint
 
 HIDDEN, PAUSE_SECONDS = "secret-0000000", 0.002
 _SUM = re.compile(r'^sfs_http_request_duration_seconds_sum\{.*status="404".*\} (\S+)$', re.M)

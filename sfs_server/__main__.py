@@ -31,9 +31,9 @@ from sfs_server import __version__, backup, cli, listening
 from sfs_server.app import make_app
 from sfs_server.auth import mint
 from sfs_server.config import Config, ConfigError, secret_of
-from sfs_server.data_directory import refuse_root
-from sfs_server.keys import LIFECYCLE, Lifecycle
 from sfs_server.logs import one_line, set_up_logging
+from sfs_server.postgres import refuse_root
+from sfs_server.web import LIFECYCLE, Lifecycle
 
 SIGN_IN_SECONDS = 24 * 3600.0
 DRAIN_POLL_SECONDS = 0.05

@@ -11,16 +11,20 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 
 from gfs.errors import GfsError
-from sfs_server import embedded_postgres, static_files, wire
-from sfs_server.access import DEFAULT_NAMESPACE
-from sfs_server.auth import Verifier
+from sfs_server import page, postgres
+from sfs_server.auth import DEFAULT_NAMESPACE, Links, Verifier
 from sfs_server.config import Config, ConfigError, secret_of
-from sfs_server.cors import Origins
-from sfs_server.data_directory import sole_user
-from sfs_server.database import Database, StatementFailed
-from sfs_server.database_migrations import migrate
+from sfs_server.database import Database, StatementFailed, migrate
 from sfs_server.errors import DatabaseUnavailable
-from sfs_server.keys import (
+from sfs_server.http import MAX_FIELD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, Origins, Proxies
+from sfs_server.logs import AccessLog
+from sfs_server.metrics import Metrics
+from sfs_server.namespaces import Namespaces
+from sfs_server.postgres import sole_user
+from sfs_server.progress import Hub, Relay, Streams
+from sfs_server.routes import add_routes
+from sfs_server.store import open_store, require_its_database
+from sfs_server.web import (
     ACCESS_LOG,
     CONFIG,
     DATABASE,
@@ -38,19 +42,10 @@ from sfs_server.keys import (
     STREAMS,
     VERIFIER,
     Lifecycle,
+    WireLog,
+    around,
+    install,
 )
-from sfs_server.links import Links
-from sfs_server.logs import AccessLog
-from sfs_server.metrics import Metrics
-from sfs_server.middlewares import around
-from sfs_server.namespaces import Namespaces
-from sfs_server.progress import Hub
-from sfs_server.progress_relay import Relay
-from sfs_server.proxies import Proxies
-from sfs_server.routes import add_routes
-from sfs_server.store import open_store, require_its_database
-from sfs_server.streams import Streams
-from sfs_server.wellformed import MAX_FIELD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 
 SEND_THREADS = 16
 """Downloads that may wait for the disk at once; more wait for one of these to be done."""
@@ -75,7 +70,7 @@ _CONNECTION = {
     "handler_cancellation": True,  # a handler ends when its client goes
     "keepalive_timeout": KEEPALIVE_SECONDS,
     "lingering_time": LINGER_SECONDS,
-    "logger": wire.WireLog(logging.getLogger("aiohttp.server"), {}),
+    "logger": WireLog(logging.getLogger("aiohttp.server"), {}),
     "max_headers": MAX_HEADERS,
     "max_field_size": MAX_FIELD_BYTES,
     "max_line_size": MAX_TARGET_BYTES,
@@ -88,7 +83,7 @@ def make_app(config: Config) -> web.Application:
 
     Starting raises ConfigError when something is wrong that the operator can mend.
     """
-    wire.install()
+    install()
     origins = Origins(config.cors_origins)
     app = web.Application(middlewares=[around], handler_args={**_CONNECTION, "origins": origins})
     app[CONFIG] = config
@@ -122,7 +117,7 @@ async def _database(app: web.Application) -> AsyncIterator[None]:
         url = app[CONFIG].database
         if url is None:
             stack.enter_context(sole_user(app[CONFIG].data))
-            embedded = await embedded_postgres.start(app[CONFIG].data)
+            embedded = await postgres.start(app[CONFIG].data)
             stack.push_async_callback(embedded.stop)
             url = embedded.url
         app[DATABASE] = database = await Database.connect(url)
@@ -161,7 +156,7 @@ async def _lag(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _page(app: web.Application) -> AsyncIterator[None]:
-    app[STATIC] = await asyncio.to_thread(static_files.load, app[CONFIG].static)
+    app[STATIC] = await asyncio.to_thread(page.load, app[CONFIG].static)
     yield
 
 

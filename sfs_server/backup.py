@@ -33,14 +33,13 @@ from gfs.api import FileSystem
 from gfs.copying import Copied, copy_files
 from gfs.errors import GfsError, InvalidName
 from gfs.factory import copy_store, left_out, open_copy
-from sfs_server import embedded_postgres
+from sfs_server import postgres
 from sfs_server.config import SECRET_FILE, Config, ConfigError
-from sfs_server.data_directory import InUse, sole_user
-from sfs_server.database import Database, StatementFailed
-from sfs_server.database_migrations import migrate
+from sfs_server.database import Database, StatementFailed, migrate
 from sfs_server.errors import DatabaseUnavailable, Problem
+from sfs_server.http import check_namespace
 from sfs_server.logs import one_line
-from sfs_server.names import check_namespace
+from sfs_server.postgres import InUse, sole_user
 from sfs_server.store import files_of, open_store
 
 FORMAT = 1
@@ -255,9 +254,9 @@ async def _database(config: Config) -> AsyncIterator[Database]:
             try:
                 stack.enter_context(sole_user(config.data))
             except InUse:
-                url = await asyncio.to_thread(embedded_postgres.url_of_running, config.data)
+                url = await asyncio.to_thread(postgres.url_of_running, config.data)
             else:
-                server = await embedded_postgres.start(config.data)
+                server = await postgres.start(config.data)
                 stack.push_async_callback(server.stop)
                 url = server.url
         database = await Database.connect(url, size=1)

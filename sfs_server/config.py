@@ -17,8 +17,7 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from sfs_server.cors import check_origin
-from sfs_server.proxies import Network, parse_network
+from sfs_server.http import Network, check_origin, parse_network
 
 T = TypeVar("T")
 

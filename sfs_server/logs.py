@@ -170,7 +170,7 @@ class AccessLog:
         connection: str,
     ) -> None:
         """Write a line about a change, or about what came of one that was wanted. ``connection``
-        is the state that it is in: see :class:`sfs_server.connection.Connection`."""
+        is the state that it is in: see :class:`sfs_server.web.connection.Connection`."""
         outcome = _outcome(change, status)
         if self._json:
             line = (

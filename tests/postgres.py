@@ -17,9 +17,9 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 import psycopg2
 import pytest
 
-from sfs_server import embedded_postgres
-from sfs_server.database import Database
-from sfs_server.database_migrations import migrate
+from sfs_server.database.migrations import migrate
+from sfs_server.database.pool import Database
+from sfs_server.postgres import server as embedded_postgres
 
 
 class Postgres:

@@ -20,7 +20,7 @@ from manifests.laptop.weed import program
 from sfs_server.__main__ import CLOSE_SECONDS
 from sfs_server.config import FLAGS, make_config
 from sfs_server.handlers.service import CHECK_SECONDS
-from sfs_server.namespace_cache import STALE_SECONDS
+from sfs_server.namespaces.cache import STALE_SECONDS
 from sfs_server.routes import add_routes
 from tests.kustomize import Object, containers, load, pod, render
 

@@ -22,8 +22,9 @@ LARGEST = 8 * 1024 * 1024
 would wait for the disk of the gateway and not for that of the store."""
 
 HOLD_SECONDS = 8
-"""More than TRUST_SECONDS of ``sfs_server/listener.py``, within which all processes of SFS know of
-a change of a namespace, and SILENT_SECONDS of ``gfs/seaweedfs/watch.py``, for that of a file."""
+"""More than TRUST_SECONDS of ``sfs_server/database/listener.py``, within which all processes of
+SFS see a change of a namespace, and SILENT_SECONDS of ``gfs/seaweedfs/watch.py``, for that of a
+file."""
 
 
 @dataclass(frozen=True)

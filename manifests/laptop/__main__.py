@@ -39,9 +39,9 @@ from manifests.laptop.weed import (
     store_in_postgres,
     wait_until_registered,
 )
-from sfs_server import embedded_postgres
+from sfs_server import postgres
 from sfs_server.config import Config, ConfigError, secret_of
-from sfs_server.data_directory import refuse_root
+from sfs_server.postgres.data_directory import refuse_root
 
 PORTS = {
     "gateway": range(8088, 8089),
@@ -264,10 +264,10 @@ def main() -> None:
         with ExitStack() as stack:
             refuse_root(Config(data=str(data)))
             stack.enter_context(_alone(data))
-            postgres = embedded_postgres.start_now(str(data))
-            stack.callback(postgres.stop_now)
-            _make_databases(postgres.url)
-            cluster = Cluster(data, postgres.url)
+            server = postgres.start_now(str(data))
+            stack.callback(server.stop_now)
+            _make_databases(server.url)
+            cluster = Cluster(data, server.url)
             stack.callback(cluster.end)
             cluster.start()
             (data / "pid").write_text(f"{os.getpid()}\n")

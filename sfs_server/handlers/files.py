@@ -12,13 +12,29 @@ from aiohttp import hdrs, web
 from gfs.errors import AlreadyExists, NoSuchDirectory, NoSuchFile
 from gfs.threads import to_the_end
 from gfs.types import Expect, FileInfo, Published
-from sfs_server.access import Action, Namespace, publicly_readable, require
-from sfs_server.audit import changing, done
-from sfs_server.conditional import etag_of, expectation, http_date, plan, refuse_stale
-from sfs_server.disposition import active, content_disposition, content_type
+from sfs_server.auth import Action, Namespace, publicly_readable, require
 from sfs_server.errors import Problem
-from sfs_server.handlers.progress import Tracked
-from sfs_server.keys import (
+from sfs_server.http import (
+    ByteRange,
+    Multipart,
+    active,
+    byteranges,
+    content_disposition,
+    content_range,
+    content_type,
+    download_path,
+    etag_of,
+    expectation,
+    file_path,
+    file_target,
+    http_date,
+    new_boundary,
+    plan,
+    refuse_stale,
+    unsatisfied_range,
+)
+from sfs_server.transfer import Tracked, Upload, send
+from sfs_server.web import (
     CHANGE,
     CONFIG,
     CREDENTIALED,
@@ -30,18 +46,9 @@ from sfs_server.keys import (
     PRINCIPAL,
     RECEIVE_POOL,
     SEND_POOL,
+    changing,
+    done,
 )
-from sfs_server.multipart_ranges import (
-    ByteRange,
-    Multipart,
-    byteranges,
-    content_range,
-    new_boundary,
-    unsatisfied_range,
-)
-from sfs_server.names import download_path, file_path, file_target
-from sfs_server.transfer import send
-from sfs_server.uploads import Upload
 
 SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """What an uploaded page may do when it is shown on the service's origin: nothing."""

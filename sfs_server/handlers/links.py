@@ -7,15 +7,22 @@ from typing import Any
 from aiohttp import web
 
 from gfs.paths import check_name
-from sfs_server.access import Action, Namespace, require
-from sfs_server.audit import changing
-from sfs_server.claims import InvalidToken
+from sfs_server.auth import (
+    DEFAULT_TTL,
+    MAX_TTL,
+    Action,
+    InvalidToken,
+    Namespace,
+    Subject,
+    file_subject,
+    require,
+    transfer_subject,
+)
 from sfs_server.errors import INVALID_TOKEN, Problem
-from sfs_server.json_body import members, refuse_misread, string
-from sfs_server.keys import CONFIG, FILESYSTEM, LINKS, NAMESPACES, PRINCIPAL
-from sfs_server.links import DEFAULT_TTL, MAX_TTL, Subject, file_subject, transfer_subject
-from sfs_server.names import check_namespace, download_path, file_path
-from sfs_server.progress_types import check_id
+from sfs_server.handlers.json_body import members, refuse_misread, string
+from sfs_server.http import check_namespace, download_path, file_path
+from sfs_server.progress import check_id
+from sfs_server.web import CONFIG, FILESYSTEM, LINKS, NAMESPACES, PRINCIPAL, changing
 
 _TTL = 'say how long the link is good in "ttl", in seconds'
 _UNSUPPORTED = {

@@ -15,14 +15,11 @@ from aiohttp import hdrs, web
 from multidict import MultiMapping
 
 from gfs.types import FileInfo
-from sfs_server.access import DEFAULT_NAMESPACE, Action, require
-from sfs_server.conditional import etag_of
-from sfs_server.disposition import content_type
+from sfs_server.auth import DEFAULT_NAMESPACE, Action, require
 from sfs_server.errors import Problem
-from sfs_server.keys import CONFIG, FILESYSTEM, NAMESPACES, PRINCIPAL
-from sfs_server.names import check_namespace, file_path
-from sfs_server.paging import limit_of, next_page
+from sfs_server.http import check_namespace, content_type, etag_of, file_path, limit_of, next_page
 from sfs_server.transfer import begin, write_piece
+from sfs_server.web import CONFIG, FILESYSTEM, NAMESPACES, PRINCIPAL
 
 _NS = 1_000_000_000
 _quoted = json.JSONEncoder(ensure_ascii=False).encode
@@ -39,7 +36,7 @@ async def list_files(request: web.Request) -> web.StreamResponse:
     directory = check_namespace(query.get("namespace", DEFAULT_NAMESPACE))
     _refuse_other_lists(query)
     prefix, after = query.get("prefix", ""), query.get("after", "")
-    limit = limit_of(request)
+    limit = limit_of(request.query)
     namespace = await request.app[NAMESPACES].resolve(directory, request[PRINCIPAL], stale_ok=True)
     anonymous_read = request.app[CONFIG].anonymous_read
     require(request[PRINCIPAL], Action.READ, namespace, anonymous_read=anonymous_read)
@@ -69,7 +66,7 @@ async def _page(
     found = [info async for batch in batches for info in batch]
     headers = dict(_HEADERS)
     if len(found) > limit:
-        headers[hdrs.LINK] = next_page(request, found[limit - 1].name)
+        headers[hdrs.LINK] = next_page(request.path, request.query, found[limit - 1].name)
     body = b"[%b]\n" % _encode(found[:limit])
     return web.Response(body=body, headers=headers)
 

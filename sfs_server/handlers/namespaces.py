@@ -12,20 +12,21 @@ from aiohttp import hdrs, web
 
 from gfs.errors import StoreBroken
 from gfs.threads import to_the_end
-from sfs_server.access import (
-    DEFAULT_NAMESPACE,
-    Action,
-    Namespace,
-    require,
-    require_creating,
-)
-from sfs_server.audit import changing, done
+from sfs_server.auth import DEFAULT_NAMESPACE, Action, Namespace, require, require_creating
 from sfs_server.errors import Problem
-from sfs_server.json_body import members, refuse_misread, string
-from sfs_server.keys import CHANGE, CONFIG, FILESYSTEM, NAMESPACES, PRINCIPAL, REQUEST_ID
-from sfs_server.names import check_namespace, decode
-from sfs_server.paging import limit_of, next_page
+from sfs_server.handlers.json_body import members, refuse_misread, string
+from sfs_server.http import check_namespace, decode, limit_of, next_page
 from sfs_server.transfer import begin, write_piece
+from sfs_server.web import (
+    CHANGE,
+    CONFIG,
+    FILESYSTEM,
+    NAMESPACES,
+    PRINCIPAL,
+    REQUEST_ID,
+    changing,
+    done,
+)
 
 PAGE = 1000
 """Namespaces that are read and counted before they are sent, where all are asked for."""
@@ -49,14 +50,14 @@ _log = logging.getLogger("sfs.error")
 async def list_namespaces(request: web.Request) -> web.StreamResponse:
     """GET ``/storage/namespaces``: those that the caller may see, with how many files each has; or
     one page of them if there is a ``limit``."""
-    limit, after = limit_of(request), request.query.get("after", "")
+    limit, after = limit_of(request.query), request.query.get("after", "")
     found = await _listed(request, after, (limit or PAGE) + 1)
     if limit is None and len(found) > PAGE:
         return await _stream(request, found)
     page = found[: limit or PAGE]
     headers = dict(_HEADERS)
     if len(found) > len(page):
-        headers[hdrs.LINK] = next_page(request, page[-1].name)
+        headers[hdrs.LINK] = next_page(request.path, request.query, page[-1].name)
     described = await _describe_all(request, page)
     return web.json_response(described, headers=headers)
 

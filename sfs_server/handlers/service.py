@@ -10,8 +10,8 @@ from aiohttp import hdrs, web
 
 from gfs.errors import GfsError, StoreFull
 from sfs_server.errors import DatabaseUnavailable, Problem
-from sfs_server.keys import DATABASE, FILESYSTEM, LIFECYCLE, METRICS, NAMESPACES, PRINCIPAL
 from sfs_server.openapi import document
+from sfs_server.web import DATABASE, FILESYSTEM, LIFECYCLE, METRICS, NAMESPACES, PRINCIPAL
 
 CHECK_SECONDS = 5.0
 _FULL = "full"

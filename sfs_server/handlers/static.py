@@ -6,11 +6,10 @@ import time
 
 from aiohttp import hdrs, web
 
-from sfs_server.conditional import etag_of, plan
 from sfs_server.errors import Problem
-from sfs_server.keys import STATIC
-from sfs_server.static_files import StaticFile, StaticFiles, Variant
-from sfs_server.wire import accepted, wants_page
+from sfs_server.http import etag_of, plan
+from sfs_server.page import StaticFile, StaticFiles, Variant
+from sfs_server.web import STATIC, accepted, wants_page
 
 _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from sfs_server.auth import mint
+from sfs_server.auth.tokens import mint
 from tests.postgres import Postgres
 from tests.server.processes import SECRET, Process
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Download, Page, expect
 
-from sfs_server.auth import mint
+from sfs_server.auth.tokens import mint
 from tests.browser.conftest import SignIn, Site, Window
 from tests.server.processes import SECRET
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from sfs_server.auth import mint
+from sfs_server.auth.tokens import mint
 from tests.browser.conftest import SignIn, Site, Window
 from tests.server.processes import SECRET
 

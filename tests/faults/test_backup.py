@@ -13,8 +13,8 @@ from tests.faults.replicas import flip, holders
 from tests.faults.transfers import Ledger, bearer, serving, sha256, some_bytes, upload
 from tests.gfs.cluster import Cluster, running
 from tests.postgres import Postgres
-from tests.server.http import connect
 from tests.server.processes import SECRET, run
+from tests.server.sockets import connect
 
 pytestmark = pytest.mark.timeout(180)
 

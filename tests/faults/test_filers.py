@@ -30,8 +30,8 @@ from tests.faults.transfers import (
 )
 from tests.gfs.cluster import require, running
 from tests.postgres import Postgres
-from tests.server.http import Answer, connect
 from tests.server.processes import Process
+from tests.server.sockets import Answer, connect
 
 require()
 

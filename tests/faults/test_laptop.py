@@ -20,12 +20,12 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
 from manifests import gateway
-from sfs_server.auth import mint
+from sfs_server.auth.tokens import mint
 from tests.examples import run_examples
 from tests.faults.transfers import MB, Ledger, download, metric, sha256, some_bytes, upload
 from tests.gfs.cluster import require
-from tests.server.http import connect
 from tests.server.processes import environment
+from tests.server.sockets import connect
 
 require()
 

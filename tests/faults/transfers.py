@@ -17,9 +17,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sfs_server.auth import mint
-from tests.server.http import Answer, Connection, connect, encode
+from sfs_server.auth.tokens import mint
 from tests.server.processes import SECRET, Process
+from tests.server.sockets import Answer, Connection, connect, encode
 
 MB = 1_000_000
 PIECE = 64 * 1024

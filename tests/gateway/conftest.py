@@ -25,11 +25,11 @@ from multidict import CIMultiDict
 from manifests.gateway import INSTALL, Nginx, find, render
 from manifests.laptop.server import Server
 from manifests.laptop.weed import free_ports
-from sfs_server.auth import mint
+from sfs_server.auth.tokens import mint
 from tests.gfs.cluster import Cluster, seaweed
 from tests.postgres import Postgres
-from tests.server.http import Answer, connect
 from tests.server.processes import SECRET, START_SECONDS, Process
+from tests.server.sockets import Answer, connect
 
 __all__ = ["seaweed"]
 

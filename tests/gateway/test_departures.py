@@ -11,9 +11,9 @@ import pytest
 
 from tests.gateway.conftest import Gateway
 from tests.server.events import watching
-from tests.server.http import MIB, encode
 from tests.server.leaving import LEAVES, SIZES, client, send_and_leave
 from tests.server.sending import WAYS, eventually, request
+from tests.server.sockets import MIB, encode
 
 CONTENT = hashlib.shake_256(b"departures").digest(3_000_000)
 

@@ -12,8 +12,8 @@ import pytest
 
 from tests.gateway.conftest import Gateway, Recorder
 from tests.server.events import watching
-from tests.server.http import MIB, connect
 from tests.server.sending import chunked, eventually, head
+from tests.server.sockets import MIB, connect
 
 LARGE = 100_000_001
 """Bytes: one more than -max-upload-mb allows."""

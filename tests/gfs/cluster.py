@@ -16,6 +16,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -50,6 +51,9 @@ class Process(Weed):
     def stop(self) -> None:
         """Freeze the process: its sockets stay open and say nothing."""
         self.signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.pid}/task")
+        while any(b") T " not in (task / "stat").read_bytes() for task in tasks.iterdir()):
+            time.sleep(0.001)  # a thread may still be sending a response
         self._frozen = True
 
     def cont(self) -> None:

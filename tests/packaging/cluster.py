@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from sfs_server.auth import mint
+from sfs_server.auth.tokens import mint
 from tests.kustomize import containers
 from tests.packaging.pods import (
     CLUSTER_IP,

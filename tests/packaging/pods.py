@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.laptop.server import Server
-from sfs_server import embedded_postgres_files as files
+from sfs_server.postgres import files
 from tests import dockerfile
 from tests.kustomize import Object, containers, render
 from tests.packaging.opened import opened

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.server.http import Answer
+from tests.server.sockets import Answer
 
 MAX_WAIT_SECONDS = 5.0
 

@@ -13,9 +13,9 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 
-from sfs_server.auth import mint
+from sfs_server.auth.tokens import mint
 from tests.rehearsal.account import Account, Failed
-from tests.server.http import Answer, Connection, connect
+from tests.server.sockets import Answer, Connection, connect
 
 EACH = 10
 """Uploads, and downloads, that run at any time."""

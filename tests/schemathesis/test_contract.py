@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sfs_server.auth import mint
+from sfs_server.auth.tokens import mint
 from tests.server.processes import SECRET, Process
 
 SECONDS = 120.0

@@ -17,10 +17,10 @@ from pytest_aiohttp import AiohttpServer
 from yarl import URL
 
 from sfs_server.app import make_app
-from sfs_server.auth import mint
+from sfs_server.auth.tokens import mint
 from sfs_server.config import Config
-from sfs_server.keys import CONFIG
-from sfs_server.openapi import document
+from sfs_server.openapi.contract import document
+from sfs_server.web.keys import CONFIG
 
 PATHS = document()["paths"]
 SECRET = "a secret of the tests, longer than 32 bytes"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from tests.server.conftest import Service
-from tests.server.http import Answer, Connection, connect
+from tests.server.sockets import Answer, Connection, connect
 
 WAYS = ("raw", "chunked", "multipart", "chunked multipart")
 """The ways in which a body can arrive."""

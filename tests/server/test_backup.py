@@ -22,15 +22,15 @@ from sfs_server.app import make_app
 from sfs_server.backup import backup, restore
 from sfs_server.cli import parse_backup, parse_restore
 from sfs_server.config import Config, ConfigError
-from sfs_server.data_directory import refuse_root, sole_user
-from sfs_server.database_migrations import read_migrations
-from sfs_server.keys import DATABASE
+from sfs_server.database.migrations import read_migrations
+from sfs_server.postgres.data_directory import refuse_root, sole_user
+from sfs_server.web.keys import DATABASE
 from tests.postgres import Postgres
 from tests.rooted import require_root
 from tests.server.backups import save_and_restore
 from tests.server.conftest import SECRET, Service
+from tests.server.database.test_checks import connected
 from tests.server.processes import Process, run
-from tests.server.test_database_checks import connected
 
 ROWS = "SELECT name, hidden, owner, created_at FROM namespaces ORDER BY name"
 

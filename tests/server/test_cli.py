@@ -21,11 +21,11 @@ from aiohttp import web
 from sfs_server import __version__, cli
 from sfs_server import app as wiring
 from sfs_server.__main__ import _banner
-from sfs_server.auth import InvalidToken, Verifier
+from sfs_server.auth.tokens import InvalidToken, Verifier
 from sfs_server.config import FLAGS, Address, Config, ConfigError, make_config, secret_of
-from sfs_server.data_directory import sole_user
-from sfs_server.keys import CONFIG, METRICS
 from sfs_server.metrics import Metrics
+from sfs_server.postgres.data_directory import sole_user
+from sfs_server.web.keys import CONFIG, METRICS
 from tests.server.processes import SECRET, Process, environment, run
 
 KEY = {"JWT_SECRET": SECRET}

@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
-from sfs_server.auth import mint
-from tests.server.http import connect
+from sfs_server.auth.tokens import mint
 from tests.server.processes import SECRET, Process, run
 from tests.server.sending import WAYS, eventually, head, request
+from tests.server.sockets import connect
 
 ROUNDS = 10
 CLIENTS = 6

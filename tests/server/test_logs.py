@@ -17,11 +17,11 @@ from urllib.parse import quote
 
 import pytest
 
-from sfs_server.keys import ACCESS_LOG, FILESYSTEM, METRICS
 from sfs_server.logs import AccessLog, Change, _Json, _Text, one_line, redact
+from sfs_server.web.keys import ACCESS_LOG, FILESYSTEM, METRICS
 from tests.server.conftest import Service
-from tests.server.http import Answer, connect
 from tests.server.sending import begin, eventually, nothing_left
+from tests.server.sockets import Answer, connect
 from tests.server.tokens import SECRET, hs256, raw_token, token
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
@@ -263,8 +263,8 @@ async def test_what_a_thread_was_sending_when_its_client_left_is_told(
         return sent
 
     monkeypatch.setattr(os, "sendfile", lingering)
-    for module in ("transfer", "sendfile"):
-        monkeypatch.setattr(f"sfs_server.{module}.resident", lambda *_: False)
+    for module in ("bodies", "sendfile"):
+        monkeypatch.setattr(f"sfs_server.transfer.{module}.resident", lambda *_: False)
     async with connect(service.port, receive_buffer=65536) as connection:
         connection.send("GET", "/storage/default/a")
         assert (await connection.head())[0] == 200

@@ -17,15 +17,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from gfs.errors import DataLoss, StoreUnavailable
 from gfs.observe import OPERATIONS
 from sfs_server import metrics
-from sfs_server.auth import mint
-from sfs_server.keys import DATABASE, METRICS
+from sfs_server.auth.tokens import mint
 from sfs_server.metrics import GfsMetrics, Metrics
+from sfs_server.web.keys import DATABASE, METRICS
 from tests.postgres import Postgres
 from tests.promtool import promtool
 from tests.server.conftest import Service
-from tests.server.http import connect
 from tests.server.processes import SECRET, Process
 from tests.server.sending import eventually
+from tests.server.sockets import connect
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "manifests" / "monitoring"

@@ -17,12 +17,12 @@ import pytest
 from aiohttp import web
 
 from sfs_server.app import make_app
-from sfs_server.auth import mint
+from sfs_server.auth.tokens import mint
 from sfs_server.config import Config
 from tests.postgres import Postgres
-from tests.server.http import MIB, Connection, connect
 from tests.server.processes import SECRET, Process, environment, run
 from tests.server.sending import WAYS, eventually, request
+from tests.server.sockets import MIB, Connection, connect
 
 BEARER = {"Authorization": f"Bearer {mint(SECRET, user='alice', ttl=3600)}"}
 SIZE = 8 * MIB
@@ -195,7 +195,7 @@ async def test_a_start_that_is_ended_listens_no_more(
     def listeners() -> list[str]:
         return [task.get_name() for task in asyncio.all_tasks() if "listen" in task.get_name()]
 
-    monkeypatch.setattr("sfs_server.listener.Listener._speak", wait)
+    monkeypatch.setattr("sfs_server.database.listener.Listener._speak", wait)
     runner = web.AppRunner(make_app(config))
     starting = asyncio.create_task(runner.setup())
     await eventually(lambda: listeners() == ["listen sfs_namespaces"], 20)

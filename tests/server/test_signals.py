@@ -17,7 +17,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
-from sfs_server.auth import mint
+from sfs_server.auth.tokens import mint
 from tests.server.processes import SECRET, Process, environment
 
 SECONDS = 60.0

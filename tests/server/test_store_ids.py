@@ -13,7 +13,7 @@ from gfs.api import FileSystem
 from gfs.embedded.filesystem import EmbeddedFileSystem
 from gfs.errors import StoreFull
 from sfs_server.config import Config, ConfigError
-from sfs_server.database import Database
+from sfs_server.database.pool import Database
 from sfs_server.store import require_its_database
 from tests.postgres import Postgres
 from tests.server.processes import SECRET, Process, run

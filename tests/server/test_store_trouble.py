@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from sfs_server import embedded_postgres_files as files
 from sfs_server.app import make_app
-from sfs_server.auth import mint
+from sfs_server.auth.tokens import mint
 from sfs_server.config import Config, ConfigError
-from sfs_server.keys import FILESYSTEM
+from sfs_server.postgres import files
+from sfs_server.web.keys import FILESYSTEM
 from tests.mounts import fill, tmpfs
 from tests.rooted import place
 from tests.server.conftest import Service
-from tests.server.http import Answer, connect
 from tests.server.processes import SECRET, Process
+from tests.server.sockets import Answer, connect
 
 __all__ = ["place"]
 

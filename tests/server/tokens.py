@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from sfs_server.auth import InvalidToken, Principal, Verifier
+from sfs_server.auth.tokens import InvalidToken, Principal, Verifier
 from sfs_server.config import Config
 
 NOW = 1_700_000_000.0

@@ -1,0 +1,138 @@
+"""Who may do what: a principal, an action and a namespace in, nothing or a refusal out. Pure.
+
+The rules are the table 'Who may do what' of the HTTP contract. They are asked in an order that
+tells a caller no more than they may know: first whether they may know the namespace (404, the same
+answer in every byte as for one that does not exist), then who they are (401), then what their API
+token grants, then what they themselves may do (403).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from sfs_server.auth.claims import Principal
+from sfs_server.errors import Problem
+
+DEFAULT_NAMESPACE = "default"
+"""The one that always exists: shared, and readable without a credential if so configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A namespace as the database has it; ``created_at`` is aware, in UTC.
+
+    ``owner`` is the user who made it, or None for a shared one.
+    """
+
+    name: str
+    hidden: bool
+    owner: str | None
+    created_at: datetime
+
+
+class Action(Enum):
+    """What is asked for. The first three are done to files; READ includes listing them."""
+
+    READ = "read"
+    CREATE = "create"
+    DELETE = "delete"
+    CREATE_NAMESPACE = "create a namespace"
+    UPDATE_NAMESPACE = "update a namespace"
+    DELETE_NAMESPACE = "delete a namespace"
+
+
+_NAMESPACE_SCOPES = {
+    Action.CREATE_NAMESPACE: "create",
+    Action.UPDATE_NAMESPACE: "update",
+    Action.DELETE_NAMESPACE: "delete",
+}
+
+
+def require(
+    principal: Principal, action: Action, namespace: Namespace | None, *, anonymous_read: bool
+) -> None:
+    """Return if ``principal`` may do ``action``, else raise Problem 401, 403 or 404.
+
+    ``namespace`` is the one in question, None if there is none of that name. ``anonymous_read``
+    says whether ``default`` can be read by anybody. To make a namespace: ``require_creating``.
+    """
+    if namespace is None or not may_know(principal, namespace):
+        raise Problem(404, "There is no such namespace.")
+    if action is Action.READ and publicly_readable(namespace, anonymous_read=anonymous_read):
+        if not principal.anonymous:
+            _require_scope(principal, action, f"files.{namespace.name}")
+        return
+    _require_credential(principal)
+    if action in _NAMESPACE_SCOPES:
+        _require_scope(principal, action, f"namespaces.{namespace.name}")
+        if action is Action.DELETE_NAMESPACE and namespace.name == DEFAULT_NAMESPACE:
+            raise Problem(403, f"The namespace {DEFAULT_NAMESPACE} cannot be deleted.")
+        if not (principal.admin or _owns(principal, namespace)):
+            raise Problem(403, "Only its owner or an admin may change or delete a namespace.")
+        return
+    _require_scope(principal, action, f"files.{namespace.name}")
+    if action is Action.READ or namespace.owner is None:
+        return
+    if not (principal.admin or _owns(principal, namespace)):
+        raise Problem(403, "Only its owner or an admin may change the files of this namespace.")
+
+
+def require_creating(principal: Principal, name: str | None = None) -> None:
+    """Return if ``principal`` may make a namespace ``name``, else raise Problem 401 or 403. Without
+    a name, only whether they are signed in is asked."""
+    _require_credential(principal)
+    if name is not None:
+        _require_scope(principal, Action.CREATE_NAMESPACE, f"namespaces.{name}")
+
+
+def visible(principal: Principal, namespace: Namespace, *, anonymous_read: bool) -> bool:
+    """Whether the list of namespaces shows ``namespace`` to ``principal``: they may read it."""
+    if principal.anonymous:
+        return publicly_readable(namespace, anonymous_read=anonymous_read)
+    return may_know(principal, namespace) and principal.granted(
+        f"files.{namespace.name}", Action.READ.value
+    )
+
+
+def listed_names(principal: Principal, *, anonymous_read: bool) -> frozenset[str] | None:
+    """The only names that the list of namespaces can show to ``principal``; None: any. Which of
+    them it does, ``visible`` says."""
+    if principal.anonymous:
+        return frozenset({DEFAULT_NAMESPACE} if anonymous_read else ())
+    if principal.scopes is None or principal.granted("files", Action.READ.value):
+        return None
+    prefix = f"storage.{principal.user}.files."
+    names = (key.removeprefix(prefix) for key in principal.scopes if key.startswith(prefix))
+    return frozenset(
+        name
+        for name in names
+        if name.isprintable()  # as every name of a namespace
+        and principal.granted(f"files.{name}", Action.READ.value)
+    )
+
+
+def publicly_readable(namespace: Namespace, *, anonymous_read: bool) -> bool:
+    """Whether a caller without a credential may read the files of ``namespace``."""
+    return anonymous_read and namespace.name == DEFAULT_NAMESPACE and not namespace.hidden
+
+
+def _owns(principal: Principal, namespace: Namespace) -> bool:
+    # Nobody owns a shared namespace; in particular not the anonymous caller, whose user is None.
+    return namespace.owner is not None and principal.user == namespace.owner
+
+
+def may_know(principal: Principal, namespace: Namespace) -> bool:
+    """Whether ``principal`` may learn that there is this namespace."""
+    return not namespace.hidden or principal.admin or _owns(principal, namespace)
+
+
+def _require_credential(principal: Principal) -> None:
+    if principal.anonymous:
+        raise Problem(401, "Sign in to do this.", {"WWW-Authenticate": "Bearer"})
+
+
+def _require_scope(principal: Principal, action: Action, resource: str) -> None:
+    if not principal.granted(resource, _NAMESPACE_SCOPES.get(action, action.value)):
+        raise Problem(403, "The scopes of this API token do not allow this.")

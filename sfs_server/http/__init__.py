@@ -1,0 +1,89 @@
+"""What HTTP headers, names and bodies mean. Pure: text and bytes in, values or a Problem out.
+
+Nothing here waits, knows aiohttp, or touches a file. Look here for what a request asks for (names,
+preconditions, ranges, the form of an upload, dialects that are refused, digests, the client behind
+proxies) and for what a response says of a file (Content-Disposition, CORS).
+"""
+
+from sfs_server.http.cors import Origins, check_origin
+from sfs_server.http.dialects import refuse_part
+from sfs_server.http.digests import Digest, refuse_trailer
+from sfs_server.http.disposition import active, content_disposition, content_type
+from sfs_server.http.forms import MAX_OTHER_BYTES, FormFile, is_form
+from sfs_server.http.forwarded import Network, Proxies, customer, parse_network
+from sfs_server.http.names import (
+    RESERVED,
+    check_namespace,
+    decode,
+    download_path,
+    file_path,
+    file_target,
+)
+from sfs_server.http.paging import MAX_LIMIT, limit_of, next_page
+from sfs_server.http.preconditions import etag_of, expectation, http_date, plan, refuse_stale
+from sfs_server.http.ranges import (
+    ByteRange,
+    Multipart,
+    byteranges,
+    content_range,
+    new_boundary,
+    unsatisfied_range,
+)
+from sfs_server.http.wellformed import (
+    MAX_FIELD_BYTES,
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    MAX_TARGET_BYTES,
+    TOO_LARGE,
+    TOO_LONG,
+    check_form,
+    check_head,
+    without_dot_segments,
+)
+
+__all__ = [
+    "MAX_FIELD_BYTES",
+    "MAX_HEADERS",
+    "MAX_HEAD_BYTES",
+    "MAX_LIMIT",
+    "MAX_OTHER_BYTES",
+    "MAX_TARGET_BYTES",
+    "RESERVED",
+    "TOO_LARGE",
+    "TOO_LONG",
+    "ByteRange",
+    "Digest",
+    "FormFile",
+    "Multipart",
+    "Network",
+    "Origins",
+    "Proxies",
+    "active",
+    "byteranges",
+    "check_form",
+    "check_head",
+    "check_namespace",
+    "check_origin",
+    "content_disposition",
+    "content_range",
+    "content_type",
+    "customer",
+    "decode",
+    "download_path",
+    "etag_of",
+    "expectation",
+    "file_path",
+    "file_target",
+    "http_date",
+    "is_form",
+    "limit_of",
+    "new_boundary",
+    "next_page",
+    "parse_network",
+    "plan",
+    "refuse_part",
+    "refuse_stale",
+    "refuse_trailer",
+    "unsatisfied_range",
+    "without_dot_segments",
+]

@@ -1,0 +1,136 @@
+"""What processes tell each other of transfers: the payloads of NOTIFY. Pure.
+
+A payload is lines of JSON. The first is the sender, a string; each other one is an item: ``null``
+says that the sender has just begun to listen and knows of nobody's interest, a string is an id
+whose transfers the sender wants to know of, an object is the state of a transfer of the sender.
+PostgreSQL takes payloads of less than 8000 bytes, so items are packed into as few as hold them;
+the longest item (a user of 255 characters and an error of 200, each escaped to 12 bytes) has 6 KB.
+
+Whoever can connect to the database can send anything: what is not as it should be is dropped,
+item by item. Clocks of machines differ, so a state has an age, and no time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from gfs.paths import MAX_DIRECTORY_CHARACTERS
+from sfs_server.auth import MAX_USER_CHARACTERS
+from sfs_server.errors import Problem
+from sfs_server.progress.types import MAX_ERROR_CHARACTERS, Transfer, check_id
+
+MAX_PAYLOAD_BYTES = 7900
+HELLO = "null"
+
+_MOST = 2**63 - 1
+_RUN_CHARACTERS = 16
+
+
+def encode_want(id_: str) -> str:
+    """The item that asks for the transfers of ``id_``."""
+    return json.dumps(id_)
+
+
+def encode_state(transfer: Transfer, now: float) -> str:
+    """The item that tells of ``transfer``."""
+    state = transfer.state()
+    return json.dumps(
+        {
+            "run": transfer.run,
+            "id": state.id,
+            "direction": state.direction,
+            "owner": transfer.owner,
+            "namespace": transfer.namespace,
+            "age": round(now - transfer.began, 3),
+            "bytes": state.moved,
+            "total": state.total,
+            "done": state.done,
+            "error": state.error,
+        },
+        separators=(",", ":"),
+    )
+
+
+def pack(sender: str, items: Iterable[str]) -> Iterator[str]:
+    """The payloads that carry ``items``, in their order."""
+    head = json.dumps(sender)
+    lines, length = [head], len(head)
+    for item in items:
+        if length + 1 + len(item) > MAX_PAYLOAD_BYTES:
+            yield "\n".join(lines)
+            lines, length = [head], len(head)
+        lines.append(item)
+        length += 1 + len(item)
+    if len(lines) > 1:
+        yield "\n".join(lines)
+
+
+def parse(payload: str, now: float) -> tuple[str | None, list[Transfer | str | None]]:
+    """The sender of a payload, and its items: None for a hello, an id, or a transfer.
+
+    The sender is None if the payload is none of these.
+    """
+    head, *lines = payload.split("\n")
+    sender = _json(head)
+    if not isinstance(sender, str):
+        return None, []
+    items: list[Transfer | str | None] = []
+    for line in lines:
+        found = _json(line)
+        if found is None and line == HELLO:
+            items.append(None)
+        elif isinstance(found, str) and _is_id(found):
+            items.append(found)
+        elif isinstance(found, dict) and (transfer := _transfer(found, now)) is not None:
+            items.append(transfer)
+    return sender, items
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _transfer(found: dict[str, Any], now: float) -> Transfer | None:
+    """The transfer that an object describes, None if it describes none."""
+    run, direction, age = found.get("run"), found.get("direction"), found.get("age")
+    done, error, namespace = found.get("done"), found.get("error"), found.get("namespace")
+    good = (
+        _is_id(found.get("id"))
+        and _is_text(run, _RUN_CHARACTERS)
+        and direction in ("upload", "download")
+        and (found.get("owner") is None or _is_text(found["owner"], MAX_USER_CHARACTERS))
+        and (namespace is None or _is_text(namespace, MAX_DIRECTORY_CHARACTERS))
+        and isinstance(age, int | float)
+        and 0 <= age <= _MOST  # so no NaN
+        and _is_count(found.get("bytes"))
+        and (found.get("total") is None or _is_count(found["total"]))
+        and isinstance(done, bool)
+        and (error is None or (done and _is_text(error, MAX_ERROR_CHARACTERS)))
+    )
+    if not good:
+        return None
+    transfer = Transfer(found["id"], found["direction"], found.get("owner"), now - found["age"])
+    transfer.run, transfer.heard, transfer.namespace = found["run"], now, namespace
+    transfer.moved, transfer.total = found["bytes"], found.get("total")
+    transfer.ended, transfer.error = now if done else None, error
+    return transfer
+
+
+def _is_id(value: object) -> bool:
+    try:
+        return isinstance(value, str) and check_id(value) == value
+    except Problem:
+        return False
+
+
+def _is_text(value: object, most: int) -> bool:
+    return isinstance(value, str) and 1 <= len(value) <= most
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _MOST

@@ -1,0 +1,73 @@
+"""What the application and a request carry, each under a typed key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from aiohttp import web
+
+from gfs.api import FileSystem
+from sfs_server.auth import Link, Links, Principal, Verifier
+from sfs_server.config import Config
+from sfs_server.database import Database
+from sfs_server.http import Origins, Proxies
+from sfs_server.logs import AccessLog, Change
+from sfs_server.metrics import Metrics
+from sfs_server.namespaces import Namespaces
+from sfs_server.page import StaticFiles
+from sfs_server.progress import Count, Hub, Streams
+
+
+class Lifecycle:
+    """Whether the process takes new work, and which it has. ``draining`` is set once, when it
+    begins to stop: it is not ready any more. ``on_drain`` is called when it takes no connections
+    any more either. ``running`` counts the requests that are being answered."""
+
+    def __init__(self) -> None:
+        self.draining = False
+        self.running = 0
+        self.on_drain: list[Callable[[], None]] = []
+
+    def drain(self) -> None:
+        """No connection is taken any more: end what need not be waited for."""
+        self.draining = True
+        for call in self.on_drain:
+            call()
+
+
+ACCESS_LOG = web.AppKey("ACCESS_LOG", AccessLog)
+CONFIG = web.AppKey("CONFIG", Config)
+DATABASE = web.AppKey("DATABASE", Database)
+FILESYSTEM = web.AppKey[FileSystem]("FILESYSTEM", FileSystem)
+LIFECYCLE = web.AppKey("LIFECYCLE", Lifecycle)
+LINKS = web.AppKey("LINKS", Links)
+METRICS = web.AppKey("METRICS", Metrics)
+NAMESPACES = web.AppKey("NAMESPACES", Namespaces)
+ORIGINS = web.AppKey("ORIGINS", Origins)
+PROGRESS = web.AppKey("PROGRESS", Hub)
+PROXIES = web.AppKey("PROXIES", Proxies)
+RECEIVE_POOL = web.AppKey[Executor]("RECEIVE_POOL", Executor)
+"""The threads that take large bodies from their sockets."""
+SEND_POOL = web.AppKey[Executor]("SEND_POOL", Executor)
+"""The threads that wait for the disk in sendfile(2)."""
+STREAMS = web.AppKey("STREAMS", Streams)
+STATIC = web.AppKey("STATIC", StaticFiles)
+VERIFIER = web.AppKey("VERIFIER", Verifier)
+
+CHANGE = web.RequestKey("CHANGE", Change)
+"""What the request wants to change: see :func:`sfs_server.web.audit.changing`."""
+CLIENT = web.RequestKey("CLIENT", str)
+"""The address of the client, behind proxies that are trusted too; '' where there is none."""
+CREDENTIALED = web.RequestKey("CREDENTIALED", bool)
+"""Whether the request carried a credential, good for what it asked or not."""
+IN_URL = web.RequestKey("IN_URL", bool)
+"""Set where the credential stands in the URL, which must not travel on in a Referer."""
+LINK = web.RequestKey("LINK", Link)
+"""The link by which the request came, if it did; PRINCIPAL is then whoever made it."""
+MOVED = web.RequestKey("MOVED", Count)
+"""The bytes of a file that are sent or received, of a request for one."""
+PRINCIPAL = web.RequestKey("PRINCIPAL", Principal)
+REQUEST_ID = web.RequestKey("REQUEST_ID", str)
+TAKEN = web.RequestKey("TAKEN", bool)
+"""Set where the body is read behind aiohttp's back: the connection cannot be used again."""

@@ -1,0 +1,294 @@
+"""The files of the web page over HTTP: what is found, what is cached, what cannot be reached."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from aiohttp.test_utils import TestServer
+from hatchling.builders.wheel import WheelBuilder
+
+from sfs_server.app import make_app
+from sfs_server.config import Config, ConfigError
+from sfs_server.errors import Problem
+from sfs_server.page import files as static_files
+from sfs_server.web import error_page
+from tests.server.conftest import Service
+from tests.server.processes import run
+from tests.server.sockets import Answer, connect
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+STATIC = Path(static_files.PACKAGED)
+FIRST_LOAD = 40_000
+
+
+async def ask(
+    port: int | None, target: str, headers: dict[str, str] | None = None, method: str = "GET"
+) -> Answer:
+    assert port is not None
+    async with connect(port) as connection:
+        return await connection.ask(method, target, headers)
+
+
+# The packaged page.
+
+
+async def test_the_page_is_served_under_the_strictest_policy(service: Service) -> None:
+    page = await ask(service.port, "/", BROWSER)
+    assert page.status == 200
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    policy = dict(
+        part.strip().split(" ", 1) for part in page.headers["Content-Security-Policy"].split(";")
+    )
+    assert policy["default-src"] == "'none'"
+    assert {
+        policy[f"{kind}-src"] for kind in ("script", "style", "img", "media", "connect", "frame")
+    } == {"'self'"}
+    assert {policy[name] for name in ("base-uri", "form-action", "frame-ancestors")} == {"'none'"}
+    assert "unsafe" not in page.headers["Content-Security-Policy"]
+    assert page.headers["X-Content-Type-Options"] == "nosniff"
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+    assert page.headers["Cache-Control"] == "no-cache"
+    assert b"<style" not in page.body
+    assert not re.search(rb"<script(?![^>]* src=)", page.body)
+    assert not re.search(rb"""\s(?:style|on\w+)=["']""", page.body)
+
+
+async def test_all_that_the_page_refers_to_is_there_and_may_be_kept_for_ever(
+    service: Service,
+) -> None:
+    page = await ask(service.port, "/", BROWSER)
+    waiting = set(re.findall(r'(?:href|src)="(/[^"]*)"', page.body.decode()))
+    assert len(waiting) > 10
+    seen: set[str] = set()
+    while waiting:
+        path = waiting.pop()
+        seen.add(path)
+        assert re.match(r"/@[0-9a-f]{16}/", path), path
+        found = await ask(service.port, path)
+        assert found.status == 200, path
+        assert found.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        folder = path.rpartition("/")[0]
+        for name in re.findall(rb'(?:from|import)\s*\(?\s*"([^"]*)"', found.body):
+            assert name.startswith(b"./"), f"{path} imports {name!r}"
+            waiting |= {f"{folder}/{name.decode()[2:]}"} - seen
+    modules = {path for path in seen if path.endswith(".js")}
+    on_disk = {path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*.js")}
+    assert {path.split("/", 2)[2] for path in modules} == on_disk
+
+
+async def test_what_the_first_sight_takes_is_small(service: Service) -> None:
+    page = await ask(service.port, "/", {**BROWSER, "Accept-Encoding": "gzip"})
+    paths = re.findall(r'(?:href|src)="(/@[^"]*)"', gzip.decompress(page.body).decode())
+    icons = paths[0].rpartition("/")[0] + "/icons.svg"
+    parts = [await ask(service.port, path, {"Accept-Encoding": "gzip"}) for path in {*paths, icons}]
+    assert all("Content-Encoding" in part.headers for part in parts if len(part.body) > 512)
+    assert sum(len(part.body) for part in [page, *parts]) < FIRST_LOAD
+
+
+async def test_nothing_is_fetched_from_elsewhere() -> None:
+    for path in STATIC.rglob("*"):
+        if path.suffix in (".js", ".css", ".html", ".svg"):
+            text = path.read_text().replace("http://www.w3.org/", "")
+            assert not re.search(r"https?://|//[a-z]+\.[a-z]", text), path
+        if path.suffix == ".js" and path.parent == STATIC:
+            assert len(path.read_text().splitlines()) <= 300, path
+            assert "innerHTML" not in path.read_text(), path
+
+
+async def test_the_version_of_another_release_is_not_kept(service: Service) -> None:
+    found = await ask(service.port, "/@0123456789abcdef/main.js")
+    assert (found.status, found.headers["Cache-Control"]) == (200, "no-cache")
+    assert (await ask(service.port, "/@0123456789abcdef/nothing.js")).status == 404
+    assert (await ask(service.port, "/@/main.js")).headers["Cache-Control"] == "no-cache"
+
+
+async def test_the_icon_of_old_browsers_is_one(service: Service) -> None:
+    icon = await ask(service.port, "/favicon.ico")
+    assert icon.status == 200
+    assert struct.unpack("<HH", icon.body[:4]) == (0, 1)
+
+
+async def test_a_navigation_to_no_file_gets_the_page_and_anything_else_a_problem(
+    service: Service,
+) -> None:
+    index = await ask(service.port, "/", BROWSER)
+    for target in ("/ns/photos", "/nothing.js", "/a/b/c", "/storagex", "/metrics/x", "/%0a"):
+        page = await ask(service.port, target, BROWSER)
+        assert (page.status, page.body) == (200, index.body), target
+        assert (await ask(service.port, target, BROWSER, "HEAD")).status == 200
+        missing = await ask(service.port, target)
+        assert (missing.status, bool(missing.problem())) == (404, True), target
+    assert (await ask(service.port, "/nothing", BROWSER, "POST")).status == 405
+
+
+async def test_paths_of_the_api_are_never_the_page(service: Service) -> None:
+    for target in (
+        "/storage",
+        "/storage/",
+        "/storage/a/b/c",
+        "/api",
+        "/api/nothing",
+        "/sse/nothing",
+    ):
+        assert (await ask(service.port, target, BROWSER)).status == 404, target
+        assert (await ask(service.port, target)).problem(), target
+
+
+# Conditions and codings.
+
+
+async def test_a_file_that_has_not_changed_is_not_sent_again(service: Service) -> None:
+    for headers in ({}, {"Accept-Encoding": "gzip"}):
+        first = await ask(service.port, "/main.js", headers)
+        again = await ask(
+            service.port, "/main.js", {**headers, "If-None-Match": first.headers["ETag"]}
+        )
+        assert (again.status, again.body) == (304, b"")
+        assert again.headers["ETag"] == first.headers["ETag"]
+        assert again.headers["Cache-Control"] == first.headers["Cache-Control"]
+    changed = await ask(service.port, "/main.js", {"If-None-Match": '"another"'})
+    assert changed.status == 200
+    assert (await ask(service.port, "/main.js", {"If-Match": '"another"'})).status == 412
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("gzip", "gzip"),
+        ("br, GZIP;q=0.5, *;q=0", "gzip"),
+        ("*", "gzip"),
+        ("deflate,gzip ; q=1.0", "gzip"),
+        ("gzip;q=0", None),
+        ("*, gzip;q=0", None),
+        ("gzip;q=1" + " " * 8000 + "x", None),
+        ("gzip;q=0.000, br", None),
+        ("br, gzipped", None),
+        ("identity", None),
+    ],
+)
+async def test_text_is_compressed_for_whoever_takes_it(
+    service: Service, accepted: str, coding: str | None
+) -> None:
+    plain = await ask(service.port, "/app.css")
+    packed = await ask(service.port, "/app.css", {"Accept-Encoding": accepted})
+    assert packed.headers.get("Content-Encoding") == coding
+    body = gzip.decompress(packed.body) if coding else packed.body
+    assert body == plain.body == (STATIC / "app.css").read_bytes()
+    assert packed.headers["Vary"] == plain.headers["Vary"] == "Accept-Encoding"
+    assert (packed.headers["ETag"] == plain.headers["ETag"]) == (coding is None)
+
+
+async def test_head_says_what_get_would(service: Service) -> None:
+    for headers in ({}, {"Accept-Encoding": "gzip"}):
+        got = await ask(service.port, "/app.css", headers)
+        head = await ask(service.port, "/app.css", headers, "HEAD")
+        assert head.status == 200
+        for name in ("Content-Length", "Content-Type", "ETag", "Cache-Control", "Vary"):
+            assert head.headers[name] == got.headers[name]
+    whole = await ask(service.port, "/app.css", {"Range": "bytes=0-1"})
+    assert whole.status == 200
+
+
+# A page of one's own.
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    root = tmp_path / "page"
+    (root / "docs").mkdir(parents=True)
+    (root / "index.html").write_text('<script src="/@/a.js"></script><a href="/a.js">')
+    (root / "docs" / "index.html").write_text("docs")
+    (root / "docs" / "a b.txt").write_text("a b")
+    (root / ".env").write_text("secret")
+    (root / ".git").mkdir()
+    (root / ".git" / "config").write_text("secret")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret").write_text("secret")
+    (tmp_path / "outside" / "a.js").write_text("a")
+    (root / "a.js").symlink_to(tmp_path / "outside" / "a.js")
+    (root / "linked").symlink_to(tmp_path / "outside")
+    return root
+
+
+async def test_a_page_of_ones_own_replaces_it_all(
+    config: Config, own: Path, aiohttp_server: pytest.FixtureRequest
+) -> None:
+    server: TestServer = await aiohttp_server(make_app(replace(config, static=str(own))))  # type: ignore[operator]
+    page = await ask(server.port, "/")
+    version = re.search(rb'"/@([0-9a-f]{16})/a\.js"', page.body)
+    assert version is not None
+    assert b'"/a.js"' in page.body
+    assert "Content-Security-Policy" not in page.headers
+    assert (await ask(server.port, f"/@{version[1].decode()}/a.js")).body == b"a"
+    assert (await ask(server.port, "/docs/")).body == b"docs"
+    assert (await ask(server.port, "/docs/a%20b.txt")).body == b"a b"
+    assert (await ask(server.port, "/app.css")).status == 404
+    for target in (
+        "/.env",
+        "/.git/config",
+        "/linked/secret",
+        "/../outside/secret",
+        "/%2e%2e/outside/secret",
+        "/..%2foutside%2fsecret",
+        "/docs/..%5c..%5coutside%5csecret",
+        "/docs/%2e%2e/%2e%2e/outside/secret",
+        "//outside/secret",
+        f"/{own.parent}/outside/secret",
+        "/a.js%00",
+        "/%ff",
+    ):
+        answer = await ask(server.port, target)
+        assert answer.status in (400, 404), target
+        assert b"secret" not in answer.body
+
+
+def test_a_directory_that_is_no_page_is_an_error_at_the_start(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    static_files.load(str(own))
+    for wrong in (tmp_path / "absent", own / "a.js", tmp_path / "outside"):
+        with pytest.raises(ConfigError, match="-static"):
+            static_files.load(str(wrong))
+    monkeypatch.setattr(static_files, "MOST_BYTES", 10)
+    with pytest.raises(ConfigError, match="held in memory"):
+        static_files.load(str(own))
+
+
+def test_the_flag_and_its_variable_are_read(tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent")
+    for arguments, env in ((["-static", absent], {}), ([], {"SFS_STATIC": absent})):
+        data = ["-data", str(tmp_path / "data")]
+        done = run("-addr", "127.0.0.1:0", *data, *arguments, env=env)
+        assert done.returncode == 1
+        assert done.stderr == "sfs-server: -static cannot be read: No such file or directory.\n"
+
+
+# In the package.
+
+
+def test_the_wheel_carries_the_page_and_the_marks_of_types() -> None:
+    root = str(STATIC.parents[2])
+    carried = {file.distribution_path for file in WheelBuilder(root).recurse_included_files()}
+    files = [path for path in STATIC.rglob("*") if path.is_file()]
+    assert {
+        f"sfs_server/page/static/{path.relative_to(STATIC).as_posix()}" for path in files
+    } <= carried
+    assert "sfs_server/page/static/vendor/LICENSE-preact.txt" in carried
+    assert {"gfs/py.typed", "sfs_server/py.typed"} <= carried, "for those who check types"
+
+
+# The error page.
+
+
+def test_the_error_page_allows_its_own_style_alone() -> None:
+    page = error_page.error_page(Problem(503, "Try <b>again</b> & again."))
+    assert "Try &lt;b&gt;again&lt;/b&gt; &amp; again." in page
+    assert "<script" not in page
+    assert not re.search(r"\sstyle=|url\(|@import|src=", page)
+    assert error_page.POLICY.startswith("default-src 'none'")
+    assert "unsafe" not in error_page.POLICY

@@ -1,0 +1,330 @@
+"""Progress across processes on one PostgreSQL, which are killed, cut off, and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+import pytest
+from pytest_aiohttp import AiohttpServer
+
+from sfs_server.app import make_app
+from sfs_server.auth.tokens import mint
+from sfs_server.config import Config
+from sfs_server.errors import DatabaseUnavailable
+from sfs_server.progress.hub import LOST
+from sfs_server.progress.relay import Relay
+from sfs_server.web.keys import DATABASE, PROGRESS
+from tests.postgres import Postgres
+from tests.server.conftest import Service, pass_for_one_store
+from tests.server.events import Stream, seen, watching
+from tests.server.processes import SECRET, Process
+from tests.server.sending import begin, eventually, head, upload
+from tests.server.sockets import MIB, Connection, connect
+
+TARGET = "/storage/default/file?id=t"
+CONTENT = bytes(2 * MIB)
+BEARER = {"Authorization": f"Bearer {mint(SECRET, user='alice', ttl=3600)}"}
+LOSE_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'test'"
+"""Ends the listeners and every other session."""
+
+
+@pytest.fixture
+async def other(
+    config: Config, tmp_path: Path, aiohttp_server: AiohttpServer, service: Service
+) -> AsyncIterator[Service]:
+    """A second process (in this one) on the same database."""
+    elsewhere = replace(config, data=str(tmp_path / "other"))
+    pass_for_one_store(service.data, tmp_path / "other")
+    server = await aiohttp_server(make_app(elsewhere))
+    async with aiohttp.ClientSession() as session:
+        yield Service(server, session, Path(elsewhere.data))
+
+
+def relay(service: Service) -> Relay:
+    found = service.app[PROGRESS].elsewhere
+    assert isinstance(found, Relay)
+    return found
+
+
+async def until(stream: Stream, moved: int) -> None:
+    """Read events until one has ``moved`` bytes."""
+    while (await stream.event())["bytes"] < moved:
+        pass
+
+
+async def finish(client: Connection, rest: bytes) -> None:
+    client.send_raw(rest)
+    assert (await client.answer()).status in (200, 201)
+
+
+async def test_a_watcher_elsewhere_sees_all_of_it(service: Service, other: Service) -> None:
+    async with (
+        watching(other.port, "t", BEARER) as early,
+        watching(other.port, "t") as foreign,
+        connect(service.port) as client,
+    ):
+        rest = await begin(service, client, "PUT", TARGET, CONTENT)
+        await until(early, MIB)
+        async with watching(other.port, "t", BEARER) as late:
+            first = await late.event()
+            assert (first["bytes"], first["total"]) == (MIB, 2 * MIB)
+            await foreign.silent()
+            await finish(client, rest)
+            assert await early.last() == await late.last()
+        assert early.events[-1]["bytes"] == 2 * MIB
+        assert "error" not in early.events[-1]
+    assert await seen(other.port, "t", BEARER) == early.events[-1]
+    assert await seen(service.port, "t", BEARER) == early.events[-1]
+
+
+async def test_a_refusal_and_a_cut_are_told_elsewhere(service: Service, other: Service) -> None:
+    await service.put("/storage/default/file", b"old")
+    async with watching(other.port, "t", BEARER) as stream:
+        answer = await upload(service, "POST", TARGET, b"new")
+        assert (await stream.last())["error"] == answer.problem()
+    async with connect(service.port) as client:
+        await begin(service, client, "PUT", "/storage/default/file?id=u", CONTENT)
+        async with watching(other.port, "u", BEARER) as stream:
+            await stream.event()
+            client.reset()
+            assert "connection was lost" in (await stream.last())["error"]
+
+
+async def test_an_id_that_ended_here_and_runs_there_is_the_one_that_runs(
+    service: Service, other: Service
+) -> None:
+    await upload(service, "POST", TARGET, b"first")
+    async with connect(other.port) as client:
+        rest = await begin(other, client, "PUT", TARGET, CONTENT)
+        async with watching(service.port, "t", BEARER) as stream:
+            assert not (await stream.event())["done"]
+            await finish(client, rest)
+            assert (await stream.last())["bytes"] == 2 * MIB
+
+
+async def test_a_transfer_that_nobody_watches_costs_the_database_nothing(
+    service: Service, other: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[object] = []
+    fetch = service.app[DATABASE].fetch
+
+    async def counted(sql: str, params: object = (), **more: bool) -> object:
+        if "pg_notify" in sql:
+            sent.append(params)
+        return await fetch(sql, params, **more)  # type: ignore[arg-type]
+
+    idle = relay(service)
+    await eventually(lambda: not (idle._hello or idle._wishes or idle._news.is_set()))
+    await asyncio.sleep(0.2)  # what was being sent has been
+    monkeypatch.setattr(service.app[DATABASE], "fetch", counted)
+    async with connect(service.port) as client:
+        rest = await begin(service, client, "PUT", TARGET, CONTENT)
+        async with watching(service.port, "t", BEARER) as stream:  # in its own process: nothing
+            await stream.event()
+            await asyncio.sleep(0.3)
+            await finish(client, rest)
+            await stream.last()
+    assert sent == []
+    await seen(other.port, "t", BEARER)
+    assert sent
+
+
+async def test_a_lost_listener_catches_up(
+    service: Service, other: Service, postgres: Postgres
+) -> None:
+    async with connect(service.port) as client, watching(other.port, "t", BEARER) as stream:
+        rest = await begin(service, client, "PUT", TARGET, CONTENT)
+        await until(stream, MIB)
+        # Both listeners die, and what moves then is moved while neither hears anything.
+        for service_ in (service, other):
+            assert relay(service_)._listener.trusted
+        await asyncio.to_thread(postgres.execute, LOSE_ALL)
+        client.send_raw(rest[:1000])
+        await until(stream, MIB + 1000)
+        await asyncio.to_thread(postgres.execute, LOSE_ALL)
+        await finish(client, rest[1000:])
+        assert (await stream.last())["bytes"] == 2 * MIB
+    # A wish that nobody heard is made again, after a hello.
+    await asyncio.to_thread(postgres.execute, LOSE_ALL)
+    async with watching(other.port, "u", BEARER) as stream:
+        await upload(service, "PUT", "/storage/default/file?id=u", b"abc")
+        assert (await stream.last())["bytes"] == 3
+
+
+async def test_who_comes_back_asks_what_the_others_want(service: Service, other: Service) -> None:
+    async with watching(other.port, "t", BEARER):
+        await eventually(lambda: relay(service).wants("t"))
+        relay(service)._wanted.clear()  # as if it had not heard
+        relay(service)._on_return()
+        await eventually(lambda: relay(service).wants("t"))
+
+
+async def test_what_could_not_be_sent_is_sent_later(
+    service: Service, other: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfs_server.progress.relay.RETRY_SECONDS", 0.1)
+    failures = 0
+    fetch = service.app[DATABASE].fetch
+
+    async def failing(sql: str, params: object = (), **more: bool) -> object:
+        nonlocal failures
+        if "pg_notify" in sql and failures < 2:
+            failures += 1
+            raise DatabaseUnavailable("for a test")
+        return await fetch(sql, params, **more)  # type: ignore[arg-type]
+
+    await upload(service, "PUT", TARGET, b"abc")
+    monkeypatch.setattr(service.app[DATABASE], "fetch", failing)
+    assert (await seen(other.port, "t", BEARER))["bytes"] == 3
+    assert failures == 2
+
+
+async def test_a_database_that_is_away_ends_nothing_and_local_watchers_go_on(
+    service: Service, other: Service, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfs_server.progress.relay.SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr("sfs_server.progress.relay.TURN_SECONDS", 0.1)
+    monkeypatch.setattr("sfs_server.database.listener.PING_SECONDS", 0.1)
+    monkeypatch.setattr("sfs_server.progress.relay.BEAT_SECONDS", 0.2)
+    async with (
+        connect(service.port) as client,
+        watching(service.port, "t", BEARER) as local,
+        watching(other.port, "t", BEARER) as remote,
+    ):
+        rest = await begin(service, client, "PUT", TARGET, CONTENT)
+        await until(remote, MIB)
+        await asyncio.to_thread(postgres.stop)
+        try:
+            await until(local, MIB)
+            client.send_raw(rest[:5000])
+            await until(local, MIB + 5000)
+            async with watching(service.port, "t", BEARER) as late:
+                assert (await late.event())["bytes"] == MIB + 5000
+            await remote.silent(1.5)
+        finally:
+            await asyncio.to_thread(postgres.start)
+        await until(remote, MIB + 5000)
+        await finish(client, rest[5000:])
+        assert (await local.last())["bytes"] == (await remote.last())["bytes"] == 2 * MIB
+
+
+async def test_ends_are_left_to_the_others_by_a_process_that_stops(
+    service: Service, other: Service
+) -> None:
+    for number in range(3):
+        await upload(service, "PUT", f"/storage/default/file?id=t{number}", b"abc")
+    await service.server.close()
+    await eventually(lambda: len(other.app[PROGRESS].ended) == 3)
+    for number in range(3):
+        event = await seen(other.port, f"t{number}", BEARER)
+        assert (event["bytes"], event["total"], event["done"]) == (3, 3, True)
+
+
+async def test_wishes_are_forgotten_when_nobody_renews_them(
+    service: Service, other: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfs_server.progress.relay.WANT_SECONDS", 0.4)
+    monkeypatch.setattr("sfs_server.progress.relay.TURN_SECONDS", 0.05)
+    monkeypatch.setattr("sfs_server.progress.relay.RENEW_SECONDS", 0.1)
+    await asyncio.sleep(0.1)
+    relay(other)._renew_at = 0.0
+    async with watching(other.port, "t", BEARER):
+        await eventually(lambda: relay(service).wants("t"))
+        await asyncio.sleep(0.8)
+        assert relay(service).wants("t")
+    await eventually(lambda: not relay(service).wants("t"))
+
+
+async def test_what_cannot_be_is_ignored_and_what_is_wanted_is_bounded(
+    service: Service, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfs_server.progress.relay.MAX_WANTED", 3)
+    hub = service.app[PROGRESS]
+    for payload in ("", "nonsense", '"a"\n{"id": 5}', '"a"\n[]', '"a"\n"../x"'):
+        statement = f"SELECT pg_notify('sfs_progress', $${payload}$$)"
+        await asyncio.to_thread(postgres.execute, statement, "test")
+    wishes = "\n".join(f'"t{number}"' for number in range(5))
+    statement = f"SELECT pg_notify('sfs_progress', $$\"a\"\n{wishes}$$)"
+    await asyncio.to_thread(postgres.execute, statement, "test")
+    await eventually(lambda: relay(service).wants("t4"))
+    assert list(relay(service)._wanted) == ["t2", "t3", "t4"]
+    for number in range(5):  # before the loop, and the relay in it, goes on
+        relay(service).ask(f"u{number}")
+    assert len(relay(service)._wishes) == 3
+    assert (hub._runs, hub.remote) == ({}, {})
+
+
+async def test_two_processes_and_one_that_is_killed(
+    service: Service, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert config.database is not None
+    data = tmp_path / "process"
+    pass_for_one_store(service.data, data)
+    process = await asyncio.to_thread(
+        Process, data, "-database", config.database, "-drain-grace", "0"
+    )
+    try:
+        async with (
+            watching(service.port, "t", BEARER) as here,
+            watching(process.port, "u", BEARER) as there,
+            connect(process.port) as client,
+        ):
+            for port, id_ in ((process.port, "t"), (service.port, "u")):
+                async with connect(port) as uploader:
+                    target = f"/storage/default/file?id={id_}"
+                    uploader.send("PUT", target, BEARER, CONTENT)
+                    assert (await uploader.answer()).status == 201
+            assert (await here.last())["bytes"] == (await there.last())["bytes"] == 2 * MIB
+            length = {**BEARER, "Content-Length": str(2 * MIB)}
+            client.send_raw(head("PUT", "/storage/default/file?id=v", length) + bytes(MIB))
+            async with watching(service.port, "v", BEARER) as cut:
+                await until(cut, MIB)
+                process.kill()
+                monkeypatch.setattr("sfs_server.progress.relay.SILENCE_SECONDS", 1.0)
+                event = await cut.last()
+                assert (event["bytes"], event["error"]) == (MIB, LOST)
+    finally:
+        process.kill()
+
+
+async def test_watchers_do_not_hold_up_a_process_that_stops(
+    service: Service, config: Config, tmp_path: Path
+) -> None:
+    assert config.database is not None
+    data = tmp_path / "process"
+    pass_for_one_store(service.data, data)
+    process = await asyncio.to_thread(
+        Process, data, "-database", config.database, "-drain-grace", "0"
+    )
+    try:
+        async with (
+            watching(process.port, "idle", BEARER) as idle,
+            watching(process.port, "t", BEARER) as stream,
+            watching(process.port, "idle", receive_buffer=2048),
+            connect(process.port) as client,
+        ):
+            length = {**BEARER, "Content-Length": str(2 * MIB)}
+            client.send_raw(head("PUT", "/storage/default/file?id=t", length) + bytes(MIB))
+            await until(stream, MIB)
+            process.signal(signal.SIGTERM)
+            for one in (idle, stream):
+                await one.end(5)
+                assert one.source.retry == 1000
+            # The upload goes on, and is watched elsewhere.
+            async with watching(service.port, "t", BEARER) as again:
+                assert (await again.event())["bytes"] == MIB
+                client.send_raw(bytes(MIB))
+                assert (await client.answer()).status == 201
+                assert (await again.last())["bytes"] == 2 * MIB
+            assert await asyncio.to_thread(process.wait, 10) == 0
+        event = await seen(service.port, "t", BEARER)
+        assert event["done"]
+    finally:
+        with suppress(ValueError):
+            process.kill()

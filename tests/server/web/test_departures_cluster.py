@@ -1,0 +1,74 @@
+"""Clients that leave once their request has come whole, where the files are on a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sfs_server.config import Config
+from sfs_server.web.keys import LIFECYCLE
+from tests.gfs.cluster import Cluster, cluster, seaweed
+from tests.server.conftest import Service
+from tests.server.leaving import LEAVES, SIZES, client, send_and_leave
+from tests.server.sending import WAYS, eventually, request
+from tests.server.sockets import encode
+
+__all__ = ["cluster", "seaweed"]
+
+CONTENT = hashlib.shake_256(b"departures").digest(9_000_000)
+
+
+@pytest.fixture
+def config(config: Config, cluster: Cluster) -> Config:
+    """The settings of ``service``: on the cluster, at a place of the test's own."""
+    return replace(config, master=cluster.masters, prefix=f"/{Path(config.data).parent.name}")
+
+
+async def until(service: Service, path: str, expected: tuple[int, bytes | None]) -> None:
+    status, body = expected
+    async with asyncio.timeout(10):
+        while (found := await service.get(path))[0] != status:
+            await asyncio.sleep(0.01)
+    assert body is None or found[1] == body
+
+
+@pytest.mark.both_loops
+@pytest.mark.parametrize("leave", LEAVES)
+async def test_a_change_that_has_come_whole_is_made_and_no_other(
+    service: Service, leave: str
+) -> None:
+    for way in WAYS:
+        for size in (*SIZES, len(CONTENT)):
+            path = f"/storage/default/{way.replace(' ', '-')}-{size}"
+            whole = request("PUT", path, way, CONTENT[:size], service.bearer())
+            answer = await send_and_leave(service.port, whole, leave)
+            await until(service, path, (200, CONTENT[:size]))
+            assert answer.startswith(b"HTTP/1.1 201 ") == (leave == "half-close"), path
+            if size:
+                short = request("PUT", path, way, b"y" * size, service.bearer())[:-3]
+                await send_and_leave(service.port, short, leave)
+    await eventually(lambda: service.app[LIFECYCLE].running == 0)
+    for way in WAYS:
+        for size in (*SIZES, len(CONTENT)):
+            path = f"/storage/default/{way.replace(' ', '-')}-{size}"
+            assert await service.get(path) == (200, CONTENT[:size])
+            await send_and_leave(service.port, encode("DELETE", path, service.bearer()), leave)
+            await until(service, path, (404, None))
+
+
+@pytest.mark.both_loops
+async def test_a_client_that_sends_no_more_gets_its_file_and_one_that_leaves_ends_it(
+    service: Service,
+) -> None:
+    await service.put("/storage/default/f", CONTENT)
+    get = encode("GET", "/storage/default/f")
+    answer = await send_and_leave(service.port, get, "half-close")
+    assert answer.partition(b"\r\n\r\n")[2] == CONTENT
+    async with client(service.port) as channel:
+        await asyncio.get_running_loop().sock_sendall(channel, get)
+        await asyncio.get_running_loop().sock_recv(channel, 1000)
+    await eventually(lambda: service.app[LIFECYCLE].running == 0)
