@@ -2,7 +2,7 @@
 
 A new route gets an entry in ``_paths``; what it shares with others is in
 :mod:`sfs_server.openapi.parts`. Tests hold the document true: it has the routes that there are, and
-every answer that any test of the service gets is one that it describes.
+every response that any test of the service gets is one that it describes.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from sfs_server import __version__
 from sfs_server.openapi.parts import COMPONENTS, PARAMETERS, Json, ref
 
 _ALWAYS = "400 401 414 417 431 500 503"
-"""What any route that asks who asks may answer."""
+"""The error statuses of every route that looks at credentials."""
 
 _PROBES = "400 414 417 431 500"
-_JSON_BODY = "408 413 415"
+"""The error statuses of the routes that do not: those for load balancers and Prometheus."""
 
-_ANYBODY: Json = {}
-_MAY_SIGN_IN = [_ANYBODY, {"bearer": []}]
+_JSON_BODY = "408 413 415"
+"""The error statuses of every route that reads a body."""
+
+_ANYONE: Json = {}
+_MAY_SIGN_IN = [_ANYONE, {"bearer": []}]
 _MAY_LINK = [*_MAY_SIGN_IN, {"query": []}]
 
 
@@ -28,7 +31,7 @@ def document() -> Json:
         "info": {
             "title": "SFS, Simple File Share",
             "version": __version__,
-            "summary": "Stores files in namespaces and streams them, of any size, over HTTP.",
+            "summary": "SFS keeps files in namespaces, and streams files of any size over HTTP.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -41,40 +44,51 @@ def _paths() -> Json:
     return {
         "/storage/files": _read(
             "listFiles",
-            "The files of a namespace, sorted by name; a Link to the next page if there is one.",
+            "Lists the files of a namespace, sorted by name.",
             _parameters("inNamespace prefix after limit"),
-            {"200": _json("The files.", _array("File"), headers={"Link": "NextPage"})},
+            {"200": _json("These are the files.", _array("File"), headers={"Link": "NextPage"})},
             "403 404",
         ),
         "/storage/{namespace}/{file}": {
-            **_view("viewFile", "The file, shown in the browser where it can be."),
-            "post": _upload("createFile", "Stores a new file.", "overwrite", "409 412"),
+            **_view("viewFile", "Sends a file, to be shown in the browser where it can be."),
+            "post": _upload(
+                "createFile",
+                "Uploads a file, which replaces another one only with overwrite=true.",
+                "overwrite",
+                "409 412",
+            ),
             "put": _upload(
-                "storeFile", "Stores a file; replaces the one that is there.", "", "412"
+                "storeFile", "Uploads a file, and replaces the one of that name.", "", "412"
             ),
             "delete": _operation(
                 "deleteFile",
-                "Deletes the file.",
+                "Deletes a file.",
                 _parameters("namespace file ifMatch ifUnmodifiedSince"),
-                {"200": _json("It is gone.", ref("schemas", "Deleted"))},
+                {"200": _json("The file is deleted.", ref("schemas", "Deleted"))},
                 "403 404 412 507",
             ),
         },
         "/storage/download/{namespace}/{file}": _view(
-            "downloadFile", "The same bytes, saved by the browser."
+            "downloadFile", "Sends a file, to be saved by the browser."
         ),
         "/storage/namespaces": {
             **_read(
                 "listNamespaces",
-                "The namespaces that the caller may see, sorted by name; with limit, one page.",
+                "Lists the namespaces that the caller may see, sorted by name.",
                 _parameters("after limit"),
-                {"200": _json("Them.", _array("Namespace"), headers={"Link": "NextPage"})},
+                {
+                    "200": _json(
+                        "These are the namespaces.",
+                        _array("Namespace"),
+                        headers={"Link": "NextPage"},
+                    )
+                },
             ),
             "post": _operation(
                 "createNamespace",
-                "Makes a namespace, which the caller owns.",
+                "Creates a namespace, which the caller owns.",
                 [],
-                {"201": _json("The namespace.", ref("schemas", "Namespace"))},
+                {"201": _json("The namespace is created.", ref("schemas", "Namespace"))},
                 f"403 409 507 {_JSON_BODY}",
                 body="NewNamespace",
             ),
@@ -82,9 +96,9 @@ def _paths() -> Json:
         "/storage/namespaces/{name}": {
             "put": _operation(
                 "updateNamespace",
-                "Hides a namespace, or shows it.",
+                "Hides a namespace from other users, or shows it to them again.",
                 _parameters("name"),
-                {"200": _json("The namespace.", ref("schemas", "Namespace"))},
+                {"200": _json("The namespace is changed.", ref("schemas", "Namespace"))},
                 f"403 404 507 {_JSON_BODY}",
                 body="NamespaceChange",
             ),
@@ -92,16 +106,16 @@ def _paths() -> Json:
                 "deleteNamespace",
                 "Deletes a namespace and every file in it.",
                 _parameters("name"),
-                {"200": _json("It is gone.", ref("schemas", "Alive"))},
+                {"200": _json("The namespace is deleted.", ref("schemas", "Alive"))},
                 "403 404 507",
             ),
         },
         "/storage/links": {
             "post": _operation(
                 "createLink",
-                "Makes URLs that open one file, or show one transfer, for a while.",
+                "Creates URLs that open one file, or show one transfer, for a limited time.",
                 [],
-                {"201": _json("The URLs.", ref("schemas", "Link"))},
+                {"201": _json("The URLs are created.", ref("schemas", "Link"))},
                 f"403 404 {_JSON_BODY}",
                 body="NewLink",
             )
@@ -117,46 +131,65 @@ def _service_paths() -> Json:
     return {
         "/sse/progress": _read(
             "progress",
-            "The events of one transfer, each with a Progress as its data, until it ends.",
+            "Streams the progress of one transfer until the transfer ends.",
             [{**PARAMETERS["transfer"], "required": True}],
-            {"200": {"description": "They come.", "content": {"text/event-stream": events}}},
+            {
+                "200": {
+                    "description": "This is a stream of events, each with a Progress as its data.",
+                    "content": {"text/event-stream": events},
+                }
+            },
             "429",
         ),
         "/storage/status": _read(
-            "status", "The store.", [], {"200": _json("Its size.", ref("schemas", "Status"))}
+            "status",
+            "Describes the store: its engine, servers and size.",
+            [],
+            {"200": _json("This is the state of the store.", ref("schemas", "Status"))},
         ),
         "/api/session": _read(
             "session",
-            "Who the caller is.",
+            "Says who the caller is.",
             [],
-            {"200": _json("The caller.", ref("schemas", "Session"))},
+            {"200": _json("This is the caller.", ref("schemas", "Session"))},
             security=[{"bearer": []}, {"query": []}],
         ),
         "/openapi.json": _read(
-            "openapi", "This document.", [], {"200": _json("It.", {"type": "object"})}
+            "openapi",
+            "Sends this document.",
+            [],
+            {"200": _json("This is the document.", {"type": "object"})},
         ),
         "/healthz": _probe(
             "healthz",
-            "200 while the process lives.",
-            {"200": _json("It lives.", ref("schemas", "Alive"))},
+            "Says that the process is running.",
+            {"200": _json("The process is running.", ref("schemas", "Alive"))},
         ),
         "/readyz": _probe(
             "readyz",
-            "Whether the process takes requests: database, store, and not stopping.",
-            {"200": _json("It does.", checks), "503": _json("It does not.", checks)},
+            "Says whether the process takes requests.",
+            {
+                "200": _json("The database and the store respond.", checks),
+                "503": _json("One of them does not respond, or the process is stopping.", checks),
+            },
         ),
         "/metrics": _probe(
             "metrics",
-            "For Prometheus.",
-            {"200": {"description": "Its text format.", "content": text}},
+            "Sends the metrics of the process to Prometheus.",
+            {
+                "200": {
+                    "description": "These are the metrics in the text format of Prometheus.",
+                    "content": text,
+                }
+            },
         ),
         "/{path}": _read(
             "page",
-            "The web page: every path that is none of the others.",
+            "Sends a file of the web page; this route has every path that no other route has.",
             _parameters("path"),
             {
-                "200": {"description": "A file of it.", "content": {"*/*": {}}},
-                "304": {"description": "The client has it."},
+                "200": {"description": "This is the file.", "content": {"*/*": {}}},
+                "304": {"description": "The client has this version of the file already."},
             },
             "404 412",
         ),
@@ -164,7 +197,7 @@ def _service_paths() -> Json:
 
 
 def _view(name: str, summary: str) -> Json:
-    """What reads a file."""
+    """The operations that read a file."""
     version = {"ETag": "ETag", "Last-Modified": "LastModified", "Accept-Ranges": "AcceptRanges"}
     whole = {**version, "Content-Disposition": "ContentDisposition"}
     part = {**whole, "Content-Range": "ContentRange"}
@@ -174,14 +207,18 @@ def _view(name: str, summary: str) -> Json:
         summary,
         _parameters(f"namespace file transfer watched range {conditions}"),
         {
-            "200": {"description": "The file.", "headers": _headers(whole), "content": {"*/*": {}}},
+            "200": {
+                "description": "This is the whole file.",
+                "headers": _headers(whole),
+                "content": {"*/*": {}},
+            },
             "206": {
-                "description": "Parts of it; several as multipart/byteranges.",
+                "description": "These are the ranges; several are a multipart/byteranges.",
                 "headers": _headers(part),
                 "content": {"*/*": {}},
             },
             "304": {
-                "description": "The version that the client has.",
+                "description": "The client has this version of the file already.",
                 "headers": _headers(version),
             },
         },
@@ -202,13 +239,13 @@ def _upload(name: str, summary: str, query: str, problems: str) -> Json:
             "fileSize reprDigest contentDigest"
         ),
         {
-            "200": _json("It replaces the one that was there.", stored, headers=headers),
-            "201": _json("It is new.", stored, headers=headers),
+            "200": _json("The file replaces another one.", stored, headers=headers),
+            "201": _json("The file is new.", stored, headers=headers),
         },
         f"403 404 {_JSON_BODY} 501 507 {problems}",
     )
     operation["requestBody"] = {
-        "description": "The bytes; of a form, those of its first part named 'file'.",
+        "description": "The body is the file, or a form whose first part named 'file' is the file.",
         "content": {
             "application/octet-stream": {},
             "multipart/form-data": {"schema": form},
@@ -221,51 +258,54 @@ def _read(
     name: str,
     summary: str,
     parameters: list[Json],
-    answers: Json,
+    responses: Json,
     problems: str = "",
     *,
     always: str = _ALWAYS,
     security: list[Json] = _MAY_LINK,
 ) -> Json:
-    """GET, and the HEAD that answers the same without a body."""
-    get = _operation(name, summary, parameters, answers, problems, always=always, security=security)
+    """GET, and HEAD, whose response is the same without the body."""
+    get = _operation(
+        name, summary, parameters, responses, problems, always=always, security=security
+    )
     bodiless = {
-        status: {name: part for name, part in answer.items() if name != "content"}
-        for status, answer in answers.items()
+        status: {name: part for name, part in response.items() if name != "content"}
+        for status, response in responses.items()
     }
     head = {
         **get,
         "operationId": f"{name}Head",
-        "summary": f"{summary} The headers alone.",
+        "summary": f"{summary} Only the headers are sent.",
         "responses": {**get["responses"], **bodiless},
     }
     return {"get": get, "head": head}
 
 
-def _probe(name: str, summary: str, answers: Json) -> Json:
-    """What a machine asks, and nobody asks who."""
-    return _read(name, summary, [], answers, always=_PROBES, security=[_ANYBODY])
+def _probe(name: str, summary: str, responses: Json) -> Json:
+    """A route for load balancers and Prometheus, which looks at no credential."""
+    return _read(name, summary, [], responses, always=_PROBES, security=[_ANYONE])
 
 
 def _operation(
     name: str,
     summary: str,
     parameters: list[Json],
-    answers: Json,
+    responses: Json,
     problems: str = "",
     *,
     always: str = _ALWAYS,
     security: list[Json] = _MAY_SIGN_IN,
     body: str | None = None,
 ) -> Json:
-    """An operation with the schema ``body`` for its JSON, and ``problems``: their statuses."""
+    """An operation whose JSON body has the schema ``body``. ``problems`` and ``always`` are the
+    statuses of its errors."""
     statuses = f"{problems} {always}".split()
-    responses = {status: ref("responses", f"Problem{status}") for status in statuses}
+    refusals = {status: ref("responses", f"Problem{status}") for status in statuses}
     operation: Json = {
         "operationId": name,
         "summary": summary,
         "parameters": parameters,
-        "responses": dict(sorted({**responses, **answers}.items())),
+        "responses": dict(sorted({**refusals, **responses}.items())),
         "security": security,
     }
     if body is not None:
@@ -287,7 +327,8 @@ def _array(schema: str) -> Json:
 
 
 def _json(description: str, schema: Json, *, headers: dict[str, str] | None = None) -> Json:
-    answer: Json = {"description": description, "content": {"application/json": {"schema": schema}}}
+    content = {"application/json": {"schema": schema}}
+    response: Json = {"description": description, "content": content}
     if headers:
-        answer["headers"] = _headers(headers)
-    return answer
+        response["headers"] = _headers(headers)
+    return response

@@ -1,5 +1,5 @@
 """The parts of ``/openapi.json`` that several operations share: schemas, parameters, headers,
-answers. What uses them is in :mod:`sfs_server.openapi.contract`."""
+responses. What uses them is in :mod:`sfs_server.openapi.contract`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ Json = dict[str, Any]
 
 _COUNT = {"type": "integer", "minimum": 0}
 _TEXT = {"type": "string"}
+_TIME = {"type": "integer", "description": "The time is in seconds since the Unix epoch."}
 _BOOLEAN = {"type": "boolean"}
 
 _INNER = r"[^/\\\u0000-\u001f\u007f-\u009f]"
@@ -31,25 +32,28 @@ def _object(properties: Json, *, optional: str = "") -> Json:
 
 SCHEMAS: Json = {
     "Problem": {
-        "description": "RFC 9457.",
+        "description": "This is what went wrong, as a problem document of RFC 9457.",
         **_object(
             {
                 "type": {"const": "about:blank"},
                 "title": _TEXT,
                 "status": {"type": "integer", "minimum": 400, "maximum": 599},
-                "detail": {"type": "string", "description": "What was wrong, and what to do."},
+                "detail": {
+                    "type": "string",
+                    "description": "This says what was wrong, and what to do.",
+                },
             }
         ),
     },
     "NamespaceName": {
         "type": "string",
-        "description": f"Not '.' or '..', nor one of {', '.join(sorted(RESERVED))}.",
+        "description": f"Reserved are '.', '..' and {', '.join(sorted(RESERVED))}.",
         "maxLength": MAX_DIRECTORY_CHARACTERS,
         "pattern": r"^(\.{0,1}[A-Za-z0-9_-]|\.\.[A-Za-z0-9._-])[A-Za-z0-9._-]*$",
     },
     "FileName": {
         "type": "string",
-        "description": f"At most {MAX_NAME_BYTES} bytes of UTF-8, percent-decoded once.",
+        "description": f"The name has at most {MAX_NAME_BYTES} bytes of UTF-8 once it is decoded.",
         "minLength": 1,
         "maxLength": MAX_NAME_BYTES,
         "pattern": f"^{_OUTER}({_INNER}*{_OUTER})?$",
@@ -58,11 +62,14 @@ SCHEMAS: Json = {
     "File": _object(
         {
             "name": _TEXT,
-            "path": {"type": "string", "description": "The URL path of the inline view."},
+            "path": {
+                "type": "string",
+                "description": "This is the path of the URL that shows the file.",
+            },
             "namespace": _TEXT,
             "size": _COUNT,
-            "created_at": {"type": "integer", "description": "Unix seconds."},
-            "modified_at": {"type": "integer", "description": "Unix seconds."},
+            "created_at": _TIME,
+            "modified_at": _TIME,
             "content_type": _TEXT,
             "etag": _TEXT,
         }
@@ -83,11 +90,14 @@ SCHEMAS: Json = {
             "count": {
                 "type": ["integer", "null"],
                 "minimum": 0,
-                "description": "Number of files; null while they cannot be counted: see the log.",
+                "description": "This is the number of files, or null while they cannot be counted.",
             },
             "hidden": _BOOLEAN,
-            "owner": {"type": ["string", "null"], "description": "null: it is shared."},
-            "created_at": {"type": "integer", "description": "Unix seconds."},
+            "owner": {
+                "type": ["string", "null"],
+                "description": "This is the user who owns it, or null where it is shared.",
+            },
+            "created_at": _TIME,
         }
     ),
     "NewNamespace": _object(
@@ -106,9 +116,9 @@ SCHEMAS: Json = {
         "anyOf": [{"required": ["hidden"]}, {"required": ["visibility"]}],
     },
     "Visibility": {
-        "description": "May be given instead of hidden, or must agree with it: private (or 0) is "
-        "hidden; internal is not, nor is public (or 2) for 'default' where anonymous callers may "
-        "read it. Any other value is refused.",
+        "description": "It may be given instead of hidden, and must agree with it where both are "
+        "given. One that is private (or 0) is hidden; one that is internal is not. Only 'default' "
+        "may be public (or 2) where anonymous callers may read it. Any other value is refused.",
         "enum": [0, 2, "private", "internal", "public"],
     },
     "LinkSeconds": {
@@ -116,7 +126,7 @@ SCHEMAS: Json = {
         "minimum": 1,
         "maximum": MAX_TTL,
         "default": DEFAULT_TTL,
-        "description": "Seconds that the link is valid; it ends earlier if its maker's token does.",
+        "description": "The link is valid for so many seconds, but ends with its maker's token.",
     },
     "NewLink": {
         "oneOf": [
@@ -136,9 +146,15 @@ SCHEMAS: Json = {
     },
     "Link": _object(
         {
-            "url": {"type": "string", "description": "Path and query, percent-encoded."},
-            "download_url": {"type": "string", "description": "Of a link to a file."},
-            "expires_at": {"type": "integer", "description": "Unix seconds."},
+            "url": {
+                "type": "string",
+                "description": "This is a path and a query, percent-encoded.",
+            },
+            "download_url": {
+                "type": "string",
+                "description": "This URL saves the file; a link to a transfer has none.",
+            },
+            "expires_at": _TIME,
         },
         optional="download_url",
     ),
@@ -147,22 +163,28 @@ SCHEMAS: Json = {
             "engine": _TEXT,
             "chunkserver_count": _COUNT,
             "total_servers": _COUNT,
-            "capacity": {"type": "integer", "minimum": 0, "description": "Bytes."},
-            "used": {"type": "integer", "minimum": 0, "description": "Bytes."},
+            "capacity": {**_COUNT, "description": "The store can hold so many bytes."},
+            "used": {**_COUNT, "description": "The store holds so many bytes."},
         }
     ),
     "Session": _object({"user": _TEXT, "username": _TEXT, "admin": _BOOLEAN}),
     "Alive": _object({"status": {"const": "ok"}}),
     "Progress": {
-        "description": "The data of one event.",
+        "description": "This is the data of one event.",
         **_object(
             {
                 "id": ref("schemas", "TransferId"),
                 "direction": {"enum": ["upload", "download"]},
                 "bytes": _COUNT,
-                "total": {"type": ["integer", "null"], "description": "null: not known yet."},
+                "total": {
+                    "type": ["integer", "null"],
+                    "description": "This is the size of the whole, or null while it is unknown.",
+                },
                 "done": _BOOLEAN,
-                "error": {"type": "string", "description": "Why it failed; in its last event."},
+                "error": {
+                    "type": "string",
+                    "description": "The last event of a transfer that failed says why it failed.",
+                },
             },
             optional="error",
         ),
@@ -174,15 +196,24 @@ SCHEMAS: Json = {
 }
 
 HEADERS: Json = {
-    "ETag": {"description": "Strong; changes whenever the bytes may have.", "schema": _TEXT},
+    "ETag": {
+        "description": "The ETag is strong, and changes whenever the bytes may have changed.",
+        "schema": _TEXT,
+    },
     "LastModified": {"schema": _TEXT},
     "AcceptRanges": {"schema": {"const": "bytes"}},
     "ContentRange": {"schema": _TEXT},
     "ContentDisposition": {"schema": _TEXT},
-    "Location": {"description": "The path of the inline view.", "schema": _TEXT},
-    "NextPage": {"description": 'To the next page, with rel="next".', "schema": _TEXT},
-    "RetryAfter": {"description": "Seconds.", "schema": _TEXT},
-    "Challenge": {"description": "Bearer (RFC 6750).", "schema": _TEXT},
+    "Location": {
+        "description": "This is the path of the URL that shows the file.",
+        "schema": _TEXT,
+    },
+    "NextPage": {
+        "description": 'This is the URL of the next page, with rel="next".',
+        "schema": _TEXT,
+    },
+    "RetryAfter": {"description": "The client should wait for so many seconds.", "schema": _TEXT},
+    "Challenge": {"description": "The scheme is Bearer, as RFC 6750 defines it.", "schema": _TEXT},
 }
 
 
@@ -191,61 +222,81 @@ def _in(place: str, name: str, schema: Json, description: str) -> Json:
     return {**parameter, "required": True} if place == "path" else parameter
 
 
+def _condition(section: int) -> str:
+    return f"RFC 9110 §13.1.{section} says what this condition means."
+
+
 _NAMESPACE = ref("schemas", "NamespaceName")
 
 PARAMETERS: Json = {
-    "namespace": _in("path", "namespace", _NAMESPACE, "The namespace."),
-    "name": _in("path", "name", _NAMESPACE, "The namespace."),
-    "file": _in("path", "file", ref("schemas", "FileName"), "The file's name."),
-    "inNamespace": _in("query", "namespace", _NAMESPACE, "'default' if left out."),
-    "prefix": _in("query", "prefix", _TEXT, "Only the files whose names begin so."),
-    "after": _in("query", "after", _TEXT, "Only the files that come after this name."),
+    "namespace": _in("path", "namespace", _NAMESPACE, "This is the name of the namespace."),
+    "name": _in("path", "name", _NAMESPACE, "This is the name of the namespace."),
+    "file": _in("path", "file", ref("schemas", "FileName"), "This is the name of the file."),
+    "inNamespace": _in(
+        "query",
+        "namespace",
+        _NAMESPACE,
+        "This is the name of the namespace; without it, 'default' is listed.",
+    ),
+    "prefix": _in(
+        "query", "prefix", _TEXT, "The list has only the files whose names start with this."
+    ),
+    "after": _in("query", "after", _TEXT, "The list has only what comes after this name."),
     "limit": _in(
         "query",
         "limit",
         {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
-        "Files in a page; without it, all of them.",
+        "A page has at most so many entries; without it, the list is not cut into pages.",
     ),
-    "path": _in("path", "path", _TEXT, "May have slashes in it."),
-    "transfer": _in("query", "id", ref("schemas", "TransferId"), "The id of the transfer."),
+    "path": _in("path", "path", _TEXT, "The path may have slashes in it."),
+    "transfer": _in("query", "id", ref("schemas", "TransferId"), "This is the id of the transfer."),
     "watched": _in(
-        "header", "X-Transfer-Id", ref("schemas", "TransferId"), "Lets it be watched by this id."
+        "header",
+        "X-Transfer-Id",
+        ref("schemas", "TransferId"),
+        "The transfer gets this id, by which it can be watched.",
     ),
-    "overwrite": _in("query", "overwrite", _TEXT, "'true' allows to replace."),
-    "range": _in("header", "Range", _TEXT, "RFC 9110 §14.2; up to 16 ranges of bytes."),
-    "ifMatch": _in("header", "If-Match", _TEXT, "RFC 9110 §13.1.1."),
-    "ifNoneMatch": _in("header", "If-None-Match", _TEXT, "RFC 9110 §13.1.2."),
-    "ifModifiedSince": _in("header", "If-Modified-Since", _TEXT, "RFC 9110 §13.1.3."),
-    "ifUnmodifiedSince": _in("header", "If-Unmodified-Since", _TEXT, "RFC 9110 §13.1.4."),
-    "ifRange": _in("header", "If-Range", _TEXT, "RFC 9110 §13.1.5."),
+    "overwrite": _in("query", "overwrite", _TEXT, "With 'true', the upload may replace a file."),
+    "range": _in(
+        "header", "Range", _TEXT, "Up to 16 ranges of bytes are sent, as RFC 9110 §14.2 says."
+    ),
+    "ifMatch": _in("header", "If-Match", _TEXT, _condition(1)),
+    "ifNoneMatch": _in("header", "If-None-Match", _TEXT, _condition(2)),
+    "ifModifiedSince": _in("header", "If-Modified-Since", _TEXT, _condition(3)),
+    "ifUnmodifiedSince": _in("header", "If-Unmodified-Since", _TEXT, _condition(4)),
+    "ifRange": _in("header", "If-Range", _TEXT, _condition(5)),
     "fileSize": _in(
         "header",
         "X-File-Size",
         {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
-        "The size of the file, where the length of the body does not say it.",
+        "This is the size of the file, where the length of the body does not say it.",
     ),
-    "reprDigest": _in("header", "Repr-Digest", _TEXT, "RFC 9530; sha-256 of the file."),
-    "contentDigest": _in("header", "Content-Digest", _TEXT, "RFC 9530; sha-256 of the body."),
+    "reprDigest": _in(
+        "header", "Repr-Digest", _TEXT, "This is the sha-256 of the file, as RFC 9530 writes it."
+    ),
+    "contentDigest": _in(
+        "header", "Content-Digest", _TEXT, "This is the sha-256 of the body, as RFC 9530 writes it."
+    ),
 }
 
 _PROBLEMS = {
-    400: "Something in the request cannot be; the detail says what.",
-    401: "A token is needed, or the one that came is no good.",
+    400: "The request is malformed, or contradicts itself; the detail says where.",
+    401: "A token is needed, or the one that was sent is not valid.",
     403: "The caller may not do this.",
     404: "There is no such file or namespace, or the caller may not know of it.",
     408: "No byte of the body arrived for too long.",
-    409: "Something of that name exists.",
+    409: "A file or namespace of that name exists.",
     412: "A precondition of the request is not met.",
     413: "The body is larger than the service takes.",
     414: "The target of the request is too long.",
-    415: "The body has a Content-Encoding: bytes are stored as they are sent.",
-    416: "No range of the request begins in the file.",
+    415: "The body has a Content-Encoding, and bytes are stored as they are sent.",
+    416: "No range of the request starts within the file.",
     417: "The only expectation that can be met is 100-continue.",
     429: "Too many event streams are open.",
     431: "The head of the request is too large.",
     500: "The service failed.",
     501: "The request says that its body is a part of a file.",
-    503: "The store or the database cannot be reached now.",
+    503: "The store or the database is unavailable.",
     507: "The store, or the disk of the database, is full.",
 }
 _PROBLEM_HEADERS = {
@@ -256,17 +307,22 @@ _PROBLEM_HEADERS = {
 
 
 def _problem(status: int, description: str) -> Json:
-    answer: Json = {
+    response: Json = {
         "description": description,
         "content": {
             "application/problem+json": {"schema": ref("schemas", "Problem")},
-            "text/html": {"schema": {"type": "string", "description": "To a browser navigating."}},
+            "text/html": {
+                "schema": {
+                    "type": "string",
+                    "description": "A browser that navigates gets the problem as a page.",
+                }
+            },
         },
     }
     if status in _PROBLEM_HEADERS:
         name, shared = _PROBLEM_HEADERS[status]
-        answer["headers"] = {name: ref("headers", shared)}
-    return answer
+        response["headers"] = {name: ref("headers", shared)}
+    return response
 
 
 RESPONSES: Json = {f"Problem{status}": _problem(status, text) for status, text in _PROBLEMS.items()}
@@ -277,7 +333,7 @@ SECURITY_SCHEMES: Json = {
         "type": "apiKey",
         "in": "query",
         "name": "token",
-        "description": "The same token, or that of a link, where no header can be set.",
+        "description": "A token, or that of a link, may be sent so where no header can be set.",
     },
 }
 

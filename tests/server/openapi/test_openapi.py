@@ -4,6 +4,7 @@ answers is looked at wherever a test asks the ``service``."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,6 +54,29 @@ def test_every_error_is_a_problem_and_every_part_is_used() -> None:
                 assert answer == {"$ref": f"#/components/responses/Problem{status}"}, (method, path)
     problem = DOCUMENT["components"]["schemas"]["Problem"]
     assert set(problem["required"]) == set(Problem(404, "gone").document())
+
+
+def descriptions(part: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(part, dict):
+        for name, inner in part.items():
+            if name in ("summary", "description") and isinstance(inner, str):
+                yield place, inner
+            yield from descriptions(inner, f"{place}/{name}")
+    elif isinstance(part, list):
+        for number, inner in enumerate(part):
+            yield from descriptions(inner, f"{place}/{number}")
+
+
+def test_every_description_is_a_sentence_in_the_words_of_the_glossary() -> None:
+    others = re.compile(
+        r"\b(answer|begin|began|begun|tell|told|anybody|whoever|beside)", re.IGNORECASE
+    )
+    found = list(descriptions(DOCUMENT))
+    assert len(found) > 100
+    for place, text in found:
+        assert re.fullmatch(r"[A-Z].*[^.]\.", text), f"{place}: {text}"
+        assert len(text.split()) > 2, f"{place}: {text}"
+        assert not others.search(text), f"{place}: {text}"
 
 
 def test_a_credential_in_the_url_is_for_reading() -> None:
