@@ -1,10 +1,10 @@
-"""What Prometheus sees. The only module that knows prometheus_client.
+"""What Prometheus sees. Only this module imports prometheus_client.
 
 One process is one target, with a registry of its own. Labels come from closed sets: the template
 of the route, never a path; so no name, user or token can appear, and a scanner makes no series.
 
 What is counted for every request is counted in plain numbers, by the event loop alone, and turned
-into samples when it is scraped: the library's own counters take a lock each time.
+into samples when Prometheus asks: the library's own counters take a lock each time.
 """
 
 from __future__ import annotations
@@ -40,27 +40,29 @@ from sfs_server.database import Database
 from sfs_server.namespaces import Namespaces
 
 SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 900.0, 3600.0)
-"""Upper bounds of the buckets, from a hot GET to an hour of transfer."""
+"""Upper bounds of the buckets, in seconds, from a GET out of the page cache to an hour of
+transfer."""
 
 GFS_SECONDS = (0.0001, 0.0005, 0.002, 0.01, 0.05, 0.2, 1.0, 5.0, 20.0, 60.0, 300.0)
-"""The same for the store, from an open of what is in memory to the waits of a large upload."""
-
+"""The same for operations of the store, from opening what is cached to all waits of a large
+upload."""
 
 LAG_SECONDS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
-LAG_POLL_SECONDS = 0.5
-"""How often the event loop is asked how late it is."""
+"""Upper bounds of the buckets, in seconds, for the lag of the event loop."""
 
+LAG_POLL_SECONDS = 0.5
+"""The time between two measurements of the lag of the event loop."""
 
 FRESH_SECONDS = 1.0
-"""How long one exposition is used again. To make one keeps the event loop busy for some 5 ms, and
-anyone may ask for it."""
+"""The greatest age of a text exposition that is sent again. Making one keeps the event loop busy
+for some 5 ms, and anyone may ask for it."""
 
-TROUBLE = ("StoreUnavailable", "StoreBroken", "StoreFull", "DataLoss")
-"""The errors of the store that are not the answer to a question."""
+STORE_FAILURES = ("StoreUnavailable", "StoreBroken", "StoreFull", "DataLoss")
+"""The errors by which the store fails. The others are ordinary results, such as NoSuchFile."""
 
 
 class _Durations:
-    """How long things of one kind took: how many per bucket, and the sum in seconds."""
+    """A histogram of durations: how many there were in each bucket, and their sum in seconds."""
 
     __slots__ = ("_bounds", "_buckets", "_total")
 
@@ -74,24 +76,24 @@ class _Durations:
         self._total += seconds
 
     def sample(self, family: HistogramMetricFamily, labels: list[str]) -> None:
-        """Add itself to ``family``."""
+        """Add this histogram to ``family``."""
         bounds = [*map(str, self._bounds), "+Inf"]
         buckets = list(zip(bounds, accumulate(self._buckets), strict=True))
         family.add_metric(labels, buckets, self._total)
 
 
 class GfsMetrics:
-    """What the store told (:class:`gfs.observe.Listener`): of one engine."""
+    """What one engine has done, as it notifies a :class:`gfs.observe.Listener`."""
 
     def __init__(self, engine: str) -> None:
         self.engine = engine
         self.bytes_read = 0
         self.bytes_written = 0
         self.durations: dict[str, _Durations] = {}
-        # Those that an alert watches begin with 0: an increase from nothing to 1 is none.
-        trouble = dict.fromkeys(product(OPERATIONS, TROUBLE), 0)
-        self.failures: Counter[tuple[str, str]] = Counter(trouble)
-        self.failovers: Counter[str] = Counter(dict.fromkeys(TROUBLE, 0))
+        # Those that an alert watches start with 0: Prometheus sees no increase from nothing to 1.
+        watched = dict.fromkeys(product(OPERATIONS, STORE_FAILURES), 0)
+        self.failures: Counter[tuple[str, str]] = Counter(watched)
+        self.failovers: Counter[str] = Counter(dict.fromkeys(STORE_FAILURES, 0))
 
     def done(self, operation: str, seconds: float, error: BaseException | None) -> None:
         found = self.durations.get(operation)
@@ -114,7 +116,8 @@ class GfsMetrics:
         labels = ["engine", "operation"]
         durations = HistogramMetricFamily(
             "sfs_gfs_operation_duration_seconds",
-            "Time that an operation of the store was waited for.",
+            "Time that an operation of the store was waited for. For read, write and list_files it "
+            "is the sum of all waits of one reader, writer or list.",
             labels=labels,
         )
         for operation, found in self.durations.items():
@@ -122,7 +125,10 @@ class GfsMetrics:
         yield durations
         failures = CounterMetricFamily(
             "sfs_gfs_failures",
-            "Operations of the store that raised an error, refusals and cancellations included.",
+            "Operations of the store that raised an error. NoSuchFile, AlreadyExists and their "
+            "like are ordinary results; StoreUnavailable, StoreBroken (until somebody repairs "
+            "it), StoreFull and DataLoss are failures of the store; Cancelled is a client that "
+            "left.",
             labels=[*labels, "error"],
         )
         for (operation, error), count in self.failures.items():
@@ -130,15 +136,23 @@ class GfsMetrics:
         yield failures
         failovers = CounterMetricFamily(
             "sfs_gfs_failovers",
-            "Replicas that a reading had to pass over.",
+            "Replicas that failed while a chunk was read, so that another one was asked.",
             labels=["engine", "error"],
         )
         for error, count in self.failovers.items():
             failovers.add_metric([self.engine, error], count)
         yield failovers
         for name, text, count in (
-            ("read", "Bytes read, but for those that the kernel sent by itself.", self.bytes_read),
-            ("written", "Bytes written, published or not.", self.bytes_written),
+            (
+                "read",
+                "Bytes read from the store, without those that the kernel sent by itself.",
+                self.bytes_read,
+            ),
+            (
+                "written",
+                "Bytes written to the store, whether published or not.",
+                self.bytes_written,
+            ),
         ):
             family = CounterMetricFamily(f"sfs_gfs_{name}_bytes", text, labels=["engine"])
             family.add_metric([self.engine], count)
@@ -153,19 +167,19 @@ def _error_class(error: BaseException) -> str:
 
 
 class Metrics(Collector):
-    """The metrics of one process. The numbers are the event loop's to change."""
+    """The metrics of one process. Only the event loop changes the numbers."""
 
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
         self.received = 0
-        """Bytes of uploaded bodies."""
+        """Bytes received in the bodies of uploads."""
         self.sent = 0
-        """Bytes of files sent."""
+        """Bytes of files sent in responses."""
         self.uploading = 0
         self.downloading = 0
         self.progress_watchers: Callable[[], int] = int
-        """How many event streams are being watched now."""
+        """Gives the number of event streams that are open now."""
         self._gfs: GfsMetrics | None = None
         self._database: tuple[Database, Namespaces] | None = None
         self._lag = _Durations(LAG_SECONDS)
@@ -177,7 +191,8 @@ class Metrics(Collector):
         self._registry.register(self)
 
     def observe(self, route: str, method: str, status: int, seconds: float) -> None:
-        """One request has been answered. ``route`` is a template, ``method`` a known one."""
+        """Count a request that has got its response, after ``seconds``. ``route`` is a template,
+        and ``method`` one of the common ones or ``other``."""
         key = (route, method, status)
         found = self._requests.get(key)
         if found is None:
@@ -185,7 +200,7 @@ class Metrics(Collector):
         found.add(seconds)
 
     def gfs(self, engine: str) -> GfsMetrics:
-        """The listener for the store, of which there is one."""
+        """The listener for the store; there is one store, with one ``engine``."""
         self._gfs = GfsMetrics(engine)
         return self._gfs
 
@@ -202,30 +217,36 @@ class Metrics(Collector):
             self._lag.add(max(loop.time() - due, 0.0))
 
     def render(self) -> bytes:
-        """The text exposition."""
+        """The text exposition of now."""
         return generate_latest(self._registry)
 
     def scrape(self) -> bytes:
-        """The same, at most FRESH_SECONDS old."""
+        """The text exposition, at most FRESH_SECONDS old."""
         now = time.monotonic()
         if now >= self._stale_at:
             self._text, self._stale_at = self.render(), now + FRESH_SECONDS
         return self._text
 
     def collect(self) -> Iterator[Metric]:
-        """The samples, for the registry."""
+        """All metrics, for the registry of prometheus_client."""
         build = GaugeMetricFamily(
-            "sfs_build_info", "1, with the versions in its labels.", labels=["version", "python"]
+            "sfs_build_info",
+            "The value is 1; the labels have the versions of SFS and Python.",
+            labels=["version", "python"],
         )
         build.add_metric([__version__, platform.python_version()], 1)
         yield build
         yield self._durations()
         yield CounterMetricFamily(
-            "sfs_http_received_bytes", "Bytes of uploaded bodies.", self.received
+            "sfs_http_received_bytes", "Bytes received in the bodies of uploads.", self.received
         )
-        yield CounterMetricFamily("sfs_http_sent_bytes", "Bytes of files sent.", self.sent)
+        yield CounterMetricFamily(
+            "sfs_http_sent_bytes", "Bytes of files sent in responses.", self.sent
+        )
         transfers = GaugeMetricFamily(
-            "sfs_transfers_in_flight", "Transfers that are running.", labels=["direction"]
+            "sfs_transfers_in_flight",
+            "Uploads and downloads that are running.",
+            labels=["direction"],
         )
         transfers.add_metric(["upload"], self.uploading)
         transfers.add_metric(["download"], self.downloading)
@@ -236,11 +257,13 @@ class Metrics(Collector):
             yield from _of_database(*self._database)
         yield GaugeMetricFamily(
             "sfs_progress_watchers",
-            "Event streams that are being watched.",
+            "Event streams that are open.",
             self.progress_watchers(),
         )
         lag = HistogramMetricFamily(
-            "sfs_event_loop_lag_seconds", "How late the event loop does what is due.", labels=[]
+            "sfs_event_loop_lag_seconds",
+            "How late the event loop does what is due, measured twice a second.",
+            labels=[],
         )
         self._lag.sample(lag, [])
         yield lag
@@ -248,7 +271,8 @@ class Metrics(Collector):
     def _durations(self) -> HistogramMetricFamily:
         family = HistogramMetricFamily(
             "sfs_http_request_duration_seconds",
-            "Time from a request's headers to the last byte of its answer.",
+            "Time from the headers of a request to the last byte of its response. "
+            "Status 499: the client left.",
             labels=["route", "method", "status"],
         )
         for (route, method, status), found in self._requests.items():
@@ -259,23 +283,26 @@ class Metrics(Collector):
 def _of_database(database: Database, namespaces: Namespaces) -> Iterator[Metric]:
     use = database.use
     connections = GaugeMetricFamily(
-        "sfs_database_connections", "Sessions of the pool that are open.", labels=["state"]
+        "sfs_database_connections",
+        "Sessions of the pool that are open: in_use or idle.",
+        labels=["state"],
     )
     connections.add_metric(["in_use"], use.busy)
     connections.add_metric(["idle"], use.idle)
     yield connections
     for name, text, value in (
-        ("connections_max", "Sessions that the pool has at most.", use.size),
+        ("connections_max", "Sessions that the pool may open.", use.size),
         ("waiting", "Statements that wait for a session of the pool.", use.waiting),
         (
             "listening",
-            "1 while changes of namespaces made elsewhere are being heard of.",
+            "1 while the process is notified of the changes of namespaces that others make: the "
+            "notifications that it sends to itself every two seconds come back.",
             int(namespaces.listening),
         ),
     ):
         yield GaugeMetricFamily(f"sfs_database_{name}", text, value)
     yield CounterMetricFamily(
         "sfs_database_failures",
-        "Statements that the database did not answer, or not in time.",
+        "Statements that got no response, or not in time.",
         use.failures,
     )

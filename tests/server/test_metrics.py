@@ -89,18 +89,22 @@ def test_promtool_finds_nothing_to_say_about_the_alert_rules() -> None:
     promtool("check", "rules", str(MONITORING / "alerts.yaml"))
 
 
-def test_every_metric_is_documented_with_its_type_and_labels(exposed: str) -> None:
+def test_every_metric_is_documented_with_its_type_labels_and_help(exposed: str) -> None:
     rows = re.findall(
-        r"^\| `(sfs_\w+)` \| (\w+) \| ((?:`\w+`(?:, )?)*) ?\| \S",
+        r"^\| `(sfs_\w+)` \| (\w+) \| ((?:`\w+`(?:, )?)*) ?\| (.+) \|$",
         (ROOT / "docs" / "metrics.md").read_text(),
         re.MULTILINE,
     )
-    described = {name: (kind, set(re.findall(r"\w+", labels))) for name, kind, labels in rows}
+    described = {
+        name: (kind, set(re.findall(r"\w+", labels)), text.replace("`", ""))
+        for name, kind, labels, text in rows
+    }
     families = {name: family for name, family in parse(exposed).items() if name[:4] == "sfs_"}
     assert described == {
         name: (
             family.type,
             {label for sample in family.samples for label in sample.labels} - {"le"},
+            family.documentation,
         )
         for name, family in families.items()
     }
