@@ -9,7 +9,7 @@ from gfs.api import FileSystem
 from gfs.embedded import EmbeddedFileSystem, left_out, open_copy
 from gfs.embedded import copy as copy_store
 from gfs.errors import StoreUnavailable
-from gfs.observe import Listener, ObservedFileSystem, on_failover
+from gfs.observe import Listener, ObservedFileSystem
 from gfs.types import Tls
 
 try:
@@ -78,5 +78,5 @@ async def _open(
         write_key=cluster.write_key,
         tls=cluster.tls,
         upload_buffer=cluster.upload_buffer,
-        on_failover=None if listener is None else on_failover(listener),
+        on_failover=None if listener is None else listener.failover,
     )

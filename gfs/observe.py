@@ -19,9 +19,8 @@ from time import perf_counter
 from typing import Protocol, TypeVar, cast
 
 from gfs.api import BlockingWriter, BufferWriter, DescriptorReader, FileSystem, Reader, Writer
-from gfs.chunkservers import OnFailover
 from gfs.errors import GfsError
-from gfs.types import ANYTHING, Bytes, Expect, FileInfo, Published, Replica, Status
+from gfs.types import ANYTHING, Bytes, Expect, FileInfo, Published, Status
 
 OPERATIONS = (
     *("make_directory", "remove_directory", "stat", "open", "create", "delete", "list_files"),
@@ -52,15 +51,6 @@ class Listener(Protocol):
     def failover(self, error: GfsError) -> None:
         """A replica was passed over because of ``error``; the reading goes on with the next."""
         ...
-
-
-def on_failover(listener: Listener) -> OnFailover:
-    """What an engine is to call when it passes a replica over."""
-
-    def told(_: Replica, error: GfsError) -> None:
-        listener.failover(error)
-
-    return told
 
 
 class ObservedFileSystem(FileSystem):

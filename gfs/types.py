@@ -28,28 +28,6 @@ class FileInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Replica:
-    """Where one copy of a chunk is: the ``host:port`` of its chunkserver."""
-
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A run of ``size`` bytes of a file, beginning at ``offset`` of it.
-
-    ``key`` is how chunkservers call it. It is written once: a chunkserver that keeps other bytes
-    keeps another version, and ``version`` tells them apart (empty: it cannot be told).
-    """
-
-    key: str
-    offset: int
-    size: int
-    replicas: tuple[Replica, ...]
-    version: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Expect:
     """What must be under a name at the moment of a commit or a delete.
 

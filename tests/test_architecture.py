@@ -53,7 +53,7 @@ HOMES = {
     "uvloop": {"sfs_server.__main__"},
     "ctypes": {"gfs.pagecache"},
     "grpc": {"gfs.seaweedfs.servers.rpc"},
-    "google_crc32c": {"gfs.seaweedfs"},
+    "google_crc32c": {"gfs.chunkservers.reading", "gfs.seaweedfs.writer"},
 }
 """Library → the modules, or the packages, that alone may know it."""
 

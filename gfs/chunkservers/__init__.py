@@ -1,23 +1,10 @@
-"""Reading a chunk from whichever chunkserver has it: connections, HTTP, and failover.
+"""Reading a chunk from whichever chunkserver has it: connections, HTTP, checksums and failover.
 
-An engine describes its chunks as :class:`gfs.types.Chunk` and reads them with ``read_span``, by way
-of a ``ChunkSource``: a chunkserver that does not respond costs time, never bytes.
+An engine says where the replicas of a chunk are and how one is asked (``Chunkservers``), and reads
+it with a ``ChunkReading``: a chunkserver that does not respond costs time, never bytes.
 """
 
 from gfs.chunkservers.client import Connections, Response
-from gfs.chunkservers.replicas import Answer, ChunkSource, OnFailover, read_chunks, read_span
-from gfs.chunkservers.source import HttpAnswer, HttpChunkSource
-from gfs.chunkservers.spans import Span
+from gfs.chunkservers.reading import Chunk, ChunkReading, Chunkservers
 
-__all__ = [
-    "Answer",
-    "ChunkSource",
-    "Connections",
-    "HttpAnswer",
-    "HttpChunkSource",
-    "OnFailover",
-    "Response",
-    "Span",
-    "read_chunks",
-    "read_span",
-]
+__all__ = ["Chunk", "ChunkReading", "Chunkservers", "Connections", "Response"]

@@ -72,11 +72,14 @@ class Response:
         "status",
     )
 
-    def __init__(self, connections: Connections, connection: Connection, head: bytes) -> None:
-        """``head`` is what comes before the body. Raises DataLoss if it is not HTTP."""
+    def __init__(
+        self, connections: Connections, connection: Connection, head: bytes, expect: int = 0
+    ) -> None:
+        """``head`` is what comes before the body. ``expect``: how many bytes of it are wanted at
+        once, FIRST_BYTES at the least. Raises DataLoss if the head is not HTTP."""
         self.status, self.headers, version = _parse(head)
         self.length = self.left = _length(self.status, self.headers)
-        self._most = FIRST_BYTES
+        self._most = min(max(expect, FIRST_BYTES), PIECE_BYTES)
         last = self.headers.get("connection", "").lower() == "close"
         self._keep = version == b"1" and not last
         self._connections = connections
@@ -159,12 +162,12 @@ class Connections:
         if connection is not None:
             answered = await self._exchange(connection, head, body, expect)
             if answered:
-                return self._answer(connection, answered)
+                return self._answer(connection, answered, expect)
         connection = await self._connect(address)
         answered = await self._exchange(connection, head, body, expect)
         if not answered:
             raise StoreUnavailable("the connection was closed before an answer")
-        return self._answer(connection, answered)
+        return self._answer(connection, answered, expect)
 
     def keep(self, connection: Connection) -> None:
         """Take back a connection on which nothing is under way."""
@@ -242,9 +245,9 @@ class Connections:
             connection.close()
             raise
 
-    def _answer(self, connection: Connection, head: bytes) -> Response:
+    def _answer(self, connection: Connection, head: bytes, expect: int) -> Response:
         try:
-            return Response(self, connection, head)
+            return Response(self, connection, head, expect)
         except DataLoss:
             connection.close()
             raise

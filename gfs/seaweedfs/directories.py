@@ -41,8 +41,7 @@ from gfs.errors import GfsError, NoSuchDirectory, StoreUnavailable, VersionMisma
 from gfs.paths import check_directory
 from gfs.seaweedfs import entries
 from gfs.seaweedfs.proto.filer_pb2 import Entry
-from gfs.seaweedfs.servers.filer import BUCKETS, PATIENCE_SECONDS, RETRY_SECONDS, Filers
-from gfs.seaweedfs.servers.rpc import CallFailed
+from gfs.seaweedfs.servers import BUCKETS, PATIENCE_SECONDS, RETRY_SECONDS, CallFailed, Filers
 from gfs.seaweedfs.watch import EntryCache
 
 PAGE = 128

@@ -26,6 +26,7 @@ from heapq import heappop, heappush
 from itertools import pairwise
 
 from gfs import clock
+from gfs.chunkservers import Chunk
 from gfs.errors import DataLoss
 from gfs.seaweedfs.proto.filer_pb2 import Entry, FileChunk, FuseAttributes
 from gfs.seaweedfs.servers import fid as fids
@@ -45,39 +46,30 @@ _SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Needle:
-    """One object on volume servers. ``size``: its plain bytes. ``crc``: its CRC32C as eight
-    hexadecimal digits where SFS wrote it, else ''. ``compressed``: stored compressed."""
-
-    fid: str
-    size: int
-    crc: str = ""
-    compressed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One chunk of an entry. ``manifest``: the needle lists the chunks of the span."""
+class Extent:
+    """What an entry says of one chunk: it has the ``size`` bytes of the file from ``offset`` on.
+    ``manifest``: it has a list of the extents of these bytes instead."""
 
     offset: int
     size: int
     modified_ns: int
-    needle: Needle
+    chunk: Chunk
     manifest: bool = False
 
     @property
     def end(self) -> int:
+        """The byte of the file behind the last one."""
         return self.offset + self.size
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """``length`` bytes of the file from ``offset`` on: those from ``start`` on in the needle,
+class Span:
+    """``length`` bytes of the file from ``offset`` on: those from ``start`` on in the chunk,
     or zeros where there is none."""
 
     offset: int
     length: int
-    needle: Needle | None
+    chunk: Chunk | None
     start: int = 0
 
 
@@ -151,13 +143,13 @@ def refuse(entry: Entry) -> None:
         raise DataLoss("the file is in a remote store and was never brought into the cluster")
 
 
-def pieces_of(chunks: Iterable[FileChunk]) -> tuple[Piece, ...]:
-    """The chunks as Pieces, in the order given. Raises DataLoss for those that are encrypted or
+def extents_of(chunks: Iterable[FileChunk]) -> tuple[Extent, ...]:
+    """The chunks as Extents, in the order given. Raises DataLoss for those that are encrypted or
     make no sense."""
-    return tuple(map(_piece, chunks))
+    return tuple(map(_extent, chunks))
 
 
-def _piece(chunk: FileChunk) -> Piece:
+def _extent(chunk: FileChunk) -> Extent:
     if chunk.cipher_key or chunk.sse_type:
         raise DataLoss("the file was encrypted by who wrote it, and this service has no key")
     fid = fid_of(chunk)
@@ -169,52 +161,54 @@ def _piece(chunk: FileChunk) -> Piece:
         raise DataLoss("the entry has a chunk of an impossible place or size")
     etag = chunk.e_tag.strip('"')
     crc = etag if len(etag) == 8 and not chunk.is_compressed else ""
-    needle = Needle(fid, chunk.size, crc, chunk.is_compressed)
-    return Piece(chunk.offset, chunk.size, chunk.modified_ts_ns, needle, chunk.is_chunk_manifest)
+    # Of a manifest the entry says how many bytes of the file it covers, not how many it has.
+    size = None if chunk.is_chunk_manifest else chunk.size
+    stored = Chunk(fid, size, crc, chunk.is_compressed)
+    return Extent(chunk.offset, chunk.size, chunk.modified_ts_ns, stored, chunk.is_chunk_manifest)
 
 
-def visible(pieces: Sequence[Piece], start: int, end: int) -> Iterator[View]:
-    """Which needles hold the bytes from ``start`` up to ``end``, in order and without a gap.
+def visible(extents: Sequence[Extent], start: int, end: int) -> Iterator[Span]:
+    """Which chunks have the bytes from ``start`` up to ``end``, in order and without a gap.
 
-    ``pieces`` may come in any order and overlap; none is a manifest.
+    ``extents`` may come in any order and overlap; none is a manifest.
     """
     chosen = sorted(
-        (piece.offset, index)
-        for index, piece in enumerate(pieces)
-        if piece.offset < end and piece.end > start
+        (extent.offset, index)
+        for index, extent in enumerate(extents)
+        if extent.offset < end and extent.end > start
     )
     edges = sorted(
         {start, end}
-        | {pieces[index].offset for _, index in chosen}
-        | {pieces[index].end for _, index in chosen}
+        | {extents[index].offset for _, index in chosen}
+        | {extents[index].end for _, index in chosen}
     )
     edges = edges[bisect_right(edges, start) - 1 : bisect_right(edges, end)]
     newest: list[tuple[int, int]] = []
     position = 0
-    last: View | None = None
+    last: Span | None = None
     for left, right in pairwise(edges):
         while position < len(chosen) and chosen[position][0] <= left:
             index = chosen[position][1]
-            heappush(newest, (-pieces[index].modified_ns, -index))
+            heappush(newest, (-extents[index].modified_ns, -index))
             position += 1
-        while newest and pieces[-newest[0][1]].end <= left:
+        while newest and extents[-newest[0][1]].end <= left:
             heappop(newest)
-        view = _view(pieces[-newest[0][1]] if newest else None, left, right)
-        if last is not None and last.needle is view.needle and _adjoin(last, view):
-            last = View(last.offset, last.length + view.length, last.needle, last.start)
+        span = _span(extents[-newest[0][1]] if newest else None, left, right)
+        if last is not None and last.chunk is span.chunk and _adjoin(last, span):
+            last = Span(last.offset, last.length + span.length, last.chunk, last.start)
             continue
         if last is not None:
             yield last
-        last = view
+        last = span
     if last is not None:
         yield last
 
 
-def _view(piece: Piece | None, left: int, right: int) -> View:
-    if piece is None:
-        return View(left, right - left, None)
-    return View(left, right - left, piece.needle, left - piece.offset)
+def _span(extent: Extent | None, left: int, right: int) -> Span:
+    if extent is None:
+        return Span(left, right - left, None)
+    return Span(left, right - left, extent.chunk, left - extent.offset)
 
 
-def _adjoin(first: View, second: View) -> bool:
-    return first.needle is None or first.start + first.length == second.start
+def _adjoin(first: Span, second: Span) -> bool:
+    return first.chunk is None or first.start + first.length == second.start

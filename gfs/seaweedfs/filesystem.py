@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from gfs import clock
 from gfs.api import FileSystem, Reader, Writer
-from gfs.chunkservers import OnFailover
 from gfs.errors import (
     DataLoss,
+    GfsError,
     InvalidName,
     NoSuchDirectory,
     NoSuchFile,
@@ -27,15 +27,10 @@ from gfs.paths import check_directory, check_name, check_store_id, new_store_id
 from gfs.seaweedfs import entries
 from gfs.seaweedfs.buffers import Buffers
 from gfs.seaweedfs.directories import Directories
-from gfs.seaweedfs.needles import Needles
 from gfs.seaweedfs.proto.filer_pb2 import Entry
 from gfs.seaweedfs.publishing import Publisher
 from gfs.seaweedfs.reader import SeaweedReader
-from gfs.seaweedfs.servers import address
-from gfs.seaweedfs.servers.filer import Filers
-from gfs.seaweedfs.servers.master import Masters, Room
-from gfs.seaweedfs.servers.rpc import Channels
-from gfs.seaweedfs.servers.volume import VolumeServers
+from gfs.seaweedfs.servers import Channels, Filers, Masters, Room, VolumeServers, parse_list
 from gfs.seaweedfs.uploads import CHUNK_BYTES, Uploads
 from gfs.seaweedfs.watch import Count, EntryCache, Known
 from gfs.seaweedfs.writer import MANIFEST_CHUNKS, SeaweedWriter
@@ -77,7 +72,6 @@ class SeaweedFileSystem(FileSystem):
         chunk_bytes: int,
         manifest_chunks: int,
         upload_buffer: int,
-        on_failover: OnFailover | None,
     ) -> None:
         self._channels = channels
         self._masters = masters
@@ -85,7 +79,6 @@ class SeaweedFileSystem(FileSystem):
         self._filers = Filers(channels, masters, prefix)
         self._buffers = Buffers(upload_buffer, chunk_bytes)
         self._uploads = Uploads(masters, self._filers, volumes, self._buffers)
-        self._needles = Needles(masters, volumes, on_failover)
         self._cache = EntryCache(self._filers, prefix)
         self._directories = Directories(self._filers, self._cache, prefix)
         self._publisher = Publisher(self._filers, self._cache, self._directories, prefix)
@@ -108,7 +101,7 @@ class SeaweedFileSystem(FileSystem):
         chunk_bytes: int = CHUNK_BYTES,
         manifest_chunks: int = MANIFEST_CHUNKS,
         upload_buffer: int = UPLOAD_BUFFER,
-        on_failover: OnFailover | None = None,
+        on_failover: Callable[[GfsError], None] | None = None,
     ) -> SeaweedFileSystem:
         """Connect to the cluster of ``masters``: ``host:port`` or ``host:http.grpc``, with commas
         between several.
@@ -116,21 +109,24 @@ class SeaweedFileSystem(FileSystem):
         ``prefix`` is the directory of the filer that everything is in. ``read_key`` and
         ``write_key`` are the cluster's ``jwt.signing.read`` and ``jwt.signing`` keys, where it has
         them; ``tls`` is for gRPC with mutual TLS. ``upload_buffer`` is how many bytes all uploads
-        may hold in memory together. ``on_failover`` is told of each replica that a reading had to
-        pass over. Raises StoreUnavailable if there is no
+        may hold in memory together. ``on_failover`` is called with the failure of each replica that
+        a reading had to pass over. Raises StoreUnavailable if there is no
         leading master or no filer within START_SECONDS, ValueError for a malformed address.
         """
-        addresses = address.parse_list(masters)
+        addresses = parse_list(masters)
         channels = Channels(tls)
+        leaders = Masters(channels, addresses)
+        volumes = VolumeServers(
+            channels, leaders, read_key=read_key, write_key=write_key, on_failover=on_failover
+        )
         self = cls(
             channels,
-            Masters(channels, addresses),
-            VolumeServers(channels, read_key=read_key, write_key=write_key),
+            leaders,
+            volumes,
             prefix.rstrip("/"),
             chunk_bytes,
             manifest_chunks,
             upload_buffer,
-            on_failover,
         )
         try:
             await self._masters.ready(START_SECONDS)
@@ -156,7 +152,7 @@ class SeaweedFileSystem(FileSystem):
 
     async def open(self, directory: str, name: str) -> Reader:
         known = await self._known(directory, name)
-        return SeaweedReader(self._needles, known.info, known.content, known.pieces)
+        return SeaweedReader(self._volumes, known.info, known.content, known.extents)
 
     def forget(self, directory: str, name: str) -> None:
         self._cache.drop((self._path(directory), check_name(name)))
@@ -304,8 +300,8 @@ class SeaweedFileSystem(FileSystem):
         async def look() -> Known:
             entry = await self._entry(directory, name)
             entries.refuse(entry)
-            pieces = entries.pieces_of(entry.chunks)
-            return Known(entries.file_info(directory, entry), entry.content, pieces)
+            extents = entries.extents_of(entry.chunks)
+            return Known(entries.file_info(directory, entry), entry.content, extents)
 
         return await self._cache.get((self._path(directory), check_name(name)), Known, look)
 

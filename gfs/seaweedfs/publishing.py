@@ -28,7 +28,7 @@ from gfs.errors import AlreadyExists, NoSuchDirectory, NoSuchFile, StoreUnavaila
 from gfs.seaweedfs import entries
 from gfs.seaweedfs.directories import Directories, Identity
 from gfs.seaweedfs.proto.filer_pb2 import Entry
-from gfs.seaweedfs.servers.filer import RETRY_SECONDS, Filers
+from gfs.seaweedfs.servers import RETRY_SECONDS, Filers
 from gfs.seaweedfs.watch import EntryCache
 from gfs.types import Expect, Published
 

@@ -20,9 +20,9 @@ from contextlib import aclosing
 from google.protobuf.message import DecodeError
 
 from gfs.api import Reader
+from gfs.chunkservers import Chunk, ChunkReading, Chunkservers
 from gfs.errors import DataLoss
-from gfs.seaweedfs.entries import Needle, Piece, View, pieces_of, visible
-from gfs.seaweedfs.needles import Needles, NeedleSource
+from gfs.seaweedfs.entries import Extent, Span, extents_of, visible
 from gfs.seaweedfs.proto.filer_pb2 import FileChunkManifest
 from gfs.types import Bytes, FileInfo
 
@@ -31,22 +31,19 @@ WINDOW_BYTES = 4 * 1024 * 1024 * 1024
 MANIFESTS_KEPT = 4
 MANIFEST_DEPTH = 8
 PIECE_BYTES = 256 * 1024
-SMALL_BYTES = 256 * 1024
-"""A needle that is not larger is had whole, which is simpler, before a byte of it is passed on."""
-
 _ZEROS = bytes(PIECE_BYTES)
 
 
 class _Ahead:
-    """A view that is being read, whose first piece may be had before it is wanted."""
+    """A span that is being read, whose first piece may be fetched before it is wanted."""
 
     def __init__(
         self,
         pieces: AsyncGenerator[Bytes, None],
         length: int,
-        source: NeedleSource | None = None,
+        reading: ChunkReading | None = None,
     ) -> None:
-        self.source = source
+        self.reading = reading
         self._pieces = pieces
         self._first: asyncio.Task[Bytes] | None = None
         self.left = length
@@ -75,15 +72,19 @@ class SeaweedReader(Reader):
     """One entry as it was when it was opened."""
 
     def __init__(
-        self, needles: Needles, info: FileInfo, content: bytes, pieces: tuple[Piece, ...]
+        self,
+        chunkservers: Chunkservers,
+        info: FileInfo,
+        content: bytes,
+        extents: tuple[Extent, ...],
     ) -> None:
-        self._needles = needles
+        self._chunkservers = chunkservers
         self._info = info
         self._content = content
-        self._top = pieces
-        self._loaded: dict[str, tuple[Piece, ...]] = {}
-        self._only = _only(pieces, info.size)
-        self._given_up: NeedleSource | None = None
+        self._top = extents
+        self._loaded: dict[str, tuple[Extent, ...]] = {}
+        self._only = _only(extents, info.size)
+        self._given_up: ChunkReading | None = None
 
     @property
     def info(self) -> FileInfo:
@@ -93,16 +94,21 @@ class SeaweedReader(Reader):
         if start < 0 or length < 0 or start + length > self._info.size:
             raise ValueError(f"no {length} bytes from {start} on in {self._info.size}")
         if self._only is not None:
-            if length:
-                yield await self._part(self._only, start, length)
+            reading = self._reading(self._only, start)
+            try:
+                async with aclosing(reading.read(start, length)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            finally:
+                self._given_up = reading
             return
         current: _Ahead | None = None
         following: _Ahead | None = None
         clock = asyncio.get_running_loop().time
         began, given = clock(), 0
-        async with aclosing(self._views(start, start + length)) as views:
+        async with aclosing(self._spans(start, start + length)) as spans:
             try:
-                while (current := following or await self._next(views)) is not None:
+                while (current := following or await self._next(spans)) is not None:
                     following = None
                     asked = False
                     while current.left:
@@ -111,107 +117,103 @@ class SeaweedReader(Reader):
                         # What is left of the time that the bytes so far have taken.
                         if not asked and current.left * (clock() - began) <= given * AHEAD_SECONDS:
                             asked = True
-                            following = await self._begun(views)
+                            following = await self._begun(spans)
                         yield piece
                         del piece
                     await current.close()
             finally:
                 if current is not None:
                     self._give_up(current)
-                for reading in (current, following):
-                    if reading is not None:
-                        await reading.close()
+                for ahead in (current, following):
+                    if ahead is not None:
+                        await ahead.close()
 
     async def close(self) -> None:
         self._loaded.clear()
 
     def _give_up(self, current: _Ahead) -> None:
         """Perhaps another reading goes on here, in a long while: it gets what it needs anew."""
-        self._given_up = current.source
+        self._given_up = current.reading
         self._loaded.clear()
 
-    async def _begun(self, views: AsyncGenerator[View, None]) -> _Ahead | None:
-        following = await self._next(views)
+    async def _begun(self, spans: AsyncGenerator[Span, None]) -> _Ahead | None:
+        following = await self._next(spans)
         if following is not None:
             following.begin()
         return following
 
-    async def _next(self, views: AsyncGenerator[View, None]) -> _Ahead | None:
-        view = await anext(views, None)
-        if view is None:
+    async def _next(self, spans: AsyncGenerator[Span, None]) -> _Ahead | None:
+        span = await anext(spans, None)
+        if span is None:
             return None
-        if view.needle is None:
-            return _Ahead(self._without_needle(view), view.length)
-        if view.needle.size <= SMALL_BYTES:
-            return _Ahead(self._small(view, view.needle), view.length)
-        source, self._given_up = self._given_up, None
-        if source is None or not source.goes_on(view.needle, view.start):
-            source = self._needles.source(view.needle)
-        pieces = self._needles.read(view.needle, source, view.start, view.length)
-        return _Ahead(pieces, view.length, source)
+        if span.chunk is None:
+            return _Ahead(self._without_chunk(span), span.length)
+        reading = self._reading(span.chunk, span.start)
+        return _Ahead(reading.read(span.start, span.length), span.length, reading)
 
-    async def _small(self, view: View, needle: Needle) -> AsyncGenerator[Bytes, None]:
-        yield await self._part(needle, view.start, view.length)
+    def _reading(self, chunk: Chunk, start: int) -> ChunkReading:
+        """The reading that was given up, if this goes on with it, or a new one."""
+        reading, self._given_up = self._given_up, None
+        if reading is None or not reading.reaches(chunk, start):
+            reading = ChunkReading(self._chunkservers, chunk)
+        return reading
 
-    async def _part(self, needle: Needle, start: int, length: int) -> Bytes:
-        """Bytes of a small needle, which is had whole."""
-        data = await self._needles.load(needle, needle.size)
-        return data if length == len(data) else data[start : start + length]
-
-    async def _without_needle(self, view: View) -> AsyncGenerator[Bytes, None]:
-        for start in range(0, view.length, PIECE_BYTES):
-            yield self._inline(view.offset + start, min(PIECE_BYTES, view.length - start))
+    async def _without_chunk(self, span: Span) -> AsyncGenerator[Bytes, None]:
+        for start in range(0, span.length, PIECE_BYTES):
+            yield self._inline(span.offset + start, min(PIECE_BYTES, span.length - start))
 
     def _inline(self, start: int, length: int) -> bytes:
-        """Bytes that are in no needle: in the entry itself, or nowhere, and then zero."""
+        """Bytes that are in no chunk: in the entry itself, or nowhere, and then zero."""
         found = self._content[start : start + length]
         return found + _ZEROS[: length - len(found)] if len(found) < length else found
 
-    async def _views(self, start: int, end: int) -> AsyncGenerator[View, None]:
-        """Which needles hold the bytes from ``start`` to ``end``."""
+    async def _spans(self, start: int, end: int) -> AsyncGenerator[Span, None]:
+        """Which chunks have the bytes from ``start`` to ``end``."""
         while start < end:
             stop = min(end, start + WINDOW_BYTES)
-            pieces = await self._resolve(self._top, start, stop, MANIFEST_DEPTH)
-            for view in visible(pieces, start, stop):
-                yield view
+            extents = await self._resolve(self._top, start, stop, MANIFEST_DEPTH)
+            for span in visible(extents, start, stop):
+                yield span
             start = stop
 
     async def _resolve(
-        self, pieces: tuple[Piece, ...], start: int, end: int, depth: int
-    ) -> list[Piece]:
-        """The pieces that touch the range, with manifests replaced by what they list."""
-        found: list[Piece] = []
-        for piece in pieces:
-            if piece.offset >= end or piece.end <= start:
+        self, extents: tuple[Extent, ...], start: int, end: int, depth: int
+    ) -> list[Extent]:
+        """The extents that touch the range, with manifests replaced by what they list."""
+        found: list[Extent] = []
+        for extent in extents:
+            if extent.offset >= end or extent.end <= start:
                 continue
-            if not piece.manifest:
-                found.append(piece)
+            if not extent.manifest:
+                found.append(extent)
             elif depth == 0:
                 raise DataLoss(f"manifests inside each other more than {MANIFEST_DEPTH} deep")
             else:
-                listed = await self._load(piece.needle)
+                listed = await self._load(extent.chunk)
                 found += await self._resolve(listed, start, end, depth - 1)
         return found
 
-    async def _load(self, needle: Needle) -> tuple[Piece, ...]:
-        """The pieces that a manifest lists."""
-        known = self._loaded.get(needle.fid)
+    async def _load(self, chunk: Chunk) -> tuple[Extent, ...]:
+        """The extents that a manifest lists."""
+        known = self._loaded.get(chunk.key)
         if known is None:
             manifest = FileChunkManifest()
+            async with aclosing(ChunkReading(self._chunkservers, chunk).read()) as pieces:
+                data = b"".join([piece async for piece in pieces])
             try:
-                manifest.ParseFromString(await self._needles.load(needle))
+                manifest.ParseFromString(data)
             except DecodeError as error:
                 raise DataLoss("a manifest makes no sense") from error
-            known = pieces_of(manifest.chunks)
+            known = extents_of(manifest.chunks)
             while len(self._loaded) >= MANIFESTS_KEPT:
                 del self._loaded[next(iter(self._loaded))]
-            self._loaded[needle.fid] = known
+            self._loaded[chunk.key] = known
         return known
 
 
-def _only(pieces: tuple[Piece, ...], size: int) -> Needle | None:
-    """The small needle that is the whole file, if one is: most files are that."""
-    if len(pieces) == 1 and not pieces[0].manifest and size <= SMALL_BYTES:
-        piece = pieces[0]
-        return piece.needle if (piece.offset, piece.size) == (0, size) else None
+def _only(extents: tuple[Extent, ...], size: int) -> Chunk | None:
+    """The one chunk that is the whole file, if one is: most files are that."""
+    if len(extents) == 1 and not extents[0].manifest:
+        extent = extents[0]
+        return extent.chunk if (extent.offset, extent.size) == (0, size) else None
     return None

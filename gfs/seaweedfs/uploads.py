@@ -25,11 +25,8 @@ from dataclasses import dataclass
 from gfs.clock import Deadline
 from gfs.errors import StoreFull, StoreUnavailable
 from gfs.seaweedfs.buffers import Buffers
+from gfs.seaweedfs.servers import Assigned, CallFailed, Filers, Masters, VolumeServers, by_server
 from gfs.seaweedfs.servers import fid as fids
-from gfs.seaweedfs.servers.filer import Assigned, Filers
-from gfs.seaweedfs.servers.master import Masters
-from gfs.seaweedfs.servers.rpc import CallFailed
-from gfs.seaweedfs.servers.volume import VolumeServers, by_server
 from gfs.types import Bytes
 
 CHUNK_BYTES = 4 * 1024 * 1024

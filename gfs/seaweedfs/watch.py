@@ -37,10 +37,9 @@ from typing import Protocol, TypeVar
 from gfs import clock
 from gfs.errors import StoreUnavailable
 from gfs.seaweedfs import entries
-from gfs.seaweedfs.entries import Piece
+from gfs.seaweedfs.entries import Extent
 from gfs.seaweedfs.proto import filer_pb2 as pb
-from gfs.seaweedfs.servers.address import Address
-from gfs.seaweedfs.servers.filer import Filers
+from gfs.seaweedfs.servers import Address, Filers
 from gfs.types import FileInfo
 
 MAX_WEIGHT = 100_000
@@ -63,12 +62,12 @@ class Known:
 
     info: FileInfo
     content: bytes
-    pieces: tuple[Piece, ...]
+    extents: tuple[Extent, ...]
 
     @property
     def weight(self) -> int:
         """What it counts against MAX_WEIGHT."""
-        return 1 + len(self.pieces) + len(self.content) // 1024
+        return 1 + len(self.extents) + len(self.content) // 1024
 
 
 @dataclass(frozen=True, slots=True)

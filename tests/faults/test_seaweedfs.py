@@ -122,7 +122,7 @@ async def test_downloads_outlive_a_killed_volume_server(
 async def test_downloads_outlive_a_volume_server_that_hangs(
     fs: SeaweedFileSystem, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gfs.seaweedfs.needles.IDLE_SECONDS", 0.5)
+    monkeypatch.setattr("gfs.chunkservers.reading.IDLE_SECONDS", 0.5)
     data = content(6 * CHUNK)
     await store(fs, "f", data)
     for number in range(3):

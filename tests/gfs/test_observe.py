@@ -22,8 +22,8 @@ from gfs.errors import (
     StoreUnavailable,
 )
 from gfs.factory import open_filesystem
-from gfs.observe import ObservedFileSystem, on_failover
-from gfs.types import ABSENT, Bytes, FileInfo, Published, Replica
+from gfs.observe import ObservedFileSystem
+from gfs.types import ABSENT, Bytes, FileInfo, Published
 from tests.gfs.suite import DIR, FileSystemSuite, content, listed, load, store
 
 INFO = FileInfo(DIR, "f", 6, "v", 0, 0)
@@ -37,7 +37,6 @@ class Heard:
         self.seconds: list[float] = []
         self.bytes_read = 0
         self.bytes_written = 0
-        self.failovers: list[GfsError] = []
 
     def done(self, operation: str, seconds: float, error: BaseException | None) -> None:
         self.operations.append((operation, None if error is None else type(error)))
@@ -50,7 +49,7 @@ class Heard:
         self.bytes_written += count
 
     def failover(self, error: GfsError) -> None:
-        self.failovers.append(error)
+        raise AssertionError("this engine has no replicas")
 
 
 @pytest.fixture
@@ -169,12 +168,6 @@ async def test_an_upload_that_is_given_up_tells_what_was_written(
         await writer.write(b"123")
     assert heard.operations == [("create", None), ("write", None)]
     assert heard.bytes_written == 3
-
-
-async def test_failovers_are_told(heard: Heard) -> None:
-    error = DataLoss("as ordered")
-    on_failover(heard)(Replica("a:1"), error)
-    assert heard.failovers == [error]
 
 
 # An engine without fast paths, which fails.

@@ -1,8 +1,36 @@
 """Speaking with the servers of a SeaweedFS cluster.
 
-``master`` says which filers there are and which volume server holds which volume; ``filer`` keeps
-the entries of files; ``volume`` sends and frees chunks. Control calls go by ``rpc``; chunks go by
-HTTP, with what ``signing`` adds. ``address`` and ``fid`` are how servers and chunks are named.
+``Masters`` know which filers there are and which volume server has which volume; ``Filers`` keep
+the entries of files; ``VolumeServers`` keep chunks. Control calls go over the ``Channels`` of gRPC
+and raise ``CallFailed``; chunks go over HTTP. ``fid`` is how chunks are named.
 """
 
-__all__ = ["address", "fid", "filer", "master", "rpc", "signing", "volume"]
+from gfs.seaweedfs.servers import fid
+from gfs.seaweedfs.servers.address import Address, parse_list
+from gfs.seaweedfs.servers.filer import (
+    BUCKETS,
+    PATIENCE_SECONDS,
+    RETRY_SECONDS,
+    Assigned,
+    Filers,
+)
+from gfs.seaweedfs.servers.master import Masters, Room
+from gfs.seaweedfs.servers.rpc import CallFailed, Channels
+from gfs.seaweedfs.servers.volume import VolumeServers, by_server
+
+__all__ = [
+    "BUCKETS",
+    "PATIENCE_SECONDS",
+    "RETRY_SECONDS",
+    "Address",
+    "Assigned",
+    "CallFailed",
+    "Channels",
+    "Filers",
+    "Masters",
+    "Room",
+    "VolumeServers",
+    "by_server",
+    "fid",
+    "parse_list",
+]

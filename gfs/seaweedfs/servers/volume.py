@@ -15,21 +15,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable, Mapping, Sequence
-
-import google_crc32c
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gfs import clock
-from gfs.chunkservers import Connections
-from gfs.errors import DataLoss, StoreUnavailable
-from gfs.seaweedfs.entries import Needle
+from gfs.chunkservers import Chunk, Connections, Response
+from gfs.errors import DataLoss, GfsError, StoreUnavailable
 from gfs.seaweedfs.proto import volume_pb2 as pb
+from gfs.seaweedfs.servers import fid as fids
 from gfs.seaweedfs.servers import signing
 from gfs.seaweedfs.servers.address import Address
+from gfs.seaweedfs.servers.master import Masters
 from gfs.seaweedfs.servers.rpc import Channels, Method
 from gfs.types import Bytes
 
-GET_SECONDS = 5.0
 PUT_SECONDS = 10.0
 """For one chunk to all its replicas, which takes about 20 ms."""
 
@@ -61,11 +59,21 @@ class VolumeServers:
     """The data plane of one cluster. ``close`` it after the last answer."""
 
     def __init__(
-        self, channels: Channels, *, read_key: bytes | None, write_key: bytes | None
+        self,
+        channels: Channels,
+        masters: Masters,
+        *,
+        read_key: bytes | None,
+        write_key: bytes | None,
+        on_failover: Callable[[GfsError], None] | None = None,
     ) -> None:
+        """``read_key``, ``write_key``: what requests are signed with, where the cluster wants that.
+        ``on_failover`` is called with the failure of each replica that a reading passed over."""
         self._channels = channels
+        self._masters = masters
         self._read_key = read_key
         self._write_key = write_key
+        self._on_failover = on_failover
         self.connections = Connections()
         self._suspect: dict[str, float] = {}
 
@@ -113,39 +121,28 @@ class VolumeServers:
         if answer.headers.get("etag", "").strip('"') != f"{crc:08x}":
             raise StoreUnavailable(f"{server}: it stored other bytes than were sent")
 
-    async def get(self, server: str, needle: Needle, limit: int, size: int | None = None) -> bytes:
-        """A needle of at most ``limit`` bytes from one server, checked; of ``size`` bytes if that
-        is given.
+    async def locate(self, chunk: Chunk, *, again: bool) -> list[str]:
+        """See :class:`gfs.chunkservers.Chunkservers`, as of ``ask`` and ``failed``."""
+        servers = await self._masters.locations(fids.volume_of(chunk.key), fresh=again)
+        return self.order(server.http for server in servers)
 
-        Raises StoreUnavailable if the server gives no answer, DataLoss if it gives a wrong one.
-        """
-        headers = [("Accept-Encoding", "identity"), *self.read_headers(needle.fid)]
-        target = f"/{needle.fid}?readDeleted=true"
-        try:
-            async with asyncio.timeout(GET_SECONDS):
-                answer = await self.connections.ask(
-                    server, "GET", target, headers, expect=size or 0
-                )
-                try:
-                    if answer.status != 200:
-                        kind = StoreUnavailable if answer.status >= 500 else DataLoss
-                        raise kind(f"status {answer.status}")
-                    data = await answer.read(limit)
-                finally:
-                    answer.close()
-        except TimeoutError as error:
-            raise StoreUnavailable(f"silent for {GET_SECONDS:g} s") from error
-        if size not in (None, len(data)):
-            raise DataLoss(f"a chunk of {len(data)} bytes instead of {size}")
-        etag = answer.headers.get("etag", "").strip('"')
-        crc = f"{google_crc32c.value(data):08x}"
-        if crc != (needle.crc or crc) or (not needle.compressed and crc != etag):
-            raise DataLoss("the checksum does not agree")
-        return data
+    async def ask(self, address: str, chunk: Chunk, start: int, expect: int) -> Response:
+        """Ask one server for a needle, also for one that was deleted and is not vacuumed yet."""
+        headers = [("Accept-Encoding", "identity")]
+        if self._read_key is not None:
+            headers.append(_bearer(self._read_key, chunk.key))
+        if start and chunk.size is not None:
+            headers.append(("Range", f"bytes={start}-{chunk.size - 1}"))
+        target = f"/{chunk.key}?readDeleted=true"
+        return await self.connections.ask(address, "GET", target, headers, expect=expect)
 
-    def read_headers(self, fid: str) -> Sequence[tuple[str, str]]:
-        """What a read of the needle has to carry."""
-        return () if self._read_key is None else (_bearer(self._read_key, fid),)
+    def failed(self, address: str, error: GfsError) -> None:
+        """Log it, and ask a server that does not respond last from now on, for a while."""
+        _log.info("volume server %s was passed over: %s", address, error)
+        if isinstance(error, StoreUnavailable):
+            self.suspect(address)
+        if self._on_failover is not None:
+            self._on_failover(error)
 
     async def probe(self, servers: Iterable[str]) -> None:
         """Ask all for a sign of life, and suspect those that give none within ALIVE_SECONDS."""

@@ -1,130 +1,161 @@
-"""Replicas that are scripts instead of servers: each goes exactly as far as it was told."""
+"""Chunkservers that are scripts instead of servers: each goes exactly as far as it was told."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from gfs.chunkservers.replicas import read_span
-from gfs.chunkservers.spans import Span
+import google_crc32c
+
+from gfs.chunkservers import Chunk, ChunkReading, Response
 from gfs.errors import GfsError, StoreUnavailable
-from gfs.types import Bytes, Chunk, Replica
 
 SIZE = 300
 DATA = bytes(index * 7 % 256 for index in range(SIZE))
 OTHER = bytes(byte ^ 0xFF for byte in DATA)
 
 
-@dataclass(slots=True)
-class Script:
-    """What one replica does. ``head``, ``tail``: what it raises instead of an answer, and after
-    ``stop`` bytes of it; ``None`` as ``tail``: it just ends there."""
+def crc_of(data: bytes) -> str:
+    """The CRC32C of ``data`` as eight hexadecimal digits."""
+    return f"{google_crc32c.value(data):08x}"
 
-    start: int | None = None
-    version: str = "v1"
-    size: int | None = SIZE
+
+def flipped(*places: int) -> bytes:
+    """DATA with other bytes at ``places``."""
+    return bytes(byte ^ 0xFF if at in places else byte for at, byte in enumerate(DATA))
+
+
+CRC = crc_of(DATA)
+CHUNK = Chunk("3,a0", SIZE, CRC)
+CUT = StoreUnavailable("the connection was cut")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What one replica does.
+
+    ``data`` is what it sends, and ``crc`` and ``size`` what it says of it ('' and None: nothing);
+    ``start`` is the byte that it starts at instead of the one that was asked for. It sends pieces
+    of ``piece`` bytes, and after ``stop`` bytes of the chunk raises ``tail``, or is silent if it
+    ``stalls``. ``head`` is what it raises instead of a response.
+    """
+
     data: bytes = DATA
-    stop: int | None = None
-    more: bytes = b""
+    crc: str = CRC
+    size: int = SIZE
+    start: int | None = None
     piece: int = 64
+    stop: int | None = None
+    tail: BaseException = CUT
     stalls: bool = False
     head: BaseException | None = None
-    tail: BaseException | None = None
+
+
+OK = Script()
 
 
 @dataclass(slots=True)
 class Scripts:
-    """A ChunkSource. ``asked`` are the requests: number of the replica, start, length."""
+    """Implements :class:`gfs.chunkservers.Chunkservers`. ``asked``: number of the replica and the
+    byte from which on it was asked; ``open``: responses that are; ``located``: how often replicas
+    were looked for, and whether the master was to be asked."""
 
-    scripts: Sequence[Script]
-    asked: list[tuple[int, int, int]] = field(default_factory=list)
-    answers: int = 0
+    scripts: list[Script]
+    asked: list[tuple[int, int]] = field(default_factory=list)
+    failures: list[tuple[int, GfsError]] = field(default_factory=list)
+    located: list[bool] = field(default_factory=list)
+    open: int = 0
 
-    def chunk(self, version: str = "v1") -> Chunk:
-        replicas = tuple(Replica(f"10.0.0.{number}:80") for number in range(len(self.scripts)))
-        return Chunk("3,a0", 0, SIZE, replicas, version)
+    async def locate(self, chunk: Chunk, *, again: bool) -> Sequence[str]:
+        self.located.append(again)
+        return [f"10.0.0.{number}:80" for number in range(len(self.scripts))]
 
-    async def fetch(
-        self, replica: Replica, chunk: Chunk, start: int, length: int, idle_seconds: float
-    ) -> ScriptedAnswer:
-        number = chunk.replicas.index(replica)
-        script = self.scripts[number]
-        self.asked.append((number, start, length))
+    async def ask(self, address: str, chunk: Chunk, start: int, expect: int) -> Response:
+        number = _number(address)
+        self.asked.append((number, start))
         await asyncio.sleep(0)
+        script = self.scripts[number]
         if script.head is not None:
             raise script.head
-        first = start if script.start is None else script.start
-        body = script.data[first : start + length] + script.more
-        self.answers += 1
-        return ScriptedAnswer(self, script, first, body, idle_seconds)
+        return ScriptedResponse(self, script, start)
+
+    def failed(self, address: str, error: GfsError) -> None:
+        self.failures.append((_number(address), error))
 
 
-class ScriptedAnswer:
-    def __init__(
-        self, scripts: Scripts, script: Script, start: int, body: bytes, idle_seconds: float
-    ) -> None:
-        self.start, self.version, self.size = start, script.version, script.size
-        self._scripts = scripts
+def _number(address: str) -> int:
+    return int(address.removesuffix(":80").rpartition(".")[2])
+
+
+class ScriptedResponse(Response):
+    """What ``described`` reads of it is as a server would say it."""
+
+    def __init__(self, scripts: Scripts, script: Script, asked: int) -> None:
+        start = asked if script.start is None else script.start
+        self.status = 206 if asked or start else 200
+        self.headers = {"etag": f'"{script.crc}"'} if script.crc else {}
+        if self.status == 206:
+            self.headers["content-range"] = f"bytes {start}-{script.size - 1}/{script.size}"
+        self.length = script.size - start
         self._script = script
-        self._stop = len(body) if script.stop is None else min(script.stop, len(body))
-        self._body = body
-        self._idle_seconds = idle_seconds
-        self._at = 0
+        self._scripts = scripts
+        self._at = start
         self._closed = False
+        scripts.open += 1
 
-    async def piece(self) -> Bytes:
+    async def piece(self, idle_seconds: float = 0) -> bytes:
         assert not self._closed
         await asyncio.sleep(0)
-        if self._at < self._stop:
-            begun, self._at = self._at, min(self._at + self._script.piece, self._stop)
-            return self._body[begun : self._at]
-        if self._script.stalls:
-            await asyncio.sleep(self._idle_seconds)
+        script = self._script
+        stop = len(script.data) if script.stop is None else script.stop
+        at, self._at = self._at, min(self._at + script.piece, stop)
+        if at < stop:
+            return script.data[at : self._at]
+        if script.stalls:
+            await asyncio.sleep(idle_seconds)
             raise StoreUnavailable("silent")
-        if self._script.tail is not None:
-            raise self._script.tail
-        return b""
+        raise script.tail
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self._scripts.answers -= 1
+            self._scripts.open -= 1
 
 
 @dataclass(slots=True)
 class Outcome:
-    data: bytes = b""
+    """What a reading yielded, and how it ended."""
+
     pieces: list[bytes] = field(default_factory=list)
     error: GfsError | None = None
-    failed: list[str] = field(default_factory=list)
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self.pieces)
 
 
 async def read(
-    source: Scripts,
+    scripts: Scripts,
     start: int = 0,
     length: int | None = None,
     *,
-    version: str = "v1",
-    idle_seconds: float = 20,
+    chunk: Chunk = CHUNK,
+    reading: ChunkReading | None = None,
+    enough: Callable[[Outcome], bool] = lambda _: False,
 ) -> Outcome:
-    """Read a span; nothing may stay open."""
+    """Read to the end, or until that is ``enough``; nothing may stay open."""
     outcome = Outcome()
-    span = Span(source.chunk(version), start, SIZE - start if length is None else length)
-    reading = read_span(
-        source,
-        span,
-        idle_seconds=idle_seconds,
-        on_failover=lambda replica, _: outcome.failed.append(replica.address),
-    )
+    reading = reading or ChunkReading(scripts, chunk)
     try:
-        async with aclosing(reading) as pieces:
+        async with aclosing(reading.read(start, length)) as pieces:
             async for piece in pieces:
                 outcome.pieces.append(bytes(piece))
+                if enough(outcome):
+                    break
     except GfsError as error:
         outcome.error = error
-    outcome.data = b"".join(outcome.pieces)
-    assert source.answers == 0
+    assert scripts.open == 0
     assert all(outcome.pieces)
     return outcome

@@ -1,9 +1,9 @@
 """Chunkservers that misbehave to order, on real sockets.
 
 They write raw bytes instead of using an HTTP library, because most of what they do no library
-would let them do. A ``Behaviour`` is data: how one answers, and where the answer breaks. Bytes of
-another version differ from the right ones in every place, so that a reader that takes one is
-found out. Every request is recorded before anything goes wrong.
+would let them do. A ``Behaviour`` is data: how one responds, and where the response breaks. Other
+bytes differ from the right ones in every place, so that a reader that takes one is found out. Every
+request is recorded before anything goes wrong.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
-from gfs.types import Chunk, Replica
-
-VERSION = "v1"
+from tests.gfs.chunkservers.scripts import crc_of
 
 _RANGE = re.compile(rb"^range: bytes=([0-9]+)-([0-9]+)\r$", re.IGNORECASE | re.MULTILINE)
 
@@ -37,19 +35,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """How a chunkserver answers; by default rightly, with a 206 or a 200.
+    """How a chunkserver responds; by default rightly, with a 206 or a 200.
 
-    What happens before the answer: ``refuse`` has nobody listening; ``greet`` closes or stalls
-    instead of answering, or sends something that is not HTTP. Which bytes are sent: ``status``
+    What happens before the response: ``refuse`` has nobody listening; ``greet`` closes or stalls
+    instead of responding, or sends something that is not HTTP. Which bytes are sent: ``status``
     instead of any; all, if ``ranges`` are ignored; a part that begins ``shift`` bytes later and
     ends ``extra`` bytes later (earlier, if negative), and says so. What the header says:
-    ``version``, ``content_range`` and ``content_length`` replace the true ones ('': no such
-    field); in a Content-Range ``{first}``, ``{last}`` and ``{size}`` are the true numbers,
-    ``{later}`` and ``{stop}`` the ones behind the first two; ``encoding`` is a Content-Encoding;
-    ``etag`` is sent instead of the version. Of the chunk the byte ``flip`` is another one.
-    How they are sent: ``framing``, and in ``pieces`` of so many bytes, ``pause`` seconds apart.
-    Where it breaks: after ``stop`` bytes of the body, by ``end``; or never, with so many bytes of
-    ``junk`` behind it that nothing announced.
+    ``content_range`` and ``content_length`` replace the true ones ('': no such field); in a
+    Content-Range ``{first}``, ``{last}`` and ``{size}`` are the true numbers, ``{later}`` and
+    ``{stop}`` the ones behind the first two; ``encoding`` is a Content-Encoding; ``etag`` is sent
+    instead of the CRC32C of the chunk ('': none). ``other``: it has other bytes, and their CRC;
+    of the bytes that are sent, ``flip`` is another one. How they are sent: ``framing``, and in
+    ``pieces`` of so many bytes, ``pause`` seconds apart. Where it breaks: after ``stop`` bytes of
+    the body, by ``end``; or never, with so many bytes of ``junk`` behind it that nothing announced.
     """
 
     refuse: bool = False
@@ -59,11 +57,11 @@ class Behaviour:
     shift: int = 0
     extra: int = 0
     junk: int = 0
-    version: str = VERSION
     content_range: str | None = None
     content_length: str | None = None
     encoding: str = ""
-    etag: str = ""
+    etag: str | None = None
+    other: bool = False
     flip: int | None = None
     framing: Literal["length", "chunked", "bad-chunk", "close"] = "length"
     pieces: int = 1 << 16
@@ -74,28 +72,26 @@ class Behaviour:
 
 OK = Behaviour()
 
-# Behaviours by what comes of asking for a part, bytes 37 to 236 of 300 for instance. GOOD: the
-# bytes. WRONG: an answer to be refused, or one that ends too early. AWAY: no answer. BROKEN: bytes,
-# and then it depends on how many of them arrived.
+# Behaviours by what comes of asking for a whole chunk. GOOD: the bytes. WRONG: a response to be
+# refused, or one that ends too early. UNAVAILABLE: no response. BROKEN: bytes, and then it depends
+# on how many of them arrived.
 GOOD = {
     "right": OK,
-    "whole": Behaviour(ranges=False),
-    "earlier": Behaviour(shift=-5),
-    "wider": Behaviour(extra=30),
     "slow": Behaviour(pieces=50, pause=0.002),
-    "no version": Behaviour(version=""),
-    "size not told": Behaviour(content_range="bytes {first}-{last}/*"),
+    "too much, behind its end": Behaviour(junk=40),
 }
 WRONG = {
     "not found": Behaviour(status=404),
     "beyond its end": Behaviour(status=416),
     "redirect": Behaviour(status=302),
     "no content": Behaviour(status=205),
-    "other version": Behaviour(version="v2"),
-    "other version, whole": Behaviour(version="v2", ranges=False),
-    "later": Behaviour(shift=5),
-    "too little": Behaviour(extra=-200),
-    "too little, whole": Behaviour(extra=-10, ranges=False),
+    "other bytes": Behaviour(other=True),
+    "other bytes, another's checksum": Behaviour(other=True, etag="{crc}"),
+    "one other byte": Behaviour(flip=299),
+    "no checksum": Behaviour(etag=""),
+    "weak checksum": Behaviour(etag="W/{crc}"),
+    "too little": Behaviour(extra=-10),
+    "too much": Behaviour(extra=10),
     "garbage": Behaviour(greet="garbage"),
     "gzip": Behaviour(encoding="gzip"),
     "chunked": Behaviour(framing="chunked", pieces=33),
@@ -103,30 +99,41 @@ WRONG = {
     "bad chunk": Behaviour(extra=-20, framing="bad-chunk"),
     "until close": Behaviour(framing="close"),
     "until close, too much": Behaviour(framing="close", junk=40),
-    "no range told": Behaviour(content_range=""),
-    "nonsense range": Behaviour(content_range="bytes {first}-/{size}"),
-    "backward range": Behaviour(content_range="bytes {first}-0/{size}"),
-    "range of another length": Behaviour(content_range="bytes {first}-{stop}/{size}"),
-    "range beyond the size": Behaviour(content_range="bytes {first}-{size}/{size}"),
-    "range of another size": Behaviour(content_range="bytes {first}-{last}/{size}1"),
-    "range from later": Behaviour(content_range="bytes {later}-{stop}/{size}"),
 }
-AWAY = {
+UNAVAILABLE = {
     "refuses": Behaviour(refuse=True),
     "closes": Behaviour(greet="close"),
     "is silent": Behaviour(greet="stall"),
     "500": Behaviour(status=500),
     "503": Behaviour(status=503),
+    "401": Behaviour(status=401),
     "403": Behaviour(status=403),
+    "429": Behaviour(status=429),
 }
 BROKEN = {
-    "length, too much": Behaviour(junk=40),
     "cut": Behaviour(stop=50),
-    "cut, whole": Behaviour(stop=90, ranges=False),
+    "cut late": Behaviour(stop=299),
     "reset": Behaviour(stop=70, end="reset"),
     "stalls": Behaviour(stop=30, end="stall"),
 }
-KINDS = GOOD | WRONG | AWAY | BROKEN
+KINDS = GOOD | WRONG | UNAVAILABLE | BROKEN
+
+# What one may do that is asked for the rest of a chunk, of which it has sent the first part before,
+# so that it does not go on.
+NO_PART = {
+    "the whole": Behaviour(ranges=False),
+    "later": Behaviour(shift=5),
+    "earlier": Behaviour(shift=-5),
+    "too little": Behaviour(extra=-20),
+    "no range said": Behaviour(content_range=""),
+    "nonsense range": Behaviour(content_range="bytes {first}-/{size}"),
+    "backward range": Behaviour(content_range="bytes {first}-0/{size}"),
+    "range of another length": Behaviour(content_range="bytes {first}-{stop}/{size}"),
+    "range beyond the size": Behaviour(content_range="bytes {first}-{size}/{size}"),
+    "range of another size": Behaviour(content_range="bytes {first}-{last}/{size}1"),
+    "range of unknown size": Behaviour(content_range="bytes {first}-{last}/*"),
+    "range from later": Behaviour(content_range="bytes {later}-{stop}/{size}"),
+}
 
 
 @dataclass(slots=True)
@@ -169,9 +176,10 @@ class Chunkserver:
             self._socket.close()
 
     @property
-    def replica(self) -> Replica:
+    def address(self) -> str:
+        """Its ``host:port``."""
         assert self._socket is not None
-        return Replica(f"127.0.0.1:{self._socket.getsockname()[1]}")
+        return f"127.0.0.1:{self._socket.getsockname()[1]}"
 
     async def all_closed(self) -> None:
         """Return when no connection is open any more, at this end and the other; within 10 s."""
@@ -200,7 +208,7 @@ class Chunkserver:
             self._tasks.discard(task)
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Answer one request; whether another one may follow on the connection."""
+        """Respond to one request; whether another one may follow on the connection."""
         head = await reader.readuntil(b"\r\n\r\n")
         request = _parse(head)
         self.requests.append(request)
@@ -211,7 +219,7 @@ class Chunkserver:
             elif how.greet == "garbage":
                 writer.write(b"\x00\x01 this is not HTTP\r\n\r\n")
             return False
-        header, body = self._answer(request, how)
+        header, body = self._response(request, how)
         writer.write(header)
         if not await _send(writer, body, how):
             if how.end == "stall":
@@ -221,15 +229,17 @@ class Chunkserver:
             return False
         return how.framing in {"length", "chunked"} and how.content_length is None
 
-    def _answer(self, request: Request, how: Behaviour) -> tuple[bytes, bytes]:
-        """The header of the answer, and its body before any framing."""
+    def _response(self, request: Request, how: Behaviour) -> tuple[bytes, bytes]:
+        """The header of the response, and its body before any framing."""
         data = self.chunks.get(request.key)
         status = how.status if data is not None else 404
         if data is None or status is not None:
             lines = [f"HTTP/1.1 {status} Sorry", "Content-Length: 5", f"Location: /{request.key}"]
             return "\r\n".join([*lines, "", ""]).encode(), b"sorry"
-        if how.version not in {"", VERSION}:
+        right = crc_of(data)
+        if how.other:
             data = data.translate(_OTHER)
+        etag = crc_of(data) if how.etag is None else how.etag.format(crc=right)
         if how.flip is not None:
             spoilt = bytes([data[how.flip] ^ 0xFF])
             data = data[: how.flip] + spoilt + data[how.flip + 1 :]
@@ -240,16 +250,16 @@ class Chunkserver:
             stop = max(min(request.stop + how.extra, len(data)), start + 1)
             fields["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
         else:
-            stop += min(how.extra, 0)
-        body = data[start:stop]
+            stop += how.extra
+        body = (data + b"!" * how.extra)[start:stop]
         if how.framing == "length":
             fields["Content-Length"] = str(len(body))
         elif how.framing == "close":
             fields["Connection"] = "close"
         else:
             fields["Transfer-Encoding"] = "chunked"
-        if how.version:
-            fields["ETag"] = f'"{how.etag or how.version}"'
+        if etag:
+            fields["ETag"] = etag if etag.startswith("W/") else f'"{etag}"'
         if how.content_range is not None:
             fields["Content-Range"] = how.content_range.format(
                 first=start, last=stop - 1, later=start + 1, stop=stop, size=len(data)
@@ -296,11 +306,3 @@ def reset(writer: asyncio.StreamWriter) -> None:
         socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
     )
     writer.transport.abort()
-
-
-def chunk_on(
-    *servers: Chunkserver, key: str = "3,a0", offset: int = 0, version: str = VERSION
-) -> Chunk:
-    """The chunk that the servers keep under ``key``, with all of them as its replicas."""
-    size = len(servers[0].chunks[key])
-    return Chunk(key, offset, size, tuple(server.replica for server in servers), version)

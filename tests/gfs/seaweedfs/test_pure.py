@@ -15,9 +15,10 @@ from tests.gfs.cluster import require
 
 require()
 
+from gfs.chunkservers import Chunk  # noqa: E402
 from gfs.errors import DataLoss  # noqa: E402
 from gfs.seaweedfs import entries  # noqa: E402
-from gfs.seaweedfs.entries import Needle, Piece, visible  # noqa: E402
+from gfs.seaweedfs.entries import Extent, visible  # noqa: E402
 from gfs.seaweedfs.proto.filer_pb2 import Entry, FileChunk, FileId, FuseAttributes  # noqa: E402
 from gfs.seaweedfs.servers import address, fid, signing  # noqa: E402
 from gfs.seaweedfs.servers.master import Room  # noqa: E402
@@ -93,22 +94,22 @@ def test_of_chunks_that_overlap_the_newest_shows(
     chosen: list[tuple[int, int, int]], start: int, length: int
 ) -> None:
     end = start + length
-    pieces = [
-        Piece(offset, size, modified, Needle(f"{index},0100000000", size))
+    extents = [
+        Extent(offset, size, modified, Chunk(f"{index},0100000000", size))
         for index, (offset, size, modified) in enumerate(chosen)
     ]
     painted: list[tuple[str, int] | None] = [None] * 200
-    for piece in sorted(pieces, key=lambda piece: piece.modified_ns):
-        for byte in range(piece.size):
-            painted[piece.offset + byte] = (piece.needle.fid, byte)
+    for extent in sorted(extents, key=lambda extent: extent.modified_ns):
+        for byte in range(extent.size):
+            painted[extent.offset + byte] = (extent.chunk.key, byte)
     got: list[tuple[str, int] | None] = []
     position = start
-    for view in visible(pieces, start, end):
-        assert view.offset == position
-        position += view.length
-        for byte in range(view.length):
-            needle = view.needle
-            got.append(None if needle is None else (needle.fid, view.start + byte))
+    for span in visible(extents, start, end):
+        assert span.offset == position
+        position += span.length
+        for byte in range(span.length):
+            chunk = span.chunk
+            got.append(None if chunk is None else (chunk.key, span.start + byte))
     assert got == painted[start:end]
 
 
@@ -128,7 +129,7 @@ def chunk(**fields: object) -> FileChunk:
 )
 def test_a_chunk_that_cannot_be_read_is_refused(bad: FileChunk) -> None:
     with pytest.raises(DataLoss):
-        entries.pieces_of([bad])
+        entries.extents_of([bad])
 
 
 def test_both_forms_of_a_needles_name_are_one() -> None:

@@ -11,16 +11,14 @@ from unittest.mock import AsyncMock, Mock
 import google_crc32c
 import pytest
 
-from gfs.errors import DataLoss, StoreUnavailable
+from gfs.errors import DataLoss, GfsError, StoreUnavailable
 from tests.gfs.chunkservers.test_client import Server, listening
 from tests.gfs.cluster import require
 
 require()
 
 from gfs.seaweedfs.buffers import Buffers  # noqa: E402
-from gfs.seaweedfs.entries import Needle  # noqa: E402
-from gfs.seaweedfs.servers.rpc import Channels  # noqa: E402
-from gfs.seaweedfs.servers.volume import VolumeServers  # noqa: E402
+from gfs.seaweedfs.servers import Channels, VolumeServers  # noqa: E402
 from gfs.seaweedfs.writer import SeaweedWriter  # noqa: E402
 
 FID = "3,01637037d6"
@@ -36,7 +34,7 @@ def answer(status: str, body: bytes = b"", etag: str = "") -> bytes:
 @asynccontextmanager
 async def answering(*answers: bytes) -> AsyncIterator[tuple[Server, VolumeServers]]:
     server = Server(answers)
-    volumes = VolumeServers(Channels(), read_key=None, write_key=None)
+    volumes = VolumeServers(Channels(), Mock(), read_key=None, write_key=None)
     async with listening(server.serve) as server.address:
         yield server, volumes
         await volumes.close()
@@ -72,29 +70,16 @@ async def test_the_same_bytes_once_more_are_no_failure() -> None:
         await volumes.put(server.address, FID, [DATA], CRC)
 
 
-NEEDLE = Needle(FID, len(DATA), f"{CRC:08x}")
-
-
-@pytest.mark.parametrize(
-    ("given", "kind"),
-    [
-        (answer("200 OK", DATA, f"{CRC:08x}"), None),
-        (answer("200 OK", b"hellO", f"{CRC:08x}"), DataLoss),
-        (answer("200 OK", DATA, "00000000"), DataLoss),
-        (answer("200 OK", DATA + b"!", f"{CRC:08x}"), DataLoss),
-        (answer("404 Not Found"), DataLoss),
-        (answer("500 Internal Server Error"), StoreUnavailable),
-    ],
-)
-async def test_a_small_needle_is_the_right_one_or_none(
-    given: bytes, kind: type[Exception] | None
-) -> None:
-    async with answering(given) as (server, volumes):
-        if kind is None:
-            assert await volumes.get(server.address, NEEDLE, 1000, len(DATA)) == DATA
-        else:
-            with pytest.raises(kind):
-                await volumes.get(server.address, NEEDLE, 1000, len(DATA))
+async def test_a_failed_replica_is_counted_and_avoided_if_it_does_not_respond() -> None:
+    heard: list[GfsError] = []
+    volumes = VolumeServers(
+        Channels(), Mock(), read_key=None, write_key=None, on_failover=heard.append
+    )
+    wrong, unavailable = DataLoss("other bytes"), StoreUnavailable("refused")
+    volumes.failed("127.0.0.1:1", wrong)
+    volumes.failed("127.0.0.1:2", unavailable)
+    assert heard == [wrong, unavailable]
+    assert [volumes.suspected(f"127.0.0.1:{port}") for port in (1, 2)] == [False, True]
 
 
 async def test_a_server_that_gives_no_sign_of_life_is_asked_last(
