@@ -23,6 +23,7 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 
+from gfs import clock
 from sfs_server.errors import refused
 
 FLUSH_SECONDS = 0.1
@@ -216,7 +217,7 @@ def _outcome(change: Change, status: int) -> str:
 
 
 def _now() -> str:
-    now = time.time()
+    now = clock.unix()
     return f"{_second(int(now))}.{int(now % 1 * 1000):03}Z"
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import math
 import platform
-import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -33,6 +32,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from gfs import clock
 from gfs.errors import GfsError
 from gfs.observe import OPERATIONS
 from sfs_server import __version__
@@ -222,7 +222,7 @@ class Metrics(Collector):
 
     def scrape(self) -> bytes:
         """The text exposition, at most FRESH_SECONDS old."""
-        now = time.monotonic()
+        now = clock.monotonic()
         if now >= self._stale_at:
             self._text, self._stale_at = self.render(), now + FRESH_SECONDS
         return self._text

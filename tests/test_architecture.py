@@ -163,6 +163,13 @@ def test_only_the_factory_names_an_engine() -> None:
 
 
 @pytest.mark.parametrize("name", TREES)
+def test_one_module_reads_the_time(name: str) -> None:
+    reads = {"time.time", "time.time_ns", "time.monotonic", "datetime.now"}
+    found = {ast.unparse(node) for node in ast.walk(TREES[name]) if isinstance(node, ast.Attribute)}
+    assert name == "gfs.clock" or not found & reads, f"{name}: use gfs.clock"
+
+
+@pytest.mark.parametrize("name", TREES)
 def test_no_import_hides_in_a_function(name: str) -> None:
     for node in ast.walk(TREES[name]):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -22,12 +22,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import aiohttp
 import yarl
 
+from gfs import clock
 from sfs_server.auth.claims import load_json_object
 from sfs_server.config import ConfigError
 from sfs_server.errors import RETRY_AFTER_SECONDS, Problem
@@ -56,15 +56,14 @@ class _Unusable(Exception):
 class Jwks:
     """The JWK set at one URL. Belongs to one event loop; ``close`` ends what is under way."""
 
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """``clock`` gives seconds that never go back. Raises ConfigError for a URL not http(s)."""
+    def __init__(self, url: str) -> None:
+        """Raises ConfigError for a URL that is not http(s)."""
         try:
             self._url = yarl.URL(url)
         except ValueError:
             self._url = yarl.URL()
         if self._url.scheme not in ("http", "https") or not self._url.host:
             raise ConfigError("-jwks-url must be a URL that begins with https:// or http://.")
-        self._clock = clock
         self._keys: tuple[Jwk, ...] = ()
         self._fetched_at: float | None = None
         self._attempted_at: float | None = None
@@ -96,7 +95,7 @@ class Jwks:
             self._fetching = None
 
     def _usable(self) -> bool:
-        return self._fetched_at is not None and self._clock() - self._fetched_at < STALE_SECONDS
+        return self._fetched_at is not None and clock.monotonic() - self._fetched_at < STALE_SECONDS
 
     def _current(self) -> tuple[Jwk, ...]:
         if not self._usable():
@@ -112,7 +111,7 @@ class Jwks:
         ``pause`` seconds."""
         fetching = self._fetching
         if fetching is None:
-            if self._attempted_at is not None and self._clock() - self._attempted_at < pause:
+            if self._attempted_at is not None and clock.monotonic() - self._attempted_at < pause:
                 return
             fetching = self._start()
         await asyncio.shield(fetching)
@@ -121,7 +120,7 @@ class Jwks:
         """Start a fetch, while there is none, in place of the one that the timer would start."""
         if self._timer is not None:
             self._timer.cancel()
-        self._attempted_at = self._clock()
+        self._attempted_at = clock.monotonic()
         self._fetching = asyncio.create_task(self._fetch_and_keep(), name="jwks")
         return self._fetching
 
@@ -138,7 +137,7 @@ class Jwks:
             )
         else:
             again = FRESH_SECONDS
-            self._fetched_at = self._clock()
+            self._fetched_at = clock.monotonic()
             if keys != self._keys:
                 self._keys = keys
         finally:

@@ -26,14 +26,13 @@ import base64
 import math
 import re
 import struct
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
+from gfs import clock
 from sfs_server.auth.access import Namespace
 from sfs_server.auth.claims import ANONYMOUS, InvalidToken, Principal, decode_segment
 from sfs_server.database import Database
@@ -70,10 +69,9 @@ class Link:
 class Links:
     """Makes links, and opens those that any process with the same key has made."""
 
-    def __init__(self, key: bytes, clock: Callable[[], float] = time.time) -> None:
-        """``key`` has 32 bytes; ``clock`` gives Unix seconds."""
+    def __init__(self, key: bytes) -> None:
+        """``key`` has 32 bytes."""
         self._seal = AESSIV(key)
-        self._clock = clock
 
     @classmethod
     async def of(cls, database: Database) -> Links:
@@ -88,7 +86,7 @@ class Links:
         seconds, but never longer than the token of its ``maker``; and the Unix second from which on
         it may be dead. Whether ``maker`` may see the subject has been asked. Raises InvalidToken
         where the maker's token has expired, and is good only by leeway."""
-        now = self._clock()
+        now = clock.unix()
         end = min(now + ttl, maker.expires)
         if end <= now:
             raise InvalidToken("The token has expired. Sign in again to make links.")
@@ -109,7 +107,7 @@ class Links:
         except InvalidTag:
             raise InvalidToken("The link is not for this address.") from None
         flags, end, made_in = _HEAD.unpack_from(payload)
-        if self._clock() * 1000 >= end:
+        if clock.unix() * 1000 >= end:
             raise InvalidToken("The link has expired. Ask for a new one.")
         if flags & _ANONYMOUS:
             return Link(ANONYMOUS, made_in)

@@ -21,9 +21,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +31,7 @@ from jose import jwk, jws
 from jose.exceptions import JOSEError
 from multidict import MultiMapping
 
+from gfs import clock
 from sfs_server.auth.claims import (
     ANONYMOUS,
     Compact,
@@ -84,7 +84,6 @@ class Verifier:
         config: Config,
         *,
         weak: bool = False,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self.weak = weak
         """Whether the secret is shorter than RFC 7518 §3.2 asks for."""
@@ -93,38 +92,30 @@ class Verifier:
         self._raw: tuple[Jwk, ...] | None = None
         self._issuer = config.jwt_issuer
         self._audience = config.jwt_audience
-        self._clock = clock
         self._known: OrderedDict[bytes, Verified] = OrderedDict()
 
     @classmethod
-    def from_config(
-        cls,
-        config: Config,
-        secret: str | None,
-        *,
-        clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> Verifier:
+    def from_config(cls, config: Config, secret: str | None) -> Verifier:
         """Build the one that ``config`` asks for; ``secret`` is the HS256 secret, if there is one.
 
-        A key flag wins: with it, no token signed by ``secret`` is accepted. ``clock`` gives Unix
-        seconds. Reads the key file; does not touch the network. Raises ConfigError.
+        A key flag wins: with it, no token signed by ``secret`` is accepted. Reads the key file;
+        does not touch the network. Raises ConfigError.
         """
         if config.jwt_public_key is not None and config.jwks_url is not None:
             raise ConfigError("-jwt-public-key and -jwks-url exclude each other: give one of them.")
         if config.jwks_url is not None:
-            return cls((), Jwks(config.jwks_url, clock=monotonic), config, clock=clock)
+            return cls((), Jwks(config.jwks_url), config)
         if config.jwt_public_key is not None:
             algorithm, public = read_public_key(config.jwt_public_key)
             key = _Key(algorithm, jwk.construct(public, algorithm))
-            return cls([key], None, config, clock=clock)
+            return cls([key], None, config)
         if secret is None:
             raise ConfigError("Tokens need a key: set JWT_SECRET, -jwt-public-key or -jwks-url.")
         key = _key_of_secret(secret)
         weak = len(_secret_bytes(secret)) < STRONG_SECRET_BYTES
         if weak:
             _log.warning("JWT_SECRET is weak: give it at least %d bytes", STRONG_SECRET_BYTES)
-        return cls([key], None, config, weak=weak, clock=clock)
+        return cls([key], None, config, weak=weak)
 
     async def verify(self, token: str) -> Principal:
         """Return whom ``token`` stands for. Suspends only while a JWK set is being fetched.
@@ -144,7 +135,7 @@ class Verifier:
                 self._known.popitem(last=False)
         else:
             self._known.move_to_end(digest)
-        return verified.at(self._clock())
+        return verified.at(clock.unix())
 
     async def close(self) -> None:
         """End what is under way. May be called again."""
@@ -225,11 +216,10 @@ def mint(
     username: str | None = None,
     admin: bool = False,
     ttl: float,
-    now: float | None = None,
     issuer: str | None = None,
     audience: str | None = None,
 ) -> str:
-    """Return an HS256 token for ``user`` that is good for ``ttl`` seconds from ``now`` (Unix), by
+    """Return an HS256 token for ``user`` that is good for ``ttl`` seconds from now on, by
     ``issuer`` and for ``audience`` where they are given.
 
     Raises ValueError for a ttl or a name that cannot be, ConfigError for an unusable secret.
@@ -240,8 +230,8 @@ def mint(
         names = {"sub": check_user(user), "username": check_user(username or user)}
     except InvalidToken:
         raise ValueError("the user must be 1 to 255 characters, none a control one") from None
-    begin = time.time() if now is None else now
-    times = {"iat": int(begin), "exp": math.ceil(begin + ttl)}
+    now = clock.unix()
+    times = {"iat": int(now), "exp": math.ceil(now + ttl)}
     ends = {"iss": issuer, "aud": audience}
     claims = {**names, "admin": admin, **times, **{k: v for k, v in ends.items() if v is not None}}
     key = _key_of_secret(secret)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 
 from aiohttp import hdrs, web
 
+from gfs import clock
 from gfs.errors import AlreadyExists, NoSuchDirectory, NoSuchFile
 from gfs.threads import to_the_end
 from gfs.types import Expect, FileInfo, Published
@@ -96,7 +96,7 @@ async def _serve_tracked(
     _look_again(request, directory, name)
     async with await app[FILESYSTEM].open(directory, name) as reader:
         info = reader.info
-        planned = plan(request.method, request.headers, info, time.time())
+        planned = plan(request.method, request.headers, info, clock.unix())
         headers = _version_headers(info, public=public)
         if planned.status == 412:
             raise Problem(412, "The file is not the version that the request requires.", headers)
@@ -125,7 +125,7 @@ def _version_headers(info: FileInfo, *, public: bool) -> dict[str, str]:
     return {
         hdrs.ETAG: etag_of(info),
         # Never later than Date (RFC 9110 §8.8.2.1): a clock may have been set back since.
-        hdrs.LAST_MODIFIED: http_date(min(info.modified_ns, time.time_ns())),
+        hdrs.LAST_MODIFIED: http_date(min(info.modified_ns, clock.unix_ns())),
         hdrs.ACCEPT_RANGES: "bytes",
         hdrs.CACHE_CONTROL: "public, max-age=0, s-maxage=30, must-revalidate"
         if public
@@ -214,7 +214,7 @@ async def _expect(request: web.Request, directory: str, name: str) -> Expect:
     if exclusive and current is not None:
         raise AlreadyExists(name)  # comes before the conditions (RFC 9110 §13.2.1)
     _refuse_stale(request, current)
-    expect = expectation(request.method, request.headers, current, time.time())
+    expect = expectation(request.method, request.headers, current, clock.unix())
     return replace(expect, absent=True) if exclusive else expect
 
 
@@ -237,7 +237,7 @@ def _exclusive(request: web.Request) -> bool:
 
 
 def _refuse_stale(request: web.Request, current: FileInfo | None) -> None:
-    if refuse_stale(request.headers, current, time.time()):
+    if refuse_stale(request.headers, current, clock.unix()):
         raise Problem(412, "The file is not the version that the request requires.")
 
 
@@ -281,7 +281,7 @@ async def delete(request: web.Request) -> web.Response:
     app[FILESYSTEM].forget(directory, name)  # a refusal is a decision too
     current = await app[FILESYSTEM].stat(directory, name)
     _refuse_stale(request, current)
-    expect = expectation(request.method, request.headers, current, time.time())
+    expect = expectation(request.method, request.headers, current, clock.unix())
     async with app[NAMESPACES].guard(namespace, name) as fresh:
         require(principal, Action.DELETE, fresh, anonymous_read=anonymous_read)
         deleting = app[FILESYSTEM].delete(directory, name, expect=expect)

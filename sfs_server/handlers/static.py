@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from aiohttp import hdrs, web
 
+from gfs import clock
 from sfs_server.errors import Problem
 from sfs_server.http import etag_of, plan
 from sfs_server.page import StaticFile, StaticFiles, Variant
@@ -29,7 +28,7 @@ async def serve(request: web.Request) -> web.Response:
     variant = _choose(request, found)
     headers = _headers(files, found, variant, kept=kept)
     # Planned as for HEAD: a part of so small a file is the whole of it (RFC 9110 §14.2).
-    status = plan("HEAD", request.headers, variant.info, time.time()).status
+    status = plan("HEAD", request.headers, variant.info, clock.unix()).status
     if status == 412:
         raise Problem(412, "The file is not the version that the request requires.")
     if status == 304:

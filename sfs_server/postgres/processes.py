@@ -15,6 +15,8 @@ import signal
 import time
 from typing import Any
 
+from gfs.clock import Deadline
+
 try:
     import psutil  # type: ignore[import-untyped,unused-ignore]
 except ImportError:  # it comes with the extra
@@ -69,8 +71,8 @@ def _stop(process: Any, *, at_once: bool) -> None:
     for number, seconds in steps[1:] if at_once else steps:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        deadline = Deadline(seconds)
+        while deadline.left > 0:
             if _ended(process):
                 return
             time.sleep(POLL_SECONDS)

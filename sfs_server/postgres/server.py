@@ -53,6 +53,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
+from gfs.clock import Deadline
 from sfs_server.config import ConfigError
 from sfs_server.postgres import files, processes
 
@@ -240,9 +241,9 @@ def _launch(
 
 
 def _await_ready(process: subprocess.Popen[bytes], pgdata: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = Deadline(START_SECONDS)
     while not _ready(pgdata, process.pid):
-        if process.poll() is not None or time.monotonic() > deadline:
+        if process.poll() is not None or deadline.left < 0:
             reason = files.reason("\n".join(_lines(pgdata, "log")).encode())
             raise ConfigError(f"the embedded database does not start: {reason}")
         time.sleep(POLL_SECONDS)

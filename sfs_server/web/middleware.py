@@ -14,11 +14,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
 
+from gfs import clock
 from gfs.errors import StoreBroken
 from sfs_server.auth import (
     ANONYMOUS,
@@ -65,7 +65,7 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 @web.middleware
 async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
     """Answer, count and log one request."""
-    began = time.monotonic()
+    began = clock.monotonic()
     app = request.app
     request[REQUEST_ID] = request_id = _request_id(request.headers.get("X-Request-Id"))
     status = CLIENT_GONE
@@ -100,7 +100,7 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
         return response
     finally:
         lifecycle.running -= 1
-        seconds = time.monotonic() - began
+        seconds = clock.monotonic() - began
         route = request.match_info.route.resource
         template = route.canonical if route is not None else "unknown"
         method = request.method if request.method in _METHODS else "other"

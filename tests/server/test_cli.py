@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from gfs import clock
 from sfs_server import __version__, cli
 from sfs_server import app as wiring
 from sfs_server.__main__ import _banner
@@ -376,7 +377,8 @@ def test_version(spelling: str, capsys: pytest.CaptureFixture[str]) -> None:
 async def test_token_prints_a_token_that_the_server_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_SECRET", SECRET)
     ahead = 0.0
-    verifier = Verifier.from_config(Config(), SECRET, clock=lambda: time.time() + ahead)
+    monkeypatch.setattr(clock, "unix", lambda: time.time() + ahead)
+    verifier = Verifier.from_config(Config(), SECRET)
     for arguments, admin in ((["-user", "ann"], False), (["--user=ann", "-admin"], True)):
         principal = await verifier.verify(cli.token(arguments))
         assert (principal.user, principal.admin) == ("ann", admin)
@@ -384,6 +386,7 @@ async def test_token_prints_a_token_that_the_server_takes(monkeypatch: pytest.Mo
     named = ["-user", "ann", "-jwt-issuer", "me", "-jwt-audience", "you"]
     assert await Verifier.from_config(strict, SECRET).verify(cli.token(named))
     for ttl, seconds in (("90s", 90), ("5m", 300), ("24h", 86400), ("7d", 604800)):
+        ahead = 0.0
         text = cli.token(["-user", "ann", "-ttl", ttl])
         ahead = seconds - 60
         assert (await verifier.verify(text)).user == "ann"

@@ -97,6 +97,8 @@ def public_jwk(
 
 
 class Clock:
+    """Stands still at ``now``, in Unix seconds."""
+
     def __init__(self) -> None:
         self.now = NOW
 
@@ -115,16 +117,14 @@ def at_once(work: Coroutine[object, None, Principal]) -> Principal:
     raise AssertionError("the coroutine suspended")
 
 
-def hs_verifier(
-    config: Config | None = None, *, secret: str = SECRET, clock: Clock | None = None
-) -> Verifier:
-    return Verifier.from_config(config or Config(), secret, clock=clock or Clock())
+def hs_verifier(config: Config | None = None, *, secret: str = SECRET) -> Verifier:
+    return Verifier.from_config(config or Config(), secret)
 
 
 def pem_verifier(directory: Path, pem: bytes) -> Verifier:
     path = directory / "key.pem"
     path.write_bytes(pem)
-    return Verifier.from_config(Config(jwt_public_key=str(path)), None, clock=Clock())
+    return Verifier.from_config(Config(jwt_public_key=str(path)), None)
 
 
 def accept(text: str, verifier: Verifier | None = None) -> Principal:

@@ -12,11 +12,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from gfs import clock
 from sfs_server.auth.jwks import Jwks
 from sfs_server.auth.tokens import InvalidToken, Principal, Verifier
 from sfs_server.config import Config, ConfigError
 from sfs_server.errors import Problem
-from tests.server.tokens import NOW, b64, es256, hs256, public_jwk, rs256, token
+from tests.server.tokens import b64, es256, hs256, public_jwk, rs256, token
+
+pytestmark = pytest.mark.usefixtures("still_clock")
 
 RSA_KEY = rsa.generate_private_key(65537, 2048)
 WEAK_RSA_KEY = rsa.generate_private_key(65537, 1024)
@@ -80,16 +83,15 @@ class Issuer:
 
 
 @pytest.fixture
-async def issuer() -> AsyncIterator[Issuer]:
+async def issuer(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Issuer]:
     issuer = Issuer()
+    monkeypatch.setattr(clock, "monotonic", lambda: issuer.now)
     app = web.Application()
     app.router.add_get("/keys", issuer.handle)
     async with TestServer(app, host="127.0.0.1") as server:
         issuer.verifier = Verifier.from_config(
             Config(jwks_url=str(server.make_url("/keys"))),
             "a secret that must not be used here",
-            clock=lambda: NOW,
-            monotonic=lambda: issuer.now,
         )
         assert issuer.verifier._jwks is not None
         issuer.jwks = issuer.verifier._jwks

@@ -16,6 +16,9 @@ from sfs_server.config import Config
 from sfs_server.database.migrations import migrate
 from sfs_server.database.pool import Database
 from tests.server import tokens
+from tests.server.tokens import Clock
+
+pytestmark = pytest.mark.usefixtures("still_clock")
 
 KEY = bytes(range(32))
 MADE = datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -24,12 +27,8 @@ SUBJECT = file_subject("team", "a.txt")
 ALICE = Principal("alice", username="Alice")
 
 
-def links(clock: tokens.Clock | None = None, key: bytes = KEY) -> Links:
-    return Links(key, clock or tokens.Clock())
-
-
 def make(maker: Principal = ALICE, subject: Subject = SUBJECT, ttl: int = 300) -> str:
-    return links().make(maker, subject, TEAM, ttl)[0]
+    return Links(KEY).make(maker, subject, TEAM, ttl)[0]
 
 
 @pytest.mark.parametrize(
@@ -43,39 +42,39 @@ def make(maker: Principal = ALICE, subject: Subject = SUBJECT, ttl: int = 300) -
     ],
 )
 def test_a_link_has_the_rights_of_its_maker(maker: Principal) -> None:
-    link = links().open(make(maker), SUBJECT)
+    link = Links(KEY).open(make(maker), SUBJECT)
     assert (link.maker.user, link.maker.admin) == (maker.user, maker.admin)
     assert link.maker.anonymous == maker.anonymous
 
 
-def test_a_link_ends_when_it_says_and_not_later() -> None:
-    clock = tokens.Clock()
-    clock.now = tokens.NOW + 0.75
-    token, expires_at = links(clock).make(ALICE, SUBJECT, TEAM, 300)
+def test_a_link_ends_when_it_says_and_not_later(still_clock: Clock) -> None:
+    still_clock.now = tokens.NOW + 0.75
+    token, expires_at = Links(KEY).make(ALICE, SUBJECT, TEAM, 300)
     assert expires_at == tokens.NOW + 300
-    clock.now = tokens.NOW + 300.7
-    assert links(clock).open(token, SUBJECT)
+    still_clock.now = tokens.NOW + 300.7
+    assert Links(KEY).open(token, SUBJECT)
     for late in (300.75, 301, 330, 1e9):
-        clock.now = tokens.NOW + late
+        still_clock.now = tokens.NOW + late
         with pytest.raises(InvalidToken, match="expired"):
-            links(clock).open(token, SUBJECT)
+            Links(KEY).open(token, SUBJECT)
 
 
 @pytest.mark.parametrize("subject", [SUBJECT, transfer_subject("t")])
-def test_a_link_never_outlives_the_token_that_it_was_made_with(subject: Subject) -> None:
-    clock = tokens.Clock()
+def test_a_link_never_outlives_the_token_that_it_was_made_with(
+    subject: Subject, still_clock: Clock
+) -> None:
     maker = tokens.accept(tokens.token({"exp": tokens.NOW + 60.5}))
-    token, expires_at = links(clock).make(maker, subject, TEAM, 7 * 86400)
+    token, expires_at = Links(KEY).make(maker, subject, TEAM, 7 * 86400)
     assert expires_at == tokens.NOW + 60
-    assert links(clock).make(maker, subject, TEAM, 59)[1] == tokens.NOW + 59
-    clock.now = tokens.NOW + 60.4
-    assert links(clock).open(token, subject)
+    assert Links(KEY).make(maker, subject, TEAM, 59)[1] == tokens.NOW + 59
+    still_clock.now = tokens.NOW + 60.4
+    assert Links(KEY).open(token, subject)
     for late in (60.5, 61, 89):  # the token itself is good until 90.5, by leeway
-        clock.now = tokens.NOW + late
+        still_clock.now = tokens.NOW + late
         with pytest.raises(InvalidToken, match="expired"):
-            links(clock).open(token, subject)
+            Links(KEY).open(token, subject)
         with pytest.raises(InvalidToken, match="expired"):
-            links(clock).make(maker, subject, TEAM, 60)
+            Links(KEY).make(maker, subject, TEAM, 60)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +92,7 @@ def test_a_link_never_outlives_the_token_that_it_was_made_with(subject: Subject)
 )
 def test_a_link_opens_one_thing(other: Subject) -> None:
     with pytest.raises(InvalidToken):
-        links().open(make(), other)
+        Links(KEY).open(make(), other)
 
 
 def spoiled(token: str) -> Iterator[str]:
@@ -110,9 +109,9 @@ def spoiled(token: str) -> Iterator[str]:
 def test_a_token_that_was_touched_opens_nothing() -> None:
     for token in spoiled(make()):
         with pytest.raises(InvalidToken):
-            links().open(token, SUBJECT)
+            Links(KEY).open(token, SUBJECT)
     with pytest.raises(InvalidToken):
-        links(key=bytes(32)).open(make(), SUBJECT)
+        Links(bytes(32)).open(make(), SUBJECT)
 
 
 def test_a_token_shows_nothing_of_what_it_opens_and_of_its_maker() -> None:
@@ -124,7 +123,7 @@ def test_a_token_shows_nothing_of_what_it_opens_and_of_its_maker() -> None:
 
 
 def test_a_namespace_of_the_same_name_is_another_one() -> None:
-    link = links().open(make(), SUBJECT)
+    link = Links(KEY).open(make(), SUBJECT)
     assert link.same(TEAM) is TEAM
     hidden = Namespace("team", True, "bob", MADE)
     assert link.same(hidden) is hidden  # whether the maker may read it now is asked elsewhere
@@ -139,7 +138,7 @@ def test_a_user_s_token_is_no_link_and_a_link_no_user_s_token() -> None:
     assert not looks_like_link("ecloud_" + user_token)
     assert not any(map(looks_like_link, ("", "a.b", "é", "a=", "a\n", "a b")))
     with pytest.raises(InvalidToken):
-        links().open(user_token.partition(".")[2].partition(".")[0], SUBJECT)
+        Links(KEY).open(user_token.partition(".")[2].partition(".")[0], SUBJECT)
     # Even if the key of links were the secret of tokens.
     secret = "the key of links is 32 bytes long"[:32]
     sealed = Links(secret.encode()).make(ALICE, SUBJECT, TEAM, 300)[0]

@@ -13,8 +13,9 @@ from urllib.parse import quote
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from gfs import clock
 from sfs_server.auth.links import MAX_TTL
-from sfs_server.web.keys import ACCESS_LOG, DATABASE, LINKS
+from sfs_server.web.keys import ACCESS_LOG, DATABASE
 from tests.server import tokens
 from tests.server.conftest import SECRET, Service
 from tests.server.events import watching
@@ -284,7 +285,7 @@ async def test_a_link_dies_when_it_expires(
     url = (await link(service, "default", "a.txt", service.bearer(), ttl=60))["url"]
     opened = await call(service, "GET", url)
     assert opened.status == 200
-    monkeypatch.setattr(service.app[LINKS], "_clock", lambda: time.time() + 60)
+    monkeypatch.setattr(clock, "unix", lambda: time.time() + 60)
     for headers in ({}, {"If-None-Match": opened.headers["ETag"]}):
         dead = await call(service, "GET", url, headers)
         assert dead.status == 401
@@ -422,7 +423,7 @@ async def test_a_link_shows_no_other_transfer_and_dies_in_time(
         (f"/api/session?id=one&token={token}", 401),
     ):
         assert (await call(service, "HEAD", target)).status == status, target
-    monkeypatch.setattr(service.app[LINKS], "_clock", lambda: time.time() + 60)
+    monkeypatch.setattr(clock, "unix", lambda: time.time() + 60)
     assert (await call(service, "HEAD", url)).status == 401
 
 

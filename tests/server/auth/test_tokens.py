@@ -20,7 +20,6 @@ from sfs_server.config import Config
 from tests.server.tokens import (
     NOW,
     SECRET,
-    Clock,
     accept,
     b64,
     es256,
@@ -33,6 +32,8 @@ from tests.server.tokens import (
     rs256,
     token,
 )
+
+pytestmark = pytest.mark.usefixtures("still_clock")
 
 RSA_KEY = rsa.generate_private_key(65537, 2048)
 EC_KEY = ec.generate_private_key(ec.SECP256R1())
@@ -83,7 +84,7 @@ def test_public_key_algorithms(kind: str, tmp_path: Path) -> None:
 def test_a_key_flag_puts_the_secret_out_of_use(tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
     path.write_bytes(public_pem(EC_KEY))
-    verifier = Verifier.from_config(Config(jwt_public_key=str(path)), SECRET, clock=Clock())
+    verifier = Verifier.from_config(Config(jwt_public_key=str(path)), SECRET)
     refuse(token(), verifier)
     accept(token(header={"alg": "ES256"}, sign=es256(EC_KEY)), verifier)
 
