@@ -281,18 +281,18 @@ class Metrics(Collector):
 
 
 def _of_database(database: Database, namespaces: Namespaces) -> Iterator[Metric]:
-    use = database.use
+    usage = database.usage
     connections = GaugeMetricFamily(
         "sfs_database_connections",
         "Sessions of the pool that are open: in_use or idle.",
         labels=["state"],
     )
-    connections.add_metric(["in_use"], use.busy)
-    connections.add_metric(["idle"], use.idle)
+    connections.add_metric(["in_use"], usage.busy)
+    connections.add_metric(["idle"], usage.idle)
     yield connections
     for name, text, value in (
-        ("connections_max", "Sessions that the pool may open.", use.size),
-        ("waiting", "Statements that wait for a session of the pool.", use.waiting),
+        ("connections_max", "Sessions that the pool may open.", usage.size),
+        ("waiting", "Statements that wait for a session of the pool.", usage.waiting),
         (
             "listening",
             "1 while the process is notified of the changes of namespaces that others make: the "
@@ -304,5 +304,5 @@ def _of_database(database: Database, namespaces: Namespaces) -> Iterator[Metric]
     yield CounterMetricFamily(
         "sfs_database_failures",
         "Statements that got no response, or not in time.",
-        use.failures,
+        usage.failures,
     )

@@ -3,13 +3,13 @@
 aiopg's own pool is not used: it hands out connections that died with a restarted server
 (aio-libs/aiopg#20), it connects while it holds the lock that every other acquire needs, and it
 leaks a connection whose ``on_connect`` fails. The pool here is a semaphore and a stack. A session
-that lay idle for more than ``IDLE_TRUST_SECONDS`` answers a ping (0.2 ms on one machine) before it
-is used, and where one is dead all idle ones are dropped, because they died of the same cause.
+that lay idle for more than ``IDLE_TRUST_SECONDS`` responds to a ping (0.2 ms on one machine) before
+it is used, and where one is dead all idle ones are dropped, because they died of the same cause.
 
-Retries. A statement that was sent may have been executed even though its answer never came, so a
-statement is sent twice only if the caller says that it is ``idempotent``. Any other one is sent
-only on a session that has answered a ping just before, which leaves as unsafe no more than a
-server that dies in the milliseconds between.
+Retries. A statement that was sent may have been executed even though no response came, so it is
+sent twice only if the caller says that it is ``idempotent``. Any other one is sent only on a
+session that has responded just before, which leaves as unsafe no more than a server that dies in
+the milliseconds between. For those of a transaction its BEGIN is that ping.
 
 Time. Waiting for a session, connecting and pinging take at most ``ACQUIRE_SECONDS`` together, a
 statement ``STATEMENT_SECONDS``, a fetch with its retry ``FETCH_SECONDS``.
@@ -30,14 +30,15 @@ from sfs_server.config import ConfigError
 from sfs_server.database.address import DatabaseAddress
 from sfs_server.database.session import (
     BEGIN,
+    PING_SECONDS,
     STATEMENT_SECONDS,
     Params,
     Session,
     StatementFailed,
     UniqueViolation,
-    border,
     open_session,
     parse_url,
+    translated,
 )
 from sfs_server.errors import DatabaseUnavailable
 
@@ -56,12 +57,13 @@ WAIT_LOG_SECONDS = 5.0
 ROLLBACK_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
 MAX_REASON_CHARACTERS = 300
+_PING = "SELECT 1"
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class PoolUsage:
     """How a pool is used now: sessions at most, in use and idle; callers that wait for one; and
     how often, so far, it raised DatabaseUnavailable."""
 
@@ -85,7 +87,7 @@ class Database:
         self._idle: list[Session] = []
         self._busy: set[Session] = set()
         self._closed = False
-        self._quiet = asyncio.Event()
+        self._all_returned = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     @classmethod
@@ -119,9 +121,11 @@ class Database:
         return str(self._address)
 
     @property
-    def use(self) -> Use:
-        """How the pool is used."""
-        return Use(self._size, len(self._busy), len(self._idle), self._waiting, self._failures)
+    def usage(self) -> PoolUsage:
+        """How the pool is used now."""
+        return PoolUsage(
+            self._size, len(self._busy), len(self._idle), self._waiting, self._failures
+        )
 
     async def fetch(
         self, sql: str, params: Params = (), *, idempotent: bool = False
@@ -132,25 +136,30 @@ class Database:
         Raises UniqueViolation, StatementFailed, DatabaseUnavailable. A cancelled statement may
         have been executed.
         """
-        with self._counted(), border():
-            async with asyncio.timeout(FETCH_SECONDS):
-                if idempotent:
-                    try:
-                        return await self._fetch_once(sql, params, IDLE_TRUST_SECONDS)
-                    except _Broken as error:
-                        _log.info("a connection broke; sending the statement again: %s", error)
-                return await self._fetch_once(sql, params, 0.0)
+        with self._counted():
+            try:
+                async with asyncio.timeout(FETCH_SECONDS):
+                    if idempotent:
+                        try:
+                            return await self._fetch_once(sql, params, IDLE_TRUST_SECONDS)
+                        except _ConnectionLost as error:
+                            _log.info("a connection broke; sending the statement again: %s", error)
+                    return await self._fetch_once(sql, params, 0.0)
+            except TimeoutError as error:
+                raise translated(error) from error
 
     async def _fetch_once(
         self, sql: str, params: Params, idle_trust: float
     ) -> list[tuple[Any, ...]]:
-        async with self._session(idle_trust) as session:
-            try:
-                return await session.fetch(sql, params)
-            except DatabaseUnavailable as error:
-                if session.closed:
-                    raise _Broken(*error.args) from error.__cause__
-                raise
+        session = await self._take(idle_trust=idle_trust)
+        try:
+            return await session.fetch(sql, params)
+        except DatabaseUnavailable as error:
+            if session.closed:
+                raise _ConnectionLost(*error.args) from error.__cause__
+            raise
+        finally:
+            self._give_back(session)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
@@ -162,17 +171,18 @@ class Database:
         other's sessions until ACQUIRE_SECONDS are over.
         """
         with self._counted():
-            async with self._session(0.0) as session:
-                try:
-                    await session.fetch(BEGIN)
-                    yield session
-                    await _commit(session)
-                except Exception:
-                    await _roll_back(session)
-                    raise
-                except BaseException:
-                    session.close()  # which rolls back, and waits for nothing
-                    raise
+            session = await self._take(BEGIN)
+            try:
+                yield session
+                await session.commit()
+            except Exception:
+                await _roll_back(session)
+                raise
+            except BaseException:
+                session.close()  # which rolls back, and waits for nothing
+                raise
+            finally:
+                self._give_back(session)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -184,12 +194,12 @@ class Database:
 
     async def check(self) -> None:
         """Return if the server answers, else raise DatabaseUnavailable; at most FETCH_SECONDS."""
-        await self.fetch("SELECT 1", idempotent=True)
+        await self.fetch(_PING, idempotent=True)
 
     async def open_session(self) -> Session:
         """A session of its own beside the pool, which the caller closes. Raises
         DatabaseUnavailable within ACQUIRE_SECONDS."""
-        with border():
+        try:
             async with asyncio.timeout(ACQUIRE_SECONDS):
                 *others, last = await self._address.candidates()
                 for candidate in others:
@@ -198,11 +208,14 @@ class Database:
                     except DatabaseUnavailable as error:
                         _log.debug("one address of the database fails: %s", error)
                 return await open_session(self._url, last, ACQUIRE_SECONDS)
+        except OSError as error:  # also TimeoutError
+            raise translated(error) from error
 
-    @asynccontextmanager
-    async def _session(self, idle_trust: float) -> AsyncIterator[Session]:
-        """A session of the pool that has answered within the last ``idle_trust`` seconds."""
-        with border():
+    async def _take(self, start: str = "", *, idle_trust: float = 0.0) -> Session:
+        """A session of the pool, to be given back: one that has just executed the statement
+        ``start``, or without one, has responded within the last ``idle_trust`` seconds. Raises
+        DatabaseUnavailable after at most ACQUIRE_SECONDS."""
+        try:
             async with asyncio.timeout(ACQUIRE_SECONDS):
                 self._waiting += 1
                 try:
@@ -210,39 +223,52 @@ class Database:
                 finally:
                     self._waiting -= 1
                 try:
-                    session = await self._live(idle_trust)
+                    session = await self._reuse_or_open(start, idle_trust)
                 except BaseException:
                     self._permits.release()
                     raise
+        except TimeoutError as error:
+            raise translated(error) from error
         self._busy.add(session)
-        try:
-            yield session
-        finally:
-            self._busy.discard(session)
-            if session.reusable and not self._closed:
-                self._idle.append(session)
-            else:
-                session.close()
-            if not self._busy:
-                self._quiet.set()
-            self._permits.release()
+        return session
 
-    async def _live(self, idle_trust: float) -> Session:
+    def _give_back(self, session: Session) -> None:
+        self._busy.discard(session)
+        if session.reusable and not self._closed:
+            self._idle.append(session)
+        else:
+            session.close()
+        if not self._busy:
+            self._all_returned.set()
+        self._permits.release()
+
+    async def _reuse_or_open(self, start: str, idle_trust: float) -> Session:
         if self._closed:
             raise DatabaseUnavailable("the database is closed")
         while self._idle:
             session = self._idle.pop()
-            if session.reusable and self._loop.time() - session.used < idle_trust:
-                return session
-            try:
-                if session.reusable and await session.ping():
+            if session.reusable:
+                if not start and self._loop.time() - session.last_used < idle_trust:
                     return session
+                try:
+                    await session.fetch(start or _PING, seconds=PING_SECONDS)
+                except DatabaseUnavailable as error:
+                    _log.debug("a session of the pool is dead: %s", error)
+                except BaseException:
+                    session.close()
+                    raise
+                else:
+                    return session
+            session.close()
+            self._drop_idle()
+        session = await self.open_session()
+        if start:
+            try:
+                await session.fetch(start)
             except BaseException:
                 session.close()
                 raise
-            session.close()
-            self._drop_idle()
-        return await self.open_session()
+        return session
 
     def _drop_idle(self) -> None:
         while self._idle:
@@ -258,25 +284,18 @@ class Database:
         self._closed = True
         self._drop_idle()
         if self._busy:
-            self._quiet.clear()
+            self._all_returned.clear()
             try:
                 async with asyncio.timeout(CLOSE_SECONDS):
-                    await self._quiet.wait()
+                    await self._all_returned.wait()
             except TimeoutError:
                 _log.warning("closing the database under %d statements", len(self._busy))
         for session in list(self._busy):
             session.close()
 
 
-class _Broken(DatabaseUnavailable):
+class _ConnectionLost(DatabaseUnavailable):
     """The connection was lost under a statement; whether it was executed is not known."""
-
-
-async def _commit(session: Session) -> None:
-    if session.failed:
-        # COMMIT would be answered, without an error, by a rollback.
-        raise StatementFailed("a statement of the transaction has failed")
-    await session.fetch("COMMIT")
 
 
 async def _roll_back(session: Session) -> None:

@@ -6,9 +6,11 @@ its habits are dealt with in this module.
 - It closes a connection whose statement is cancelled or takes too long. That is wanted, and
   ``Session.reusable`` says so.
 - It reports a statement that the *server* cancelled (``statement_timeout``) as a cancellation of
-  the calling task. ``fetch`` tells the two apart, and the server's ``statement_timeout`` is a
-  second longer than the wait here, so that it only ends the statements of clients that are gone.
-- On Python 3.11 it loses a real cancellation that comes together with an answer. ``_heed`` helps.
+  the calling task. ``fetch`` tells the two apart by ``Task.cancelling``, and the server's
+  ``statement_timeout`` is a second longer than the wait here, so that it only ends the statements
+  of clients that are gone.
+- On Python 3.11 it loses a real cancellation that comes together with a response, because
+  asyncio.wait_for does (cpython#86296). ``Task.cancelling`` tells that, too.
 - It watches only the first of the sockets that libpq tries, so ``open_session`` is given one
   address at a time.
 - After a refused connection it leaves a descriptor that libpq has closed in the loop, as one to
@@ -20,9 +22,8 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import aiopg
 import psycopg2
@@ -82,34 +83,35 @@ class StatementFailed(Exception):
         self.code = code
 
 
-@contextmanager
-def border() -> Iterator[None]:
-    """Turn what psycopg2, aiopg and the operating system raise into DatabaseUnavailable (or its
-    kinds Busy and DatabaseFull), UniqueViolation or StatementFailed, with the original as the
-    cause. By SQLSTATE (PostgreSQL, appendix A): 23505; 55P03; 53100; whatever psycopg2 calls
-    operational (classes 08, 40, 53, 55, 57, 58 and others that may pass by themselves); the rest.
-    """
-    try:
-        yield
-    except psycopg2.errors.UniqueViolation as error:
-        raise UniqueViolation("a row with that key exists") from error
-    except psycopg2.errors.DiskFull as error:
-        raise DatabaseFull("the disk of the database is full") from error
-    except psycopg2.errors.LockNotAvailable as error:
-        raise Busy("a lock was not granted in time") from error
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        raise DatabaseUnavailable("the database cannot be reached") from error
-    except psycopg2.errors.ReadOnlySqlTransaction as error:
-        raise DatabaseUnavailable("the database is read-only now") from error
-    except psycopg2.Error as error:
-        if error.pgcode is None:  # not the server's word: the connection broke in mid-answer
-            raise DatabaseUnavailable("the connection to the database broke") from error
-        text = f"PostgreSQL refused a statement ({error.pgcode})"
-        raise StatementFailed(text, error.pgcode) from error
-    except TimeoutError as error:
-        raise DatabaseUnavailable("the database did not answer in time") from error
-    except OSError as error:
-        raise DatabaseUnavailable("the database cannot be reached") from error
+_OPERATIONAL = (psycopg2.OperationalError, psycopg2.InterfaceError)
+_TRANSLATIONS: tuple[tuple[Any, type[Exception], str], ...] = (
+    (psycopg2.errors.UniqueViolation, UniqueViolation, "a row with that key exists"),
+    (psycopg2.errors.DiskFull, DatabaseFull, "the disk of the database is full"),
+    (psycopg2.errors.LockNotAvailable, Busy, "a lock was not granted in time"),
+    (_OPERATIONAL, DatabaseUnavailable, "the database cannot be reached"),
+    (
+        psycopg2.errors.ReadOnlySqlTransaction,
+        DatabaseUnavailable,
+        "the database is read-only now",
+    ),
+    (TimeoutError, DatabaseUnavailable, "the database did not respond in time"),
+    (OSError, DatabaseUnavailable, "the database cannot be reached"),
+)
+"""The first row that fits says what becomes of an error. By SQLSTATE (PostgreSQL, appendix A):
+23505; 53100; 55P03; whatever psycopg2 calls operational (classes 08, 40, 53, 55, 57, 58 and others
+that may pass by themselves); 25006."""
+
+
+def translated(error: Exception) -> Exception:
+    """What is raised instead of ``error``, which psycopg2, aiopg or the operating system raised:
+    DatabaseUnavailable or one of its kinds, UniqueViolation, StatementFailed."""
+    for kinds, ours, text in _TRANSLATIONS:
+        if isinstance(error, kinds):
+            return ours(text)
+    code = getattr(error, "pgcode", None)
+    if code is None:  # not the server's word: the connection broke in the middle of a response
+        return DatabaseUnavailable("the connection to the database broke")
+    return StatementFailed(f"PostgreSQL refused a statement ({code})", code)
 
 
 class _Connection(aiopg.Connection):
@@ -135,7 +137,7 @@ class Session:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._listens = False
-        self.used = self._loop.time()
+        self.last_used = self._loop.time()
 
     async def fetch(
         self, sql: str, params: Params = (), *, seconds: float = STATEMENT_SECONDS
@@ -145,30 +147,36 @@ class Session:
         Raises UniqueViolation, StatementFailed, and DatabaseUnavailable after at most ``seconds``.
         A cancellation closes the session.
         """
-        with border():
-            before = _cancellations()
-            cursor = await self._connection.cursor(timeout=seconds)
-            try:
-                await cursor.execute(sql, params or None)
-                _heed(before)
-            except asyncio.CancelledError:
-                self.close()
-                if _cancellations() > before:
-                    raise
-                # Nobody cancelled this task: the server cancelled the statement.
-                raise TimeoutError from None
-            self.used = self._loop.time()
-            if not self._listens:
-                self._drop_notifications()
-            return list(await cursor.fetchall()) if cursor.description else []
-
-    async def ping(self, seconds: float = PING_SECONDS) -> bool:
-        """Whether the server answers within ``seconds``."""
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        cancelled = task.cancelling()
         try:
-            await self.fetch("SELECT 1", seconds=seconds)
-        except DatabaseUnavailable:
-            return False
-        return True
+            cursor = await self._connection.cursor(timeout=seconds)
+            await cursor.execute(sql, params or None)
+        except asyncio.CancelledError:
+            self.close()
+            if task.cancelling() > cancelled:
+                raise
+            # Nobody cancelled this task: the server cancelled the statement.
+            raise translated(TimeoutError()) from None
+        except (psycopg2.Error, OSError) as error:
+            raise translated(error) from error
+        if task.cancelling() > cancelled:
+            self.close()
+            raise asyncio.CancelledError
+        self.last_used = self._loop.time()
+        if not self._listens:
+            # A pooler that does not keep sessions hands on what another session listens to.
+            arrived = self._connection.notifies
+            while not arrived.empty():
+                arrived.get_nowait()
+        return list(await cursor.fetchall()) if cursor.description else []
+
+    async def commit(self) -> None:
+        """End the transaction. Raises like ``fetch``; StatementFailed where a statement of it has
+        failed, so that it can only be rolled back: the response to COMMIT would not say so."""
+        if self._connection.raw.get_transaction_status() == TRANSACTION_STATUS_INERROR:
+            raise StatementFailed("a statement of the transaction has failed")
+        await self.fetch("COMMIT")
 
     async def listen(self, *channels: str, seconds: float = STATEMENT_SECONDS) -> None:
         """Listen to ``channels``, which are identifiers. Raises like ``fetch``."""
@@ -181,16 +189,11 @@ class Session:
         Not to be cancelled while the session goes on to be used: what arrives at that moment would
         be lost. Raises DatabaseUnavailable when the connection is seen to be dead.
         """
-        with border():
+        try:
             found = await self._connection.notifies.get()
-            return str(found.channel), str(found.payload)
-
-    def _drop_notifications(self) -> None:
-        """Forget what came to a session that listens to nothing: a pooler that does not keep
-        sessions hands on what another one listens to."""
-        arrived = self._connection.notifies
-        while not arrived.empty():
-            arrived.get_nowait()
+        except (psycopg2.Error, OSError) as error:
+            raise translated(error) from error
+        return str(found.channel), str(found.payload)
 
     @property
     def closed(self) -> bool:
@@ -200,16 +203,9 @@ class Session:
     @property
     def reusable(self) -> bool:
         """Open, with nothing in flight and no transaction."""
-        return not self.closed and self._status == TRANSACTION_STATUS_IDLE
-
-    @property
-    def failed(self) -> bool:
-        """In a transaction of which a statement failed, so that it can only be rolled back."""
-        return bool(self._status == TRANSACTION_STATUS_INERROR)
-
-    @property
-    def _status(self) -> int:
-        return int(self._connection.raw.get_transaction_status())
+        connection = self._connection.raw
+        status = connection.get_transaction_status()
+        return not connection.closed and status == TRANSACTION_STATUS_IDLE
 
     def close(self) -> None:
         """Close the connection at once; the server rolls back what was open. Idempotent."""
@@ -224,10 +220,11 @@ async def open_session(url: str, address: Mapping[str, str], seconds: float) -> 
 
     Raises DatabaseUnavailable after at most ``seconds``. A cancellation leaves nothing open.
     """
-    with border():
-        parameters: dict[str, Any] = {"client_encoding": "UTF8", **address}
+    task = cast("asyncio.Task[Any]", asyncio.current_task())
+    parameters: dict[str, Any] = {"client_encoding": "UTF8", **address}
+    try:
         async with asyncio.timeout(seconds):
-            before = _cancellations()
+            cancelled = task.cancelling()
             session = Session(
                 await _Connection(
                     url,
@@ -239,25 +236,16 @@ async def open_session(url: str, address: Mapping[str, str], seconds: float) -> 
                 )
             )
             try:
-                _heed(before)
                 await session.fetch(_SETTINGS)
             except BaseException:
                 session.close()
                 raise
+            if task.cancelling() > cancelled:
+                session.close()
+                raise asyncio.CancelledError
             return session
-
-
-def _cancellations() -> int:
-    """How often somebody has asked the current task to end."""
-    task = asyncio.current_task()
-    return 0 if task is None else task.cancelling()
-
-
-def _heed(before: int) -> None:
-    """Cancel the task if it was asked to end since ``before``: asyncio.wait_for of Python 3.11,
-    which aiopg uses, loses a cancellation that comes together with the result (cpython#86296)."""
-    if _cancellations() > before:
-        raise asyncio.CancelledError
+    except (psycopg2.Error, OSError) as error:
+        raise translated(error) from error
 
 
 def parse_url(url: str) -> dict[str, str]:

@@ -45,7 +45,7 @@ from typing import Any
 
 from gfs.errors import NoSuchDirectory
 from sfs_server.auth import Namespace, Principal, listed_names, may_know
-from sfs_server.database import Database, Listener, Params, Session, UniqueViolation
+from sfs_server.database import Database, Listener, Params, UniqueViolation
 from sfs_server.errors import DatabaseUnavailable, Problem
 from sfs_server.namespaces.cache import NamespaceCache
 from sfs_server.namespaces.turns import Turns
@@ -57,12 +57,32 @@ STALE_PATIENCE_SECONDS = 1.0
 AWAY_SECONDS = 2.0
 """After a failure, reads that have a stale row do not ask the database again for so long."""
 
-_TRY_LOCKS = (
-    "SELECT pg_try_advisory_xact_lock_shared(%s), pg_advisory_xact_lock(%s), "
-    "pg_advisory_xact_lock_shared(7562868, hashtext(%s))"
+_COLUMNS = "name, hidden, owner, created_at"
+_SAME = (
+    "name = %(name)s AND coalesce(created_at, 'epoch') = %(created_at)s "
+    "AND owner IS NOT DISTINCT FROM %(owner)s"
 )
-_LOCKS = _TRY_LOCKS.replace("pg_try_", "pg_")
+"""That a row is a certain namespace, and not another one that was made under its name since: with
+the parameters that ``_identity`` gives."""
+
+_TRY_LOCKS = (
+    "SELECT pg_try_advisory_xact_lock_shared(%(lock)s), pg_advisory_xact_lock(%(file_lock)s), "
+    "pg_advisory_xact_lock_shared(7562868, hashtext(%(path)s))"
+)
 """Of the namespace, of the file in it, and of the file as the version before this one has it."""
+
+_LOCKS = _TRY_LOCKS.replace("pg_try_", "pg_")
+_SELECT = f"SELECT {_COLUMNS} FROM namespaces WHERE {_SAME}"  # noqa: S608  # nosec B608
+_TRY_GUARD = f"{_TRY_LOCKS}; {_SELECT} AND pg_try_advisory_xact_lock_shared(%(lock)s) FOR KEY SHARE"
+"""Gives the row of the namespace, locked; none while it is being deleted. A lock that was granted
+is granted again."""
+
+_GUARD = f"{_LOCKS}; {_SELECT} FOR KEY SHARE"
+"""Gives the row, locked, after it has waited for those who are deleting the namespace."""
+
+_UPDATE = f"UPDATE namespaces SET hidden = %(hidden)s WHERE {_SAME} RETURNING {_COLUMNS}"  # noqa: S608  # nosec B608
+_DELETE = f"DELETE FROM namespaces WHERE {_SAME} RETURNING name"  # noqa: S608  # nosec B608
+_LOCK_AND_DELETE = f"SELECT pg_advisory_xact_lock(%(lock)s); {_DELETE}"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -152,7 +172,7 @@ class Namespaces:
         parts = ["true"] if principal.admin else ["hidden IS NOT TRUE", "owner = %(owner)s"]
         named = "" if names is None else "AND name = ANY (%(names)s)"
         selects = " UNION ".join(
-            f"(SELECT name, hidden, owner, created_at FROM namespaces WHERE {part} {named} "  # noqa: S608  # nosec B608
+            f"(SELECT {_COLUMNS} FROM namespaces WHERE {part} {named} "  # noqa: S608  # nosec B608
             'AND name COLLATE "C" > %(after)s ORDER BY name COLLATE "C" LIMIT %(limit)s)'
             for part in parts
         )
@@ -175,9 +195,8 @@ class Namespaces:
         processes together; 0 is no limit. Raises Problem 403 and 409, DatabaseUnavailable (then it
         may have been added). Not idempotent."""
         sql = (
-            "INSERT INTO namespaces (name, hidden, owner, created_at) "
-            "VALUES (%s, %s, %s, now() AT TIME ZONE 'UTC') "
-            "RETURNING name, hidden, owner, created_at"
+            f"INSERT INTO namespaces ({_COLUMNS}) "  # noqa: S608  # nosec B608
+            f"VALUES (%s, %s, %s, now() AT TIME ZONE 'UTC') RETURNING {_COLUMNS}"
         )
         try:
             if owner is None or not most:
@@ -199,11 +218,7 @@ class Namespaces:
         made again under its name. Idempotent. Raises DatabaseUnavailable."""
         try:
             rows = await self._database.fetch(
-                "UPDATE namespaces SET hidden = %s WHERE name = %s "
-                "AND coalesce(created_at, 'epoch') = %s AND owner IS NOT DISTINCT FROM %s "
-                "RETURNING name, hidden, owner, created_at",
-                (hidden, *_identity(namespace)),
-                idempotent=True,
+                _UPDATE, {**_identity(namespace), "hidden": hidden}, idempotent=True
             )
         finally:
             self._cache.forget(namespace.name)
@@ -221,15 +236,22 @@ class Namespaces:
         transaction could not be ended, does not undo what the body did; since nothing was
         written, it is logged and not raised.
         """
+        asked = {
+            **_identity(namespace),
+            "lock": _key("namespace", namespace.name),
+            "file_lock": _key("file", namespace.name, name),
+            "path": f"{namespace.name}/{name}",
+        }
         done = False
         try:
-            async with self._locked(namespace.name, name) as session:
-                rows = await session.fetch(
-                    "SELECT name, hidden, owner, created_at FROM namespaces WHERE name = %s "
-                    "AND coalesce(created_at, 'epoch') = %s AND owner IS NOT DISTINCT FROM %s "
-                    "FOR KEY SHARE",
-                    _identity(namespace),
-                )
+            async with self._turns.of((namespace.name, name)), AsyncExitStack() as stack:
+                session = await stack.enter_async_context(self._database.transaction())
+                rows = await session.fetch(_TRY_GUARD, asked)
+                if not rows:  # it was deleted; or it is being deleted, which may fail
+                    await stack.aclose()
+                    async with self._turns.of(namespace.name):
+                        session = await stack.enter_async_context(self._database.transaction())
+                        rows = await session.fetch(_GUARD, asked)
                 if not rows:
                     self._cache.forget(namespace.name)
                     raise NoSuchDirectory("the namespace was deleted")
@@ -253,40 +275,19 @@ class Namespaces:
                 self._turns.of(namespace.name),
                 self._database.transaction() as session,
             ):
-                await session.fetch(
-                    "SELECT pg_advisory_xact_lock(%s)", (_key("namespace", namespace.name),)
-                )
-                rows = await session.fetch(
-                    "DELETE FROM namespaces WHERE name = %s "
-                    "AND coalesce(created_at, 'epoch') = %s AND owner IS NOT DISTINCT FROM %s "
-                    "RETURNING name",
-                    _identity(namespace),
-                )
+                lock = _key("namespace", namespace.name)
+                asked = {**_identity(namespace), "lock": lock}
+                rows = await session.fetch(_LOCK_AND_DELETE, asked)
                 if not rows:
                     raise NoSuchDirectory("the namespace was deleted")
                 yield
         finally:
             self._cache.forget(namespace.name)
 
-    @asynccontextmanager
-    async def _locked(self, namespace: str, name: str) -> AsyncIterator[Session]:
-        """A transaction that has the lock of the namespace, shared, and that of the file in it, for
-        itself. Where the namespace is being deleted, it waits for that."""
-        keys = _key("namespace", namespace), _key("file", namespace, name), f"{namespace}/{name}"
-        async with self._turns.of((namespace, name)), AsyncExitStack() as stack:
-            session = await stack.enter_async_context(self._database.transaction())
-            [(shared, *_)] = await session.fetch(_TRY_LOCKS, keys)
-            if not shared:
-                await stack.aclose()
-                async with self._turns.of(namespace):
-                    session = await stack.enter_async_context(self._database.transaction())
-                    await session.fetch(_LOCKS, keys)
-            yield session
-
     async def _read(self, name: str, principal: Principal) -> Namespace | None:
         heard, generation = self._listener.trusted, self._cache.generation
         rows = await self._database.fetch(
-            "SELECT name, hidden, owner, created_at FROM namespaces "
+            f"SELECT {_COLUMNS} FROM namespaces "  # noqa: S608  # nosec B608
             "WHERE name = %s AND (hidden IS NOT TRUE OR owner = %s OR %s)",  # access.may_know
             (name, principal.user, principal.admin),
             idempotent=True,
@@ -334,9 +335,10 @@ def _ascii(after: str) -> str:
     return re.sub("[^\x01-\x7f].*", "\x7f", after.partition("\0")[0], flags=re.DOTALL)
 
 
-def _identity(namespace: Namespace) -> tuple[object, ...]:
-    """What makes a namespace this one: the parameters of the statements that find it."""
-    return namespace.name, namespace.created_at.replace(tzinfo=None), namespace.owner
+def _identity(namespace: Namespace) -> dict[str, object]:
+    """What makes a namespace this one: the parameters of ``_SAME``."""
+    created_at = namespace.created_at.replace(tzinfo=None)
+    return {"name": namespace.name, "created_at": created_at, "owner": namespace.owner}
 
 
 def _namespace(row: tuple[Any, ...]) -> Namespace:

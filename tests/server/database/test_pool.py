@@ -108,6 +108,32 @@ async def test_restart_between_queries_loses_none(postgres: Postgres, database: 
     assert await database.fetch("SELECT count(*) FROM namespaces", idempotent=True) == [(2,)]
 
 
+async def test_a_transaction_starts_after_a_restart(postgres: Postgres, database: Database) -> None:
+    """Its first statement may be sent again on another session; what it wrote would be lost."""
+    await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.05)") for _ in range(8)))
+    await asyncio.to_thread(postgres.restart)
+    async with database.transaction() as session:
+        await session.fetch("INSERT INTO namespaces (name) VALUES ('a')")
+    assert await database.fetch("SELECT count(*) FROM namespaces") == [(2,)]
+    assert database.usage.failures == 0
+
+
+async def test_a_transaction_does_not_wait_long_for_a_session_that_is_silent(
+    postgres: Postgres, database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is dead to a transaction as soon as to a ping, and the next one is a new one."""
+    monkeypatch.setattr("sfs_server.database.pool.PING_SECONDS", 0.3)
+    async with wire_to(postgres) as silent, wire_to(postgres) as wire:
+        url = f"postgresql://postgres@127.0.0.1,127.0.0.1/{database_name}"
+        database = await Database.connect(f"{url}?port={silent.port},{wire.port}")
+        monkeypatch.setattr("sfs_server.database.pool.ADDRESS_SECONDS", 0.3)
+        silent.flowing.clear()
+        async with database.transaction() as session:
+            assert await session.fetch("SELECT 1") == [(1,)]
+        assert database.usage.idle == 1
+        await database.close()
+
+
 async def test_broken_session_is_retried_only_if_idempotent(
     postgres: Postgres, database: Database, database_name: str
 ) -> None:

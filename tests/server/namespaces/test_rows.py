@@ -490,6 +490,22 @@ async def test_deleted_and_made_again_is_another_one(
         assert (fresh.owner, fresh.hidden) == (owner, False)
 
 
+async def test_one_of_another_owner_is_another_one_also_where_no_time_is_kept(
+    ours: Namespaces, postgres: Postgres, database_name: str
+) -> None:
+    """In a table that was made by hand ``created_at`` may be NULL."""
+    sql = "INSERT INTO namespaces (name, owner, created_at) VALUES ('n', 'ann', NULL)"
+    await asyncio.to_thread(postgres.execute, sql, database_name)
+    first = await ours.resolve("n", ADMIN)
+    assert first is not None
+    sql = "UPDATE namespaces SET owner = 'bob'"
+    await asyncio.to_thread(postgres.execute, sql, database_name)
+    with pytest.raises(NoSuchDirectory):
+        async with ours.guard(first):
+            pytest.fail("it is another one's")
+    assert await ours.update(first, hidden=True) is None
+
+
 async def test_guard_sees_the_row_as_it_is(ours: Namespaces, theirs: Namespaces) -> None:
     made = await ours.create("n", hidden=False, owner="ann")
     await theirs.update(made, hidden=True)
@@ -556,7 +572,7 @@ async def test_cancelled_guard_lets_go(ours: Namespaces, theirs: Namespaces) -> 
 
 def busy(namespaces: Namespaces) -> int:
     """How many sessions are in use."""
-    return namespaces._database.use.busy
+    return namespaces._database.usage.busy
 
 
 async def test_many_who_publish_one_name_wait_with_one_session(
