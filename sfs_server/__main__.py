@@ -29,8 +29,8 @@ from aiohttp import web
 
 from sfs_server import __version__, backup, cli, listening
 from sfs_server.app import make_app
-from sfs_server.auth import mint
-from sfs_server.config import Config, ConfigError, secret_of
+from sfs_server.auth import mint, secret_of
+from sfs_server.config import Config, ConfigError
 from sfs_server.logs import one_line, set_up_logging
 from sfs_server.postgres import refuse_root
 from sfs_server.web import LIFECYCLE, Lifecycle

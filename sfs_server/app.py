@@ -12,8 +12,8 @@ from aiohttp import web
 
 from gfs.errors import GfsError
 from sfs_server import page, postgres
-from sfs_server.auth import DEFAULT_NAMESPACE, Links, Verifier
-from sfs_server.config import Config, ConfigError, secret_of
+from sfs_server.auth import DEFAULT_NAMESPACE, Links, Verifier, secret_of
+from sfs_server.config import Config, ConfigError
 from sfs_server.database import Database, StatementFailed, migrate
 from sfs_server.errors import DatabaseUnavailable
 from sfs_server.http import MAX_FIELD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, Origins, Proxies

@@ -26,7 +26,7 @@ import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Sequence, Set
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import datetime
 
 from gfs.api import FileSystem
@@ -34,7 +34,8 @@ from gfs.copying import Copied, copy_files
 from gfs.errors import GfsError, InvalidName
 from gfs.factory import copy_store, left_out, open_copy
 from sfs_server import postgres
-from sfs_server.config import SECRET_FILE, Config, ConfigError
+from sfs_server.auth import copy_secret, write_private
+from sfs_server.config import Config, ConfigError
 from sfs_server.database import Database, StatementFailed, migrate
 from sfs_server.errors import DatabaseUnavailable, Problem
 from sfs_server.http import check_namespace
@@ -51,7 +52,6 @@ _Row = tuple[str, bool | None, str | None, str | None]
 
 _FAILURES = (GfsError, DatabaseUnavailable, StatementFailed, OSError)
 MAX_DATABASE_BYTES = 256 << 20
-MAX_SECRET_BYTES = 4096
 
 
 async def backup(config: Config, to: str, tables_only: bool = False) -> str:
@@ -75,13 +75,14 @@ async def backup(config: Config, to: str, tables_only: bool = False) -> str:
         if embedded:
             names = {row[0] for row in before + after}
             left += await asyncio.to_thread(_left_out, files_of(config.data), names)
-        await asyncio.to_thread(_copy_secret, config.data, to)
+        await asyncio.to_thread(copy_secret, config.data, to)
         there = {(name, at) for name, _, _, at in before}
         rows = [row for row in after if (row[0], row[3]) in there]
         await asyncio.to_thread(_prune, files_of(to), {row[0] for row in rows})
         said = {"format": FORMAT, "namespaces": rows, "link_key": bytes(key).hex()}
         text = json.dumps(said, indent=1).encode()
-        await asyncio.to_thread(_write, to, "database.json", text)
+        path = os.path.join(to, "database.json")
+        await asyncio.to_thread(write_private, path, text, replace=True)
     except _FAILURES as error:
         raise ConfigError(f"The backup failed: {_reason(error)}.") from error
     return _sentence(rows, copied, left)
@@ -103,7 +104,7 @@ async def restore(config: Config, source: str) -> str:
                 names = [row[0] for row in rows]
                 left += await asyncio.to_thread(_left_out, files_of(source), set(names))
                 copied = await _load(config, source, names)
-            await asyncio.to_thread(_copy_secret, source, config.data)
+            await asyncio.to_thread(copy_secret, source, config.data)
             await _insert(database, rows, key)
     except _FAILURES as error:
         raise ConfigError(f"Not all was restored: {_reason(error)}.") from error
@@ -267,25 +268,3 @@ async def _database(config: Config) -> AsyncIterator[Database]:
 def _reason(error: Exception) -> str:
     """What went wrong, without a path."""
     return os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
-
-
-def _copy_secret(source: str, target: str) -> None:
-    """Copy the secret for tokens, where SFS has made one."""
-    with suppress(FileNotFoundError), open(os.path.join(source, SECRET_FILE), "rb") as file:
-        _write(target, SECRET_FILE, file.read(MAX_SECRET_BYTES))
-
-
-def _write(directory: str, name: str, content: bytes) -> None:
-    """Write a file that this user alone may read, whole or not at all, and durable."""
-    path = os.path.join(directory, name)
-    temporary = f"{path}.{os.getpid()}"
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(temporary, path)
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

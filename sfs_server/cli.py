@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sfs_server import __version__
-from sfs_server.auth import mint
+from sfs_server.auth import mint, secret_of
 from sfs_server.config import (
     FLAGS,
     Config,
@@ -25,7 +25,6 @@ from sfs_server.config import (
     check_text,
     make_config,
     nearest,
-    secret_of,
 )
 
 _DURATION = re.compile(r"([0-9]{1,12})([smhd])")

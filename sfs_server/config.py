@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -23,12 +22,6 @@ T = TypeVar("T")
 
 MAX_GRACE_SECONDS = 60.0
 """The longest ``-drain-grace``."""
-
-MIN_SECRET_BYTES = 16
-"""The length of the shortest secret for tokens."""
-
-SECRET_FILE = "jwt-secret"  # noqa: S105 - the name of a file  # nosec B105
-"""The file under ``-data`` with the secret for tokens that SFS has made."""
 
 MIN_UPLOAD_BUFFER_MB = 20
 """The smallest ``-upload-buffer-mb``: one upload to a cluster at full speed holds four chunks of
@@ -472,68 +465,3 @@ def make_config(
             "the same for every process."
         )
     return config
-
-
-def secret_of(config: Config, *, make: bool = True) -> str | None:
-    """The HS256 secret: JWT_SECRET, or on the embedded default one that is made once and kept
-    under ``-data`` with mode 0600. None where a key flag says how tokens are checked.
-
-    ``make``: make one where there is none, which is for the server alone: a command that did could
-    leave one that the server cannot read, or that none uses. Raises ConfigError when it cannot be
-    read or made, or there is none.
-    """
-    if config.jwt_public_key or config.jwks_url:
-        return None
-    if config.jwt_secret is not None:
-        return config.jwt_secret
-    path = os.path.join(config.data, SECRET_FILE)
-    try:
-        if make:
-            os.makedirs(config.data, exist_ok=True)
-            _make_secret(path)
-        with open(path, encoding="ascii") as file:
-            secret = file.read().strip()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if make:
-            raise _unusable_secret(os.strerror(error.errno or 0)) from error
-        raise ConfigError(
-            f"No server has made a secret for tokens under -data (here {config.data!r}): start the "
-            "server once, give the -data of the server, or set the JWT_SECRET that it has."
-        ) from error
-    except OSError as error:
-        raise _unusable_secret(os.strerror(error.errno or 0)) from error
-    except UnicodeDecodeError as error:
-        raise _unusable_secret("not text") from error
-    if len(secret) < MIN_SECRET_BYTES:
-        raise ConfigError(
-            f"The file {SECRET_FILE} under -data is empty or cut short: put back the one of a "
-            "backup, or remove it, and the next start of the server makes a new one; "
-            "tokens made before are no longer valid then."
-        )
-    return secret
-
-
-def _unusable_secret(reason: str) -> ConfigError:
-    return ConfigError(
-        f"The file {SECRET_FILE} under -data cannot be read or made ({reason}): run this as the "
-        "user of the server, give a -data that this user may write to, or set JWT_SECRET."
-    )
-
-
-def _make_secret(path: str) -> None:
-    """Put a secret of 256 random bits at ``path``, whole or not at all, unless one is there."""
-    if os.path.exists(path):
-        return
-    temporary = f"{path}.{os.getpid()}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(descriptor, os.urandom(32).hex().encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    try:
-        os.link(temporary, path)  # two processes may start at once: the first one's secret stays
-    except FileExistsError:
-        pass
-    finally:
-        os.unlink(temporary)

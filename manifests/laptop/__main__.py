@@ -40,7 +40,8 @@ from manifests.laptop.weed import (
     wait_until_registered,
 )
 from sfs_server import postgres
-from sfs_server.config import Config, ConfigError, secret_of
+from sfs_server.auth import secret_of
+from sfs_server.config import Config, ConfigError
 from sfs_server.postgres.data_directory import refuse_root
 
 PORTS = {

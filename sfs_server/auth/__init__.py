@@ -32,6 +32,7 @@ from sfs_server.auth.links import (
     looks_like_link,
     transfer_subject,
 )
+from sfs_server.auth.secret import copy_secret, secret_of, write_private
 from sfs_server.auth.tokens import Verifier, credential, mint
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "RepeatedMember",
     "Subject",
     "Verifier",
+    "copy_secret",
     "credential",
     "file_subject",
     "listed_names",
@@ -59,5 +61,7 @@ __all__ = [
     "publicly_readable",
     "require",
     "require_creating",
+    "secret_of",
     "transfer_subject",
+    "write_private",
 ]

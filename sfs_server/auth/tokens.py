@@ -47,7 +47,8 @@ from sfs_server.auth.claims import (
 )
 from sfs_server.auth.jwks import Jwk, Jwks
 from sfs_server.auth.pem import algorithm_of, read_public_key
-from sfs_server.config import MIN_SECRET_BYTES, Config, ConfigError
+from sfs_server.auth.secret import MIN_SECRET_BYTES
+from sfs_server.config import Config, ConfigError
 
 __all__ = ["ANONYMOUS", "InvalidToken", "Principal", "Verifier", "credential", "mint"]
 

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import time
@@ -22,8 +21,9 @@ from gfs import clock
 from sfs_server import __version__, cli
 from sfs_server import app as wiring
 from sfs_server.__main__ import _banner
+from sfs_server.auth.secret import secret_of
 from sfs_server.auth.tokens import InvalidToken, Verifier
-from sfs_server.config import FLAGS, Address, Config, ConfigError, make_config, secret_of
+from sfs_server.config import FLAGS, Address, Config, ConfigError, make_config
 from sfs_server.metrics import Metrics
 from sfs_server.postgres.data_directory import sole_user
 from sfs_server.web.keys import CONFIG, METRICS
@@ -420,45 +420,6 @@ def test_a_token_that_cannot_be_made(
         arguments = [*arguments[:-2], f"-ttl={arguments[-1]}"]
     with pytest.raises(ConfigError, match=word):
         cli.token(arguments)
-
-
-def test_the_secret_is_made_once_and_kept_from_others(tmp_path: Path) -> None:
-    config = Config(data=str(tmp_path / "new" / "data"))
-    first = secret_of(config)
-    path = Path(config.data) / "jwt-secret"
-    assert first is not None
-    assert len(first) >= 32
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert secret_of(config) == first
-    assert os.listdir(config.data) == ["jwt-secret"]
-    assert secret_of(Config(data=str(tmp_path / "other"))) != first
-
-
-def test_no_secret_is_made_where_there_is_a_key(tmp_path: Path) -> None:
-    data = str(tmp_path / "data")
-    assert secret_of(Config(data=data, jwt_secret="given")) == "given"
-    assert secret_of(Config(data=data, jwt_public_key="file")) is None
-    assert secret_of(Config(data=data, jwt_public_key="file", jwt_secret="unused")) is None
-    assert secret_of(Config(data=data, jwks_url="http://a/")) is None
-    assert not os.path.exists(data)
-
-
-def test_a_secret_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    (tmp_path / "binary").mkdir()
-    (tmp_path / "binary" / "jwt-secret").write_bytes(b"\xff\xfe")
-    for data in (tmp_path / "file", tmp_path / "binary", Path("/proc/none")):
-        with pytest.raises(ConfigError, match="JWT_SECRET"):
-            secret_of(Config(data=str(data)))
-
-
-@pytest.mark.parametrize("content", ["", "\n", "short"])
-def test_a_secret_that_was_cut_short_is_called_by_its_name(tmp_path: Path, content: str) -> None:
-    (tmp_path / "jwt-secret").write_text(content)
-    for make in (True, False):
-        with pytest.raises(ConfigError, match="file jwt-secret under -data is empty") as caught:
-            secret_of(Config(data=str(tmp_path)), make=make)
-        assert "JWT_SECRET" not in str(caught.value)
 
 
 def test_a_token_is_made_only_where_a_server_has_made_a_secret(tmp_path: Path) -> None:
