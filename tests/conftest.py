@@ -4,7 +4,11 @@ import logging
 import os
 import signal
 
-pytest_plugins = ["tests.postgres", "tests.rooted"]
+import pytest
+
+pytest.register_assert_rewrite("tests.support")
+
+pytest_plugins = ["tests.support.postgres", "tests.support.rooted"]
 
 # Else gRPC takes part in each fork of this process, whose children have no use for it.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")

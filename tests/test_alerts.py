@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.promtool import promtool
+from tests.support.promtool import promtool
 
 ROOT = Path(__file__).parent.parent
 ALERTS = ROOT / "manifests" / "monitoring" / "alerts.yaml"

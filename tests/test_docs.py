@@ -9,8 +9,9 @@ from aiohttp import web
 
 from sfs_server.config import FLAGS
 from sfs_server.routes import add_routes
-from tests.examples import run_examples
-from tests.server.processes import SECRET, Process
+from tests.support.credentials import SECRET
+from tests.support.examples import run_examples
+from tests.support.launcher import Process
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 

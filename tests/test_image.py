@@ -8,9 +8,9 @@ import pytest
 
 from manifests.gateway import INSTALL
 from sfs_server.config import FLAGS, make_config
-from tests import dockerfile
-from tests.dockerfile import ROOT, command
-from tests.kustomize import containers, pod, render
+from tests.support import dockerfile
+from tests.support.dockerfile import ROOT, command
+from tests.support.kustomize import containers, pod, render
 
 BUILD, GATEWAY, IMAGE = dockerfile.parse()
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.linear import Op, age, linearizable
+from tests.support.linear import Op, age, linearizable
 
 
 def put(value: str, start: float, end: float, **rest: str) -> Op:

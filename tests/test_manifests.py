@@ -22,7 +22,7 @@ from sfs_server.config import FLAGS, make_config
 from sfs_server.handlers.service import CHECK_SECONDS
 from sfs_server.namespaces.cache import STALE_SECONDS
 from sfs_server.routes import add_routes
-from tests.kustomize import Object, containers, load, pod, render
+from tests.support.kustomize import Object, containers, load, pod, render
 
 ROOT = Path(__file__).parent.parent
 MANIFESTS = ROOT / "manifests"

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.proxy import Proxy
+from tests.support.proxy import Proxy
 
 DATA = bytes(range(256)) * 400
 

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from sfs_server.auth.tokens import mint
-from tests.postgres import Postgres
-from tests.server.processes import SECRET, Process
+from tests.support.credentials import SECRET
+from tests.support.launcher import Process
+from tests.support.postgres import Postgres
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)

@@ -16,7 +16,7 @@ from playwright.sync_api import Download, Page, expect
 
 from sfs_server.auth.tokens import mint
 from tests.browser.conftest import SignIn, Site, Window
-from tests.server.processes import SECRET
+from tests.support.credentials import SECRET
 
 MANY = 100_000
 NAMES = (

@@ -7,9 +7,9 @@ from playwright.sync_api import Page, expect
 
 from sfs_server.auth.tokens import mint
 from tests.browser.conftest import SignIn, Site, Window
-from tests.server.processes import SECRET
-from tests.server.tokens import hs256
-from tests.server.tokens import token as made_by_hand
+from tests.support.credentials import SECRET
+from tests.support.tokens import hs256
+from tests.support.tokens import token as made_by_hand
 
 
 def test_a_link_of_the_banner_signs_in_and_leaves_no_token_behind(

@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import SignIn, Site, Window
-from tests.postgres import Postgres
-from tests.server.processes import Process
+from tests.support.launcher import Process
+from tests.support.postgres import Postgres
 
 MB = 1_000_000
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.transfers import Ledger, serving
 from tests.gfs.cluster import Cluster
-from tests.server.processes import Process
+from tests.support.launcher import Process
 
 _LEDGER = pytest.StashKey[Ledger]()
 

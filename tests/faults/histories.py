@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from tests.faults.transfers import Loop, bearer
-from tests.linear import Op, age, linearizable
+from tests.support.linear import Op, age, linearizable
 
 CLIENTS = 4
 """Of each process."""

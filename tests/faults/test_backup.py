@@ -12,9 +12,10 @@ import pytest
 from tests.faults.replicas import flip, holders
 from tests.faults.transfers import Ledger, bearer, serving, sha256, some_bytes, upload
 from tests.gfs.cluster import Cluster, running
-from tests.postgres import Postgres
-from tests.server.processes import SECRET, run
-from tests.server.sockets import connect
+from tests.support.client import connect
+from tests.support.credentials import SECRET
+from tests.support.launcher import run
+from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -22,7 +22,7 @@ from tests.faults.transfers import (
     upload,
 )
 from tests.gfs.cluster import Cluster, running
-from tests.server.sockets import Answer, connect
+from tests.support.client import Answer, connect
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -29,9 +29,9 @@ from tests.faults.transfers import (
     upload,
 )
 from tests.gfs.cluster import require, running
-from tests.postgres import Postgres
-from tests.server.processes import Process
-from tests.server.sockets import Answer, connect
+from tests.support.client import Answer, connect
+from tests.support.launcher import Process
+from tests.support.postgres import Postgres
 
 require()
 

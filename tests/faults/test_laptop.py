@@ -21,11 +21,11 @@ import pytest
 
 from manifests import gateway
 from sfs_server.auth.tokens import mint
-from tests.examples import run_examples
 from tests.faults.transfers import MB, Ledger, download, metric, sha256, some_bytes, upload
 from tests.gfs.cluster import require
-from tests.server.processes import environment
-from tests.server.sockets import connect
+from tests.support.client import connect
+from tests.support.examples import run_examples
+from tests.support.launcher import environment
 
 require()
 

@@ -27,8 +27,8 @@ from tests.faults.transfers import (
     upload,
 )
 from tests.gfs.cluster import Cluster, running
-from tests.proxy import Proxy
-from tests.server.processes import Process
+from tests.support.launcher import Process
+from tests.support.proxy import Proxy
 
 pytestmark = [
     pytest.mark.timeout(900),

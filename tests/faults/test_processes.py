@@ -26,8 +26,8 @@ from tests.faults.transfers import (
     upload,
 )
 from tests.gfs.cluster import Cluster, running
-from tests.postgres import Postgres
-from tests.server.processes import Process
+from tests.support.launcher import Process
+from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -17,8 +17,8 @@ from tests.faults.transfers import (
     upload,
 )
 from tests.gfs.cluster import Cluster, cluster, seaweed
-from tests.server.processes import Process
-from tests.server.sockets import connect
+from tests.support.client import connect
+from tests.support.launcher import Process
 
 __all__ = ["cluster", "seaweed"]
 

@@ -17,8 +17,8 @@ from manifests.laptop.server import Server
 from manifests.laptop.weed import Ports, free_ports, program
 from tests.faults.transfers import Ledger, bearer, download, serving, sha256, some_bytes, upload
 from tests.gfs.cluster import Cluster, cluster, seaweed
-from tests.server.processes import Process
-from tests.server.sockets import connect
+from tests.support.client import connect
+from tests.support.launcher import Process
 
 __all__ = ["cluster", "seaweed"]
 

@@ -22,7 +22,7 @@ from tests.faults.transfers import (
     upload,
 )
 from tests.gfs.cluster import Cluster, cluster, running, seaweed
-from tests.server.processes import Process
+from tests.support.launcher import Process
 
 __all__ = ["cluster", "seaweed"]
 

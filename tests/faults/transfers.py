@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sfs_server.auth.tokens import mint
-from tests.server.processes import SECRET, Process
-from tests.server.sockets import Answer, Connection, connect, encode
+from tests.support.client import Answer, Connection, connect, encode
+from tests.support.credentials import SECRET
+from tests.support.launcher import Process
 
 MB = 1_000_000
 PIECE = 64 * 1024

@@ -27,9 +27,10 @@ from manifests.laptop.server import Server
 from manifests.laptop.weed import free_ports
 from sfs_server.auth.tokens import mint
 from tests.gfs.cluster import Cluster, seaweed
-from tests.postgres import Postgres
-from tests.server.processes import SECRET, START_SECONDS, Process
-from tests.server.sockets import Answer, connect
+from tests.support.client import Answer, connect
+from tests.support.credentials import SECRET
+from tests.support.launcher import START_SECONDS, Process
+from tests.support.postgres import Postgres
 
 __all__ = ["seaweed"]
 

@@ -21,7 +21,7 @@ from tests.gateway.conftest import (
     recording,
     started,
 )
-from tests.server.sockets import MIB, Answer, connect
+from tests.support.client import MIB, Answer, connect
 
 _numbers = count()
 

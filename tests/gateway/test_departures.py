@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.conftest import Gateway
-from tests.server.events import watching
-from tests.server.leaving import LEAVES, SIZES, client, send_and_leave
-from tests.server.sending import WAYS, eventually, request
-from tests.server.sockets import MIB, encode
+from tests.support.client import MIB, encode
+from tests.support.departures import LEAVES, SIZES, client, send_and_leave
+from tests.support.events import watching
+from tests.support.uploads import WAYS, eventually, request
 
 CONTENT = hashlib.shake_256(b"departures").digest(3_000_000)
 

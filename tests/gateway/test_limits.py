@@ -11,7 +11,7 @@ import pytest
 from manifests.gateway import Nginx
 from manifests.laptop.weed import free_ports
 from tests.gateway.conftest import recording, started
-from tests.server.sockets import connect
+from tests.support.client import connect
 
 STREAM = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n"

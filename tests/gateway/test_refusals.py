@@ -24,7 +24,7 @@ from tests.gateway.conftest import (
     recording,
     wait_until_it_listens,
 )
-from tests.server.sockets import Answer, connect
+from tests.support.client import Answer, connect
 
 _numbers = count()
 KIB = 1024

@@ -16,7 +16,7 @@ from manifests.gateway.__main__ import TRIES
 from manifests.laptop.server import Server
 from manifests.laptop.weed import free_ports
 from tests.gateway.conftest import STORABLE, Recorder, started, wait_until_it_listens
-from tests.server.sockets import connect
+from tests.support.client import connect
 
 ROOT = Path(__file__).parents[2]
 READ = "/storage/default/service"

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.conftest import Gateway, Recorder
-from tests.server.events import watching
-from tests.server.sending import chunked, eventually, head
-from tests.server.sockets import MIB, connect
+from tests.support.client import MIB, connect
+from tests.support.events import watching
+from tests.support.uploads import chunked, eventually, head
 
 LARGE = 100_000_001
 """Bytes: one more than -max-upload-mb allows."""

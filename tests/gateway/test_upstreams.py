@@ -9,8 +9,8 @@ import signal
 import pytest
 
 from tests.gateway.conftest import CHECK_SECONDS, STORABLE, Gateway, Recorder, Recorders, recording
-from tests.server.sending import eventually
-from tests.server.sockets import Connection, connect
+from tests.support.client import Connection, connect
+from tests.support.uploads import eventually
 
 READ = "/storage/default/upstreams"
 PROBE_SECONDS = 3 * CHECK_SECONDS

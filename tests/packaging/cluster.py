@@ -20,7 +20,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from sfs_server.auth.tokens import mint
-from tests.kustomize import containers
 from tests.packaging.pods import (
     CLUSTER_IP,
     PROGRAMS,
@@ -31,6 +30,7 @@ from tests.packaging.pods import (
     find,
     isolate,
 )
+from tests.support.kustomize import containers
 
 END_SECONDS = 20.0
 RETRY_SECONDS = 60.0

@@ -24,10 +24,10 @@ from typing import Any
 
 from manifests.laptop.server import Server
 from sfs_server.postgres import files
-from tests import dockerfile
-from tests.kustomize import Object, containers, render
 from tests.packaging.opened import opened
 from tests.packaging.service import Service, service
+from tests.support import dockerfile
+from tests.support.kustomize import Object, containers, render
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0

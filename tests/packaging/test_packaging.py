@@ -18,11 +18,11 @@ import pytest
 
 from manifests.gateway import find
 from manifests.laptop.weed import free_ports
-from tests import dockerfile
-from tests.dockerfile import ROOT, command
 from tests.packaging.opened import opened
 from tests.packaging.pods import ALONE
-from tests.rooted import require_root
+from tests.support import dockerfile
+from tests.support.dockerfile import ROOT, command
+from tests.support.rooted import require_root
 
 INSTALL_SECONDS = 300.0
 START_SECONDS = 60.0

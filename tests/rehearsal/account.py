@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.server.sockets import Answer
+from tests.support.client import Answer
 
 MAX_WAIT_SECONDS = 5.0
 

@@ -15,7 +15,7 @@ from contextlib import aclosing, asynccontextmanager
 
 from sfs_server.auth.tokens import mint
 from tests.rehearsal.account import Account, Failed
-from tests.server.sockets import Answer, Connection, connect
+from tests.support.client import Answer, Connection, connect
 
 EACH = 10
 """Uploads, and downloads, that run at any time."""

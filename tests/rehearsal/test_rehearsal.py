@@ -14,7 +14,7 @@ from manifests.gateway import find
 from tests.packaging.pods import ALONE
 from tests.rehearsal.load import EACH, PER_SECOND
 from tests.rehearsal.roll import GRACE_SECONDS
-from tests.rooted import require_root
+from tests.support.rooted import require_root
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 300.0

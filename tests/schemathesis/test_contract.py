@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from sfs_server.auth.tokens import mint
-from tests.server.processes import SECRET, Process
+from tests.support.credentials import SECRET
+from tests.support.launcher import Process
 
 SECONDS = 120.0
 SETTINGS = Path(__file__).with_name("schemathesis.toml")

@@ -14,7 +14,7 @@ from pytest_aiohttp import AiohttpServer
 from sfs_server.app import make_app
 from sfs_server.backup import backup, restore
 from sfs_server.config import Config
-from tests.server.conftest import Service
+from tests.support.service import Service
 
 FILES = 40
 CHANGES = 100

@@ -25,12 +25,13 @@ from sfs_server.config import Config, ConfigError
 from sfs_server.database.migrations import read_migrations
 from sfs_server.postgres.data_directory import refuse_root, sole_user
 from sfs_server.web.keys import DATABASE
-from tests.postgres import Postgres
-from tests.rooted import require_root
 from tests.server.backups import save_and_restore
-from tests.server.conftest import SECRET, Service
 from tests.server.database.test_checks import connected
-from tests.server.processes import Process, run
+from tests.support.credentials import SECRET
+from tests.support.launcher import Process, run
+from tests.support.postgres import Postgres
+from tests.support.rooted import require_root
+from tests.support.service import Service
 
 ROWS = "SELECT name, hidden, owner, created_at FROM namespaces ORDER BY name"
 

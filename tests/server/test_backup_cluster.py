@@ -11,9 +11,9 @@ from pytest_aiohttp import AiohttpServer
 from sfs_server.backup import backup, restore
 from sfs_server.config import Config, ConfigError
 from tests.gfs.cluster import Cluster, cluster, seaweed
-from tests.postgres import Postgres
 from tests.server.backups import content, save_and_restore
-from tests.server.conftest import Service
+from tests.support.postgres import Postgres
+from tests.support.service import Service
 
 __all__ = ["cluster", "seaweed"]
 

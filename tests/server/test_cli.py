@@ -27,7 +27,8 @@ from sfs_server.config import FLAGS, Address, Config, ConfigError, make_config
 from sfs_server.metrics import Metrics
 from sfs_server.postgres.data_directory import sole_user
 from sfs_server.web.keys import CONFIG, METRICS
-from tests.server.processes import SECRET, Process, environment, run
+from tests.support.credentials import SECRET
+from tests.support.launcher import Process, environment, run
 
 KEY = {"JWT_SECRET": SECRET}
 

@@ -17,9 +17,10 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
 from sfs_server.auth.tokens import mint
-from tests.server.processes import SECRET, Process, run
-from tests.server.sending import WAYS, eventually, head, request
-from tests.server.sockets import connect
+from tests.support.client import connect
+from tests.support.credentials import SECRET
+from tests.support.launcher import Process, run
+from tests.support.uploads import WAYS, eventually, head, request
 
 ROUNDS = 10
 CLIENTS = 6

@@ -19,10 +19,11 @@ import pytest
 
 from sfs_server.logs import AccessLog, Change, _Json, _Text, one_line, redact
 from sfs_server.web.keys import ACCESS_LOG, FILESYSTEM, METRICS
-from tests.server.conftest import Service
-from tests.server.sending import begin, eventually, nothing_left
-from tests.server.sockets import Answer, connect
-from tests.server.tokens import SECRET, hs256, raw_token, token
+from tests.support.client import Answer, connect
+from tests.support.credentials import SECRET
+from tests.support.service import Service
+from tests.support.tokens import hs256, raw_token, token
+from tests.support.uploads import begin, eventually, nothing_left
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
 REAL = token()

@@ -20,12 +20,13 @@ from sfs_server import metrics
 from sfs_server.auth.tokens import mint
 from sfs_server.metrics import GfsMetrics, Metrics
 from sfs_server.web.keys import DATABASE, METRICS
-from tests.postgres import Postgres
-from tests.promtool import promtool
-from tests.server.conftest import Service
-from tests.server.processes import SECRET, Process
-from tests.server.sending import eventually
-from tests.server.sockets import connect
+from tests.support.client import connect
+from tests.support.credentials import SECRET
+from tests.support.launcher import Process
+from tests.support.postgres import Postgres
+from tests.support.promtool import promtool
+from tests.support.service import Service
+from tests.support.uploads import eventually
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "manifests" / "monitoring"

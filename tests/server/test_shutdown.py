@@ -19,10 +19,11 @@ from aiohttp import web
 from sfs_server.app import make_app
 from sfs_server.auth.tokens import mint
 from sfs_server.config import Config
-from tests.postgres import Postgres
-from tests.server.processes import SECRET, Process, environment, run
-from tests.server.sending import WAYS, eventually, request
-from tests.server.sockets import MIB, Connection, connect
+from tests.support.client import MIB, Connection, connect
+from tests.support.credentials import SECRET
+from tests.support.launcher import Process, environment, run
+from tests.support.postgres import Postgres
+from tests.support.uploads import WAYS, eventually, request
 
 BEARER = {"Authorization": f"Bearer {mint(SECRET, user='alice', ttl=3600)}"}
 SIZE = 8 * MIB

@@ -18,7 +18,8 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
 from sfs_server.auth.tokens import mint
-from tests.server.processes import SECRET, Process, environment
+from tests.support.credentials import SECRET
+from tests.support.launcher import Process, environment
 
 SECONDS = 60.0
 

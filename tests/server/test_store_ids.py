@@ -15,8 +15,9 @@ from gfs.errors import StoreFull
 from sfs_server.config import Config, ConfigError
 from sfs_server.database.pool import Database
 from sfs_server.store import require_its_database
-from tests.postgres import Postgres
-from tests.server.processes import SECRET, Process, run
+from tests.support.credentials import SECRET
+from tests.support.launcher import Process, run
+from tests.support.postgres import Postgres
 
 
 @pytest.fixture

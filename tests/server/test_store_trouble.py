@@ -16,11 +16,12 @@ from sfs_server.auth.tokens import mint
 from sfs_server.config import Config, ConfigError
 from sfs_server.postgres import files
 from sfs_server.web.keys import FILESYSTEM
-from tests.mounts import fill, tmpfs
-from tests.rooted import place
-from tests.server.conftest import Service
-from tests.server.processes import SECRET, Process
-from tests.server.sockets import Answer, connect
+from tests.support.client import Answer, connect
+from tests.support.credentials import SECRET
+from tests.support.launcher import Process
+from tests.support.mounts import fill, tmpfs
+from tests.support.rooted import place
+from tests.support.service import Service
 
 __all__ = ["place"]
 

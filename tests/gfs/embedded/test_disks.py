@@ -20,8 +20,8 @@ from gfs.embedded import copying, trash, tree
 from gfs.embedded.filesystem import EmbeddedFileSystem
 from gfs.errors import GfsError, StoreBroken, StoreFull, StoreUnavailable
 from tests.gfs.suite import DIR, content, feed, load, store
-from tests.mounts import fill, mounted, tmpfs
-from tests.rooted import place, require_root
+from tests.support.mounts import fill, mounted, tmpfs
+from tests.support.rooted import place, require_root
 
 __all__ = ["place"]
 

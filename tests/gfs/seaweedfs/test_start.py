@@ -21,7 +21,7 @@ from gfs.errors import StoreUnavailable  # noqa: E402
 from gfs.seaweedfs import filesystem  # noqa: E402
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # noqa: E402
 from gfs.seaweedfs.servers import volume  # noqa: E402
-from tests.server.processes import Process  # noqa: E402
+from tests.support.launcher import Process  # noqa: E402
 
 
 @asynccontextmanager

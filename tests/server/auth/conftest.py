@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gfs import clock
-from tests.server.tokens import Clock
+from tests.support.tokens import Clock
 
 
 @pytest.fixture

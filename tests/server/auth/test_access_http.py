@@ -8,9 +8,10 @@ import time
 import pytest
 
 from sfs_server.web.keys import ACCESS_LOG
-from tests.server import tokens
-from tests.server.conftest import SECRET, Service
-from tests.server.sockets import Answer, connect
+from tests.support import tokens
+from tests.support.client import Answer, connect
+from tests.support.credentials import SECRET
+from tests.support.service import Service
 
 LIST = "/storage/namespaces"
 

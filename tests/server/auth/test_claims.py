@@ -12,17 +12,8 @@ import pytest
 from sfs_server.auth.claims import load_json_object
 from sfs_server.auth.tokens import ANONYMOUS, InvalidToken, Principal
 from sfs_server.config import Config
-from tests.server.tokens import (
-    NOW,
-    SECRET,
-    Clock,
-    accept,
-    hs256,
-    hs_verifier,
-    raw_token,
-    refuse,
-    token,
-)
+from tests.support.credentials import SECRET
+from tests.support.tokens import NOW, Clock, accept, hs256, hs_verifier, raw_token, refuse, token
 
 pytestmark = pytest.mark.usefixtures("still_clock")
 

@@ -13,8 +13,8 @@ from multidict import CIMultiDict
 
 from sfs_server.auth.tokens import InvalidToken, Principal, Verifier, credential, mint
 from sfs_server.config import Config, ConfigError
-from tests.server.tokens import (
-    SECRET,
+from tests.support.credentials import SECRET
+from tests.support.tokens import (
     Clock,
     accept,
     hs256,

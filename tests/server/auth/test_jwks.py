@@ -17,7 +17,7 @@ from sfs_server.auth.jwks import Jwks
 from sfs_server.auth.tokens import InvalidToken, Principal, Verifier
 from sfs_server.config import Config, ConfigError
 from sfs_server.errors import Problem
-from tests.server.tokens import b64, es256, hs256, public_jwk, rs256, token
+from tests.support.tokens import b64, es256, hs256, public_jwk, rs256, token
 
 pytestmark = pytest.mark.usefixtures("still_clock")
 

@@ -15,8 +15,8 @@ from sfs_server.auth.tokens import InvalidToken, Verifier
 from sfs_server.config import Config
 from sfs_server.database.migrations import migrate
 from sfs_server.database.pool import Database
-from tests.server import tokens
-from tests.server.tokens import Clock
+from tests.support import tokens
+from tests.support.tokens import Clock
 
 pytestmark = pytest.mark.usefixtures("still_clock")
 

@@ -16,11 +16,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gfs import clock
 from sfs_server.auth.links import MAX_TTL
 from sfs_server.web.keys import ACCESS_LOG, DATABASE
-from tests.server import tokens
-from tests.server.conftest import SECRET, Service
-from tests.server.events import watching
-from tests.server.processes import Process
-from tests.server.sockets import Answer, connect
+from tests.support import tokens
+from tests.support.client import Answer, connect
+from tests.support.credentials import SECRET
+from tests.support.events import watching
+from tests.support.launcher import Process
+from tests.support.service import Service
 
 LINKS_PATH = "/storage/links"
 NAMESPACES_PATH = "/storage/namespaces"

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from sfs_server.auth.tokens import InvalidToken, Verifier
 from sfs_server.config import Config
-from tests.server.tokens import (
+from tests.support.credentials import SECRET
+from tests.support.tokens import (
     NOW,
-    SECRET,
     accept,
     b64,
     es256,

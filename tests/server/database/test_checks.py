@@ -13,8 +13,9 @@ import pytest
 from sfs_server.config import ConfigError
 from sfs_server.database.migrations import migrate
 from sfs_server.database.pool import Database
-from tests.postgres import Postgres
-from tests.server.processes import SECRET, run
+from tests.support.credentials import SECRET
+from tests.support.launcher import run
+from tests.support.postgres import Postgres
 
 OURS = "name TEXT PRIMARY KEY, hidden BOOLEAN DEFAULT false, created_at TIMESTAMP DEFAULT NOW()"
 

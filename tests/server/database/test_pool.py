@@ -16,7 +16,7 @@ from sfs_server.database.listener import Listener
 from sfs_server.database.migrations import migrate
 from sfs_server.database.pool import Database, StatementFailed, UniqueViolation
 from sfs_server.errors import DatabaseUnavailable
-from tests.postgres import Postgres
+from tests.support.postgres import Postgres
 
 
 class Wire:

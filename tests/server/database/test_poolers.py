@@ -18,12 +18,13 @@ from sfs_server.database.listener import DEAF
 from sfs_server.database.migrations import migrate, read_migrations
 from sfs_server.database.pool import Database
 from sfs_server.web.keys import CONFIG, DATABASE
-from tests.pgbouncer import pgbouncer
-from tests.postgres import Postgres
-from tests.server.conftest import SECRET, Service, pass_for_one_store
 from tests.server.database.test_pool import wire_to
 from tests.server.namespaces.test_namespaces_http import ALL, call, make
-from tests.server.sockets import connect
+from tests.support.client import connect
+from tests.support.credentials import SECRET
+from tests.support.pgbouncer import pgbouncer
+from tests.support.postgres import Postgres
+from tests.support.service import Service, pass_for_one_store
 
 
 @pytest.fixture

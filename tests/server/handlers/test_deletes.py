@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import pytest
 
 from sfs_server.web.keys import NAMESPACES
-from tests.server.conftest import Service
-from tests.server.sending import nothing_left, upload
-from tests.server.sockets import Answer, connect
+from tests.support.client import Answer, connect
+from tests.support.service import Service
+from tests.support.uploads import nothing_left, upload
 
 FILE = "/storage/default/a%20%C3%A4"
 LONG = random.Random(3).randbytes(12_000_000)

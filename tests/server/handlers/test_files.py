@@ -6,8 +6,8 @@ import pytest
 
 from gfs.embedded.filesystem import EmbeddedFileSystem
 from gfs.types import FileInfo
-from tests.server.conftest import Service
-from tests.server.sockets import Answer, connect
+from tests.support.client import Answer, connect
+from tests.support.service import Service
 
 CHANGES = ("PUT", "DELETE")
 

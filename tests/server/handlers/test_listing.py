@@ -18,8 +18,8 @@ from gfs.api import FileSystem
 from gfs.errors import StoreUnavailable
 from gfs.types import FileInfo
 from sfs_server.web.keys import FILESYSTEM
-from tests.server.conftest import Service
-from tests.server.sockets import Answer, Connection, connect
+from tests.support.client import Answer, Connection, connect
+from tests.support.service import Service
 
 
 def directory(service: Service) -> Path:

@@ -6,8 +6,8 @@ import pytest
 
 from sfs_server.http.cors import EXPOSED, MAX_ORIGIN_CHARACTERS, Origins, check_origin
 from sfs_server.web.keys import DATABASE
-from tests.server.conftest import Service
-from tests.server.sockets import Answer, connect
+from tests.support.client import Answer, connect
+from tests.support.service import Service
 
 SITE, CLOUD = "https://site.example", "https://cloud.example.com"
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gfs.errors import InvalidName
 from gfs.paths import check_name
-from tests.server.conftest import Service
-from tests.server.sockets import Connection, connect
+from tests.support.client import Connection, connect
+from tests.support.service import Service
 
 GOOD = [
     "a",

@@ -16,9 +16,9 @@ import pytest
 from sfs_server.database.pool import Session
 from sfs_server.handlers import json_body
 from sfs_server.web.keys import METRICS
-from tests.postgres import Postgres
-from tests.server.conftest import Service
-from tests.server.sockets import Answer, Connection, connect
+from tests.support.client import Answer, Connection, connect
+from tests.support.postgres import Postgres
+from tests.support.service import Service
 
 ALL = "/storage/namespaces"
 

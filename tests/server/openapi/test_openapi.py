@@ -15,8 +15,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from sfs_server.errors import Problem
 from sfs_server.openapi.contract import document
 from sfs_server.routes import add_routes
-from tests.server.conftest import Service
-from tests.server.sockets import connect
+from tests.support.client import connect
+from tests.support.service import Service
 
 DOCUMENT = json.loads(json.dumps(document()))
 

@@ -17,9 +17,9 @@ from sfs_server.config import Config, ConfigError
 from sfs_server.errors import Problem
 from sfs_server.page import files as static_files
 from sfs_server.web import error_page
-from tests.server.conftest import Service
-from tests.server.processes import run
-from tests.server.sockets import Answer, connect
+from tests.support.client import Answer, connect
+from tests.support.launcher import run
+from tests.support.service import Service
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 STATIC = Path(static_files.PACKAGED)

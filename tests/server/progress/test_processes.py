@@ -20,12 +20,13 @@ from sfs_server.errors import DatabaseUnavailable
 from sfs_server.progress.hub import LOST
 from sfs_server.progress.relay import Relay
 from sfs_server.web.keys import DATABASE, PROGRESS
-from tests.postgres import Postgres
-from tests.server.conftest import Service, pass_for_one_store
-from tests.server.events import Stream, seen, watching
-from tests.server.processes import SECRET, Process
-from tests.server.sending import begin, eventually, head, upload
-from tests.server.sockets import MIB, Connection, connect
+from tests.support.client import MIB, Connection, connect
+from tests.support.credentials import SECRET
+from tests.support.events import Stream, seen, watching
+from tests.support.launcher import Process
+from tests.support.postgres import Postgres
+from tests.support.service import Service, pass_for_one_store
+from tests.support.uploads import begin, eventually, head, upload
 
 TARGET = "/storage/default/file?id=t"
 CONTENT = bytes(2 * MIB)

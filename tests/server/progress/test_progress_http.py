@@ -14,11 +14,12 @@ from contextlib import AsyncExitStack
 import pytest
 
 from sfs_server.web.keys import LIFECYCLE, PROGRESS
-from tests.server.conftest import SECRET, Service
-from tests.server.events import Event, seen, watching
-from tests.server.sending import WAYS, begin, eventually, form, framed, upload
-from tests.server.sockets import MIB, connect
-from tests.server.tokens import hs256, token
+from tests.support.client import MIB, connect
+from tests.support.credentials import SECRET
+from tests.support.events import Event, seen, watching
+from tests.support.service import Service
+from tests.support.tokens import hs256, token
+from tests.support.uploads import WAYS, begin, eventually, form, framed, upload
 
 TARGET = "/storage/default/file"
 CONTENT = random.Random(5).randbytes(3 * MIB + 17)

@@ -12,10 +12,10 @@ from sfs_server.errors import Problem
 from sfs_server.http.forwarded import parse_network
 from sfs_server.progress.streams import Streams
 from sfs_server.web.keys import PROGRESS
-from tests.server.conftest import Service
-from tests.server.events import watching
-from tests.server.sending import begin, eventually
-from tests.server.sockets import Answer, connect
+from tests.support.client import Answer, connect
+from tests.support.events import watching
+from tests.support.service import Service
+from tests.support.uploads import begin, eventually
 
 PROXY = {"trusted_proxies": (parse_network("127.0.0.1"),), "max_streams": 2}
 

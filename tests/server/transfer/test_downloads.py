@@ -29,8 +29,8 @@ from gfs.types import Bytes, FileInfo
 from sfs_server.transfer import sendfile
 from sfs_server.transfer.sendfile import WINDOW
 from sfs_server.web.keys import FILESYSTEM
-from tests.server.conftest import Service
-from tests.server.sockets import MIB, Answer, Connection, connect
+from tests.support.client import MIB, Answer, Connection, connect
+from tests.support.service import Service
 
 BIG = 16 * MIB
 PUBLIC = "public, max-age=0, s-maxage=30, must-revalidate"

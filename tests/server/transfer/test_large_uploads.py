@@ -20,9 +20,9 @@ from gfs.embedded.writer import EmbeddedWriter
 from gfs.errors import StoreFull
 from sfs_server.transfer import recvfile
 from sfs_server.transfer.recvfile import LEAST
-from tests.server.conftest import Service
-from tests.server.sending import eventually, framed, head, request, temporaries, upload
-from tests.server.sockets import connect
+from tests.support.client import connect
+from tests.support.service import Service
+from tests.support.uploads import eventually, framed, head, request, temporaries, upload
 
 pytestmark = pytest.mark.both_loops
 

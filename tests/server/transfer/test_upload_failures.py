@@ -18,8 +18,9 @@ from gfs.embedded.tree import Tree
 from gfs.types import Expect, Published
 from sfs_server.auth.access import Namespace
 from sfs_server.web.keys import DATABASE, FILESYSTEM, NAMESPACES
-from tests.server.conftest import Service
-from tests.server.sending import (
+from tests.support.client import connect
+from tests.support.service import Service
+from tests.support.uploads import (
     WAYS,
     begin,
     eventually,
@@ -29,7 +30,6 @@ from tests.server.sending import (
     upload,
     vanish,
 )
-from tests.server.sockets import connect
 
 OLD = "/storage/default/old"
 NEW = "/storage/default/new"

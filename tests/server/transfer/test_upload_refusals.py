@@ -9,8 +9,9 @@ from collections.abc import Iterable
 import pytest
 
 from sfs_server.web.keys import NAMESPACES
-from tests.server.conftest import Service
-from tests.server.sending import (
+from tests.support.client import Answer, Connection, connect
+from tests.support.service import Service
+from tests.support.uploads import (
     FORM,
     WAYS,
     chunked,
@@ -21,7 +22,6 @@ from tests.server.sending import (
     temporaries,
     upload,
 )
-from tests.server.sockets import Answer, Connection, connect
 
 LIMIT = 100_000
 MB = 1_000_000

@@ -11,8 +11,9 @@ from itertools import product
 
 import pytest
 
-from tests.server.conftest import Service
-from tests.server.sending import (
+from tests.support.client import connect
+from tests.support.service import Service
+from tests.support.uploads import (
     FORM,
     WAYS,
     begin,
@@ -23,7 +24,6 @@ from tests.server.sending import (
     temporaries,
     upload,
 )
-from tests.server.sockets import connect
 
 LONG = random.Random(1).randbytes(1_500_000)
 FUTURE = "Fri, 01 Jan 2100 00:00:00 GMT"

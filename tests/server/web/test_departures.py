@@ -14,10 +14,10 @@ import pytest
 from gfs.api import Writer
 from sfs_server.auth.claims import Principal
 from sfs_server.web.keys import FILESYSTEM, LIFECYCLE, NAMESPACES, PROGRESS
-from tests.server.conftest import Service
-from tests.server.leaving import LEAVES, SIZES, client, everything, send_and_leave
-from tests.server.sending import WAYS, eventually, nothing_left, request
-from tests.server.sockets import encode
+from tests.support.client import encode
+from tests.support.departures import LEAVES, SIZES, client, everything, send_and_leave
+from tests.support.service import Service
+from tests.support.uploads import WAYS, eventually, nothing_left, request
 
 CONTENT = random.Random(11).randbytes(3_000_000)
 

@@ -12,10 +12,10 @@ import pytest
 from sfs_server.config import Config
 from sfs_server.web.keys import LIFECYCLE
 from tests.gfs.cluster import Cluster, cluster, seaweed
-from tests.server.conftest import Service
-from tests.server.leaving import LEAVES, SIZES, client, send_and_leave
-from tests.server.sending import WAYS, eventually, request
-from tests.server.sockets import encode
+from tests.support.client import encode
+from tests.support.departures import LEAVES, SIZES, client, send_and_leave
+from tests.support.service import Service
+from tests.support.uploads import WAYS, eventually, request
 
 __all__ = ["cluster", "seaweed"]
 

@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from gfs.api import FileSystem
 from gfs.errors import StoreFull, StoreUnavailable
 from sfs_server.web.keys import DATABASE, FILESYSTEM, LIFECYCLE
-from tests.postgres import Postgres
-from tests.server.conftest import Service
-from tests.server.sockets import Answer, connect
+from tests.support.client import Answer, connect
+from tests.support.postgres import Postgres
+from tests.support.service import Service
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 

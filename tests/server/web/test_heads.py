@@ -19,10 +19,10 @@ from sfs_server.http.wellformed import (
     without_dot_segments,
 )
 from sfs_server.web.wire import MAX_AHEAD
-from tests.server.conftest import Service
-from tests.server.events import watching
-from tests.server.sending import eventually
-from tests.server.sockets import Answer, connect
+from tests.support.client import Answer, connect
+from tests.support.events import watching
+from tests.support.service import Service
+from tests.support.uploads import eventually
 
 SITE = "https://site.example"
 

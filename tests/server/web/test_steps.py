@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.server.conftest import Service
-from tests.server.sockets import connect, encode
+from tests.support.client import connect, encode
+from tests.support.service import Service
 
 LONG = 8000
 """Characters: as many as a field may have."""

@@ -11,9 +11,9 @@ import pytest
 
 from sfs_server.http.wellformed import MAX_FIELD_BYTES, MAX_HEADERS
 from sfs_server.web import wire
-from tests.server.conftest import Service
-from tests.server.sending import begin, head
-from tests.server.sockets import Connection, connect, encode
+from tests.support.client import Connection, connect, encode
+from tests.support.service import Service
+from tests.support.uploads import begin, head
 
 GET = b"GET /storage/default/a HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = b"Transfer-Encoding: chunked"

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from sfs_server.auth.tokens import InvalidToken, Principal, Verifier
 from sfs_server.config import Config
+from tests.support.credentials import SECRET
 
 NOW = 1_700_000_000.0
-SECRET = "correct horse battery staple, 32 bytes and more"
 
 Sign = Callable[[bytes], bytes]
 

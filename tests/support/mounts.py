@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rooted import require_root
+from tests.support.rooted import require_root
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-SECRET = "a secret of the tests, longer than 32 bytes"
+from tests.support.credentials import SECRET
+
 START_SECONDS = 30.0
 
 _ROOT = Path(__file__).parents[2]

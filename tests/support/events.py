@@ -11,7 +11,7 @@ from typing import Any
 
 from multidict import CIMultiDict
 
-from tests.server.sockets import Connection, connect
+from tests.support.client import Connection, connect
 
 Event = dict[str, Any]
 

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from tests.server.conftest import Service
-from tests.server.sockets import Answer, Connection, connect
+from tests.support.client import Answer, Connection, connect
+from tests.support.service import Service
 
 WAYS = ("raw", "chunked", "multipart", "chunked multipart")
 """The ways in which a body can arrive."""

@@ -1,0 +1,1 @@
+"""What tests are made with, and none of them is in: clients, launchers, servers, parsers."""
