@@ -33,7 +33,8 @@ from sfs_server.http import (
     refuse_stale,
     unsatisfied_range,
 )
-from sfs_server.transfer import Tracked, Upload, send
+from sfs_server.progress import Transfer
+from sfs_server.transfer import Upload, send, transfer_of
 from sfs_server.web import (
     CHANGE,
     CONFIG,
@@ -41,9 +42,9 @@ from sfs_server.web import (
     FILESYSTEM,
     LINK,
     METRICS,
-    MOVED,
     NAMESPACES,
     PRINCIPAL,
+    PROGRESS,
     RECEIVE_POOL,
     SEND_POOL,
     changing,
@@ -58,26 +59,22 @@ _NOTHING = ByteRange(0, 0)
 
 async def view(request: web.Request) -> web.StreamResponse:
     """GET, HEAD ``/storage/:ns/:file``: shown in the browser where it can be."""
-    return await _serve(request, attachment=False)
+    with transfer_of(request, "download") as transfer:
+        return await _serve(request, transfer, attachment=False)
 
 
 async def download(request: web.Request) -> web.StreamResponse:
     """GET, HEAD ``/storage/download/:ns/:file``: the same bytes, saved by the browser."""
-    return await _serve(request, attachment=True)
+    with transfer_of(request, "download") as transfer:
+        return await _serve(request, transfer, attachment=True)
 
 
-async def _serve(request: web.Request, *, attachment: bool) -> web.StreamResponse:
-    with Tracked(request, "download") as tracked:
-        request[MOVED] = tracked.count
-        return await _serve_tracked(request, tracked, attachment=attachment)
-
-
-async def _serve_tracked(
-    request: web.Request, tracked: Tracked, *, attachment: bool
+async def _serve(
+    request: web.Request, transfer: Transfer, *, attachment: bool
 ) -> web.StreamResponse:
     app, raw_path = request.app, request.rel_url.raw_path
     directory, name = file_target(raw_path)
-    tracked.locate(directory)
+    transfer.namespace = directory
     if request.query_string and "archive" in request.query:
         raise Problem(400, "?archive= is not supported: get each file by itself.")
     anonymous_read = app[CONFIG].anonymous_read
@@ -104,20 +101,20 @@ async def _serve_tracked(
             headers[hdrs.CONTENT_RANGE] = unsatisfied_range(info.size)
             raise Problem(416, f"The file has {info.size} bytes: no range begins in it.", headers)
         if planned.status == 304:
-            tracked.begin(0)
+            app[PROGRESS].start(transfer, 0)
             return web.Response(status=304, headers=headers)
         body = _describe(headers, planned.ranges, info, attachment=attachment)
         if planned.status == 206 and isinstance(body, ByteRange):
             headers[hdrs.CONTENT_RANGE] = content_range(body, info.size)
         response = web.Response(status=planned.status, headers=headers)
-        tracked.begin(body.length)
+        app[PROGRESS].start(transfer, body.length)
         metrics = app[METRICS]
         metrics.downloading += 1
         try:
-            await send(request, response, reader, body, app[SEND_POOL], tracked.count)
+            await send(request, response, reader, body, app[SEND_POOL], transfer)
         finally:
             metrics.downloading -= 1
-            metrics.sent += tracked.count.moved
+            metrics.sent += transfer.moved
         return response
 
 
@@ -169,22 +166,21 @@ def _entity_headers(name: str, attachment: bool) -> Mapping[str, str]:
 
 async def upload(request: web.Request) -> web.Response:
     """POST, PUT ``/storage/:ns/:file``: all that can be refused is, before the body is read."""
-    with Tracked(request, "upload") as tracked:
-        request[MOVED] = tracked.count
-        return await _upload_tracked(request, tracked)
+    with transfer_of(request, "upload") as transfer:
+        return await _upload(request, transfer)
 
 
-async def _upload_tracked(request: web.Request, tracked: Tracked) -> web.Response:
+async def _upload(request: web.Request, transfer: Transfer) -> web.Response:
     directory, name = file_target(request.rel_url.raw_path)
-    tracked.locate(directory)
+    transfer.namespace = directory
     app, principal = request.app, request[PRINCIPAL]
     changing(request, "upload", directory, name)
     namespace = await app[NAMESPACES].resolve(directory, request[PRINCIPAL])
     require(principal, Action.CREATE, namespace, anonymous_read=app[CONFIG].anonymous_read)
     assert namespace is not None  # noqa: S101 - require() has answered 404 for None  # nosec B101
-    incoming = Upload(request, app[CONFIG], app[METRICS], tracked.count)
+    incoming = Upload(request, app[CONFIG], app[METRICS], transfer)
     expect = await _expect(request, directory, name)
-    tracked.begin(incoming.size)
+    app[PROGRESS].start(transfer, incoming.size)
     try:
         published = await _store(request, namespace, name, incoming, expect)
     except AlreadyExists:

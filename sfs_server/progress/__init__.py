@@ -3,11 +3,10 @@
 from sfs_server.progress.hub import Hub
 from sfs_server.progress.relay import Relay
 from sfs_server.progress.streams import Streams
-from sfs_server.progress.types import COMMENT, Count, Direction, State, Transfer, check_id
+from sfs_server.progress.types import COMMENT, Direction, State, Transfer, check_id
 
 __all__ = [
     "COMMENT",
-    "Count",
     "Direction",
     "Hub",
     "Relay",

@@ -1,15 +1,15 @@
 """Who watches which transfer: the hub between byte loops that count and streams that tell.
 
-A transfer that has an id counts its bytes in an integer, :class:`Count`, which its byte loop adds
-to and nobody waits for; one without an id counts as well, and nobody knows it. A clock of the
-hub's looks at the integers of the transfers that somebody watches, every SAMPLE_SECONDS, and makes
-a :class:`State` of each that has moved. So the cost of watching does not depend on how fast the
-bytes are: 3 events a second and watcher, each encoded once for all watchers of the transfer. The
-contract has an event at least every 500 ms while bytes move, and at most every 100 ms: the clock
-is between the two, with 100 ms to spare for the way by another process, and only the first and the
-last event of a stream come beside it, so each stream keeps GAP_SECONDS of its own between two.
-Measured on a busy machine: an event costs 10 to 28 µs, so a thousand watchers take 3 to 9 % of a
-core; ten thousand idle ones take 14 KiB each. They are served BATCH by BATCH, other work between.
+A transfer counts its bytes in an integer, which its byte loop adds to and nobody waits for; the hub
+knows those that have an id. A clock of the hub's looks at the integers of the transfers that
+somebody watches, every SAMPLE_SECONDS, and makes a :class:`State` of each that has moved. So the
+cost of watching does not depend on how fast the bytes are: 3 events a second and watcher, each
+encoded once for all watchers of the transfer. The contract has an event at least every 500 ms while
+bytes move, and at most every 100 ms: the clock is between the two, with 100 ms to spare for the way
+by another process, and only the first and the last event of a stream come beside it, so each stream
+keeps GAP_SECONDS of its own between two. Measured on a busy machine: an event costs 10 to 28 µs, so
+a thousand watchers take 3 to 9 % of a core; ten thousand idle ones take 14 KiB each. They are
+served BATCH by BATCH, other work between.
 
 A watcher whose socket has taken all before gets an event at once. Else it has one slot, with the
 newest state that it has not sent yet, and no queue: states replace each other in the slot, and its
@@ -31,6 +31,7 @@ ANSWER_SECONDS that it runs.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,13 +84,19 @@ class Hub:
         self._draining = False
         self._loop = asyncio.get_running_loop()
 
-    def begin(self, transfer: Transfer) -> None:
-        """A transfer begins here. Whoever begins it calls ``end``, whatever happens."""
-        self._add(transfer)
-        self._show(transfer)
+    def start(self, transfer: Transfer, total: int | None) -> None:
+        """A transfer of this process starts, of ``total`` bytes if that is known. The caller calls
+        ``end``, whatever happens. One without an id is ignored: nobody can watch it."""
+        transfer.total = total
+        if transfer.id:
+            transfer.run = os.urandom(8).hex()
+            transfer.started = self._loop.time()
+            self._add(transfer)
+            self._show(transfer)
 
     def end(self, transfer: Transfer, error: str | None = None) -> None:
-        """A transfer of this process has ended: well, or with a sentence for whoever watches."""
+        """A transfer that was started here has ended: well, or with an ``error``, a sentence for
+        those who watch."""
         if error is not None:
             transfer.error = error[:MAX_ERROR_CHARACTERS]
         elif transfer.total is None:
@@ -209,7 +216,7 @@ class Hub:
         )
         return max(
             visible,
-            key=lambda one: (one.owner == user, one.ended is None, one.began),
+            key=lambda one: (one.owner == user, one.ended is None, one.started or 0.0),
             default=None,
         )
 

@@ -43,7 +43,7 @@ def encode_state(transfer: Transfer, now: float) -> str:
             "direction": state.direction,
             "owner": transfer.owner,
             "namespace": transfer.namespace,
-            "age": round(now - transfer.began, 3),
+            "age": round(now - (transfer.started or now), 3),
             "bytes": state.moved,
             "total": state.total,
             "done": state.done,
@@ -114,11 +114,19 @@ def _transfer(found: dict[str, Any], now: float) -> Transfer | None:
     )
     if not good:
         return None
-    transfer = Transfer(found["id"], found["direction"], found.get("owner"), now - found["age"])
-    transfer.run, transfer.heard, transfer.namespace = found["run"], now, namespace
-    transfer.moved, transfer.total = found["bytes"], found.get("total")
-    transfer.ended, transfer.error = now if done else None, error
-    return transfer
+    return Transfer(
+        found["direction"],
+        found["id"],
+        found.get("owner"),
+        namespace,
+        moved=found["bytes"],
+        total=found.get("total"),
+        run=found["run"],
+        started=now - found["age"],
+        ended=now if done else None,
+        error=error,
+        heard=now,
+    )
 
 
 def _is_id(value: object) -> bool:

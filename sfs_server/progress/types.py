@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -98,56 +97,39 @@ class State:
         return b"%x\r\n%b\r\n" % (len(self.event), self.event)
 
 
-class Count:
-    """Bytes that have been moved. A byte loop adds to it, from one thread at a time."""
+@dataclass(slots=True, eq=False)
+class Transfer:
+    """One upload or download, of this process or, in the hub, of another one.
 
-    __slots__ = ("moved",)
-
-    def __init__(self) -> None:
-        self.moved = 0
-
-
-class Transfer(Count):
-    """One upload or download with an id, here or in another process. Times are the loop's.
-
-    ``owner`` is the user who started it, None for an anonymous caller; ``namespace`` is where its
-    file is, None where that is not known.
-
-    ``run`` tells it from others of its id. ``heard`` is when another process last spoke of it, None
-    if it is one of this process; ``shown`` is the state that its watchers were last given.
+    Every upload and download has one, and its byte loop adds to ``moved``, from one thread at a
+    time. Only one that has an ``id``, because its client gave it one, is known to the hub and can
+    be watched. Times are those of the event loop's clock.
     """
 
-    __slots__ = (
-        "_state",
-        "began",
-        "direction",
-        "ended",
-        "error",
-        "heard",
-        "id",
-        "namespace",
-        "owner",
-        "run",
-        "shown",
-        "total",
-        "watchers",
-    )
-
-    def __init__(self, id_: str, direction: Direction, owner: str | None, began: float) -> None:
-        super().__init__()
-        self.id = id_
-        self.direction: Direction = direction
-        self.owner = owner
-        self.namespace: str | None = None
-        self.began = began
-        self.run = os.urandom(8).hex()
-        self.total: int | None = None
-        self.ended: float | None = None
-        self.error: str | None = None
-        self.heard: float | None = None
-        self.shown: State | None = None
-        self._state: State | None = None
-        self.watchers: set[Watcher] = set()
+    direction: Direction
+    id: str = ""
+    """What its client calls it; empty if the client gave no id."""
+    owner: str | None = None
+    """The user who started it; None for an anonymous caller."""
+    namespace: str | None = None
+    """Where its file is; None while that is not known."""
+    moved: int = 0
+    """Bytes that have been moved."""
+    total: int | None = None
+    """Bytes that there are to move; None while nobody knows."""
+    run: str = ""
+    """Distinguishes it from other transfers with the same id; the hub sets it at the start."""
+    started: float | None = None
+    """When it started; None if it has not, and then the hub does not know it."""
+    ended: float | None = None
+    error: str | None = None
+    """Why it failed, as a sentence for those who watch."""
+    heard: float | None = None
+    """When its process last sent its state; None if it is a transfer of this process."""
+    shown: State | None = None
+    """The state that its watchers were given last."""
+    watchers: set[Watcher] = field(default_factory=set)
+    _state: State | None = None
 
     def state(self) -> State:
         """The newest state; the same object as long as nothing has moved."""

@@ -32,7 +32,7 @@ from gfs.threads import in_thread
 from gfs.types import Bytes
 from sfs_server.errors import Problem
 from sfs_server.http import ByteRange, Multipart
-from sfs_server.progress import Count
+from sfs_server.progress import Transfer
 from sfs_server.transfer.sendfile import (
     WINDOW,
     Body,
@@ -53,9 +53,9 @@ async def send(
     reader: Reader,
     body: ByteRange | Multipart,
     pool: Executor,
-    count: Count,
+    transfer: Transfer,
 ) -> web.StreamResponse:
-    """Answer with one range of a file, or with several framed ones; ``count`` the bytes sent.
+    """Answer with one range of a file, or with several framed ones, and count the bytes sent.
 
     ``response`` has its status and headers and has not begun; its Content-Length is set here. It is
     a Response because those keep their headers back until they can go out with the first piece.
@@ -68,7 +68,7 @@ async def send(
         return response
     if isinstance(body, ByteRange) and _has_descriptor(type(reader)):
         source = cast(DescriptorReader, reader).fileno()
-        return await _send_descriptor(request, response, source, body, pool, count)
+        return await _send_descriptor(request, response, source, body, pool, transfer)
     rest = (
         partial(_framed, reader, body)
         if isinstance(body, Multipart)
@@ -82,13 +82,13 @@ async def send(
             writer.send_headers()
         else:
             await writer.write(first, drain=False)  # type: ignore[call-arg]
-            count.moved += len(first)
+            transfer.moved += len(first)
             pieces.sent(len(first))
         del first
         transport = _transport(request)
-        if count.moved < body.length:
+        if transfer.moved < body.length:
             await drain_fully(transport, writer, pieces.let_go)
-            await send_body(transport, pieces, count)
+            await send_body(transport, pieces, transfer)
         else:
             await pieces.more()  # there is nothing, or too much
             await drain(transport, writer)
@@ -107,7 +107,7 @@ async def _send_descriptor(
     source: int,
     body: ByteRange,
     pool: Executor,
-    count: Count,
+    transfer: Transfer,
 ) -> web.StreamResponse:
     start, length = body
     known = min(length, WINDOW) if resident(source, start, min(length, WINDOW)) else 0
@@ -122,7 +122,7 @@ async def _send_descriptor(
     writer.send_headers()
     transport = _transport(request)
     await drain_fully(transport, writer)
-    await send_descriptor(transport, source, body, start + known, pool, count)
+    await send_descriptor(transport, source, body, start + known, pool, transfer)
     return response
 
 

@@ -38,7 +38,7 @@ from gfs.pagecache import resident
 from gfs.threads import in_thread
 from gfs.types import Bytes
 from sfs_server.http import ByteRange
-from sfs_server.progress import Count
+from sfs_server.progress import Transfer
 
 WINDOW = 1024 * 1024
 STALL_SECONDS = 120.0
@@ -67,10 +67,10 @@ async def send_descriptor(
     body: ByteRange,
     known: int,
     pool: Executor,
-    count: Count,
+    transfer: Transfer,
 ) -> None:
     """Send the bytes ``body`` of the file ``source``, which up to byte ``known`` are in memory, and
-    ``count`` them.
+    count them.
 
     All that was written to ``transport`` before must have left it (:func:`drain_fully`). Raises
     DataLoss if the file is shorter, ConnectionError if the client is gone or stalled, OSError if
@@ -82,18 +82,18 @@ async def send_descriptor(
     if known >= end:
         # A small file in memory mostly goes out in one call, which needs no descriptor of its own.
         with suppress(BlockingIOError):
-            start += _sendfile(target, source, start, body.length, count)
+            start += _sendfile(target, source, start, body.length, transfer)
         if start == end:
             return
     target = os.dup(target)
     try:
-        await _send_rest(target, source, start, end, known, pool, count)
+        await _send_rest(target, source, start, end, known, pool, transfer)
     finally:
         os.close(target)
 
 
 async def _send_rest(
-    target: int, source: int, start: int, end: int, known: int, pool: Executor, count: Count
+    target: int, source: int, start: int, end: int, known: int, pool: Executor, transfer: Transfer
 ) -> None:
     loop = asyncio.get_running_loop()
     while start < end:
@@ -102,9 +102,9 @@ async def _send_rest(
             known = start + length
         try:
             if start < known:
-                sent = _sendfile(target, source, start, min(length, known - start), count)
+                sent = _sendfile(target, source, start, min(length, known - start), transfer)
             else:
-                sent = await in_thread(pool, _sendfile, target, source, start, length, count)
+                sent = await in_thread(pool, _sendfile, target, source, start, length, transfer)
         except BlockingIOError:
             await _writable(loop, target)
             continue
@@ -150,8 +150,8 @@ class Body:
             await pieces.aclose()
 
 
-async def send_body(transport: asyncio.Transport, body: Body, count: Count) -> None:
-    """Send ``body``, each piece in whole before the next one is asked for, and ``count`` its bytes.
+async def send_body(transport: asyncio.Transport, body: Body, transfer: Transfer) -> None:
+    """Send ``body``, each piece in whole before the next one is asked for, and count its bytes.
     The caller closes ``body``.
 
     All that was written to ``transport`` before must have left it (:func:`drain_fully`). Raises
@@ -171,7 +171,7 @@ async def send_body(transport: asyncio.Transport, body: Body, count: Count) -> N
                 continue
             except OSError as error:
                 raise ConnectionResetError("the client is gone") from error
-            count.moved += sent
+            transfer.moved += sent
             body.sent(sent)
             burst += sent
             if burst >= WINDOW:
@@ -181,7 +181,7 @@ async def send_body(transport: asyncio.Transport, body: Body, count: Count) -> N
         os.close(target)
 
 
-def _sendfile(target: int, source: int, start: int, length: int, count: Count) -> int:
+def _sendfile(target: int, source: int, start: int, length: int, transfer: Transfer) -> int:
     """Send some of the bytes, and count them here, in the thread where there is one: what it has
     sent when its task is cancelled has been sent."""
     try:
@@ -192,7 +192,7 @@ def _sendfile(target: int, source: int, start: int, length: int, count: Count) -
         raise
     if not sent:
         raise DataLoss("the file was cut short while it was sent")
-    count.moved += sent
+    transfer.moved += sent
     return sent
 
 

@@ -20,7 +20,7 @@ from sfs_server.config import Config
 from sfs_server.errors import Problem
 from sfs_server.http import MAX_OTHER_BYTES, Digest, FormFile, is_form, refuse_part, refuse_trailer
 from sfs_server.metrics import Metrics
-from sfs_server.progress import Count
+from sfs_server.progress import Transfer
 from sfs_server.transfer.bodies import begin_body, receive
 from sfs_server.transfer.recvfile import LEAST, receive_in_place, receive_large, receive_pieces
 from sfs_server.web import TAKEN, connection_of
@@ -36,10 +36,10 @@ class Upload:
     """
 
     def __init__(
-        self, request: web.Request, config: Config, metrics: Metrics, count: Count
+        self, request: web.Request, config: Config, metrics: Metrics, transfer: Transfer
     ) -> None:
-        """Read the announcements. ``count`` is for the bytes of the file that arrive. Raises
-        Problem 400, 413, 415 or 501."""
+        """Read the announcements. ``transfer`` counts the bytes of the file that arrive.
+        Raises Problem 400, 413, 415 or 501."""
         headers = request.headers
         codings = headers.getall(hdrs.CONTENT_ENCODING, ())
         if any(coding.strip().lower() != "identity" for coding in codings):
@@ -71,7 +71,7 @@ class Upload:
             announced = length
         self.size = announced
         self._arrived = 0  # bytes of the body
-        self._count = count
+        self._transfer = transfer
         self._check_limit(announced or 0)
         if self._form is not None and length is not None and self._limit:
             self._check_limit(length - MAX_OTHER_BYTES)
@@ -139,8 +139,8 @@ class Upload:
         self._look_at_part(piece)
 
     def _look_at_part(self, part: Bytes) -> None:
-        self._count.moved += len(part)
-        self._check_limit(self._count.moved)
+        self._transfer.moved += len(part)
+        self._check_limit(self._transfer.moved)
         if self._representation is not None:
             self._representation.update(part)
 
@@ -148,7 +148,7 @@ class Upload:
         """The body has ended: is it what was announced?"""
         if self._form is not None:
             self._form.finish()
-        received = self._count.moved
+        received = self._transfer.moved
         if self.size not in (None, received):
             raise Problem(
                 400, f"{self.size} bytes were announced and {received} came: nothing stored."

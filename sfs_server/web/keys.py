@@ -16,7 +16,7 @@ from sfs_server.logs import AccessLog, Change
 from sfs_server.metrics import Metrics
 from sfs_server.namespaces import Namespaces
 from sfs_server.page import StaticFiles
-from sfs_server.progress import Count, Hub, Streams
+from sfs_server.progress import Hub, Streams, Transfer
 
 
 class Lifecycle:
@@ -65,9 +65,9 @@ IN_URL = web.RequestKey("IN_URL", bool)
 """Set where the credential stands in the URL, which must not travel on in a Referer."""
 LINK = web.RequestKey("LINK", Link)
 """The link by which the request came, if it did; PRINCIPAL is then whoever made it."""
-MOVED = web.RequestKey("MOVED", Count)
-"""The bytes of a file that are sent or received, of a request for one."""
 PRINCIPAL = web.RequestKey("PRINCIPAL", Principal)
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 TAKEN = web.RequestKey("TAKEN", bool)
 """Set where the body is read behind aiohttp's back: the connection cannot be used again."""
+TRANSFER = web.RequestKey("TRANSFER", Transfer)
+"""The upload or download that the request makes, if it makes one."""

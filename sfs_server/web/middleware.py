@@ -43,11 +43,11 @@ from sfs_server.web.keys import (
     LINK,
     LINKS,
     METRICS,
-    MOVED,
     PRINCIPAL,
     PROXIES,
     REQUEST_ID,
     TAKEN,
+    TRANSFER,
     VERIFIER,
 )
 from sfs_server.web.wire import preflight, problem_response, stamp, wants_page
@@ -106,7 +106,7 @@ async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
         method = request.method if request.method in _METHODS else "other"
         app[METRICS].observe(template, method, status, seconds)
         principal = request.get(PRINCIPAL, ANONYMOUS)
-        moved = request[MOVED].moved if MOVED in request else 0
+        moved = request[TRANSFER].moved if TRANSFER in request else 0
         app[ACCESS_LOG].write(
             request_id, method, template, status, moved, seconds, principal.user, client
         )

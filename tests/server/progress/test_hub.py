@@ -63,17 +63,15 @@ async def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
 def begun(
     hub: Hub, id_: str = "t", owner: str | None = "alice", total: int | None = None
 ) -> Transfer:
-    transfer = Transfer(id_, "upload", owner, asyncio.get_running_loop().time())
-    transfer.total = total
-    hub.begin(transfer)
+    transfer = Transfer("upload", id_, owner)
+    hub.start(transfer, total)
     return transfer
 
 
 def remote(run: str, *, moved: int = 0, done: bool = False, age: float = 1.0) -> Transfer:
     """What another process tells of alice's transfer ``t``."""
     now = asyncio.get_running_loop().time()
-    transfer = Transfer("t", "upload", "alice", now - age)
-    transfer.run, transfer.heard, transfer.moved = run, now, moved
+    transfer = Transfer("upload", "t", "alice", moved=moved, run=run, started=now - age, heard=now)
     if done:
         transfer.ended, transfer.total = now, moved
     return transfer
@@ -115,7 +113,7 @@ async def nothing(watcher: Watcher, seconds: float = 0.1) -> None:
 def test_a_transfer_is_shown_to_its_user_and_to_admins(
     principal: Principal, owner: str | None, shown: bool
 ) -> None:
-    assert may_see(principal, Transfer("t", "upload", owner, 0.0)) is shown
+    assert may_see(principal, Transfer("upload", "t", owner)) is shown
 
 
 @pytest.mark.parametrize(
@@ -140,11 +138,11 @@ def test_an_api_token_sees_the_transfers_that_its_scopes_allow(
     principal = Principal("alice", admin=admin, scopes=granted)
     directions: tuple[Direction, ...] = ("upload", "download")
     for direction in directions:
-        transfer = Transfer("t", direction, "alice", 0.0)
+        transfer = Transfer(direction, "t", "alice")
         assert not may_see(principal, transfer)  # nobody knows where it is
         transfer.namespace = "ns"
         assert may_see(principal, transfer) is (direction in shown.split())
-        assert may_see(principal, Transfer("t", direction, None, 0.0))
+        assert may_see(principal, Transfer(direction, "t"))
 
 
 @pytest.mark.parametrize("text", ["a", "0", "A.b_c-9", "x" * 128, "..", "-"])

@@ -19,8 +19,7 @@ from sfs_server.progress.types import Transfer
 
 
 def transfer(**changed: Any) -> Transfer:
-    made = Transfer("a.b-c_9", "download", "alice", began=90.0)
-    made.moved, made.total = 5, 10
+    made = Transfer("download", "a.b-c_9", "alice", moved=5, total=10, run="0f" * 8, started=90.0)
     for name, value in changed.items():
         setattr(made, name, value)
     return made
@@ -50,7 +49,7 @@ def test_a_state_survives_the_way_to_another_clock(changed: dict[str, Any]) -> N
     (got,) = items
     assert isinstance(got, Transfer)
     assert known(got) == known(sent)
-    assert (got.began, got.heard) == (-3.0, 7.0)
+    assert (got.started, got.heard) == (-3.0, 7.0)
     assert got.ended == (7.0 if changed.get("ended") else None)
 
 
