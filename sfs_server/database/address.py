@@ -1,8 +1,8 @@
 """Where a database is: the parts of its URL, and the addresses to try in turn. No SQL here.
 
 libpq resolves host names with a blocking call, which would stop the event loop for as long as a
-resolver takes (5 s and more when it is away). Names are therefore resolved by the loop's own
-resolver, in a thread, and handed to libpq as ``hostaddr`` beside the ``host`` that TLS verifies.
+resolver takes (5 s and more when it is unavailable). Names are therefore resolved by the loop's own
+resolver, in a thread, and handed to libpq as ``hostaddr`` next to the ``host`` that TLS verifies.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from sfs_server.config import ConfigError
 
 MAX_ADDRESSES = 8
+"""Of the hosts of one URL: how many are tried."""
 
 _KEEPALIVE = {
     "keepalives_idle": "10",

@@ -16,7 +16,9 @@ from sfs_server.config import ConfigError
 from sfs_server.database.pool import Database
 from sfs_server.database.session import Session
 
-LEAST_VERSION = 13
+MIN_VERSION = 13
+"""Of PostgreSQL: the oldest major version that SFS works with."""
+
 _ENCODING = "UTF8"
 _TEXT = ("text", "character varying")
 
@@ -136,10 +138,10 @@ async def applied_migrations(session: Session) -> dict[int, str]:
 
 async def _require_server(session: Session, database: Database) -> None:
     [(version,)] = await session.fetch("SHOW server_version_num")
-    if int(version) // 10000 < LEAST_VERSION:
+    if int(version) // 10000 < MIN_VERSION:
         raise ConfigError(
             f"The PostgreSQL at {database} has version {int(version) // 10000}: SFS needs "
-            f"{LEAST_VERSION} or newer. Upgrade it, or give -database another one."
+            f"{MIN_VERSION} or newer. Upgrade it, or give -database another one."
         )
     [(encoding,)] = await session.fetch("SHOW server_encoding")
     if encoding != _ENCODING:

@@ -45,18 +45,32 @@ from sfs_server.errors import DatabaseUnavailable
 __all__ = ["Database", "Params", "Session", "StatementFailed", "UniqueViolation"]
 
 ACQUIRE_SECONDS = 5.0
+"""To wait for a session of the pool, and to connect or to ping."""
+
 FETCH_SECONDS = ACQUIRE_SECONDS + STATEMENT_SECONDS
+"""For a statement on its own, with its retry."""
+
 ADDRESS_SECONDS = 2.0
-"""What one of several addresses gets to answer; the last of them gets all that is left."""
+"""For one of several addresses to respond; the last of them gets all that is left."""
 
 IDLE_TRUST_SECONDS = 0.5
+"""How long after its last response a session is taken to be alive, for what may be sent twice."""
+
 RETRY_SECONDS = 0.5
 """The pause between two attempts to reach a database that is starting."""
 
 WAIT_LOG_SECONDS = 5.0
+"""Between two log lines that say so."""
+
 ROLLBACK_SECONDS = 1.0
+"""For a ROLLBACK; after that its session is closed."""
+
 CLOSE_SECONDS = 5.0
+"""For the statements in flight when the pool is closed."""
+
 MAX_REASON_CHARACTERS = 300
+"""Of an error of libpq, for the operator."""
+
 _PING = "SELECT 1"
 
 _log = logging.getLogger(__name__)
@@ -92,9 +106,9 @@ class Database:
 
     @classmethod
     async def connect(cls, url: str, *, size: int = 8, wait_seconds: float = 30.0) -> Database:
-        """Return a Database of at most ``size`` sessions whose server has answered.
+        """Return a Database of at most ``size`` sessions whose server has responded.
 
-        A server that does not answer may be starting: it is tried again for ``wait_seconds``, and
+        A server that does not respond may be starting: it is tried again for ``wait_seconds``, and
         the log says so. Raises ConfigError, whose text has no password, when the URL makes no
         sense or the time is up.
         """
@@ -165,7 +179,7 @@ class Database:
     async def transaction(self) -> AsyncIterator[Session]:
         """A READ COMMITTED transaction: COMMIT at the end of the body, ROLLBACK where it raises.
 
-        Raises DatabaseUnavailable when COMMIT is not answered: then, as when it is cancelled, it
+        Raises DatabaseUnavailable when COMMIT gets no response: then, as when it is cancelled, it
         may or may not have been executed. Any other cancellation rolls back. The body must not ask
         the same Database for anything else: enough such bodies at once would wait for each
         other's sessions until ACQUIRE_SECONDS are over.
@@ -193,11 +207,11 @@ class Database:
             raise
 
     async def check(self) -> None:
-        """Return if the server answers, else raise DatabaseUnavailable; at most FETCH_SECONDS."""
+        """Return if the server responds, else raise DatabaseUnavailable; at most FETCH_SECONDS."""
         await self.fetch(_PING, idempotent=True)
 
     async def open_session(self) -> Session:
-        """A session of its own beside the pool, which the caller closes. Raises
+        """A session that is not of the pool, which the caller closes. Raises
         DatabaseUnavailable within ACQUIRE_SECONDS."""
         try:
             async with asyncio.timeout(ACQUIRE_SECONDS):
@@ -275,7 +289,7 @@ class Database:
             self._idle.pop().close()
 
     def _reason(self, error: BaseException) -> str:
-        """What to tell an operator about ``error``: libpq's words, on one line, no password."""
+        """What an operator is to know of ``error``: libpq's words, on one line, no password."""
         text = " ".join(str(error.__cause__ or "").split()) or str(error)
         return self._address.without_password(text)[:MAX_REASON_CHARACTERS]
 

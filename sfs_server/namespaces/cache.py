@@ -1,10 +1,10 @@
 """Which namespaces are cached, and since when. Pure.
 
-A row that was read while changes are heard of is right until a change of it is heard of. A read and
-a change may cross: what was read is kept only if nothing was heard between the question and its
-answer, which ``generation`` tells. When changes are not heard of any more, what was kept counts as
-confirmed when the database last answered: it is *stale*, and does for reads while the database is
-unavailable, for STALE_SECONDS. Nothing is kept of names that do not exist.
+While the listener is trusted, a row is right until a notification of its change arrives. A read and
+a change may cross: what was read is kept only if no notification arrived between the SELECT and its
+response, by which ``generation`` would have changed. When the listener is not trusted any more,
+what was kept counts as confirmed when its last ping was sent: it is *stale*, and does for reads
+while the database is unavailable, for STALE_SECONDS. Nothing is kept of names that do not exist.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from typing import Any
 from sfs_server.auth import Namespace
 
 MAX_CACHED = 4096
-"""Of the rows that are right, and of the stale ones: each at most so many."""
+"""How many rows that are right are kept, and how many stale ones."""
 
 STALE_SECONDS = 300.0
+"""How long after it was confirmed a stale row may be used."""
 
 
 class NamespaceCache:
-    """Namespaces by their names. Times are the loop's; whether changes are heard of now is the
+    """Namespaces by their names. Times are the loop's; whether the listener is trusted now is the
     caller's to know."""
 
     def __init__(self) -> None:
         self.generation = 0
-        """Another one after everything that was heard."""
+        """Another one after each notification, and after each loss of them."""
         self._present: dict[str, Namespace] = {}
         self._stale: dict[str, tuple[Namespace, float]] = {}
 
@@ -33,52 +34,52 @@ class NamespaceCache:
         """The namespace, None if it is not cached."""
         return self._present.get(name)
 
-    def remembered(self, name: str, now: float, answered: float) -> Namespace | None:
-        """A row that was right within the last STALE_SECONDS. ``answered``: when the database last
-        said that nothing had changed."""
+    def stale(self, name: str, now: float, confirmed_at: float) -> Namespace | None:
+        """A row that was right within the last STALE_SECONDS. ``confirmed_at``: up to when all
+        notifications have arrived."""
         present = self._present.get(name)
         if present is not None:
-            found, confirmed = present, answered
+            found, confirmed = present, confirmed_at
         elif name in self._stale:
             found, confirmed = self._stale[name]
         else:
             return None
         return found if now - confirmed < STALE_SECONDS else None
 
-    def keep(self, name: str, found: Namespace, now: float, *, heard: bool) -> None:
-        """Keep what was read of a name. ``heard``: whether changes are heard of."""
+    def keep(self, name: str, found: Namespace, now: float, *, trusted: bool) -> None:
+        """Keep what was read of a name. ``trusted``: whether the listener was, before that."""
         self._stale.pop(name, None)
-        if heard:
+        if trusted:
             _keep(self._present, name, found)
         else:
             _keep(self._stale, name, (found, now))
 
     def forget(self, name: str) -> None:
-        """A change of the namespace was heard of, or made."""
+        """The namespace was changed, here or elsewhere."""
         self.generation += 1
         self._present.pop(name, None)
         self._stale.pop(name, None)
 
     def clear(self) -> None:
-        """A change of all was heard of."""
+        """All of them were changed."""
         self.generation += 1
         self._present.clear()
         self._stale.clear()
 
-    def lose(self, answered: float) -> None:
-        """Changes are not heard of any more; the database last answered at ``answered``."""
+    def lose(self, confirmed_at: float) -> None:
+        """No notifications arrive any more; those up to ``confirmed_at`` have."""
         self.generation += 1
         for name, found in self._present.items():
-            _keep(self._stale, name, (found, answered))
+            _keep(self._stale, name, (found, confirmed_at))
         self._present.clear()
 
-    def begin(self) -> None:
-        """Changes are heard of again: what is on its way may be from before."""
+    def start(self) -> None:
+        """Notifications arrive again: a row that is being read may be from before."""
         self.generation += 1
 
 
 def _keep(cache: dict[str, Any], name: str, value: object) -> None:
-    """Put ``value`` into ``cache``, whose oldest entry makes room."""
+    """Put ``value`` into ``cache``, whose oldest entry goes if it is full."""
     cache.pop(name, None)
     if len(cache) >= MAX_CACHED:
         del cache[next(iter(cache))]

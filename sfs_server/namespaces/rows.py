@@ -52,9 +52,9 @@ from sfs_server.namespaces.turns import Turns
 
 CHANNEL = "sfs_namespaces"
 STALE_PATIENCE_SECONDS = 1.0
-"""How long a read that could do with a stale row waits for a database that may be away."""
+"""How long a read that could do with a stale row waits for the database."""
 
-AWAY_SECONDS = 2.0
+UNAVAILABLE_SECONDS = 2.0
 """After a failure, reads that have a stale row do not ask the database again for so long."""
 
 _COLUMNS = "name, hidden, owner, created_at"
@@ -103,13 +103,13 @@ class Namespaces:
             CHANNEL,
             on_notify=self._on_notify,
             on_lost=self._on_lost,
-            on_return=self._cache.begin,
+            on_return=self._cache.start,
         )
-        self._away_until = -math.inf
+        self._unavailable_until = -math.inf
         self._turns = Turns()
 
     async def start(self) -> None:
-        """Begin to listen. A database that is away is not an error: it is tried again."""
+        """Start to listen. A database that is unavailable is not an error: it is tried again."""
         await self._listener.start()
 
     async def close(self) -> None:
@@ -118,7 +118,7 @@ class Namespaces:
 
     @property
     def listening(self) -> bool:
-        """Whether the cache is in use: changes made elsewhere are being heard of."""
+        """Whether the cache is in use: notifications of changes made elsewhere arrive."""
         return self._listener.trusted
 
     @property
@@ -142,17 +142,17 @@ class Namespaces:
         found = self.cached(name)
         if found is not None and may_know(principal, found):
             return found
-        now, answered = self._loop.time(), self._listener.answered
-        stale = self._cache.remembered(name, now, answered) if stale_ok else None
+        now, confirmed_at = self._loop.time(), self._listener.confirmed_at
+        stale = self._cache.stale(name, now, confirmed_at) if stale_ok else None
         if stale is None or not may_know(principal, stale):
             return await self._read(name, principal)
-        if now >= self._away_until:
+        if now >= self._unavailable_until:
             try:
                 async with asyncio.timeout(STALE_PATIENCE_SECONDS):
                     return await self._read(name, principal)
             except (DatabaseUnavailable, TimeoutError) as error:
-                self._away_until = self._loop.time() + AWAY_SECONDS
-                _log.warning("the database is away, reads go on for a while: %s", error)
+                self._unavailable_until = self._loop.time() + UNAVAILABLE_SECONDS
+                _log.warning("the database is unavailable, reads go on for a while: %s", error)
         return stale
 
     async def list(
@@ -260,7 +260,7 @@ class Namespaces:
         except DatabaseUnavailable as error:
             if not done:
                 raise
-            _log.warning("the database went away after a file was published: %s", error)
+            _log.warning("the database became unavailable after a file was published: %s", error)
 
     @asynccontextmanager
     async def deleting(self, namespace: Namespace) -> AsyncIterator[None]:
@@ -285,19 +285,19 @@ class Namespaces:
             self._cache.forget(namespace.name)
 
     async def _read(self, name: str, principal: Principal) -> Namespace | None:
-        heard, generation = self._listener.trusted, self._cache.generation
+        trusted, generation = self._listener.trusted, self._cache.generation
         rows = await self._database.fetch(
             f"SELECT {_COLUMNS} FROM namespaces "  # noqa: S608  # nosec B608
             "WHERE name = %s AND (hidden IS NOT TRUE OR owner = %s OR %s)",  # access.may_know
             (name, principal.user, principal.admin),
             idempotent=True,
         )
-        self._away_until = -math.inf
+        self._unavailable_until = -math.inf
         if not rows:
             return None
         found = _namespace(rows[0])
         if generation == self._cache.generation:  # else it may have changed on its way
-            self._cache.keep(name, found, self._loop.time(), heard=heard)
+            self._cache.keep(name, found, self._loop.time(), trusted=trusted)
         return found
 
     def _on_notify(self, payload: str) -> None:
@@ -307,7 +307,7 @@ class Namespaces:
             self._cache.forget(payload)
 
     def _on_lost(self) -> None:
-        self._cache.lose(self._listener.answered)
+        self._cache.lose(self._listener.confirmed_at)
 
 
 def _key(kind: str, *names: str) -> int:

@@ -196,7 +196,7 @@ async def test_a_start_that_is_ended_listens_no_more(
     def listeners() -> list[str]:
         return [task.get_name() for task in asyncio.all_tasks() if "listen" in task.get_name()]
 
-    monkeypatch.setattr("sfs_server.database.listener.Listener._speak", wait)
+    monkeypatch.setattr("sfs_server.database.listener.Listener._ping", wait)
     runner = web.AppRunner(make_app(config))
     starting = asyncio.create_task(runner.setup())
     await eventually(lambda: listeners() == ["listen sfs_namespaces"], 20)

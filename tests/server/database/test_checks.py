@@ -175,7 +175,7 @@ async def test_an_encoding_that_cannot_keep_every_name_is_refused(
 async def test_a_server_that_is_too_old_is_refused(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sfs_server.database.checks.LEAST_VERSION", 99)
+    monkeypatch.setattr("sfs_server.database.checks.MIN_VERSION", 99)
     text = await refused(database_url)
     assert "99 or newer" in text
 

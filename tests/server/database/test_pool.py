@@ -434,7 +434,7 @@ async def test_silent_connection_is_noticed(
     postgres: Postgres, database: Database, database_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sfs_server.database.listener.PING_SECONDS", 0.2)
-    monkeypatch.setattr("sfs_server.database.listener.ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("sfs_server.database.listener.ARRIVAL_SECONDS", 0.3)
     monkeypatch.setattr("sfs_server.database.pool.ACQUIRE_SECONDS", 0.5)
     async with wire_to(postgres) as wire:
         through = Database(f"postgresql://postgres@127.0.0.1:{wire.port}/{database_name}")

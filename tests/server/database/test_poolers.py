@@ -14,7 +14,7 @@ from pytest_aiohttp import AiohttpServer
 
 from sfs_server.app import make_app
 from sfs_server.config import Config, ConfigError
-from sfs_server.database.listener import DEAF
+from sfs_server.database.listener import NO_NOTIFICATIONS
 from sfs_server.database.migrations import migrate, read_migrations
 from sfs_server.database.pool import Database
 from sfs_server.web.keys import CONFIG, DATABASE
@@ -45,7 +45,7 @@ async def pair(
     pooled: str, tmp_path: Path, aiohttp_server: AiohttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Service, Service]]:
     """Two processes (in this one) of the service that share the database and the files."""
-    monkeypatch.setattr("sfs_server.database.listener.ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr("sfs_server.database.listener.ARRIVAL_SECONDS", 1.0)
     config = Config(data=str(tmp_path), database=pooled, jwt_secret=SECRET)
     async with aiohttp.ClientSession() as session:
         found: list[Service] = []
@@ -68,7 +68,7 @@ async def listening(service: Service) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("mode", "said"), [("transaction", (DEAF, "0.0")), ("session", ("ok", "1.0"))]
+    ("mode", "said"), [("transaction", (NO_NOTIFICATIONS, "0.0")), ("session", ("ok", "1.0"))]
 )
 async def test_what_is_hidden_at_one_process_is_hidden_at_the_other(
     pair: tuple[Service, Service], said: tuple[str, str], caplog: pytest.LogCaptureFixture
@@ -77,7 +77,7 @@ async def test_what_is_hidden_at_one_process_is_hidden_at_the_other(
     heard = said[0] == "ok"
     assert await listening(a) == await listening(b) == said
     logged = [record.getMessage() for record in caplog.get_records("setup")]
-    assert any(DEAF in line for line in logged) != heard
+    assert any(NO_NOTIFICATIONS in line for line in logged) != heard
     await make(a, "team")
     for service in pair:
         listed = await call(service, "GET", "/storage/files?namespace=team", "bob")

@@ -352,7 +352,7 @@ async def test_a_hidden_namespace_answers_in_every_byte_like_one_that_does_not_e
 
     async def counted(self: Session, sql: str, *args: Any, **options: Any) -> Any:
         # A session that was idle for a while is asked whether it lives, for whomever it is.
-        if sql != "SELECT 1" and "sfs_echo" not in str(args):
+        if sql != "SELECT 1" and "sfs_ping" not in str(args):
             done.append(sql)
         return await fetch(self, sql, *args, **options)
 

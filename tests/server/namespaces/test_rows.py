@@ -360,7 +360,7 @@ async def test_reads_go_on_without_the_database(
 async def test_reads_do_not_wait_for_a_server_that_hangs(
     ours: Namespaces, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sfs_server.database.listener.ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("sfs_server.database.listener.ARRIVAL_SECONDS", 0.5)
     known = await ours.resolve("default", ADMIN)
     frozen = postgres.freeze()
     try:
