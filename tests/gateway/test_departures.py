@@ -13,7 +13,8 @@ from tests.gateway.conftest import Gateway
 from tests.support.client import MIB, encode
 from tests.support.departures import LEAVES, SIZES, client, send_and_leave
 from tests.support.events import watching
-from tests.support.uploads import WAYS, eventually, request
+from tests.support.uploads import WAYS, request
+from tests.support.waiting import eventually
 
 CONTENT = hashlib.shake_256(b"departures").digest(3_000_000)
 

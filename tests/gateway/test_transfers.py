@@ -13,7 +13,8 @@ import pytest
 from tests.gateway.conftest import Gateway, Recorder
 from tests.support.client import MIB, connect
 from tests.support.events import watching
-from tests.support.uploads import chunked, eventually, head
+from tests.support.uploads import chunked, head
+from tests.support.waiting import eventually
 
 LARGE = 100_000_001
 """Bytes: one more than -max-upload-mb allows."""

@@ -10,7 +10,7 @@ import pytest
 
 from tests.gateway.conftest import CHECK_SECONDS, STORABLE, Gateway, Recorder, Recorders, recording
 from tests.support.client import Connection, connect
-from tests.support.uploads import eventually
+from tests.support.waiting import eventually
 
 READ = "/storage/default/upstreams"
 PROBE_SECONDS = 3 * CHECK_SECONDS

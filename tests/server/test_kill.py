@@ -20,7 +20,8 @@ from sfs_server.auth.tokens import mint
 from tests.support.client import connect
 from tests.support.credentials import SECRET
 from tests.support.launcher import Process, run
-from tests.support.uploads import WAYS, eventually, head, request
+from tests.support.uploads import WAYS, head, request
+from tests.support.waiting import eventually
 
 ROUNDS = 10
 CLIENTS = 6

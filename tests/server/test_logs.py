@@ -23,7 +23,8 @@ from tests.support.client import Answer, connect
 from tests.support.credentials import SECRET
 from tests.support.service import Service
 from tests.support.tokens import hs256, raw_token, token
-from tests.support.uploads import begin, eventually, nothing_left
+from tests.support.uploads import begin, nothing_left
+from tests.support.waiting import eventually
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
 REAL = token()

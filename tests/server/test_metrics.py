@@ -26,7 +26,7 @@ from tests.support.launcher import Process
 from tests.support.postgres import Postgres
 from tests.support.promtool import promtool
 from tests.support.service import Service
-from tests.support.uploads import eventually
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "manifests" / "monitoring"

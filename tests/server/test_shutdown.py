@@ -23,7 +23,8 @@ from tests.support.client import MIB, Connection, connect
 from tests.support.credentials import SECRET
 from tests.support.launcher import Process, environment, run
 from tests.support.postgres import Postgres
-from tests.support.uploads import WAYS, eventually, request
+from tests.support.uploads import WAYS, request
+from tests.support.waiting import eventually
 
 BEARER = {"Authorization": f"Bearer {mint(SECRET, user='alice', ttl=3600)}"}
 SIZE = 8 * MIB

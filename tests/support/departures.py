@@ -10,7 +10,8 @@ import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.support.uploads import eventually, vanish
+from tests.support.uploads import vanish
+from tests.support.waiting import eventually
 
 SIZES = (0, 100, 90_000, 400_000, 3_000_000)
 """Bytes of a body: none, one read, more than aiohttp buffers, and more than it reads itself."""

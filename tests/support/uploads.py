@@ -7,11 +7,12 @@ import os
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.support.client import Answer, Connection, connect
 from tests.support.service import Service
+from tests.support.waiting import eventually
 
 WAYS = ("raw", "chunked", "multipart", "chunked multipart")
 """The ways in which a body can arrive."""
@@ -99,13 +100,6 @@ async def begin(
     return whole[half:]
 
 
-async def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Wait until something holds."""
-    async with asyncio.timeout(seconds):
-        while not holds():
-            await asyncio.sleep(0.005)
-
-
 def temporaries(service: Service) -> list[str]:
     """What the store is writing, or has forgotten to remove."""
     return sorted(os.listdir(service.data / "files" / "~tmp"))
@@ -134,7 +128,7 @@ async def nothing_left(service: Service, tasks: set[asyncio.Task[object]]) -> No
 
     try:
         await eventually(lambda: not left())
-    except TimeoutError:
+    except AssertionError:
         raise AssertionError(left()) from None
 
 

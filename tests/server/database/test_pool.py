@@ -17,6 +17,7 @@ from sfs_server.database.migrations import migrate
 from sfs_server.database.pool import Database, StatementFailed, UniqueViolation
 from sfs_server.errors import DatabaseUnavailable
 from tests.support.postgres import Postgres
+from tests.support.waiting import eventually
 
 
 class Wire:
@@ -70,15 +71,6 @@ async def wire_to(postgres: Postgres) -> AsyncIterator[Wire]:
     finally:
         server.close()
         await wire.close()
-
-
-async def eventually(true: Callable[[], bool], seconds: float) -> float:
-    """Wait until ``true()``, and return how long that took."""
-    begin = time.monotonic()
-    async with asyncio.timeout(seconds):
-        while not true():
-            await asyncio.sleep(0.01)
-    return time.monotonic() - begin
 
 
 async def test_rows_and_utc(database: Database) -> None:

@@ -21,8 +21,8 @@ from sfs_server.database.pool import Database
 from sfs_server.errors import Busy, DatabaseUnavailable, Problem
 from sfs_server.namespaces.cache import MAX_CACHED
 from sfs_server.namespaces.rows import Namespaces
-from tests.server.database.test_pool import eventually
 from tests.support.postgres import Postgres
+from tests.support.waiting import eventually
 
 ADMIN = Principal("root", admin=True)
 

@@ -25,7 +25,7 @@ from sfs_server.postgres import files as embedded_postgres_files
 from sfs_server.postgres import processes as embedded_postgres_processes
 from sfs_server.postgres import server as embedded_postgres
 from tests.support.postgres import Postgres
-from tests.support.uploads import eventually
+from tests.support.waiting import eventually
 
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="what root does differently")

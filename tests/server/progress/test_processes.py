@@ -26,7 +26,8 @@ from tests.support.events import Stream, seen, watching
 from tests.support.launcher import Process
 from tests.support.postgres import Postgres
 from tests.support.service import Service, pass_for_one_store
-from tests.support.uploads import begin, eventually, head, upload
+from tests.support.uploads import begin, head, upload
+from tests.support.waiting import eventually
 
 TARGET = "/storage/default/file?id=t"
 CONTENT = bytes(2 * MIB)

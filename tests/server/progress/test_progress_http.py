@@ -19,7 +19,8 @@ from tests.support.credentials import SECRET
 from tests.support.events import Event, seen, watching
 from tests.support.service import Service
 from tests.support.tokens import hs256, token
-from tests.support.uploads import WAYS, begin, eventually, form, framed, upload
+from tests.support.uploads import WAYS, begin, form, framed, upload
+from tests.support.waiting import eventually
 
 TARGET = "/storage/default/file"
 CONTENT = random.Random(5).randbytes(3 * MIB + 17)

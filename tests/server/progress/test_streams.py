@@ -15,7 +15,8 @@ from sfs_server.web.keys import PROGRESS
 from tests.support.client import Answer, connect
 from tests.support.events import watching
 from tests.support.service import Service
-from tests.support.uploads import begin, eventually
+from tests.support.uploads import begin
+from tests.support.waiting import eventually
 
 PROXY = {"trusted_proxies": (parse_network("127.0.0.1"),), "max_streams": 2}
 

@@ -11,7 +11,7 @@ import email
 import email.policy
 import os
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ from sfs_server.transfer.sendfile import WINDOW
 from sfs_server.web.keys import FILESYSTEM
 from tests.support.client import MIB, Answer, Connection, connect
 from tests.support.service import Service
+from tests.support.waiting import eventually
 
 BIG = 16 * MIB
 PUBLIC = "public, max-age=0, s-maxage=30, must-revalidate"
@@ -51,12 +52,6 @@ async def ask(service: Service, method: str, target: str, **headers: str) -> Ans
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     async with connect(service.port) as connection:
         return await connection.ask(method, target, named)
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 class Wrapped(Reader):

@@ -22,7 +22,8 @@ from sfs_server.transfer import recvfile
 from sfs_server.transfer.recvfile import LEAST
 from tests.support.client import connect
 from tests.support.service import Service
-from tests.support.uploads import eventually, framed, head, request, temporaries, upload
+from tests.support.uploads import framed, head, request, temporaries, upload
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.both_loops
 

@@ -20,16 +20,8 @@ from sfs_server.auth.access import Namespace
 from sfs_server.web.keys import DATABASE, FILESYSTEM, NAMESPACES
 from tests.support.client import connect
 from tests.support.service import Service
-from tests.support.uploads import (
-    WAYS,
-    begin,
-    eventually,
-    nothing_left,
-    request,
-    temporaries,
-    upload,
-    vanish,
-)
+from tests.support.uploads import WAYS, begin, nothing_left, request, temporaries, upload, vanish
+from tests.support.waiting import eventually
 
 OLD = "/storage/default/old"
 NEW = "/storage/default/new"

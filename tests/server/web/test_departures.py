@@ -17,7 +17,8 @@ from sfs_server.web.keys import FILESYSTEM, LIFECYCLE, NAMESPACES, PROGRESS
 from tests.support.client import encode
 from tests.support.departures import LEAVES, SIZES, client, everything, send_and_leave
 from tests.support.service import Service
-from tests.support.uploads import WAYS, eventually, nothing_left, request
+from tests.support.uploads import WAYS, nothing_left, request
+from tests.support.waiting import eventually
 
 CONTENT = random.Random(11).randbytes(3_000_000)
 

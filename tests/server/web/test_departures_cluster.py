@@ -15,7 +15,8 @@ from tests.gfs.cluster import Cluster, cluster, seaweed
 from tests.support.client import encode
 from tests.support.departures import LEAVES, SIZES, client, send_and_leave
 from tests.support.service import Service
-from tests.support.uploads import WAYS, eventually, request
+from tests.support.uploads import WAYS, request
+from tests.support.waiting import eventually
 
 __all__ = ["cluster", "seaweed"]
 

@@ -22,7 +22,7 @@ from sfs_server.web.wire import MAX_AHEAD
 from tests.support.client import Answer, connect
 from tests.support.events import watching
 from tests.support.service import Service
-from tests.support.uploads import eventually
+from tests.support.waiting import eventually
 
 SITE = "https://site.example"
 
