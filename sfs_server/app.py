@@ -43,8 +43,13 @@ from sfs_server.web import (
     VERIFIER,
     Lifecycle,
     WireLog,
-    around,
+    add_headers,
+    identify,
     install,
+    log_request,
+    respond_to_errors,
+    respond_to_preflight,
+    share_response,
 )
 
 SEND_THREADS = 16
@@ -65,7 +70,7 @@ READ_BUFFER = 64 * 1024
 
 
 _CONNECTION = {
-    "access_log": None,  # the middleware has a line of its own
+    "access_log": None,  # log_request writes a line of its own
     "auto_decompress": False,  # the bytes stored are the bytes sent
     "handler_cancellation": True,  # a handler ends when its client goes
     "keepalive_timeout": KEEPALIVE_SECONDS,
@@ -85,7 +90,20 @@ def make_app(config: Config) -> web.Application:
     """
     install()
     origins = Origins(config.cors_origins)
-    app = web.Application(middlewares=[around], handler_args={**_CONNECTION, "origins": origins})
+    shared = bool(config.cors_origins)
+    app = web.Application(
+        # Around each handler, from the outside in.
+        middlewares=[
+            log_request,
+            respond_to_errors,
+            *([respond_to_preflight] if shared else []),
+            identify,
+        ],
+        handler_args={**_CONNECTION, "origins": origins},
+    )
+    app.on_response_prepare.append(add_headers)
+    if shared:
+        app.on_response_prepare.append(share_response)
     app[CONFIG] = config
     app[ORIGINS] = origins
     app[PROXIES] = Proxies(config.trusted_proxies)

@@ -6,9 +6,9 @@ from aiohttp import hdrs, web
 
 from gfs import clock
 from sfs_server.errors import Problem
-from sfs_server.http import etag_of, plan
+from sfs_server.http import accepted, etag_of, plan, wants_page
 from sfs_server.page import StaticFile, StaticFiles, Variant
-from sfs_server.web import STATIC, accepted, wants_page
+from sfs_server.web import STATIC
 
 _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"

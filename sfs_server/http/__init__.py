@@ -5,6 +5,7 @@ preconditions, ranges, the form of an upload, dialects that are refused, digests
 proxies) and for what a response says of a file (Content-Disposition, CORS).
 """
 
+from sfs_server.http.accept import accepted, wants_page
 from sfs_server.http.cors import Origins, check_origin
 from sfs_server.http.dialects import refuse_part
 from sfs_server.http.digests import Digest, refuse_trailer
@@ -58,6 +59,7 @@ __all__ = [
     "Network",
     "Origins",
     "Proxies",
+    "accepted",
     "active",
     "byteranges",
     "check_form",
@@ -85,5 +87,6 @@ __all__ = [
     "refuse_stale",
     "refuse_trailer",
     "unsatisfied_range",
+    "wants_page",
     "without_dot_segments",
 ]

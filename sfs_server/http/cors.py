@@ -18,7 +18,9 @@ origin the answer of another.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
+
+from multidict import MultiMapping
 
 MAX_AGE_SECONDS = 7200
 """How long a browser may remember a preflight: as long as any of them does (Chromium's limit)."""
@@ -98,20 +100,22 @@ class Origins:
             for skipped in range(1, len(labels) - 1)
         )
 
-    def answer(self, origin: str | None) -> dict[str, str]:
-        """What every answer to ``origin`` (None where the request names none) has in its headers,
-        beside ``Vary: Origin``; nothing if it is not allowed."""
-        if origin is None or not self.allows(origin):
-            return {}
-        return {
-            "Access-Control-Allow-Origin": origin,
-            "Access-Control-Allow-Credentials": "true",
-            "Access-Control-Expose-Headers": EXPOSED,
-        }
+    def share(self, fields: MultiMapping[str], headers: MutableMapping[str, str]) -> None:
+        """Add to the ``headers`` of a response what lets the origin in the ``fields`` of its
+        request read it, if that origin is allowed; and that the response depends on the origin."""
+        origin = _origin(fields)
+        if origin is not None and self.allows(origin):
+            headers["Access-Control-Allow-Origin"] = origin
+            headers["Access-Control-Allow-Credentials"] = "true"
+            headers["Access-Control-Expose-Headers"] = EXPOSED
+        vary = headers.get("Vary")
+        if vary is None or "origin" not in vary.lower():
+            headers["Vary"] = "Origin" if vary is None else f"{vary}, Origin"
 
-    def preflight(self, origin: str | None) -> dict[str, str] | None:
-        """The headers that answer a preflight (Fetch §3.2.2), beside those of ``answer``; None
-        if ``origin`` is not allowed."""
+    def preflight(self, fields: MultiMapping[str]) -> dict[str, str] | None:
+        """The headers of the response to a preflight (Fetch §3.2.2) with the header ``fields``,
+        besides those of ``share``; None if its origin is not allowed."""
+        origin = _origin(fields)
         if origin is None or not self.allows(origin):
             return None
         return {
@@ -120,3 +124,9 @@ class Origins:
             "Access-Control-Max-Age": str(MAX_AGE_SECONDS),
             "Vary": _VARY,
         }
+
+
+def _origin(fields: MultiMapping[str]) -> str | None:
+    """The origin that a request names, if it names exactly one."""
+    found = fields.getall("Origin", ())
+    return found[0] if len(found) == 1 else None

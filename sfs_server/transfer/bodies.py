@@ -21,7 +21,7 @@ from contextlib import aclosing
 from functools import cache, partial
 from typing import cast
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from gfs.api import DescriptorReader, Reader
@@ -41,7 +41,6 @@ from sfs_server.transfer.sendfile import (
     send_body,
     send_descriptor,
 )
-from sfs_server.web import stamp
 
 WITH_HEADERS = 64 * 1024
 """What of a body may be given to the transport, which keeps it until its client takes it."""
@@ -150,9 +149,6 @@ async def _framed(reader: Reader, body: Multipart, start: int) -> AsyncGenerator
 
 async def begin(request: web.Request, response: web.StreamResponse) -> AbstractStreamWriter:
     """Send the headers of ``response``, and return what its body is written to."""
-    stamp(request, response)
-    if request.version < HttpVersion11 and hdrs.CONTENT_LENGTH not in response.headers:
-        response.force_close()  # nothing else ends such a body in HTTP/1.0 (RFC 9112 §6.3)
     writer = await response.prepare(request)
     if writer is None:
         raise ConnectionResetError("the response has ended already")

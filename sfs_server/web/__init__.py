@@ -6,6 +6,8 @@ room changes nothing.
 
 from sfs_server.web.audit import changing, done
 from sfs_server.web.connection import connection_of
+from sfs_server.web.cors import respond_to_preflight, share_response
+from sfs_server.web.identity import identify
 from sfs_server.web.keys import (
     ACCESS_LOG,
     CHANGE,
@@ -33,8 +35,10 @@ from sfs_server.web.keys import (
     VERIFIER,
     Lifecycle,
 )
-from sfs_server.web.middleware import around
-from sfs_server.web.wire import WireLog, accepted, forget, install, stamp, wants_page
+from sfs_server.web.problems import respond_to_errors
+from sfs_server.web.request_log import log_request
+from sfs_server.web.response_headers import add_headers
+from sfs_server.web.wire import WireLog, forget, install
 
 __all__ = [
     "ACCESS_LOG",
@@ -63,13 +67,15 @@ __all__ = [
     "VERIFIER",
     "Lifecycle",
     "WireLog",
-    "accepted",
-    "around",
+    "add_headers",
     "changing",
     "connection_of",
     "done",
     "forget",
+    "identify",
     "install",
-    "stamp",
-    "wants_page",
+    "log_request",
+    "respond_to_errors",
+    "respond_to_preflight",
+    "share_response",
 ]

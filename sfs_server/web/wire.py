@@ -1,5 +1,5 @@
-"""What all responses have in common, and what aiohttp's server does below the application, with
-what is no request, or is not a whole one yet.
+"""What aiohttp's server does below the application, with what is no request, or is not a whole one
+yet.
 
 :class:`BoundedConnection` stands in the place of aiohttp's protocol of one connection. aiohttp's
 own response to a malformed request, and its own log line, quote the bytes that its parser stumbled
@@ -25,10 +25,8 @@ aiohttp keeps up to 32 requests that a client has sent ahead; here it is MAX_AHE
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import re
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,11 +55,11 @@ from sfs_server.http import (
     TOO_LONG,
     Origins,
     check_head,
+    wants_page,
     without_dot_segments,
 )
-from sfs_server.web.connection import Connection, connection_of
-from sfs_server.web.error_page import POLICY, error_page
-from sfs_server.web.keys import IN_URL, LIFECYCLE, ORIGINS, REQUEST_ID
+from sfs_server.web.connection import Connection
+from sfs_server.web.problems import problem_response
 
 _log = logging.getLogger("sfs.wire")
 
@@ -75,7 +73,6 @@ REST_SECONDS = 2.0
 """How long what a refused client still sends is read, and dropped, so that it gets to see the
 response and not a reset (RFC 9112 §9.6)."""
 
-_WEIGHT = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 _NO_FIELDS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 _TOO_MANY = "Too many headers received"
 """How aiohttp's parser says it; no class and no number does."""
@@ -91,83 +88,6 @@ class WireLog(logging.LoggerAdapter[logging.Logger]):
         if isinstance(kwargs.get("exc_info"), HttpProcessingError):
             kwargs["exc_info"] = None
         return msg, kwargs
-
-
-def stamp(request: web.Request, response: web.StreamResponse) -> None:
-    """Put into the headers of an answer what belongs into every one."""
-    headers = response.headers
-    headers["X-Request-Id"] = request[REQUEST_ID]
-    headers[hdrs.SERVER] = "SFS"
-    if hdrs.UPGRADE in request.headers:  # there is none, and aiohttp may lose what came behind it
-        response.force_close()
-    if connection_of(request).last or request.app[LIFECYCLE].draining:
-        response.force_close()
-    if IN_URL in request:
-        headers["Referrer-Policy"] = "no-referrer"
-    _share(request.app[ORIGINS], request.headers, headers)
-
-
-def _share(
-    origins: Origins, fields: CIMultiDictProxy[str], headers: MutableMapping[str, str]
-) -> None:
-    """Let the origin of a request with ``fields`` read the response with ``headers``, if it may."""
-    if origins:
-        headers.update(origins.answer(_origin(fields)))
-        vary = headers.get(hdrs.VARY)
-        if vary is None or "origin" not in vary.lower():
-            headers[hdrs.VARY] = "Origin" if vary is None else f"{vary}, Origin"
-
-
-def preflight(request: web.Request) -> web.Response | None:
-    """The answer to a preflight of an allowed origin; None for any other request. What it asks for
-    is not looked at: the browser compares."""
-    asks = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-    if not asks or not request.rel_url.raw_path.startswith("/"):
-        return None
-    headers = request.app[ORIGINS].preflight(_origin(request.headers))
-    return None if headers is None else web.Response(status=204, headers=headers)
-
-
-def _origin(fields: CIMultiDictProxy[str]) -> str | None:
-    found = fields.getall(hdrs.ORIGIN, ())
-    return found[0] if len(found) == 1 else None
-
-
-def wants_page(fields: CIMultiDictProxy[str]) -> bool:
-    """Whether a browser is navigating that sent ``fields``: its Accept names HTML, and no JSON that
-    it likes better or as well and names first (RFC 9110 §12.5.1)."""
-    best, page = 0.0, False
-    for kind, weight in accepted(fields.get(hdrs.ACCEPT, "")):
-        if weight > best and (kind == "text/html" or kind.endswith(("/json", "+json"))):
-            best, page = weight, kind == "text/html"
-    return page
-
-
-def accepted(field: str) -> Iterator[tuple[str, float]]:
-    """The members of an Accept or an Accept-Encoding, in lower case, and what each counts (RFC 9110
-    §12.4.2): nothing where that is no weight."""
-    for member in field.lower().split(","):
-        kind, *parameters = (part.strip() for part in member.split(";"))
-        weights = [text.removeprefix("q=") for text in parameters if text.startswith("q=")]
-        if not weights:
-            yield kind, 1.0
-        else:
-            yield kind, float(weights[0]) if _WEIGHT.fullmatch(weights[0]) else 0.0
-
-
-def problem_response(problem: Problem, *, page: bool = False) -> web.Response:
-    """The problem document of ``problem`` as a response (RFC 9457), or the page that says the same
-    to a person."""
-    headers = {
-        **problem.headers,
-        hdrs.CACHE_CONTROL: "no-store",
-        hdrs.CONTENT_TYPE: "text/html; charset=utf-8" if page else "application/problem+json",
-        "X-Content-Type-Options": "nosniff",
-    }
-    if page:
-        headers["Content-Security-Policy"] = POLICY
-    text = error_page(problem) if page else json.dumps(problem.document())
-    return web.Response(status=problem.status, headers=headers, body=text.encode())
 
 
 @dataclass(slots=True)
@@ -295,7 +215,8 @@ class BoundedConnection(Connection):
 
     def _addressed(self, problem: Problem, fields: CIMultiDictProxy[str]) -> Problem:
         """``problem`` for whoever sent ``fields``: readable for an origin that is allowed."""
-        _share(self._origins, fields, problem.headers)
+        if self._origins:
+            self._origins.share(fields, problem.headers)
         if wants_page(fields):
             problem.headers[hdrs.CONTENT_TYPE] = "text/html"
         return problem

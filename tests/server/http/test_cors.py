@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from multidict import CIMultiDict
 
 from sfs_server.http.cors import EXPOSED, MAX_ORIGIN_CHARACTERS, Origins, check_origin
 from sfs_server.web.keys import DATABASE
@@ -102,8 +103,11 @@ def test_what_is_no_origin_is_refused(text: str) -> None:
 def test_an_origin_is_allowed_or_not(allowed: str, origin: str, may: bool) -> None:
     origins = Origins([allowed, "https://else.example"])
     assert origins.allows(origin) is may
-    assert bool(origins.answer(origin)) is may
-    assert (origins.preflight(origin) is not None) is may
+    headers: dict[str, str] = {}
+    origins.share(CIMultiDict({"Origin": origin}), headers)
+    assert headers.pop("Vary") == "Origin"
+    assert bool(headers) is may
+    assert (origins.preflight(CIMultiDict({"Origin": origin})) is not None) is may
     assert not Origins(()).allows(origin)
 
 

@@ -1,0 +1,65 @@
+"""Who is asking: the principal of each request, from a token or a link; or a 401."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import hdrs, web
+
+from sfs_server.auth import (
+    ANONYMOUS,
+    InvalidToken,
+    Subject,
+    credential,
+    file_subject,
+    looks_like_link,
+    transfer_subject,
+)
+from sfs_server.errors import INVALID_TOKEN, Problem
+from sfs_server.http import file_target
+from sfs_server.progress import check_id
+from sfs_server.web.keys import CREDENTIALED, IN_URL, LINK, LINKS, PRINCIPAL, VERIFIER
+
+_OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Paths where a credential is not looked at: what a probe sends with it need not be one of ours."""
+
+
+@web.middleware
+async def identify(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Set PRINCIPAL and CREDENTIALED of the request, and LINK where it comes by one. Raises Problem
+    401 for a token that is no good, whatever the request is for."""
+    if request.rel_url.raw_path in _OPEN:
+        return await handler(request)
+    query_token = request.query.get("token") if request.query_string else None
+    try:
+        token = credential(request.headers, query_token, request.method)
+        request[CREDENTIALED] = token is not None
+        if token is None:
+            request[PRINCIPAL] = ANONYMOUS
+        elif hdrs.AUTHORIZATION in request.headers:
+            request[PRINCIPAL] = await request.app[VERIFIER].verify(token)
+        else:
+            request[IN_URL] = True
+            subject = _subject(request) if looks_like_link(token) else None
+            if subject is None:
+                request[PRINCIPAL] = await request.app[VERIFIER].verify(token)
+            else:
+                request[LINK] = link = request.app[LINKS].open(token, subject)
+                request[PRINCIPAL] = link.maker
+    except InvalidToken as error:
+        raise Problem(401, str(error), INVALID_TOKEN) from None
+    del token, query_token  # which a response that lasts for hours need not hold
+    return await handler(request)
+
+
+def _subject(request: web.Request) -> Subject | None:
+    """What a link must be for, if it is to open this request; None where no link can. Raises
+    Problem 400 and InvalidName for names that cannot be."""
+    raw_path = request.rel_url.raw_path
+    if "file" in request.match_info:
+        return file_subject(*file_target(raw_path))
+    if raw_path == "/sse/progress":
+        return transfer_subject(check_id(request.query.get("id", "")))
+    return None
