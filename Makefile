@@ -19,8 +19,8 @@ cluster: .venv/cluster ## start four processes of the service on a SeaweedFS of 
 test: .venv/tox ## run the whole suite on every Python; ARGS are tox's
 	$(TOX) run $(ARGS)
 
-lint: .venv/tox ## check style, spelling and types
-	$(TOX) run -e lint,types
+lint: .venv/tox ## check style, spelling and types, also of the page's JavaScript
+	$(TOX) run -e lint,types,page
 
 format: .venv/tox ## format the Python code, and mend what the linter can
 	$(TOX) run -e format
@@ -48,7 +48,7 @@ screenshots: .venv/tox ## take pictures of all states of the page, in build/scre
 	$(TOX) run -e browser -- tests/browser/screenshots.py
 
 clean: ## remove what these targets have made
-	rm -rf .venv .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .tox node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # pip is what a venv gets last: one that was not finished has none, and is made anew.
 .venv/bin/pip:

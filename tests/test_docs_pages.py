@@ -8,6 +8,7 @@ sentences around the names are true is for reviewers; who renames a thing is led
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import shlex
 import tomllib
@@ -307,5 +308,7 @@ def test_dependencies_are_those_that_are_described() -> None:
     files = ("Makefile", "tox.ini", "tools/vendor", ".pre-commit-config.yaml")
     tools = "".join((ROOT / name).read_text() for name in files)
     pins = set(re.findall(r"[\w-]+>=[\d.]+,<[\d.]+|\w+@[\d.]+", tools))
-    rows = re.findall(r"`([\w-]+(?:>=|@)[^`]+)`", text.partition("\n## tools\n")[2])
+    packages = json.loads((ROOT / "package.json").read_text())["devDependencies"]
+    pins |= {f"{name}@{versions}" for name, versions in packages.items()}
+    rows = re.findall(r"`(@?[\w/-]+(?:>=|@)[^`]+)`", text.partition("\n## tools\n")[2])
     assert sorted(rows) == sorted(pins)

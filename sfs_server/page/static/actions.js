@@ -8,11 +8,14 @@ const MOST_NOTICES = 4;
 const LINK_SECONDS = 3600;
 const FRAME_SECONDS = 60;
 
-// Telling.
+// Notices.
 
 let lastNotice = 0;
 
-// Returns the id of the notice. An error stays until it is dismissed, as does what is to `stay`.
+/**
+ * Returns the id of the notice. An error stays until it is dismissed, as does what is to `stay`.
+ * @param {string} text @param {{ error?: boolean, stay?: boolean }} how
+ */
 export function notify(text, { error = false, stay = error } = {}) {
   const id = (lastNotice += 1);
   set({ notices: [...state.notices, { id, text, error }].slice(-MOST_NOTICES) });
@@ -20,17 +23,32 @@ export function notify(text, { error = false, stay = error } = {}) {
   return id;
 }
 
+/** @param {number} id @param {string} text */
 export const amend = (id, text) =>
   set({ notices: state.notices.map((n) => (n.id === id ? { ...n, text } : n)) });
 
+/** @param {number} id */
 export const dismiss = (id) => set({ notices: state.notices.filter((n) => n.id !== id) });
+/** @param {Error} error */
 const complain = (error) => notify(error.message, { error: true });
+/** @param {string} said */
 export const say = (said) => set({ said });
+/** @param {string} kind @param {object} details */
 export const open = (kind, details = {}) => set({ dialog: { kind, ...details }, menu: null });
-export const close = () => set({ dialog: null });
+export const close = () => set({ dialog: null, menu: null });
+
+/**
+ * Opens a menu next to the button that was clicked.
+ * @param {ElementEvent} event @param {MenuItem[]} items
+ */
+export function openMenu(event, items) {
+  const from = event.currentTarget;
+  set({ menu: { items, from, box: from.getBoundingClientRect() } });
+}
 
 // Who.
 
+/** @param {string} token @param {Session} session */
 export function become(token, session) {
   api.credential.set(token);
   set({ session, selected: new Set(), dialog: null });
@@ -62,8 +80,10 @@ export function place() {
   }
 }
 
+/** @param {string} name */
 const addressOf = (name) => (name === "default" ? "/" : `/ns/${encodeURIComponent(name)}`);
 
+/** @param {string} name */
 export function show(name, { record = true } = {}) {
   if (record && name !== place()) history.pushState(null, "", addressOf(name));
   document.title = name === "default" ? "SFS" : `${visible(name)} · SFS`;
@@ -93,6 +113,7 @@ export async function loadNamespaces() {
   }
 }
 
+/** @param {Namespace} ns @param {boolean} hidden */
 export async function setHidden(ns, hidden) {
   try {
     await api.updateNamespace(ns.name, hidden);
@@ -122,6 +143,10 @@ export async function loadMore() {
   await receive(mine, () => api.page(next, mine.signal), entries);
 }
 
+/**
+ * @param {AbortController} mine @param {() => Promise<Page<StoredFile>>} ask
+ * @param {StoredFile[]} before
+ */
 async function receive(mine, ask, before) {
   try {
     const { entries, next } = await ask();
@@ -132,20 +157,26 @@ async function receive(mine, ask, before) {
   }
 }
 
-let waiting = 0;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let waiting;
 
+/** @param {string} prefix */
 export function filter(prefix) {
   set({ prefix, selected: new Set() });
   clearTimeout(waiting);
   waiting = setTimeout(loadFiles, 200);
 }
 
+/** @param {SortKey} key */
 export function sortBy(key) {
   const { sort } = state;
   set({ sort: { key, down: sort.key === key ? !sort.down : key !== "name" } });
 }
 
-// A file is there, or is another one now: it takes its place among those that are loaded.
+/**
+ * A file is there, or is another one now: it takes its place among those that are loaded.
+ * @param {string} ns @param {string} name
+ */
 export async function arrived(ns, name) {
   countsChanged();
   if (ns !== state.current || !name.startsWith(state.prefix)) return;
@@ -158,17 +189,21 @@ export async function arrived(ns, name) {
   set({ files: { ...state.files, entries } });
 }
 
-let counting = 0;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let counting;
 
 export function countsChanged() {
   counting ||= setTimeout(() => {
-    counting = 0;
+    counting = undefined;
     loadNamespaces();
   }, 500);
 }
 
-// The browser saves what a frame is sent to, and the page stays. A refusal in a frame would not be
-// seen, so the link is asked for first.
+/**
+ * The browser saves what a frame is sent to, and the page stays. A refusal in a frame would not be
+ * seen, so the link is asked for first.
+ * @param {StoredFile[]} files
+ */
 export async function download(files) {
   for (const file of files) {
     try {
@@ -186,6 +221,7 @@ export async function download(files) {
   }
 }
 
+/** @param {StoredFile} file */
 export async function view(file) {
   try {
     const { url } = await api.linkTo(file, LINK_SECONDS);
@@ -197,6 +233,7 @@ export async function view(file) {
 
 // Selecting.
 
+/** @param {string[]} names */
 export function select(names, on = true) {
   const selected = new Set(state.selected);
   for (const name of names) selected[on ? "add" : "delete"](name);

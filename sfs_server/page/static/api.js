@@ -3,7 +3,10 @@
 const KEY = "sfs-token";
 
 export class ApiError extends Error {
-  // status 0: the service could not be reached.
+  /**
+   * status 0: the service could not be reached.
+   * @param {number} status @param {string} detail
+   */
   constructor(status, detail) {
     super(detail);
     this.status = status;
@@ -12,21 +15,31 @@ export class ApiError extends Error {
 
 export const credential = {
   get: () => sessionStorage.getItem(KEY),
+  /** @param {string} token */
   set: (token) => sessionStorage.setItem(KEY, token),
   clear: () => sessionStorage.removeItem(KEY),
 };
 
 const watchers = { refused: () => {}, unreachable: () => {} };
 
-// refused(): the token in use is no good any more. unreachable(): the service does not answer.
+/**
+ * refused(): the token in use is no good any more. unreachable(): the service does not respond.
+ * @param {typeof watchers} handlers
+ */
 export function onTrouble(handlers) {
   Object.assign(watchers, handlers);
 }
 
+/** @returns {Record<string, string>} */
 export const authorization = (token = credential.get()) =>
   token === null ? {} : { Authorization: `Bearer ${token}` };
 
+/**
+ * @param {string} method @param {string} path @param {unknown} [body] @param {AbortSignal} [signal]
+ * @param {string | null} [token]
+ */
 async function call(method, path, body, signal, token = credential.get()) {
+  /** @type {Record<string, string>} */
   const headers = { Accept: "application/json", ...authorization(token) };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const json = body === undefined ? undefined : JSON.stringify(body);
@@ -43,14 +56,18 @@ async function call(method, path, body, signal, token = credential.get()) {
   throw new ApiError(response.status, await detailOf(response));
 }
 
-// The answer to a HEAD has no body that would say it.
+// The response to a HEAD has no body that would say it.
+/** @type {Record<number, string>} */
 const WITHOUT_BODY = { 401: "Sign in to do this.", 404: "There is no such file." };
 
+/** @param {Response} response */
 async function detailOf(response) {
-  const fallback = WITHOUT_BODY[response.status] ?? `The service answered ${response.status}.`;
+  const { status } = response;
+  const fallback = WITHOUT_BODY[status] ?? `The service responded with ${status}.`;
   return parseDetail(await response.text().catch(() => ""), fallback);
 }
 
+/** @param {string} text @param {string} fallback @returns {string} */
 export function parseDetail(text, fallback) {
   try {
     return JSON.parse(text).detail || fallback;
@@ -59,59 +76,79 @@ export function parseDetail(text, fallback) {
   }
 }
 
+/** @param {Parameters<typeof call>} request */
 const json = async (...request) => (await call(...request)).json();
 
 // Paths. A name is one segment, encoded once; half a surrogate pair has no encoding.
 
+/** @param {string} name */
 const segment = (name) => encodeURIComponent(name.toWellFormed ? name.toWellFormed() : name);
+/** @param {string} ns @param {string} name */
 export const viewPath = (ns, name) => `/storage/${segment(ns)}/${segment(name)}`;
+/** @param {string} ns @param {string} name */
 const downloadPath = (ns, name) => `/storage/download/${segment(ns)}/${segment(name)}`;
+/** @param {string} url */
 const absolute = (url) => new URL(url, location.origin).href;
 
+/** @param {string} [token] @returns {Promise<Session>} */
 export const getSession = (token) => json("GET", "/api/session", undefined, undefined, token);
 export const isAlive = () =>
   fetch("/healthz", { cache: "no-store" }).then(
-    (answer) => answer.ok,
+    (response) => response.ok,
     () => false,
   );
 
+/** @returns {Promise<Namespace[]>} */
 export async function listNamespaces(path = "/storage/namespaces?limit=1000") {
   const { entries, next } = await page(path);
   return next ? entries.concat(await listNamespaces(next)) : entries;
 }
+/** @param {string} name @param {boolean} hidden */
 export const createNamespace = (name, hidden) =>
   json("POST", "/storage/namespaces", { name, hidden });
+/** @param {string} name @param {boolean} hidden */
 export const updateNamespace = (name, hidden) =>
   json("PUT", `/storage/namespaces/${segment(name)}`, { hidden });
+/** @param {string} name */
 export const deleteNamespace = (name) => json("DELETE", `/storage/namespaces/${segment(name)}`);
 
 // Files.
 
 export const PAGE = 500;
 
+/** @param {string} path @param {AbortSignal} [signal] @returns {Promise<Page<any>>} */
 export async function page(path, signal) {
   const response = await call("GET", path, undefined, signal);
   const next = /<([^>]*)>\s*;\s*rel="?next"?/.exec(response.headers.get("Link") || "");
   return { entries: await response.json(), next: next && next[1] };
 }
 
+/**
+ * @param {string} namespace @param {string} prefix @param {AbortSignal} signal
+ * @returns {Promise<Page<StoredFile>>}
+ */
 export function listFiles(namespace, prefix, signal) {
-  const query = new URLSearchParams({ namespace, limit: PAGE });
+  const query = new URLSearchParams({ namespace, limit: String(PAGE) });
   if (prefix) query.set("prefix", prefix);
   return page(`/storage/files?${query}`, signal);
 }
 
-// The file of that very name, or undefined. A name comes first among those that begin with it.
+/**
+ * The file of that very name, or undefined. A name comes first among those that start with it.
+ * @param {string} namespace @param {string} name @returns {Promise<StoredFile | undefined>}
+ */
 export async function findFile(namespace, name) {
-  const query = new URLSearchParams({ namespace, prefix: name, limit: 1 });
+  const query = new URLSearchParams({ namespace, prefix: name, limit: "1" });
   const { entries } = await page(`/storage/files?${query}`);
   return entries.find((file) => file.name === name);
 }
 
+/** @param {string} ns @param {string} name */
 export const deleteFile = (ns, name) => call("DELETE", viewPath(ns, name));
 
 // Links. An anonymous visitor needs none: the file's own address opens it, or says why not.
 
+/** @param {StoredFile} file @param {number} ttl @returns {Promise<FileLink>} */
 export async function linkTo(file, ttl) {
   const { namespace, name } = file;
   if (credential.get() === null) {
@@ -130,5 +167,6 @@ export async function linkTo(file, ttl) {
   };
 }
 
+/** @param {string} transfer */
 export const linkToTransfer = async (transfer) =>
   absolute((await json("POST", "/storage/links", { transfer })).url);

@@ -4,11 +4,10 @@ import { dismiss, notify } from "./actions.js";
 import { Dialogs } from "./dialogs.js";
 import { Files } from "./files.js";
 import { html } from "./html.js";
-import { Menu } from "./menu.js";
+import { Lazy } from "./lazy.js";
 import { Rail } from "./rail.js";
 import { mayWrite } from "./rights.js";
 import { useStore } from "./store.js";
-import { Tray } from "./tray.js";
 import { Icon, IconButton } from "./ui.js";
 import { take } from "./uploads.js";
 
@@ -25,9 +24,12 @@ export function App() {
       </p>`
       }
       ${state.ready && html`<${Files} state=${state} here=${here} />`}
-      <${Menu} menu=${state.menu} />
+      ${state.menu && html`<${Lazy} kind="menu" menu=${state.menu} />`}
     </main>
-    <${Tray} uploads=${state.uploads} />
+    ${
+      state.uploads.length > 0 &&
+      html`<${Lazy} kind="tray" uploads=${state.uploads} reachable=${state.reachable} />`
+    }
     <${Notices} notices=${state.notices} />
     <p class="unseen" role="status">${state.said}</p>
     <${Dialogs} state=${state} />
@@ -35,6 +37,7 @@ export function App() {
   </div>`;
 }
 
+/** @param {{ notices: Notice[] }} props */
 const Notices = ({ notices }) => html`<div class="notices" role="status">
   ${notices.map(
     ({ id, text, error }) => html`<div key=${id} class=${error ? "notice error" : "notice"}>
@@ -44,14 +47,19 @@ const Notices = ({ notices }) => html`<div class="notices" role="status">
   )}
 </div>`;
 
-// Files may be dropped anywhere. The events of children bubble: entering and leaving are counted.
+/**
+ * Files may be dropped anywhere. The events of children bubble: entering and leaving are counted.
+ * @param {{ here?: Namespace, session: Session | null }} props
+ */
 function DropZone({ here, session }) {
   const [over, setOver] = useState(false);
-  const now = useRef({});
+  const now = useRef({ here, session });
   now.current = { here, session };
   useEffect(() => {
     let depth = 0;
+    /** @param {DragEvent} event */
     const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+    /** @type {Record<string, (event: any) => unknown>} */
     const listen = {
       dragenter: (event) => hasFiles(event) && ((depth += 1), setOver(true)),
       dragleave: (event) => hasFiles(event) && (depth -= 1) <= 0 && setOver(false),
@@ -62,7 +70,7 @@ function DropZone({ here, session }) {
         depth = 0;
         setOver(false);
         const { here: ns, session: who } = now.current;
-        if (mayWrite(who, ns)) take(ns.name, event.dataTransfer);
+        if (ns && mayWrite(who, ns)) take(ns.name, event.dataTransfer);
         else notify(who ? "You may not upload here." : "Sign in to upload.", { error: true });
       },
     };
@@ -72,7 +80,7 @@ function DropZone({ here, session }) {
     };
   }, []);
   if (!over) return null;
-  const may = mayWrite(session, here);
+  const may = here && mayWrite(session, here);
   return html`<div class="drop" aria-hidden="true">
     <div>
       <${Icon} name="upload" size="40" />

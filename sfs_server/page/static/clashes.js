@@ -5,7 +5,7 @@ import { change, isActive, pump } from "./uploads.js";
 
 const MOST_COPIES = 99; // "name (2).txt" … "name (99).txt"
 
-// `how` is "replace", "keep" or "skip".
+/** @param {Upload} upload @param {"replace" | "keep" | "skip"} how */
 export async function resolve(upload, how) {
   if (how === "skip") change(upload, { state: "cancelled" });
   if (how === "replace") change(upload, { state: "queued", replace: true });
@@ -21,6 +21,7 @@ export async function resolve(upload, how) {
   pump();
 }
 
+/** @param {string} namespace @param {string} name */
 async function freeName(namespace, name) {
   const dot = name.lastIndexOf(".");
   const [stem, extension] = dot > 0 ? [name.slice(0, dot), name.slice(dot)] : [name, ""];

@@ -1,4 +1,4 @@
-// Many files are deleted one by one, a few at a time, and what is gone is told.
+// Many files are deleted one by one, a few at a time, and a notice shows how far it is.
 import { deleteFile } from "./api.js";
 import { amend, close, countsChanged, dismiss, notify } from "./actions.js";
 import { count, number } from "./format.js";
@@ -7,10 +7,13 @@ import { set, state } from "./store.js";
 const AT_ONCE = 4;
 const MANY = 50; // files that take a while
 
+/** @param {StoredFile[]} files */
 export async function deleteFiles(files) {
   close();
   const left = [...files];
+  /** @type {Set<string>} */
   const gone = new Set();
+  /** @type {Error[]} */
   const failures = [];
   const work = async () => {
     for (let file = left.pop(); file; file = left.pop()) {
@@ -23,7 +26,7 @@ export async function deleteFiles(files) {
       }
     }
   };
-  const done = files.length > MANY ? tellOfDeleting(files.length, gone) : () => {};
+  const done = files.length > MANY ? showProgress(files.length, gone) : () => {};
   await Promise.all(Array.from({ length: AT_ONCE }, work));
   done();
   if (state.current === files[0].namespace) {
@@ -40,7 +43,8 @@ export async function deleteFiles(files) {
   countsChanged();
 }
 
-function tellOfDeleting(all, gone) {
+/** @param {number} all @param {Set<string>} gone */
+function showProgress(all, gone) {
   const text = () => `Deleting ${count(all, "file")}: ${number(gone.size)} are gone`;
   const id = notify(text(), { stay: true });
   const timer = setInterval(() => amend(id, text()), 1000);

@@ -9,6 +9,7 @@ import { Button, Dialog } from "./ui.js";
 
 const MOST_NAMES = 5;
 
+/** @param {{ files: StoredFile[], onClose: () => void }} props */
 export function DeleteFiles({ files, onClose }) {
   const others = files.length - MOST_NAMES;
   const title = files.length === 1 ? "Delete this file?" : `Delete ${count(files.length, "file")}?`;
@@ -25,6 +26,7 @@ export function DeleteFiles({ files, onClose }) {
   <//>`;
 }
 
+/** @param {{ ns: Namespace, onClose: () => void }} props */
 export function DeleteNamespace({ ns, onClose }) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState("");
@@ -52,26 +54,31 @@ export function DeleteNamespace({ ns, onClose }) {
   <//>`;
 }
 
-// A name is taken. Closing the dialog skips: nothing is lost by it.
+/**
+ * A name is taken. Closing the dialog skips: nothing is lost by it.
+ * @param {{ clashes: Upload[] }} props
+ */
 export function Clash({ clashes }) {
   const [all, setAll] = useState(false);
   const [first, ...others] = clashes;
-  const answer = (how) => (all ? clashes : [first]).forEach((upload) => resolve(upload, how));
-  return html`<${Dialog} title="That name is taken" onClose=${() => answer("skip")}>
+  /** @param {"replace" | "keep" | "skip"} how */
+  const decide = (how) => (all ? clashes : [first]).forEach((upload) => resolve(upload, how));
+  return html`<${Dialog} title="That name is taken" onClose=${() => decide("skip")}>
     <p>
       <strong class="break" dir="auto">${first.name}</strong> exists in ${first.namespace} already.
     </p>
     ${
       others.length > 0 &&
       html`<label class="check">
-      <input type="checkbox" checked=${all} onChange=${(event) => setAll(event.target.checked)} />
+      <input type="checkbox" checked=${all}
+        onChange=${(/** @type {InputEventOf} */ event) => setAll(event.target.checked)} />
       Do the same for ${count(others.length, "other file")}
     </label>`
     }
     <div class="buttons">
-      <${Button} onClick=${() => answer("skip")}>Skip<//>
-      <${Button} look="danger" onClick=${() => answer("replace")}>Replace<//>
-      <${Button} look="primary" autofocus onClick=${() => answer("keep")}>Keep both<//>
+      <${Button} onClick=${() => decide("skip")}>Skip<//>
+      <${Button} look="danger" onClick=${() => decide("replace")}>Replace<//>
+      <${Button} look="primary" autofocus onClick=${() => decide("keep")}>Keep both<//>
     </div>
   <//>`;
 }

@@ -6,6 +6,7 @@ import { exactTime, kind, showable, size, time } from "./format.js";
 import { html } from "./html.js";
 import { Button, Dialog, Icon } from "./ui.js";
 
+/** @param {{ file: StoredFile, url: string, onClose: () => void }} props */
 export function Viewer({ file, url, onClose }) {
   const shown = showable(file.content_type);
   return html`<${Dialog} title=${file.name} onClose=${onClose} wide=${shown}>
@@ -27,9 +28,12 @@ export function Viewer({ file, url, onClose }) {
   <//>`;
 }
 
-// Pictures, films and sounds have elements of their own, which run nothing. For all else there is a
-// frame, sandboxed without exception: what is shown in it can run no script, open nothing and know
-// nothing, whatever the file says. (A film in such a frame would not play: it has no origin.)
+/**
+ * Pictures, films and sounds have elements of their own, which run nothing. For all else there is a
+ * frame, sandboxed without exception: what is shown in it can run no script, open nothing and know
+ * nothing, whatever the file says. (A film in such a frame would not play: it has no origin.)
+ * @param {{ file: StoredFile, url: string }} props
+ */
 function Contents({ file, url }) {
   const { name } = file;
   const what = kind(file.content_type);
@@ -39,11 +43,13 @@ function Contents({ file, url }) {
   return html`<iframe class="viewer" src=${url} title=${name} sandbox=""></iframe>`;
 }
 
+/** @param {{ file: StoredFile }} props */
 const NoContents = ({ file }) => html`<div class="no-viewer">
   <${Icon} name=${kind(file.content_type)} size="48" />
   <p>Not shown here: open it in a new tab, or download it.</p>
 </div>`;
 
+/** @type {[number, string][]} */
 const LIVES = [
   [300, "5 minutes"],
   [3600, "1 hour"],
@@ -51,9 +57,10 @@ const LIVES = [
   [604_800, "7 days"],
 ];
 
+/** @param {{ file: StoredFile, session: Session | null, onClose: () => void }} props */
 export function Share({ file, session, onClose }) {
   const [ttl, setTtl] = useState(86_400);
-  const [link, setLink] = useState(null);
+  const [link, setLink] = useState(/** @type {FileLink | null} */ (null));
   const [error, setError] = useState("");
   useEffect(() => {
     let wanted = true;
@@ -71,7 +78,7 @@ export function Share({ file, session, onClose }) {
     ${
       session
         ? html`<fieldset class="choices">
-          <legend>It opens the file, for whoever has it, for</legend>
+          <legend>It opens the file, for everyone who has it, for</legend>
           ${LIVES.map(
             ([seconds, label]) => html`<label key=${seconds}>
               <input type="radio" name="ttl" value=${seconds} checked=${ttl === seconds}
@@ -89,7 +96,10 @@ export function Share({ file, session, onClose }) {
   <//>`;
 }
 
-// No link outlives the token that made it: its `exp` is the link's end then.
+/**
+ * No link outlives the token that made it: its `exp` is the link's end then.
+ * @param {number} end
+ */
 function goodUntil(end) {
   const until = `Good until ${exactTime(end)}`;
   return end === Math.floor(claims().exp)
@@ -99,19 +109,20 @@ function goodUntil(end) {
 
 function claims() {
   try {
-    const [, payload] = credential.get().split(".");
+    const [, payload] = String(credential.get()).split(".");
     return JSON.parse(atob(payload.replaceAll("-", "+").replaceAll("_", "/")));
   } catch {
     return {}; // a token of another kind says nothing
   }
 }
 
+/** @param {{ label: string, text: string }} props */
 function Copy({ label, text }) {
   const [copied, setCopied] = useState(false);
   useEffect(() => setCopied(false), [text]);
+  /** @param {ElementEvent} event */
   const copy = async (event) => {
-    const field = event.currentTarget.parentElement.querySelector("input");
-    field.select();
+    event.currentTarget.parentElement?.querySelector("input")?.select();
     // The clipboard is there only under TLS and on localhost; the older way works everywhere.
     const done = navigator.clipboard
       ? await navigator.clipboard.writeText(text).then(
@@ -123,7 +134,8 @@ function Copy({ label, text }) {
   };
   return html`<div class="copy">
     <label class="input"><span>${label}</span>
-      <input readonly value=${text} placeholder="…" onFocus=${(event) => event.target.select()} />
+      <input readonly value=${text} placeholder="…"
+        onFocus=${(/** @type {InputEventOf} */ event) => event.target.select()} />
     </label>
     <${Button} disabled=${!text} onClick=${copy} aria-live="polite">
       <${Icon} name=${copied ? "check" : "copy"} size="18" />${copied ? "Copied" : "Copy"}

@@ -6,10 +6,14 @@ import { html } from "./html.js";
 import { createNamespace } from "./namespaces.js";
 import { Button, Dialog } from "./ui.js";
 
-// Runs `act` on submit; what goes wrong is shown in the form.
+/**
+ * Runs `act` on submit; what goes wrong is shown in the form.
+ * @param {(form: FormData) => Promise<unknown>} act
+ */
 function useForm(act) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState("");
+  /** @param {SubmitEvent & { target: HTMLFormElement }} event */
   const onSubmit = async (event) => {
     event.preventDefault();
     setBusy(true);
@@ -24,16 +28,17 @@ function useForm(act) {
   return { busy, error, onSubmit };
 }
 
+/** @param {{ expired: boolean, onClose: () => void }} props */
 export function SignIn({ expired, onClose }) {
   const { busy, error, onSubmit } = useForm(async (form) => {
-    const token = form.get("token").trim();
+    const token = String(form.get("token")).trim();
     await become(token, await getSession(token));
   });
   return html`<${Dialog} title="Sign in" onClose=${onClose}>
     <form onSubmit=${onSubmit}>
       <p>
         ${expired ? "Your token is not good any more. Paste a new one: " : "Paste your token: "}
-        the one that the service printed when it began, or that
+        the one that the service printed when it started, or that
         <code> sfs-server token -user NAME </code> prints.
       </p>
       <label class="input">
@@ -52,7 +57,14 @@ export function SignIn({ expired, onClose }) {
   <//>`;
 }
 
-// Somebody is signed in, and a link brought the token of somebody else.
+/**
+ * Somebody is signed in, and a link brought the token of somebody else.
+ * @param {object} props
+ * @param {string} props.token
+ * @param {Session} props.next
+ * @param {Session | null} props.session
+ * @param {() => void} props.onClose
+ */
 export function SwitchUser({ token, next, session, onClose }) {
   const [now, then] = [session, next].map(called);
   return html`<${Dialog} title="Sign in as somebody else?" onClose=${onClose}>
@@ -68,17 +80,17 @@ export function SwitchUser({ token, next, session, onClose }) {
   <//>`;
 }
 
-// A display name need not be one's own.
+/**
+ * A display name need not be one's own.
+ * @param {Session | null} who
+ */
 const called = (who) =>
-  !who
-    ? "somebody else"
-    : who.username === who.user
-      ? who.user
-      : `${who.username} (${who.user})`;
+  !who ? "somebody else" : who.username === who.user ? who.user : `${who.username} (${who.user})`;
 
+/** @param {{ onClose: () => void }} props */
 export function CreateNamespace({ onClose }) {
   const { busy, error, onSubmit } = useForm((form) =>
-    createNamespace(form.get("name"), form.get("hidden") === "on"),
+    createNamespace(String(form.get("name")), form.get("hidden") === "on"),
   );
   return html`<${Dialog} title="New namespace" onClose=${onClose}>
     <form onSubmit=${onSubmit}>

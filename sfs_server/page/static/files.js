@@ -5,6 +5,7 @@ import {
   loadFiles,
   loadNamespaces,
   open,
+  openMenu,
   selectedFiles,
   selectNone,
   setHidden,
@@ -13,12 +14,12 @@ import {
 import { count, number, size } from "./format.js";
 import { html } from "./html.js";
 import { List } from "./list.js";
-import { openMenu } from "./menu.js";
 import { mayDeleteNamespace, mayManage, mayWrite } from "./rights.js";
 import { state as store } from "./store.js";
 import { Button, FilePicker, Icon, IconButton } from "./ui.js";
-import { add, take } from "./uploads.js";
+import { add } from "./uploads.js";
 
+/** @param {{ state: State, here?: Namespace }} props */
 export function Files({ state, here }) {
   const { files, session } = state;
   const writable = mayWrite(session, here);
@@ -27,7 +28,7 @@ export function Files({ state, here }) {
     <${Heading} state=${state} here=${here} writable=${writable} />
     ${
       state.selected.size > 0
-        ? html`<${Selection} state=${state} writable=${writable} />`
+        ? html`<${Selection} writable=${writable} />`
         : !bare && html`<${Toolbar} state=${state} />`
     }
     ${
@@ -42,6 +43,7 @@ export function Files({ state, here }) {
   `;
 }
 
+/** @param {{ state: State, here?: Namespace, writable: boolean }} props */
 function Heading({ state, here, writable }) {
   const { session } = state;
   const items = here ? actionsOn(here, session) : [];
@@ -52,20 +54,22 @@ function Heading({ state, here, writable }) {
     </div>
     <div class="heading-actions">
       ${
+        here &&
         writable &&
-        html`<${FilePicker} onFiles=${(input) => add(here.name, input.files)}>
+        html`<${FilePicker} onFiles=${(/** @type {FileList} */ files) => add(here.name, files)}>
         <${Icon} name="upload" size="18" />Upload
       <//>`
       }
       ${
         items.length > 0 &&
         html`<${IconButton} icon="more" label="Actions on this namespace" aria-haspopup="menu"
-          onClick=${(event) => openMenu(event, items)} />`
+          onClick=${(/** @type {ElementEvent} */ event) => openMenu(event, items)} />`
       }
     </div>
   </div>`;
 }
 
+/** @param {Namespace} ns @param {Session | null} session */
 function describe(ns, session) {
   const owner =
     ns.owner === null
@@ -77,7 +81,9 @@ function describe(ns, session) {
   return [files, owner, ns.hidden && "hidden"].filter(Boolean).join(" · ");
 }
 
+/** @param {Namespace} ns @param {Session | null} session @returns {MenuItem[]} */
 function actionsOn(ns, session) {
+  /** @type {MenuItem[]} */
   const items = [];
   if (mayManage(session, ns)) {
     items.push(
@@ -97,16 +103,20 @@ function actionsOn(ns, session) {
   return items;
 }
 
-// With the number of files that there are now.
+/**
+ * With the number of files that there are now.
+ * @param {string} name
+ */
 async function askToDelete(name) {
   await loadNamespaces();
-  const ns = store.namespaces.find((other) => other.name === name);
+  const ns = store.namespaces?.find((other) => other.name === name);
   if (ns) open("delete-namespace", { ns });
 }
 
+/** @param {{ state: State }} props */
 function Toolbar({ state }) {
   const { files, prefix } = state;
-  const known = files.loading
+  const found = files.loading
     ? ""
     : `${number(files.entries.length)}${files.next ? "+" : ""} found`;
   return html`<div class="toolbar" role="search">
@@ -119,14 +129,15 @@ function Toolbar({ state }) {
         autocomplete="off"
         spellcheck="false"
         value=${prefix}
-        onInput=${(event) => filter(event.target.value)}
+        onInput=${(/** @type {InputEventOf} */ event) => filter(event.target.value)}
       />
     </label>
-    ${prefix && html`<span class="soft" role="status">${known}</span>`}
+    ${prefix && html`<span class="soft" role="status">${found}</span>`}
   </div>`;
 }
 
-function Selection({ state, writable }) {
+/** @param {{ writable: boolean }} props */
+function Selection({ writable }) {
   const files = selectedFiles();
   const bytes = files.reduce((sum, file) => sum + file.size, 0);
   return html`<div class="toolbar selection" role="region" aria-label="Selection">
@@ -145,6 +156,7 @@ function Selection({ state, writable }) {
   </div>`;
 }
 
+/** @param {{ state: State, here?: Namespace, writable: boolean }} props */
 function Empty({ state, here, writable }) {
   if (state.prefix) {
     return html`<div class="empty">
@@ -154,7 +166,7 @@ function Empty({ state, here, writable }) {
       <${Button} onClick=${() => filter("")}>Show all files<//>
     </div>`;
   }
-  if (!writable) {
+  if (!here || !writable) {
     const guest = state.session === null;
     return html`<div class="empty">
       <${Icon} name="tray" size="40" />
@@ -163,13 +175,15 @@ function Empty({ state, here, writable }) {
       ${guest && html`<${SignInButton} />`}
     </div>`;
   }
-  return html`<${FilePicker} look="empty pick" onFiles=${(input) => take(here.name, input)}>
+  const onFiles = (/** @type {FileList} */ files) => add(here.name, files);
+  return html`<${FilePicker} look="empty pick" onFiles=${onFiles}>
     <${Icon} name="tray" size="40" />
     <span class="h2">Drop files here</span>
     <span>or choose them; of any size, as many as you like.</span>
   <//>`;
 }
 
+/** @param {{ error: ApiError, state: State }} props */
 function Trouble({ error, state }) {
   const guest = state.session === null;
   const [title, text] =

@@ -11,9 +11,12 @@ const dayAndYear = new Intl.DateTimeFormat("en", {
 });
 const exact = new Intl.DateTimeFormat("en", { dateStyle: "full", timeStyle: "long" });
 
+/** @param {number} n */
 export const number = (n) => whole.format(n);
+/** @param {number} n @param {string} one */
 export const count = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
 
+/** @param {number} bytes */
 export function size(bytes) {
   let unit = 0;
   let value = bytes;
@@ -25,8 +28,10 @@ export function size(bytes) {
   return `${value < 9.95 ? value.toFixed(1) : Math.round(value)} ${UNITS[unit]}`;
 }
 
+/** @param {number} bytes */
 export const exactSize = (bytes) => count(bytes, "byte");
 
+/** @param {number} seconds, since 1970 */
 export function time(seconds, now = Date.now() / 1000) {
   const ago = now - seconds;
   if (ago < 45) return "just now";
@@ -38,9 +43,12 @@ export function time(seconds, now = Date.now() / 1000) {
   return (thisYear ? day : dayAndYear).format(date);
 }
 
+/** @param {number} seconds */
 export const exactTime = (seconds) => exact.format(seconds * 1000);
+/** @param {number} seconds */
 export const isoTime = (seconds) => new Date(seconds * 1000).toISOString();
 
+/** @param {number} seconds */
 export function duration(seconds) {
   if (seconds < 1) return "a moment";
   if (seconds < 60) return `${Math.ceil(seconds)} s`;
@@ -52,30 +60,39 @@ export function duration(seconds) {
 // Marks that turn the direction of text around, or cannot be seen, are shown by their numbers: with
 // U+202E in it, a name that ends with "gpj.exe" seems to end with "exe.jpg".
 const UNSEEN = /[\p{Bidi_C}\u200b\u2028\u2029\u2060\ufeff]/gu;
-const number16 = (mark) => mark.charCodeAt(0).toString(16).toUpperCase().padStart(4, 0);
+/** @param {string} mark */
+const number16 = (mark) => mark.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0");
 
+/** @param {string} text */
 export const visible = (text) => text.replace(UNSEEN, (mark) => `[U+${number16(mark)}]`);
 
-// The two parts of a name: the first may be cut on a narrow screen, the second, with the
-// extension, always shows.
+/**
+ * The two parts of a name: the first may be cut on a narrow screen, the second, with the
+ * extension, always shows.
+ * @param {string} name
+ */
 export function splitName(name) {
   const letters = [...name];
   if (letters.length <= 20) return [name, ""];
   return [letters.slice(0, -10).join(""), letters.slice(-10).join("")];
 }
 
-// As the service sorts: by code point, which for names is the order of their UTF-8.
+/**
+ * As the service sorts: by code point, which for names is the order of their UTF-8.
+ * @param {string} a @param {string} b
+ */
 export function compareNames(a, b) {
   const length = Math.min(a.length, b.length);
   for (let i = 0; i < length; i += 1) {
     if (a.charCodeAt(i) !== b.charCodeAt(i)) {
       const [left, right] = [a.codePointAt(i), b.codePointAt(i)];
-      return left - right || a.charCodeAt(i) - b.charCodeAt(i);
+      return Number(left) - Number(right) || a.charCodeAt(i) - b.charCodeAt(i);
     }
   }
   return a.length - b.length;
 }
 
+/** @type {[string, RegExp][]} */
 const KINDS = [
   ["image", /^image\//],
   ["video", /^video\//],
@@ -87,10 +104,16 @@ const KINDS = [
   ["text", /^text\//],
 ];
 
-// The name of a file's icon.
+/**
+ * The name of a file's icon.
+ * @param {string} type
+ */
 export const kind = (type) => KINDS.find(([, pattern]) => pattern.test(type))?.[0] ?? "file";
 
-// Whether a browser shows it by itself, in a frame that may do nothing.
+/**
+ * Whether a browser shows it by itself, in a frame that may do nothing.
+ * @param {string} type
+ */
 export const showable = (type) =>
   /^(image|video|audio|text)\/|json|javascript|xml|yaml|toml|sql/.test(type) &&
   !/tiff|heic|x-msvideo|openxml|opendocument/.test(type);

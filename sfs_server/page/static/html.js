@@ -6,6 +6,7 @@ import { visible } from "./format.js";
 
 const READ = ["title", "aria-label", "alt"];
 
+/** @param {any} type @param {Record<string, any> | null} props @param {any[]} children */
 function create(type, props, ...children) {
   if (typeof type === "string") {
     for (const name of READ) if (props?.[name]) props[name] = visible(props[name]);

@@ -14,6 +14,7 @@ import { Icon } from "./ui.js";
 const BEYOND = 12; // rows drawn above and below the window
 const NEAR = 150; // rows before the end at which more are loaded
 
+/** @type {Record<SortKey, (a: StoredFile, b: StoredFile) => number>} */
 const ORDERS = {
   name: (a, b) => compareNames(a.name, b.name),
   size: (a, b) => a.size - b.size || compareNames(a.name, b.name),
@@ -21,8 +22,10 @@ const ORDERS = {
 };
 
 // Sorted once for each list and order, not at each redraw.
-let sorted = { entries: null, key: "", down: false, rows: [] };
+/** @type {Sort & { entries: StoredFile[] | null, rows: StoredFile[] }} */
+let sorted = { entries: null, key: "name", down: false, rows: [] };
 
+/** @param {StoredFile[]} entries @param {Sort} sort */
 function inOrder(entries, { key, down }) {
   if (key === "name" && !down) return entries;
   if (sorted.entries !== entries || sorted.key !== key || sorted.down !== down) {
@@ -33,6 +36,7 @@ function inOrder(entries, { key, down }) {
   return sorted.rows;
 }
 
+/** @param {{ current: HTMLElement | null }} body @param {number} length */
 function useWindow(body, length) {
   const [span, setSpan] = useState({ first: 0, last: 40, height: 56 });
   useLayoutEffect(() => {
@@ -63,11 +67,12 @@ function useWindow(body, length) {
   return span;
 }
 
+/** @param {{ state: State, writable: boolean }} props */
 export function List({ state, writable }) {
   const { files, sort, selected } = state;
   const rows = inOrder(files.entries, sort);
   const byName = sort.key === "name" && !sort.down;
-  const body = useRef(null);
+  const body = useRef(/** @type {any} */ (null));
   const span = useWindow(body, rows.length);
   const [focus, setFocus] = useState({ at: 0, move: false, anchor: 0 });
   const at = Math.min(focus.at, rows.length - 1);
@@ -82,13 +87,16 @@ export function List({ state, writable }) {
     row?.scrollIntoView({ block: "nearest" });
   }, [focus]);
 
+  /** @param {number} to @param {boolean} range */
   const moveTo = (to, range) => {
     const next = Math.max(0, Math.min(to, rows.length - 1));
     if (range) selectRange(focus.anchor, next);
     setFocus({ at: next, move: true, anchor: range ? focus.anchor : next });
   };
+  /** @param {number} from @param {number} to */
   const selectRange = (from, to) =>
     select(rows.slice(Math.min(from, to), Math.max(from, to) + 1).map((file) => file.name));
+  /** @param {number} index @param {boolean} range */
   const toggle = (index, range) => {
     if (range) selectRange(focus.anchor, index);
     else select([rows[index].name], !selected.has(rows[index].name));
@@ -99,17 +107,20 @@ export function List({ state, writable }) {
     if (writable) open("delete-files", { files: chosen.length ? chosen : [rows[at]] });
   };
 
+  /** @param {KeyboardEvent & ElementEvent} event */
   const onKeyDown = (event) => {
     if (event.target.matches("button") && ["Enter", " "].includes(event.key)) return;
     const page = Math.max(1, Math.floor(innerHeight / span.height) - 2);
-    const step = {
+    /** @type {Record<string, number>} */
+    const steps = {
       ArrowDown: 1,
       ArrowUp: -1,
       PageDown: page,
       PageUp: -page,
       Home: -at,
       End: rows.length,
-    }[event.key];
+    };
+    const step = steps[event.key];
     if (step !== undefined) moveTo(at + step, event.shiftKey);
     else if (event.key === " " && !event.target.matches("input")) toggle(at, event.shiftKey);
     else if (event.key === "Enter") view(rows[at]);
@@ -143,9 +154,11 @@ export function List({ state, writable }) {
     <${More} files=${files} byName=${byName} />`;
 }
 
+/** @param {{ state: State, rows: StoredFile[] }} props */
 function Head({ state, rows }) {
   const { sort, selected } = state;
   const all = rows.length > 0 && selected.size === rows.length;
+  /** @param {SortKey} key @param {string} label */
   const sortable = (key, label) => html`<span role="columnheader" class=${`c-${key}`}
     aria-sort=${sort.key === key ? (sort.down ? "descending" : "ascending") : "none"}>
     <button type="button" onClick=${() => sortBy(key)}>
@@ -162,6 +175,7 @@ function Head({ state, rows }) {
   </div></div>`;
 }
 
+/** @param {{ files: LoadedFiles, byName: boolean }} props */
 function More({ files, byName }) {
   if (files.error) {
     return html`<p class="more" role="alert">

@@ -1,4 +1,4 @@
-// The beginning: who is there, where, and what is listened to.
+// The start: who is there, where, and what is listened to.
 import { render } from "./vendor/preact.js";
 import { getSession, credential, onTrouble } from "./api.js";
 import {
@@ -25,6 +25,7 @@ function tokenOfAddress() {
   return token;
 }
 
+/** @param {string} token */
 const welcome = (token) =>
   import("./welcome.js").then((module) => module.welcome(token), unreachable);
 
@@ -39,7 +40,7 @@ async function whoIsThere() {
   }
 }
 
-async function begin() {
+async function start() {
   const token = tokenOfAddress();
   onTrouble({ refused: tokenRefused, unreachable });
   onComeback(async () => {
@@ -58,11 +59,11 @@ async function begin() {
   addEventListener("beforeunload", (event) => {
     if (state.uploads.some(isActive)) event.preventDefault();
   });
-  render(html`<${App} />`, document.getElementById("page"));
+  render(html`<${App} />`, /** @type {Element} */ (document.getElementById("page")));
   await whoIsThere();
   if (token) await welcome(token);
   set({ ready: true });
   await Promise.all([loadNamespaces(), show(place(), { record: false })]);
 }
 
-begin();
+start();

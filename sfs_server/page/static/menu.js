@@ -1,4 +1,4 @@
-// A menu of actions beside the button that opened it.
+// A menu of actions next to the button that opened it.
 import { useEffect, useLayoutEffect, useRef } from "./vendor/hooks.js";
 import { html } from "./html.js";
 import { set } from "./store.js";
@@ -6,21 +6,16 @@ import { Icon } from "./ui.js";
 
 const GAP = 4;
 
-export function openMenu(event, items) {
-  const from = event.currentTarget;
-  set({ menu: { items, from, box: from.getBoundingClientRect() } });
-}
-
-export const Menu = ({ menu }) => menu && html`<${Open} menu=${menu} />`;
-
-function Open({ menu }) {
-  const list = useRef(null);
+/** @param {{ menu: OpenMenu }} props */
+export function Menu({ menu }) {
+  const list = useRef(/** @type {any} */ (null));
+  /** @param {boolean} focus */
   const shut = (focus) => {
     set({ menu: null });
     if (focus && menu.from.isConnected) menu.from.focus();
   };
 
-  // Under the button and flush with its right side, or above it where there is no room.
+  // Under the button and flush with its right side, or above it where there is no space.
   useLayoutEffect(() => {
     const { box } = menu;
     const { offsetWidth: width, offsetHeight: height } = list.current;
@@ -32,6 +27,7 @@ function Open({ menu }) {
   }, [menu]);
 
   useEffect(() => {
+    /** @param {Event} event */
     const away = (event) => list.current?.contains(event.target) || shut(false);
     const moved = () => shut(false);
     addEventListener("pointerdown", away);
@@ -44,10 +40,13 @@ function Open({ menu }) {
     };
   }, [menu]);
 
+  /** @param {KeyboardEvent} event */
   const onKeyDown = (event) => {
     const buttons = [...list.current.querySelectorAll("button")];
     const at = buttons.indexOf(document.activeElement);
-    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: buttons.length - 1 }[event.key];
+    /** @type {Record<string, number>} */
+    const places = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: buttons.length - 1 };
+    const to = places[event.key];
     if (event.key === "Escape" || event.key === "Tab") shut(true);
     else if (to === undefined) return;
     else buttons[(to + buttons.length) % buttons.length].focus();

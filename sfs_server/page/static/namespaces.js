@@ -3,6 +3,7 @@ import * as api from "./api.js";
 import { close, loadNamespaces, notify, show } from "./actions.js";
 import { state } from "./store.js";
 
+/** @param {string} name @param {boolean} hidden */
 export async function createNamespace(name, hidden) {
   await api.createNamespace(name, hidden);
   close();
@@ -10,6 +11,7 @@ export async function createNamespace(name, hidden) {
   await show(name);
 }
 
+/** @param {Namespace} ns */
 export async function deleteNamespace(ns) {
   await api.deleteNamespace(ns.name);
   close();

@@ -1,12 +1,14 @@
-// Whether the service answers. While it does not, it is asked again and again, ever more rarely.
+// Whether the service responds. While it does not, it is asked again, ever more rarely.
 import { isAlive } from "./api.js";
 import { set, state } from "./store.js";
 
 const FIRST_MS = 1000;
 const LONGEST_MS = 10_000;
 
+/** @type {(() => void)[]} */
 const comebacks = [];
 
+/** @param {() => void} callback */
 export const onComeback = (callback) => comebacks.push(callback);
 
 export function unreachable() {
@@ -15,6 +17,7 @@ export function unreachable() {
   ask(FIRST_MS);
 }
 
+/** @param {number} wait */
 function ask(wait) {
   setTimeout(async () => {
     if (!(await isAlive())) {

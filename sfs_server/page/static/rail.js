@@ -6,12 +6,13 @@ import { mayCreateNamespace } from "./rights.js";
 import { set } from "./store.js";
 import { Button, Icon, IconButton } from "./ui.js";
 
+/** @param {{ state: State }} props */
 export function Rail({ state }) {
   const { session, namespaces, current, railOpen } = state;
   const toggle = () => set({ railOpen: !railOpen });
   return html`<header class=${railOpen ? "rail open" : "rail"}>
     <div class="brand">
-      <a href="/" onClick=${(event) => go(event, "default")} class="mark">
+      <a href="/" onClick=${(/** @type {MouseEvent} */ event) => go(event, "default")} class="mark">
         <${Icon} name="mark" size="28" /><span>SFS</span>
       </a>
       <button type="button" class="rail-toggle" aria-expanded=${String(railOpen)}
@@ -46,17 +47,19 @@ export function Rail({ state }) {
   </header>`;
 }
 
+/** @param {MouseEvent} event @param {string} name */
 function go(event, name) {
   if (event.ctrlKey || event.metaKey || event.shiftKey) return; // in a tab of its own
   event.preventDefault();
   show(name);
 }
 
+/** @param {{ ns: Namespace, here: boolean }} props */
 const Entry = ({ ns, here }) => html`<li>
   <a
     href=${ns.name === "default" ? "/" : `/ns/${encodeURIComponent(ns.name)}`}
     aria-current=${here ? "page" : undefined}
-    onClick=${(event) => go(event, ns.name)}
+    onClick=${(/** @type {MouseEvent} */ event) => go(event, ns.name)}
   >
     <span class="ns-name" title=${ns.name}>${ns.name}</span>
     ${ns.hidden && html`<${Icon} name="hidden" size="16" /><span class="unseen">hidden</span>`}
@@ -64,6 +67,7 @@ const Entry = ({ ns, here }) => html`<li>
   </a>
 </li>`;
 
+/** @param {{ session: Session | null }} props */
 const Person = ({ session }) =>
   session === null
     ? html`<div class="person">

@@ -1,10 +1,10 @@
 // One file in the table.
-import { download, open, view } from "./actions.js";
+import { download, open, openMenu, view } from "./actions.js";
 import { exactSize, exactTime, isoTime, kind, showable, size, splitName, time } from "./format.js";
 import { html } from "./html.js";
-import { openMenu } from "./menu.js";
 import { Icon, IconButton } from "./ui.js";
 
+/** @param {RowProps} props */
 export function Row({ file, at, writable, selected, current, onToggle, onFocus }) {
   const tab = current ? 0 : -1;
   const [head, tail] = splitName(file.name);
@@ -19,7 +19,7 @@ export function Row({ file, at, writable, selected, current, onToggle, onFocus }
     style=${{ transform: `translateY(calc(var(--row) * ${at}))` }}>
     <span role="gridcell" class="c-check">
       <input type="checkbox" tabindex=${tab} aria-label=${`Select ${name}`} checked=${selected}
-        onClick=${(event) => onToggle(at, event.shiftKey)} />
+        onClick=${(/** @type {MouseEvent} */ event) => onToggle(at, event.shiftKey)} />
     </span>
     <span role="gridcell" class="c-name">
       <span class=${`kind ${kind(type)}`}><${Icon} name=${kind(type)} size="22" /></span>
@@ -37,12 +37,15 @@ export function Row({ file, at, writable, selected, current, onToggle, onFocus }
       <${IconButton} icon="download" label=${`Download ${name}`} tabindex=${tab}
         onClick=${() => download([file])} />
       <${IconButton} icon="more" label=${`Actions on ${name}`} tabindex=${tab}
-        aria-haspopup="menu" onClick=${(event) => openMenu(event, items)} />
+        aria-haspopup="menu"
+        onClick=${(/** @type {ElementEvent} */ event) => openMenu(event, items)} />
     </span>
   </div>`;
 }
 
+/** @param {StoredFile} file @param {boolean} writable */
 function actionsOn(file, writable) {
+  /** @type {MenuItem[]} */
   const items = [
     {
       icon: "shown",

@@ -1,28 +1,39 @@
 // The one place where the state of the page lives. Views read it, actions change it through set().
 import { useEffect, useState } from "./vendor/hooks.js";
 
+/** @type {LoadedFiles} */
 export const NO_FILES = { entries: [], next: null, loading: false, error: null };
 
 export const state = {
-  ready: false, // the session is known
-  reachable: true, // the service answers
-  session: null, // {user, username, admin}, null for an anonymous visitor
-  namespaces: null, // as the service lists them, null until it has
+  ready: false, // the session has been fetched
+  reachable: true, // the service responds
+  /** @type {Session | null} */
+  session: null, // of an anonymous visitor
+  /** @type {Namespace[] | null} */
+  namespaces: null, // until the service has listed them
   current: "default", // the namespace that is shown
   files: NO_FILES, // what has been loaded of it, by name
   prefix: "", // the filter, applied by the service
+  /** @type {Sort} */
   sort: { key: "name", down: false },
+  /** @type {Set<string>} */
   selected: new Set(), // names
-  dialog: null, // {kind, …}: one at a time
-  menu: null, // {items, x, y, from}
+  /** @type {OpenDialog | null} */
+  dialog: null, // one at a time
+  /** @type {OpenMenu | null} */
+  menu: null,
   railOpen: false, // on a narrow screen
+  /** @type {Upload[]} */
   uploads: [], // see uploads.js
-  notices: [], // {id, text, error}
+  /** @type {Notice[]} */
+  notices: [],
   said: "", // for screen readers, politely
 };
 
+/** @type {Set<() => void>} */
 const listeners = new Set();
 
+/** @param {Partial<typeof state>} patch */
 export function set(patch) {
   Object.assign(state, patch);
   for (const listener of listeners) listener();

@@ -4,13 +4,14 @@ import { useState } from "./vendor/hooks.js";
 import { count, duration, exactSize, size } from "./format.js";
 import { html } from "./html.js";
 import { Icon, IconButton } from "./ui.js";
-import { cancel, clear, isActive, isWaiting, progress, retry, speed } from "./uploads.js";
+import { isWaiting, speed } from "./speed.js";
+import { cancel, clear, isActive, progress, retry } from "./uploads.js";
 
 const MOST_SHOWN = 100;
 
+/** @param {{ uploads: Upload[] }} props */
 export function Tray({ uploads }) {
   const [folded, setFolded] = useState(false);
-  if (uploads.length === 0) return null;
   const active = uploads.filter(isActive);
   const failed = uploads.filter((upload) => upload.state === "failed");
   const shown = uploads.length > MOST_SHOWN ? pick(uploads) : uploads;
@@ -25,19 +26,24 @@ export function Tray({ uploads }) {
     ${
       !folded &&
       html`<ul tabindex="0" aria-label="Uploads">
-      ${shown.map((upload) => html`<${Upload} key=${upload.id} upload=${upload} />`)}
+      ${shown.map((upload) => html`<${Entry} key=${upload.id} upload=${upload} />`)}
       ${rest > 0 && html`<li class="soft">and ${count(rest, "more", "more")}</li>`}
     </ul>`
     }
   </section>`;
 }
 
-// What is going on comes first when there are too many to show.
+/**
+ * What is going on comes first when there are too many to show.
+ * @param {Upload[]} uploads
+ */
 function pick(uploads) {
+  /** @param {Upload} upload */
   const rank = (upload) => (upload.state === "failed" ? 0 : isActive(upload) ? 1 : 2);
   return [...uploads].sort((a, b) => rank(a) - rank(b) || a.id - b.id).slice(0, MOST_SHOWN);
 }
 
+/** @param {Upload[]} uploads @param {Upload[]} active @param {Upload[]} failed */
 function title(uploads, active, failed) {
   if (active.length) return `Uploading ${count(active.length, "file")}`;
   if (failed.length) return `${count(failed.length, "file")} not uploaded`;
@@ -45,10 +51,13 @@ function title(uploads, active, failed) {
   return done ? `${count(done, "file")} uploaded` : "Nothing uploaded";
 }
 
-function Upload({ upload }) {
+/** @param {{ upload: Upload }} props */
+function Entry({ upload }) {
   const { name, size: total, sent, state } = upload;
+  /** @param {number} bytes */
   const percent = (bytes) => (total ? (100 * bytes) / total : state === "done" ? 100 : 0);
   const now = progress(upload);
+  /** @param {number} bytes */
   const part = (bytes) => ({ transform: `scaleX(${percent(bytes) / 100})` });
   return html`<li class=${`upload ${state}`}>
     <span class="upload-name" dir="auto" title=${name}>${name}</span>
@@ -78,6 +87,7 @@ function Upload({ upload }) {
   </li>`;
 }
 
+/** @param {Upload} upload */
 function words(upload) {
   const { state, size: total, error } = upload;
   if (state === "running") {
@@ -92,7 +102,7 @@ function words(upload) {
     queued: `${size(total)} · waiting its turn`,
     checking: size(total),
     clash: "A file of this name exists",
-    away: "Waiting for the service, then it begins again",
+    unreachable: "Waiting for the service, then it starts again",
     done: size(total),
     failed: error,
     cancelled: "Not uploaded",

@@ -4,32 +4,39 @@ import { html } from "./html.js";
 
 const SPRITE = new URL("./icons.svg", import.meta.url).href;
 
+/** @param {{ name: string, size?: number }} props */
 export const Icon = ({ name, size = 20 }) =>
   html`<svg class="icon" width=${size} height=${size} aria-hidden="true">
     <use href="${SPRITE}#${name}"></use>
   </svg>`;
 
+/** @param {{ look?: string, children?: unknown }} props */
 export const Button = ({ look = "", children, ...rest }) =>
   html`<button type="button" class=${`button ${look}`} ...${rest}>${children}</button>`;
 
+/** @param {{ icon: string, label: string }} props */
 export const IconButton = ({ icon, label, ...rest }) =>
   html`<button type="button" class="icon-button" aria-label=${label} title=${label} ...${rest}>
     <${Icon} name=${icon} />
   </button>`;
 
-// A dialog of the browser's own: it keeps the focus, closes on Escape and gives the focus back, in
-// the moment when it goes: a key that comes right after it is for what had the focus before.
+/**
+ * A dialog of the browser's own: it keeps the focus, closes on Escape and gives the focus back, in
+ * the moment when it goes: a key that comes right after it is for what had the focus before.
+ * @param {{ title: string, onClose: () => void, children?: unknown, wide?: boolean }} props
+ */
 export function Dialog({ title, onClose, children, wide = false }) {
-  const dialog = useRef(null);
+  const dialog = useRef(/** @type {any} */ (null));
   useLayoutEffect(() => {
     const element = dialog.current;
-    const from = document.activeElement;
+    const from = /** @type {HTMLElement} */ (document.activeElement);
     element.showModal();
     return () => {
       element.close(); // until then nothing outside can have the focus
       if (from.isConnected) from.focus({ preventScroll: true });
     };
   }, []);
+  /** @param {Event} event */
   const onCancel = (event) => {
     event.preventDefault();
     onClose();
@@ -39,7 +46,7 @@ export function Dialog({ title, onClose, children, wide = false }) {
     class=${wide ? "wide" : ""}
     aria-labelledby="dialog-title"
     onCancel=${onCancel}
-    onMouseDown=${(event) => event.target === dialog.current && onClose()}
+    onMouseDown=${(/** @type {Event} */ event) => event.target === dialog.current && onClose()}
   >
     <div class="panel">
       <div class="panel-head">
@@ -51,7 +58,10 @@ export function Dialog({ title, onClose, children, wide = false }) {
   </dialog>`;
 }
 
-// A file input that looks like a button: reachable by keyboard and screen reader.
+/**
+ * A file input that looks like a button: reachable by keyboard and screen reader.
+ * @param {{ onFiles: (files: FileList) => void, children?: unknown, look?: string }} props
+ */
 export const FilePicker = ({
   onFiles,
   children,
@@ -60,8 +70,8 @@ export const FilePicker = ({
   <input
     type="file"
     multiple
-    onChange=${(event) => {
-      onFiles(event.target);
+    onChange=${(/** @type {InputEventOf} */ event) => {
+      onFiles(event.target.files);
       event.target.value = "";
     }}
   />

@@ -1,13 +1,12 @@
 // The queue of uploads.
 //
-// An upload is an object with a state: queued → checking → running → done, or clash (a file of that
-// name exists, and the person is asked), away (the service is: it begins again by itself), failed,
-// cancelled. Three run at a time. `sent` is what has left the browser, `stored` what the service
-// has stored: by its event stream, or null where there is none.
+// The state of an upload goes queued → checking → running → done. Other states are clash (a file of
+// that name exists, and the person is asked), unreachable (the service is; the upload starts again
+// by itself), failed and cancelled. Three run at a time.
 //
-// That a name is taken is asked before the first byte is sent, because a browser may not see an
-// answer that comes while it is still sending. The POST refuses to replace all the same, for the
-// case that somebody was faster.
+// Whether a name is taken is asked before the first byte is sent, because a browser may not see a
+// response that comes while it is still sending. The POST refuses to replace all the same, in case
+// somebody was faster.
 import { authorization, findFile, isAlive, parseDetail, viewPath } from "./api.js";
 import { arrived, notify, say } from "./actions.js";
 import { count } from "./format.js";
@@ -16,31 +15,38 @@ import { set, state } from "./store.js";
 import { watch } from "./watch.js";
 
 const AT_ONCE = 3;
-const MOST_TRIES = 5; // by itself, after the service was away
+const MOST_TRIES = 5; // by itself, after the service was unreachable
 const REDRAW_MS = 100;
 const SPEED_SECONDS = 4;
 
 let last = 0;
 
-export const ACTIVE = new Set(["queued", "checking", "clash", "running", "away"]);
+/** @type {Set<UploadState>} */
+export const ACTIVE = new Set(["queued", "checking", "clash", "running", "unreachable"]);
+/** @param {Upload} upload */
 export const isActive = (upload) => ACTIVE.has(upload.state);
+/** @param {Upload} upload */
 const running = (upload) => upload.state === "running" || upload.state === "checking";
+/** @param {Upload} upload */
 export const progress = (upload) => upload.stored ?? upload.sent;
 
-let drawing = 0;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let drawing;
 const redraw = () => {
   drawing ||= setTimeout(() => {
-    drawing = 0;
+    drawing = undefined;
     set({ uploads: [...state.uploads] });
     announce();
   }, REDRAW_MS);
 };
 
+/** @param {Upload} upload @param {Partial<Upload>} patch */
 export function change(upload, patch) {
   Object.assign(upload, patch);
   redraw();
 }
 
+/** @param {string} namespace @param {Iterable<File>} files */
 export function add(namespace, files) {
   const added = [...files].map((file) => ({
     id: (last += 1),
@@ -54,6 +60,7 @@ export function add(namespace, files) {
   pump();
 }
 
+/** @type {() => Omit<Upload, "id" | "namespace" | "file" | "name" | "size">} */
 const fresh = () => ({
   state: "queued",
   replace: false,
@@ -75,6 +82,7 @@ export function pump() {
   }
 }
 
+/** @param {Upload} upload */
 async function start(upload) {
   change(upload, { state: "checking", sent: 0, stored: null, samples: [] });
   try {
@@ -84,13 +92,14 @@ async function start(upload) {
     else await send(upload);
   } catch (error) {
     if (upload.state === "cancelled") return;
-    if (error.status === 0) away(upload);
+    if (error.status === 0) wait(upload);
     else change(upload, { state: "failed", error: error.message });
   } finally {
     pump();
   }
 }
 
+/** @param {Upload} upload */
 function send(upload) {
   // crypto.randomUUID is not there on an address without TLS.
   const random = crypto.getRandomValues(new Uint32Array(4));
@@ -101,14 +110,14 @@ function send(upload) {
   const headers = { ...authorization(), "Content-Type": "application/octet-stream" };
   for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
 
-  return new Promise((settle) => {
+  return new Promise((/** @type {(none?: void) => void} */ settle) => {
     const unwatch = watch(transfer, {
       stored: (bytes) => sample(upload, { stored: Math.max(bytes, upload.stored ?? 0) }),
       lost: () => change(upload, { stored: null }),
     });
     request.upload.onprogress = ({ loaded }) =>
       sample(upload, { sent: Math.min(loaded, upload.size) });
-    request.onload = () => answered(upload, request);
+    request.onload = () => finish(upload, request);
     request.onerror = () => cut(upload);
     request.onabort = () => change(upload, { state: "cancelled" });
     request.onloadend = () => {
@@ -120,20 +129,24 @@ function send(upload) {
   });
 }
 
-function answered(upload, request) {
+/** @param {Upload} upload @param {XMLHttpRequest} request */
+function finish(upload, request) {
   if (request.status === 200 || request.status === 201) {
     change(upload, { state: "done", sent: upload.size, stored: upload.size });
     arrived(upload.namespace, upload.name);
   } else if (request.status === 409 && !upload.replace) {
     change(upload, { state: "clash" });
   } else {
-    const fallback = `The service answered ${request.status}.`;
+    const fallback = `The service responded with ${request.status}.`;
     change(upload, { state: "failed", error: parseDetail(request.responseText, fallback) });
   }
 }
 
-// The connection broke. A service that is away gets the file again when it is back; one that is
-// there has cut the connection for a reason, and the person decides.
+/**
+ * The connection broke. A service that is unreachable gets the file again when it is back; one that
+ * is reachable has cut the connection for a reason, and the person decides.
+ * @param {Upload} upload
+ */
 async function cut(upload) {
   change(upload, { state: "checking" });
   const alive = await isAlive();
@@ -141,29 +154,31 @@ async function cut(upload) {
   if (alive) {
     change(upload, {
       state: "failed",
-      error: "The connection was cut before the service answered.",
+      error: "The connection was cut before the service responded.",
     });
   } else {
     unreachable();
-    away(upload);
+    wait(upload);
   }
   pump();
 }
 
-function away(upload) {
+/** @param {Upload} upload */
+function wait(upload) {
   if (upload.tries >= MOST_TRIES) {
     change(upload, { state: "failed", error: "The service cannot be reached." });
   } else {
-    change(upload, { state: "away", tries: upload.tries + 1 });
+    change(upload, { state: "unreachable", tries: upload.tries + 1 });
   }
 }
 
 // The service is back.
 export function resume() {
-  for (const upload of state.uploads) if (upload.state === "away") upload.state = "queued";
+  for (const upload of state.uploads) if (upload.state === "unreachable") upload.state = "queued";
   pump();
 }
 
+/** @param {Upload} upload */
 export function cancel(upload) {
   const { stop } = upload;
   change(upload, { state: "cancelled", stop: () => {} });
@@ -171,6 +186,7 @@ export function cancel(upload) {
   pump();
 }
 
+/** @param {Upload} upload */
 export function retry(upload) {
   change(upload, { ...fresh(), replace: upload.replace });
   pump();
@@ -178,8 +194,10 @@ export function retry(upload) {
 
 export const clear = () => set({ uploads: state.uploads.filter(isActive) });
 
-// Speed, over the last seconds, and what it leads one to expect.
-
+/**
+ * Notes how far an upload is, for its speed over the last seconds.
+ * @param {Upload} upload @param {Partial<Upload>} patch
+ */
 function sample(upload, patch) {
   if (upload.state !== "running") return;
   Object.assign(upload, patch);
@@ -189,20 +207,9 @@ function sample(upload, patch) {
   redraw();
 }
 
-export function speed({ samples }) {
-  const [first, latest] = [samples[0], samples.at(-1)];
-  if (!first || latest[0] - first[0] < 0.3) return 0;
-  return Math.max(0, (latest[1] - first[1]) / (latest[0] - first[0]));
-}
+// Announced by screen readers at every tenth part.
 
-// The browser has sent far more than the service has stored, or all of it.
-export const isWaiting = ({ state: now, sent, stored, size }) =>
-  now === "running" &&
-  (sent >= size || (stored !== null && sent - stored > Math.max(16e6, size / 10)));
-
-// Told to screen readers at every tenth part.
-
-let told = "";
+let announced = "";
 
 function announce() {
   const active = state.uploads.filter(isActive);
@@ -217,10 +224,13 @@ function announce() {
   } else if (done) {
     text = `${count(done, "file")} uploaded`;
   }
-  if (text !== told) say((told = text));
+  if (text !== announced) say((announced = text));
 }
 
-// What may be dropped or picked: files, not folders.
+/**
+ * What may be dropped or picked: files, not folders.
+ * @param {string} namespace @param {DataTransfer} transfer
+ */
 export function take(namespace, transfer) {
   const items = [...(transfer.items ?? [])].filter((item) => item.kind === "file");
   const folders = items.filter((item) => item.webkitGetAsEntry?.()?.isDirectory);
@@ -228,5 +238,5 @@ export function take(namespace, transfer) {
   const files = folders.length
     ? items.filter((item) => !folders.includes(item)).map((item) => item.getAsFile())
     : [...transfer.files];
-  if (files.length) add(namespace, files);
+  if (files.length) add(namespace, /** @type {File[]} */ (files));
 }

@@ -3,8 +3,11 @@ import { become, notify, open } from "./actions.js";
 import { credential, getSession } from "./api.js";
 import { state } from "./store.js";
 
-// Whoever is signed in stays so unless they say otherwise: somebody else's link would have them work
-// in the name of that one, who can see then what they do.
+/**
+ * Anyone who is signed in stays so unless they say otherwise: by somebody else's link they would
+ * work in that person's name, who can then see what they do.
+ * @param {string} token
+ */
 export async function welcome(token) {
   const free = credential.get() === null;
   try {

@@ -274,12 +274,13 @@ def test_the_flag_and_its_variable_are_read(tmp_path: Path) -> None:
 def test_the_wheel_carries_the_page_and_the_marks_of_types() -> None:
     root = str(STATIC.parents[2])
     carried = {file.distribution_path for file in WheelBuilder(root).recurse_included_files()}
-    files = [path for path in STATIC.rglob("*") if path.is_file()]
+    files = [path for path in STATIC.rglob("*") if path.is_file() and path.suffix != ".ts"]
     assert {
         f"sfs_server/page/static/{path.relative_to(STATIC).as_posix()}" for path in files
     } <= carried
     assert "sfs_server/page/static/vendor/LICENSE-preact.txt" in carried
     assert {"gfs/py.typed", "sfs_server/py.typed"} <= carried, "for those who check types"
+    assert not [path for path in carried if path.endswith(".ts")], "types of JavaScript are for us"
 
 
 # The error page.

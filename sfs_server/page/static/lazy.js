@@ -1,0 +1,51 @@
+// Parts of the page that are not needed at first sight: their modules come at the first touch, key
+// or drag, or when such a part is shown.
+import { useEffect, useState } from "./vendor/hooks.js";
+import { close, notify } from "./actions.js";
+import { html } from "./html.js";
+
+const confirm = () => import("./dialogs-confirm.js");
+const file = () => import("./dialogs-file.js");
+const form = () => import("./dialogs-form.js");
+const menu = () => import("./menu.js");
+const tray = () => import("./tray.js");
+
+for (const sign of ["pointerdown", "keydown", "dragenter"]) {
+  const prepare = () => Promise.allSettled([confirm(), file(), form(), menu(), tray()]);
+  addEventListener(sign, prepare, { once: true });
+}
+
+/** @type {Record<string, [() => Promise<any>, string]>} */
+const KINDS = {
+  "sign-in": [form, "SignIn"],
+  switch: [form, "SwitchUser"],
+  "create-namespace": [form, "CreateNamespace"],
+  "delete-namespace": [confirm, "DeleteNamespace"],
+  "delete-files": [confirm, "DeleteFiles"],
+  clash: [confirm, "Clash"],
+  share: [file, "Share"],
+  viewer: [file, "Viewer"],
+  menu: [menu, "Menu"],
+  tray: [tray, "Tray"],
+};
+
+/**
+ * The component of that kind, with all other properties. A dialog or menu whose module cannot be
+ * fetched is closed; the tray, which stays, waits until the service is reachable again.
+ * @param {{ kind: string, reachable?: boolean }} props
+ */
+export function Lazy({ kind, reachable = true, ...details }) {
+  const [Kind, setKind] = useState(null);
+  useEffect(() => {
+    if (!reachable) return;
+    const [load, name] = KINDS[kind];
+    load().then(
+      (module) => setKind(() => module[name]),
+      () => {
+        close();
+        notify("The service cannot be reached.", { error: true });
+      },
+    );
+  }, [reachable]);
+  return Kind && html`<${Kind} ...${details} />`;
+}
