@@ -1,14 +1,14 @@
 """``sfs-server`` and ``python -m sfs_server``: parse, serve until a signal, drain, stop.
 
-A stop has three steps, so that nobody is turned away who could have been served. SIGTERM makes
-``/readyz`` answer 503, and for ``-drain-grace`` seconds everything else goes on: a load balancer
-needs that long to see it and to send new connections elsewhere. Then the port is closed, event
-streams end with a hint to come back, and what runs gets ``-drain-timeout`` seconds. What is left is
-cut: its connection breaks, so that no body looks whole that is not. A second signal cuts at once.
-SIGHUP (the terminal is gone) and SIGQUIT do the same, unless they were ignored when the process
-began, as nohup has it. SIGINT comes from a keyboard, where there is no load balancer: it skips the
-first step. No other signal that a person sends ends the process, because the embedded PostgreSQL,
-in a session of its own, would run on: SIGUSR1 and SIGUSR2 do nothing.
+A stop has three steps, so that no request is lost that could have been served. After SIGTERM
+``/readyz`` responds with 503, and for ``-drain-grace`` seconds everything else goes on: a load
+balancer needs that long to notice, and to send new connections elsewhere. Then the port is closed,
+event streams end with a hint to connect again, and running requests get ``-drain-timeout`` seconds.
+What is left is cut: its connection breaks, so that no incomplete body looks complete. A second
+signal cuts at once. SIGHUP (the terminal was closed) and SIGQUIT do the same, unless they were
+ignored when the process started, as under nohup. SIGINT comes from a keyboard, where there is no
+load balancer: it skips the first step. SIGUSR1 and SIGUSR2 do nothing: if they ended the process,
+the embedded PostgreSQL, which has a session of its own, would go on running.
 """
 
 from __future__ import annotations
@@ -36,12 +36,16 @@ from sfs_server.postgres import refuse_root
 from sfs_server.web import LIFECYCLE, Lifecycle
 
 SIGN_IN_SECONDS = 24 * 3600.0
-DRAIN_POLL_SECONDS = 0.05
-CLOSE_SECONDS = 1.0
-"""What a request gets to notice that it is being ended, when the drain is over."""
+"""How long the sign-in link of the banner is valid."""
 
-KEPT_BYTES = 16 * 1024 * 1024
-"""Twice as much freed memory is kept for the next pieces."""
+DRAIN_POLL_SECONDS = 0.05
+"""How often a drain looks whether requests are still running."""
+
+CLOSE_SECONDS = 1.0
+"""How long a request has to clean up after it was cancelled at the end of the drain."""
+
+FREED_BLOCK_BYTES = 16 * 1024 * 1024
+"""The size of the block whose release has glibc keep twice as much freed memory."""
 
 _log = logging.getLogger("sfs")
 
@@ -78,9 +82,9 @@ def main() -> None:
 
 
 def _open_standard_streams() -> None:
-    """Open what is closed of standard input, output and error (``<&-``) on /dev/null. Otherwise the
-    next socket or file gets its number, is written to as if it were the log, and libuv aborts when
-    it is to close one of these three."""
+    """Open /dev/null as standard input, output and error where they are closed (``<&-``). Otherwise
+    the next socket or file would get that number and be written to as if it were the log, and libuv
+    aborts when it is to close one of these three."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -91,8 +95,8 @@ def _open_standard_streams() -> None:
 
 
 def _give_up_broken_streams() -> None:
-    """Put /dev/null in the place of what cannot be written (the terminal is gone, the disk full).
-    Python would try once more at its exit, and end with 120."""
+    """Replace standard output and error by /dev/null where they cannot be written (the terminal was
+    closed, the disk is full). Otherwise Python would try again at its exit, and exit with 120."""
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             stream.flush()
@@ -101,8 +105,8 @@ def _give_up_broken_streams() -> None:
 
 
 def _run(work: Coroutine[None, None, str]) -> str:
-    """Do the work of a command; its result. A signal to stop cancels it, so that an embedded
-    PostgreSQL that it has started ends with it. Raises ConfigError."""
+    """Do the work of a command, and return its result. A signal to stop cancels the work, so that
+    it stops the embedded PostgreSQL that it has started. Raises ConfigError."""
 
     async def cancellable() -> str:
         task = asyncio.ensure_future(work)
@@ -116,7 +120,7 @@ def _run(work: Coroutine[None, None, str]) -> str:
         try:
             return await task
         except asyncio.CancelledError:
-            # A thread may be copying still, which asyncio would wait for.
+            # asyncio would wait for a thread that may still be copying.
             print(f"sfs-server: stopped by {taken[0].name}, not finished.", file=sys.stderr)
             sys.stderr.flush()
             os._exit(1)
@@ -125,39 +129,40 @@ def _run(work: Coroutine[None, None, str]) -> str:
 
 
 def _on_stop(take: Callable[[signal.Signals], None]) -> None:
-    """Have ``take`` called with each signal that asks the process to stop."""
+    """Have the event loop call ``take`` for each signal that asks the process to stop."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         ignored = signal.getsignal(number) is signal.SIG_IGN
         if not ignored or number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, take, number)
     for number in (signal.SIGUSR1, signal.SIGUSR2):
-        if signal.getsignal(number) is signal.SIG_DFL:  # else a profiler or debugger waits for it
+        if signal.getsignal(number) is signal.SIG_DFL:  # else a profiler or a debugger uses it
             loop.add_signal_handler(number, _log.info, "%s is ignored", number.name)
 
 
 def _allow_connections() -> None:
-    """Use all the descriptors that the system grants: most set the soft limit far lower, for
-    programs that use select(2), and each connection takes one."""
+    """Raise the soft limit of open descriptors to the hard limit. Most systems set the soft limit
+    far lower, for programs that use select(2), and each connection takes a descriptor."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _keep_freed_memory() -> None:
-    """Let what pieces are freed from be used again for the next ones. glibc would give it back to
-    the system and take it again, page by page: 256 faults for a MiB. It keeps up to twice the
-    largest block that was ever freed (mallopt(3), M_MMAP_THRESHOLD); this one is never touched."""
-    bytearray(KEPT_BYTES)
+    """Have glibc keep the memory of freed pieces for the next ones. Otherwise it would return the
+    memory to the system and get it again page by page: 256 page faults for a MiB. It keeps up to
+    twice the size of the largest block that was ever freed (mallopt(3), M_MMAP_THRESHOLD). The
+    block that is freed here is never written to, and so takes no memory."""
+    bytearray(FREED_BLOCK_BYTES)
 
 
 class _Signals:
-    """``first`` is set by the first signal to stop, ``second`` by one more."""
+    """The signals to stop: ``first`` is set by the first one, ``second`` by the next one."""
 
     def __init__(self) -> None:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
         self.interrupted = False
-        """The first one was SIGINT."""
+        """Whether the first one was SIGINT."""
         _on_stop(self._take)
 
     def _take(self, number: signal.Signals) -> None:
@@ -200,7 +205,7 @@ async def serve(config: Config) -> None:
 
 
 async def _before(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
-    """Do ``work``, unless ``stop`` is set before it is done; whether it is."""
+    """Do ``work`` and return True, or cancel it and return False if ``stop`` is set before."""
     working = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
     try:
@@ -222,20 +227,20 @@ async def _sleep(seconds: float, end: asyncio.Event) -> None:
 
 
 async def _drain(lifecycle: Lifecycle, seconds: float, end: asyncio.Event) -> None:
-    """Wait until no request is being answered, the time is over, or ``end`` is set.
+    """Wait until no request is running, ``seconds`` have passed, or ``end`` is set.
 
-    Connections that are open are served on, each for one more request. The shutdown of aiohttp,
-    which follows, stops reading from all of them at once: no upload could finish.
+    Each open connection may send one more request meanwhile. The shutdown of aiohttp, which
+    follows, stops reading from all connections at once, so that no upload could finish.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    await asyncio.sleep(0)  # what has been received is being handled now
+    await asyncio.sleep(0)  # requests that have been received are started
     while lifecycle.running and not end.is_set() and loop.time() < deadline:
         await _sleep(DRAIN_POLL_SECONDS, end)
 
 
 def _banner(config: Config, names: Sequence[tuple[Any, ...]]) -> None:
-    """Say where the service is; ``names`` are those of its sockets."""
+    """Print where the service is; ``names`` are the addresses of its sockets."""
     origin, reach = listening.described(config.addr.host, names)
     place = f"{os.path.abspath(config.data)} (engine: embedded)"
     if config.master is not None:
@@ -261,7 +266,7 @@ def _banner(config: Config, names: Sequence[tuple[Any, ...]]) -> None:
         data = f" -data {shlex.quote(os.path.abspath(config.data))}"
         where = "" if config.jwt_secret else data
         lines.append(f"  tokens    sfs-server token{where} -user NAME")
-    with suppress(OSError):  # nobody reads it
+    with suppress(OSError):  # standard output may be closed
         print(*map(one_line, lines), sep="\n", flush=True)
 
 

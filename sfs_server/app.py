@@ -1,4 +1,4 @@
-"""Wiring: what lives as long as the application, begun in order and ended in the reverse."""
+"""Wiring: what lives as long as the application, started in order and stopped in reverse order."""
 
 from __future__ import annotations
 
@@ -53,26 +53,27 @@ from sfs_server.web import (
 )
 
 SEND_THREADS = 16
-"""Downloads that may wait for the disk at once; more wait for one of these to be done."""
+"""The number of threads in which downloads wait for the disk; more downloads wait for a thread."""
 
 RECEIVE_THREADS = 16
-"""Large uploads that move bytes at one moment; each gives way after a burst."""
+"""The number of threads in which large uploads are received; each upload leaves its thread after a
+burst."""
 
 KEEPALIVE_SECONDS = 75.0
-"""Longer than the idle time of the gateways in front (nginx: 60 s): if this end closed first, the
-gateway could send a request into a closing connection and answer 502."""
+"""The time after which an idle connection is closed. It is longer than that of the gateways in
+front (nginx: 60 s): if this end closed first, the gateway could send a request into a closing
+connection, and respond with 502."""
 
 LINGER_SECONDS = 30.0
-"""How long a client that was refused may go on sending before its connection is closed."""
+"""How long a client whose request was refused may go on sending before its connection is closed."""
 
 READ_BUFFER = 64 * 1024
-"""Bytes that aiohttp keeps of a body before it stops reading from the socket."""
-
+"""The number of bytes of a body that aiohttp buffers before it stops reading from the socket."""
 
 _CONNECTION = {
     "access_log": None,  # log_request writes a line of its own
     "auto_decompress": False,  # the bytes stored are the bytes sent
-    "handler_cancellation": True,  # a handler ends when its client goes
+    "handler_cancellation": True,  # a handler is cancelled when its client leaves
     "keepalive_timeout": KEEPALIVE_SECONDS,
     "lingering_time": LINGER_SECONDS,
     "logger": WireLog(logging.getLogger("aiohttp.server"), {}),
@@ -86,7 +87,7 @@ _CONNECTION = {
 def make_app(config: Config) -> web.Application:
     """The application for ``config``. What it needs is started with it, and stopped with it.
 
-    Starting raises ConfigError when something is wrong that the operator can mend.
+    Starting raises ConfigError for what the operator can repair.
     """
     install()
     origins = Origins(config.cors_origins)
@@ -159,7 +160,7 @@ async def _progress(app: web.Application) -> AsyncIterator[None]:
     app[METRICS].progress_watchers = lambda: hub.watchers
     async with AsyncExitStack() as stack:
         stack.callback(hub.close)
-        if app[CONFIG].database is not None:  # nobody else has the embedded one
+        if app[CONFIG].database is not None:  # no other process has the embedded one
             relay = Relay(hub, app[DATABASE])
             stack.push_async_callback(relay.close)
             await relay.start()

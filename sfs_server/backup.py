@@ -1,22 +1,22 @@
-"""``sfs-server backup`` and ``sfs-server restore``: files and tables, while they are in use.
+"""``sfs-server backup`` and ``sfs-server restore``: files and tables, also while they are in use.
 
 A backup is a directory, the same for both engines: ``files/`` has a directory of plain files for
 each namespace, ``database.json`` has the namespaces and the key of the links, ``jwt-secret`` is the
-secret for tokens where SFS made it. The files of the embedded engine are copied as
-:mod:`gfs.embedded.copying` says, those of a cluster as :mod:`gfs.copying` does. What one engine has
-saved the other one can restore.
+secret for tokens where SFS made it. :mod:`gfs.embedded.copying` copies the files of the embedded
+engine, :mod:`gfs.copying` those of a cluster. What was saved from one engine can be restored to the
+other.
 
-The namespaces are read twice, before the files and after them, and those are kept that were there
-both times: so each has all the files that were there meanwhile. A directory without a row is not
-restored: whoever makes a namespace of that name would own what is in it. Those of namespaces that
-were deleted meanwhile are taken out of the backup again. ``database.json`` is written last, so a
-directory without it is half a backup, and is refused.
+The namespaces are read twice, before the files and after them, and the backup has those that were
+there both times: each has all the files that were in it meanwhile. Namespaces that were deleted
+meanwhile are removed from the backup again. A directory without a row is not restored, because the
+next user who creates a namespace of that name would own what is in it. ``database.json`` is written
+last; a directory without it is an unfinished backup, and ``restore`` refuses it.
 
-Whatever is left out, of what is no file of a namespace and of rows that name none, is named, and
-the command ends with 1: what is good is in the backup, or restored, all the same.
+What is no file of a namespace, or a row that no namespace can have, is left out and listed, and the
+command ends with 1; everything else is in the backup, or restored, all the same.
 
-The rows are written as JSON and not by ``pg_dump``: there are two small tables, and what reads them
-back may be another version of PostgreSQL.
+The rows are written as JSON and not by ``pg_dump``: there are only two small tables, and another
+version of PostgreSQL may read them.
 """
 
 from __future__ import annotations
@@ -44,21 +44,28 @@ from sfs_server.postgres import InUse, sole_user
 from sfs_server.store import files_of, open_store
 
 FORMAT = 1
-MOST_NAMED = 1_000
-"""Of what was left out; more is counted."""
+"""The format of ``database.json``; another one is refused."""
+
+MAX_LISTED = 1_000
+"""How many of the things that were left out are listed; the others are counted."""
+
+MAX_DATABASE_BYTES = 256 << 20
+"""The size up to which ``database.json`` is read."""
 
 _Row = tuple[str, bool | None, str | None, str | None]
-"""Of the table ``namespaces``: name, hidden, owner, created_at (ISO 8601, in UTC)."""
+"""A row of the table ``namespaces``: name, hidden, owner, created_at (ISO 8601, in UTC)."""
 
 _FAILURES = (GfsError, DatabaseUnavailable, StatementFailed, OSError)
-MAX_DATABASE_BYTES = 256 << 20
+"""What can go wrong while data are copied; the command ends with 1 then."""
 
 
 async def backup(config: Config, to: str, tables_only: bool = False) -> str:
-    """Back up what ``config`` serves into the directory ``to``, which is new or empty; with
-    ``tables_only`` without the files. Returns a sentence on what it has. Raises ConfigError; then
-    ``to`` has no ``database.json``, unless it is all there but for files that nobody could read,
-    which the error names."""
+    """Back up the files and tables of ``config`` to the directory ``to``, which must be new or
+    empty; with ``tables_only`` without the files. Returns a sentence about what was saved.
+
+    Raises ConfigError. Then ``to`` has no ``database.json``; or it has, and the backup is complete
+    but for what the error lists.
+    """
     embedded = config.master is None and not tables_only
     if embedded and not await asyncio.to_thread(os.path.isdir, files_of(config.data)):
         raise ConfigError("There are no files under -data.")
@@ -89,9 +96,9 @@ async def backup(config: Config, to: str, tables_only: bool = False) -> str:
 
 
 async def restore(config: Config, source: str) -> str:
-    """Put the backup ``source`` where ``config`` serves from; nothing may be there, and nothing
-    may be running. Returns a sentence on what was restored. Raises ConfigError, also where all is
-    restored but for what the error names."""
+    """Restore the backup ``source`` to the store and database of ``config``, which must be empty,
+    while no server uses them. Returns a sentence about what was restored. Raises ConfigError, also
+    where everything is restored but for what the error lists."""
     found, key = await asyncio.to_thread(_read, source)
     left: list[str] = []
     rows = _fit(found, left)
@@ -112,7 +119,7 @@ async def restore(config: Config, source: str) -> str:
 
 
 def _fit(rows: Sequence[_Row], left: list[str]) -> list[_Row]:
-    """Those of ``rows`` whose namespaces can be asked for; the others are named in ``left``."""
+    """Those of ``rows`` whose names a namespace may have; the others are added to ``left``."""
     fit = []
     for row in rows:
         try:
@@ -129,7 +136,7 @@ def _left_out(files: str, names: Set[str]) -> list[str]:
 
 
 def _prune(files: str, names: Set[str]) -> None:
-    """Take out of a backup what belongs to no namespace any more."""
+    """Remove the directories of other namespaces from ``files`` of a backup."""
     if os.path.isdir(files):
         for name in set(os.listdir(files)) - names:
             shutil.rmtree(os.path.join(files, name))
@@ -145,7 +152,8 @@ async def _save(config: Config, to: str, names: list[str]) -> Copied:
 
 
 async def _load(config: Config, source: str, names: list[str]) -> Copied:
-    """Copy them out of it, to where no files are."""
+    """Copy the files of the namespaces ``names`` from the backup to the empty store. Raises
+    ConfigError where it is not empty."""
     if config.master is None:
         there = files_of(source), files_of(config.data)
         return await asyncio.to_thread(copy_store, *there, names)
@@ -167,7 +175,7 @@ async def _opened(config: Config) -> AsyncIterator[FileSystem]:
 
 
 def _sentence(rows: Sequence[object], copied: Copied | None, left: list[str]) -> str:
-    """What there is now. Raises ConfigError where that is not all there was."""
+    """What was copied, as a sentence. Raises ConfigError with it where something was left out."""
     said = f"{len(rows)} namespaces, no files"
     if copied is not None:
         links = f", {copied.linked} of them as links on the same disk" if copied.linked else ""
@@ -178,7 +186,7 @@ def _sentence(rows: Sequence[object], copied: Copied | None, left: list[str]) ->
             said += f"; but {copied.lost} files could not be read: {names}{more}"
     if left:
         said += f"; but {len(left)} left out:"
-        named = left[:MOST_NAMED] + (["…"] if len(left) > MOST_NAMED else [])
+        named = left[:MAX_LISTED] + (["…"] if len(left) > MAX_LISTED else [])
         raise ConfigError("\n  ".join([said, *named]))
     if copied is not None and copied.lost:
         raise ConfigError(f"{said}.")
@@ -225,7 +233,7 @@ def _read(source: str) -> tuple[list[_Row], bytes]:
 
 
 def _row(name: str, hidden: bool | None, owner: str | None, at: str | None) -> _Row:
-    """Raises TypeError or ValueError where it is none."""
+    """A row, checked. Raises TypeError or ValueError."""
     if not (
         isinstance(name, str) and isinstance(hidden, bool | None) and isinstance(owner, str | None)
     ):
@@ -247,8 +255,8 @@ def _prepare(to: str) -> None:
 
 @asynccontextmanager
 async def _database(config: Config) -> AsyncIterator[Database]:
-    """The database of ``-database``; or the embedded one: that of the server that is running, or
-    else one that is started for the time being."""
+    """The database of ``-database``; or the embedded one: that of a server that is running, or else
+    one that runs until the end of the context."""
     async with AsyncExitStack() as stack:
         url = config.database
         if url is None:
@@ -266,5 +274,5 @@ async def _database(config: Config) -> AsyncIterator[Database]:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without a path."""
+    """The text of an error, without paths."""
     return os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)

@@ -1,9 +1,9 @@
 """The command line: ``sfs-server [flags]``, and ``token``, ``backup`` and ``restore``.
 
-Every command takes every flag of the server, so that the command line of the server can be
-repeated, and uses those that its help names. A flag is given by its whole name: argparse takes
-``-v`` for the only flag that starts so, whatever its ``allow_abbrev`` says (it means two dashes),
-and a flag that is added later would change what that is.
+Every command takes all flags of the server, so that the command line of the server can be
+repeated; it uses those that its help shows. A flag must be given by its whole name: argparse would
+take ``-v`` for the only flag that starts with it (``allow_abbrev`` is about two dashes only), and a
+flag that is added later would change what ``-v`` means.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_server(arguments: Sequence[str]) -> Config:
-    """The Config of ``arguments`` and the environment. Exits on ``-help`` and on unknown flags."""
+    """The Config of ``arguments`` and the environment. Exits for ``-help`` and unknown flags."""
     parser = _Parser(
         "sfs-server", "Store and serve files. More: sfs-server token | backup | restore -help."
     )
@@ -43,13 +43,13 @@ def parse_server(arguments: Sequence[str]) -> Config:
 def token(arguments: Sequence[str]) -> str:
     """The token that ``sfs-server token`` with ``arguments`` prints. Raises ConfigError."""
     parser = _Parser("sfs-server token", "Print a token that signs a user in.")
-    parser.flag("user", required=True, metavar="NAME", help="whom it stands for")
+    parser.flag("user", required=True, metavar="NAME", help="the user who is signed in by it")
     parser.flag("admin", action="store_true", help="the user is an admin")
-    parser.flag("ttl", default="24h", metavar="TIME", help="how long it is good: 90s, 24h, 7d")
+    parser.flag("ttl", default="24h", metavar="TIME", help="how long it is valid: 90s, 24h, 7d")
     config, parsed = parser.config(arguments)
     secret = secret_of(config, make=False)
     if secret is None:
-        raise ConfigError("With a public key tokens are made by whoever has the private one.")
+        raise ConfigError("With a public key, tokens are made where the private key is.")
     duration = _DURATION.fullmatch(parsed.ttl)
     if duration is None:
         raise ConfigError(f"-ttl is a number and s, m, h or d, like 24h, not {parsed.ttl!r}.")
@@ -68,9 +68,10 @@ def token(arguments: Sequence[str]) -> str:
 
 
 def parse_backup(arguments: Sequence[str]) -> tuple[Config, str, bool]:
-    """What ``sfs-server backup`` backs up, where to, and whether without files."""
+    """The arguments of ``sfs-server backup``: the Config of what is backed up, the directory of the
+    backup, and whether the files are left out."""
     parser = _Parser(
-        "sfs-server backup", "Copy files and namespaces, also while a server has them."
+        "sfs-server backup", "Copy files and namespaces, also while a server is running."
     )
     parser.flag("to", required=True, metavar="DIR", help="new or empty directory")
     parser.flag("tables", action="store_true", help="leave the files out")
@@ -79,8 +80,9 @@ def parse_backup(arguments: Sequence[str]) -> tuple[Config, str, bool]:
 
 
 def parse_restore(arguments: Sequence[str]) -> tuple[Config, str]:
-    """Where ``sfs-server restore`` restores to, and from where."""
-    parser = _Parser("sfs-server restore", "Put a backup where there is nothing yet.")
+    """The arguments of ``sfs-server restore``: the Config of what is restored to, and the directory
+    of the backup."""
+    parser = _Parser("sfs-server restore", "Restore a backup to an empty store and database.")
     parser.flag("from", required=True, metavar="DIR", help="the directory of a backup")
     config, parsed = parser.config(arguments)
     return config, vars(parsed)["from"]
@@ -93,7 +95,7 @@ def _help(flag: Flag[Any]) -> str:
 
 
 class _Parser:
-    """The parser of one command: its own flags, then those of the server."""
+    """The argument parser of one command: its own flags, then those of the server."""
 
     def __init__(self, name: str, description: str) -> None:
         self._parser = argparse.ArgumentParser(
@@ -117,8 +119,8 @@ class _Parser:
         self._parser.add_argument(*names, **options)
 
     def config(self, arguments: Sequence[str]) -> tuple[Config, argparse.Namespace]:
-        """The Config of ``arguments`` and the environment, and the command's own flags. Exits with
-        2 for a flag that is none, and raises ConfigError."""
+        """The Config of ``arguments`` and the environment, and the flags of the command itself.
+        Exits with 2 for an unknown flag. Raises ConfigError."""
         for flag in FLAGS:
             used = not self._command or self._command in flag.commands
             self.flag(

@@ -32,7 +32,7 @@ _ADDRESS = re.compile(rf"(?:\[([^\[\]]+)\]|((?:{_LABEL}(?:\.{_LABEL})*\.?)?)):([
 
 
 class ConfigError(Exception):
-    """A setting that cannot be used. The text says which, and what to do; it is shown as it is."""
+    """A setting that cannot be used. The text is for the operator: which it is, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,22 +393,22 @@ _LINK = re.compile(
     r")",
     re.DOTALL,
 )
-"""``NAME=VALUE`` of a variable that others set. Kubernetes sets some in every pod for each Service,
-and Docker in every container for those that it is linked to. They begin with that one's name, and
-look like ours where it is ``sfs`` or ``sfs-gateway``. See
+"""``NAME=VALUE`` of a variable that Kubernetes or Docker sets. Kubernetes sets some in every pod
+for each Service, Docker in every container for the containers that it is linked to. They start with
+the name of the Service or container, so with ``SFS_`` where it is ``sfs`` or ``sfs-gateway``. See
 https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables and
 https://docs.docker.com/engine/network/links/#environment-variables."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The one of ``known`` that ``name`` was probably meant to be, as a question; empty if none."""
+    """`` (did you mean …?)`` with the name of ``known`` that is nearest to ``name``, or nothing."""
     close = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _check_variables(environ: Mapping[str, str]) -> None:
-    """Raise ConfigError where a variable that is set looks like ours and is none. If it were
-    ignored, a restriction that was meant would be missing, and nobody would notice."""
+    """Raise ConfigError for a variable that starts with ``SFS_`` and is unknown. If a misspelt one
+    were ignored, a restriction would be missing, and nobody would notice."""
     unknown = sorted(
         f"{name}{nearest(name, VARIABLES)}"
         for name, value in environ.items()
@@ -423,8 +423,8 @@ def _check_variables(environ: Mapping[str, str]) -> None:
 
 
 def check_text(name: str, text: str) -> None:
-    """Raise ConfigError for bytes that are not UTF-8, which Python keeps as lone surrogates: they
-    cannot be printed, nor sent to PostgreSQL."""
+    """Raise ConfigError if ``text``, the value of ``name``, has bytes that are not UTF-8. Python
+    keeps them as lone surrogates, which can be neither printed nor sent to PostgreSQL."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -435,10 +435,10 @@ def check_text(name: str, text: str) -> None:
 def make_config(
     flags: Mapping[str, str | None], environ: Mapping[str, str], *, terminal: bool
 ) -> Config:
-    """The Config that ``flags`` (by name, None where not given) and ``environ`` ask for.
+    """The Config of ``flags`` (by name; None where not given) and the environment ``environ``.
 
-    ``terminal`` says whether the log goes to one. Raises ConfigError for a value that cannot be,
-    and for a variable that looks like one of ours and is none.
+    ``terminal``: whether standard error is a terminal. Raises ConfigError for a value that cannot
+    be used, and for an unknown variable that starts with ``SFS_``.
     """
     _check_variables(environ)
 

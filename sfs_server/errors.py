@@ -1,7 +1,7 @@
-"""What goes wrong, as HTTP says it: the one table from an error's class to a status.
+"""Errors as HTTP responses: the one table from an exception's class to a status.
 
-A handler raises :class:`Problem` for what it finds itself; whatever else is raised on the way is
-turned into one here. The detail of a Problem is shown to the client: it says what was wrong and
+A handler raises :class:`Problem` for an error that it finds itself; ``problem_of`` turns every
+other exception into one. The detail of a Problem is shown to the client: it says what was wrong and
 what to do, and never shows a stack, a path of the machine or a secret.
 """
 
@@ -24,16 +24,15 @@ from gfs.errors import (
 )
 
 RETRY_AFTER_SECONDS = 5
-"""What a 503 tells the client to wait: about the time that a store or a database needs to be
-started again."""
-
+"""The ``Retry-After`` of a 503, in seconds: about the time that a store or a database takes to
+start again."""
 
 INVALID_TOKEN = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-"""What a 401 says of a token that is not valid (RFC 6750 §3)."""
+"""The header of a 401 for a token that is not valid (RFC 6750 §3)."""
 
 
 class Problem(Exception):
-    """An answer that is an error: RFC 9457's ``status`` and ``detail``, and headers to go along."""
+    """A response that is an error: the ``status`` and ``detail`` of RFC 9457, and headers."""
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -43,7 +42,7 @@ class Problem(Exception):
 
     @property
     def title(self) -> str:
-        """The status code's phrase (RFC 9110 §15), as RFC 9457 wants it for ``about:blank``."""
+        """The phrase of the status (RFC 9110 §15), as RFC 9457 asks for with ``about:blank``."""
         return HTTPStatus(self.status).phrase
 
     def document(self) -> dict[str, object]:
@@ -57,20 +56,20 @@ class Problem(Exception):
 
 
 def refused(status: int) -> bool:
-    """Whether ``status`` says that something is wrong with the request: not only a 4xx does."""
+    """Whether ``status`` says that the request is at fault: a 4xx, or 501."""
     return 400 <= status < 500 or status == 501
 
 
 class DatabaseUnavailable(Exception):
-    """PostgreSQL cannot be reached, or did not answer in time."""
+    """PostgreSQL cannot be reached, or did not respond in time."""
 
 
 class Busy(DatabaseUnavailable):
-    """Others change the same thing, and it took too long until they were done."""
+    """Other requests that change the same file or namespace took too long."""
 
 
 class DatabaseFull(DatabaseUnavailable):
-    """PostgreSQL has no disk space left for what it was asked to write."""
+    """PostgreSQL has no disk space left."""
 
 
 _TABLE: tuple[tuple[type[Exception], int, str], ...] = (
@@ -95,7 +94,7 @@ _TABLE: tuple[tuple[type[Exception], int, str], ...] = (
 
 
 def problem_of(error: Exception) -> Problem:
-    """The Problem that answers for ``error``; 500 for one that nothing here knows."""
+    """The Problem that the client gets for ``error``: 500 for one that is not in the table."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, InvalidName):

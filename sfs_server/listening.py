@@ -1,4 +1,4 @@
-"""What ``-addr`` means: which URL opens the service, who reaches it, why a listen fails."""
+"""About ``-addr``: which URL opens the service, who can reach it, why it cannot be listened on."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _REMEDIES = {
 _ANY = {"0.0.0.0": "IPv4", "::": "IPv6"}  # noqa: S104 - to recognize them  # nosec B104
 
 _ELSEWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
-"""Addresses of documentation (RFC 5737, 3849), which are behind the default route."""
+"""Addresses for documentation (RFC 5737, 3849): packets to them would take the default route."""
 
 
 def failure(host: str, port: int, error: OSError) -> ConfigError:
-    """What to say when ``host`` (empty for all interfaces) and ``port`` cannot be listened on."""
+    """The ConfigError for ``error`` of listening on ``host`` (empty: every interface), ``port``."""
     resolving = isinstance(error, socket.gaierror)  # whose numbers are not the system's
     reason = error.strerror if resolving else os.strerror(error.errno or 0)
     remedy = "Give another -addr" if resolving else _REMEDIES.get(error.errno or 0, "")
@@ -33,8 +33,8 @@ def failure(host: str, port: int, error: OSError) -> ConfigError:
 
 
 def described(host: str, names: Sequence[tuple[Any, ...]]) -> tuple[str, str | None]:
-    """A URL that opens the service on this machine, and, where it is reached by others on every
-    interface, a sentence that says so. ``host`` is that of ``-addr``, ``names`` are the sockets'.
+    """A URL that opens the service on this machine, and for all interfaces a phrase with the URLs
+    for others, else None. ``host`` is that of ``-addr``; ``names`` are those of the sockets.
     """
     every = {_ANY[name[0]]: name[1] for name in names if name[0] in _ANY}
     if not every:
@@ -58,8 +58,8 @@ def _joined(host: str, port: int) -> str:
 
 
 def _own_address(family: socket.AddressFamily, there: str) -> str | None:
-    """The address with which this machine would send to ``there``; to connect a datagram socket
-    sends nothing. None where there is no way."""
+    """The address from which this machine would send to ``there``; connecting a datagram socket
+    sends nothing. None where there is no route."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
             sock.connect((there, 9))

@@ -1,15 +1,14 @@
-"""Where log lines go: to standard error, one line each, as text or as JSON.
+"""The log: to standard error, one line each, as text or as JSON.
 
-Whatever a line is made of, names, texts of exceptions, what a library says, it neither begins
-another line nor shows a token: in JSON everything is escaped, in text what cannot be printed is,
-and the lines of a traceback are indented. Tokens are taken out of the finished text, because
-nobody can vouch for every text of every exception.
+No name, text of an exception or message of a library can start another line or show a token. In
+JSON everything is escaped; in text, what is not printable is escaped, and the lines of a traceback
+are indented. Tokens are removed from the finished line, because nobody knows every text of every
+exception.
 
-The lines of the access log are made for every request, and have a way of their own: they are put
-together in one step, gathered for FLUSH_SECONDS, and written at once. The ``logging`` of the
-standard library takes 40 µs and a system call for each. They have no path in them, only the
-template of the route. Lines about changes, which do have names in them, go the same way but are
-written at once.
+The access log has a line for every request, and does not use the ``logging`` of the standard
+library, which takes 40 µs and a system call for each line: its lines are formatted in one step,
+collected for FLUSH_SECONDS, and written together. They have the template of the route, never a
+path. The audit log has a line for every change, with names in it; these are written immediately.
 """
 
 from __future__ import annotations
@@ -27,11 +26,13 @@ from gfs import clock
 from sfs_server.errors import refused
 
 FLUSH_SECONDS = 0.1
+"""How long lines are collected before they are written."""
+
 MAX_LINES = 1_000
-"""Lines that are gathered at most."""
+"""The number of lines that are collected at most."""
 
 CLIENT_GONE = 499
-"""What logs and metrics call a request whose client went away, as nginx does."""
+"""The status in logs and metrics of a request whose client left, as in those of nginx."""
 
 _TIME = "%Y-%m-%dT%H:%M:%S"
 _INDENT = "\n    | "
@@ -41,7 +42,7 @@ _DOT = r"(?:\.|%2e)"
 _SECRETS = re.compile(
     rf"(?P<name>{_NAME}(?:=|%3D))[^&\s\"'<>#]+"  # of a query
     r"|(?P<scheme>\bbearer\s+)[^\s\"',]+"
-    r"|(?<![\w-])(?:ecloud_)?eyJ[\w-]++\.[\w-]++(?:\.[\w-]*+)?"  # as most JWTs begin
+    r"|(?<![\w-])(?:ecloud_)?eyJ[\w-]++\.[\w-]++(?:\.[\w-]*+)?"  # as most JWTs start
     rf"|(?<![\w-])[\w-]{{16,}}+{_DOT}[\w-]{{16,}}+{_DOT}[\w-]{{43,}}+",  # as every one is made
     re.IGNORECASE | re.ASCII,
 )
@@ -59,14 +60,14 @@ def redact(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """``text`` with everything escaped that is not to be printed, ends of lines above all."""
+    """``text`` with everything escaped that is not printable, such as a line break."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class _Json(logging.Formatter):
-    """One JSON object a line. Times are UTC with milliseconds (RFC 3339)."""
+    """Formats a record as one line of JSON. Times are UTC with milliseconds (RFC 3339)."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = _TIME
@@ -85,7 +86,7 @@ class _Json(logging.Formatter):
 
 
 class _Text(logging.Formatter):
-    """One line; a traceback follows on lines that are indented."""
+    """Formats a record as one line of text; a traceback follows on lines that are indented."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = _TIME
@@ -101,7 +102,7 @@ class _Text(logging.Formatter):
 
 
 def set_up_logging(log_format: str) -> None:
-    """Send INFO and above to standard error in ``log_format``, ``text`` or ``json``."""
+    """Log INFO and above to standard error, in ``log_format``: ``text`` or ``json``."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Json() if log_format == "json" else _Text())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -109,8 +110,8 @@ def set_up_logging(log_format: str) -> None:
 
 @dataclass(slots=True)
 class Change:
-    """What a request wants to change. ``done`` is set once it is changed, whatever may become of
-    the request afterwards."""
+    """What a request is to change. ``done`` is set once it is changed, also if the request fails
+    afterwards."""
 
     action: str
     namespace: str | None = None
@@ -119,8 +120,8 @@ class Change:
 
 
 class AccessLog:
-    """One line for each request, and one more for each that changes something. Belongs to one
-    event loop; ``flush`` it at the end."""
+    """Writes the access log and the audit log. Belongs to one event loop; ``flush`` it at the
+    end."""
 
     def __init__(self, log_format: str) -> None:
         """``log_format`` is ``text`` or ``json``."""
@@ -140,8 +141,9 @@ class AccessLog:
         user: str | None,
         client: str | None,
     ) -> None:
-        """Add a line. ``request_id`` needs no escapes; ``method`` and ``route`` are of the closed
-        sets of the metrics; ``moved`` are bytes of a body, in or out; ``client`` is an address."""
+        """Add the line of a request that has ended. ``request_id`` needs no escapes; ``method`` and
+        ``route`` are from the closed sets of the metrics; ``moved`` is the number of bytes of the
+        body, received or sent; ``client`` is an IP address."""
         if self._json:
             line = (
                 f'{{"time": "{_now()}", "level": "info", "logger": "sfs.access", '
@@ -170,8 +172,8 @@ class AccessLog:
         status: int,
         connection: str,
     ) -> None:
-        """Write a line about a change, or about what came of one that was wanted. ``connection``
-        is the state that it is in: see :class:`sfs_server.web.connection.Connection`."""
+        """Write the line of a request that changed something, or tried to. ``connection`` is the
+        state of its connection: see :class:`sfs_server.web.connection.Connection`."""
         outcome = _outcome(change, status)
         if self._json:
             line = (
@@ -190,8 +192,8 @@ class AccessLog:
         self.flush()
 
     def flush(self) -> None:
-        """Write what has been gathered. Where it cannot be written, because the disk is full or the
-        terminal is gone, the service goes on without, and says later how many lines are missing."""
+        """Write the lines that are collected. Where they cannot be written, because the disk is
+        full or the terminal is closed, they are dropped, and a later line says how many."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -208,7 +210,7 @@ class AccessLog:
 
 
 def _outcome(change: Change, status: int) -> str:
-    """done, refused, failed, or abandoned by a client that went away."""
+    """``done``, ``refused``, ``failed``, or ``abandoned`` by a client that left."""
     if change.done or status < 400:
         return "done"
     if status == CLIENT_GONE:
@@ -228,5 +230,5 @@ def _second(seconds: int) -> str:
 
 @lru_cache(1024)
 def _quoted(text: str | None) -> str:
-    """As JSON, in ASCII: nothing in it ends a line."""
+    """``text`` as JSON in ASCII, without tokens: nothing in it can end a line."""
     return json.dumps(text if text is None else redact(text))

@@ -1,4 +1,4 @@
-"""The one table of routes."""
+"""The routes: one table of paths, methods and handlers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from aiohttp import web
 from sfs_server.handlers import files, links, listings, namespaces, progress, service, static
 
 _FILE = "/storage/{namespace:(?!namespaces/)[^/]+}/{file:[^/]+}"
-"""What stands below ``/storage/namespaces/`` is a namespace, and takes other methods. The other
-reserved words are refused by their names (400), which says more than that there is nothing."""
+"""The path of a file. Below ``/storage/namespaces/`` are namespaces, which take other methods. The
+other reserved words match: ``check_namespace`` refuses them with 400, which says more than 404."""
 
 _DOWNLOAD = "/storage/download/{namespace:[^/]+}/{file:[^/]+}"
 _NAMESPACE = "/storage/namespaces/{name:[^/]+}"
 _PAGE = r"/{path:(?!(?:storage|api|sse)(?:/|$)|(?:metrics|healthz|readyz|openapi\.json)$)(?s:.*)}"
-"""Every path outside the API, whether or not the API has something there by another method."""
+"""The path of a file of the web page: every path outside the API."""
 
 
 def add_routes(app: web.Application) -> None:

@@ -255,7 +255,7 @@ async def test_a_restore_names_what_it_leaves_out_and_restores_the_rest(
     restored = replace(service, server=await aiohttp_server(make_app(empty)))
     assert await restored.get("/storage/default/one") == (200, b"1")
     assert sorted(os.listdir(Path(empty.data) / "files" / "default")) == ["one"]
-    monkeypatch.setattr(backups, "MOST_NAMED", 3)
+    monkeypatch.setattr(backups, "MAX_LISTED", 3)
     shutil.rmtree(Path(empty.data))
     with pytest.raises(ConfigError) as caught:
         await restore(empty, str(source))
