@@ -9,7 +9,7 @@ nothing from it.
 
 Nobody can take one for a user's token, nor the reverse (RFC 8725 §3.11, §3.12): the key is another
 one, and a link has no dot where a JWT must have two. Its key is made by the database on which all
-processes agree, once (``schema.sql``), because where tokens are checked by a public key there is
+processes agree, once (``migrate``), because where tokens are checked by a public key there is
 no secret to derive one from. A deleted row ends all links at the next start.
 
 The rights are those of the maker, as they are when the link is used: the namespace is looked up
