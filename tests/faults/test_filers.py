@@ -29,7 +29,7 @@ from tests.faults.transfers import (
     upload,
 )
 from tests.gfs.cluster import require, running
-from tests.support.client import Answer, connect
+from tests.support.client import call
 from tests.support.launcher import Process
 from tests.support.postgres import Postgres
 
@@ -155,32 +155,47 @@ async def test_a_namespace_of_many_files_is_deleted_at_once(
         ledger.loop(f"delete a namespace of {count} files") as loop,
     ):
         memory = psutil.Process(cluster.filer.pid).memory_info
-        answer = await ask(processes[0], "POST", "/storage/namespaces", b'{"name": "big"}')
+        answer = await call(
+            processes[0].port, "POST", "/storage/namespaces", bearer(), b'{"name": "big"}'
+        )
         assert answer.status == 201
         fs = await SeaweedFileSystem.start(cluster.masters)
         try:
             await fill(fs, "big", count)
             before = memory().rss
             begun = time.monotonic()
-            answer = await ask(processes[0], "DELETE", "/storage/namespaces/big")
+            answer = await call(processes[0].port, "DELETE", "/storage/namespaces/big", bearer())
             gone = time.monotonic()
             assert answer.status == 200
             for process in processes:
-                assert (await ask(process, "GET", "/storage/big/f0")).status == 404
-                listing = (await ask(process, "GET", "/storage/namespaces")).json()
+                assert (await call(process.port, "GET", "/storage/big/f0", bearer())).status == 404
+                listing = (await call(process.port, "GET", "/storage/namespaces", bearer())).json()
                 assert [one["name"] for one in listing] == ["default"]
-            answer = await ask(processes[1], "POST", "/storage/namespaces", b'{"name": "big"}')
+            answer = await call(
+                processes[1].port, "POST", "/storage/namespaces", bearer(), b'{"name": "big"}'
+            )
             assert answer.status == 201
             made = time.monotonic()
             for process in processes:
                 assert (await upload(process.port, "/storage/big/f0", b"new")).status in (200, 201)
-                assert (await ask(process, "GET", "/storage/big/f0")).body == b"new"
-                assert len((await ask(process, "GET", "/storage/files?namespace=big")).json()) == 1
+                assert (await call(process.port, "GET", "/storage/big/f0", bearer())).body == b"new"
+                assert (
+                    len(
+                        (
+                            await call(
+                                process.port, "GET", "/storage/files?namespace=big", bearer()
+                            )
+                        ).json()
+                    )
+                    == 1
+                )
             async with asyncio.timeout(600):
                 while await there(fs, "big"):
                     await asyncio.sleep(0.1)
             freed = time.monotonic() - begun
-            assert (await ask(processes[0], "GET", "/storage/big/f0")).body == b"new"
+            assert (
+                await call(processes[0].port, "GET", "/storage/big/f0", bearer())
+            ).body == b"new"
             loop.strikes, loop.slowest = 1, gone - begun
             loop.notes.append(
                 f"gone after {gone - begun:.2f} s, made again after {made - gone:.2f} s, freed "
@@ -189,12 +204,6 @@ async def test_a_namespace_of_many_files_is_deleted_at_once(
             )
         finally:
             await fs.close()
-
-
-async def ask(process: Process, method: str, path: str, body: bytes = b"") -> Answer:
-    headers = {**bearer(), "Content-Length": str(len(body))}
-    async with connect(process.port) as connection:
-        return await connection.ask(method, path, headers, body)
 
 
 async def fill(fs: SeaweedFileSystem, directory: str, count: int) -> None:

@@ -25,12 +25,12 @@ from multidict import CIMultiDict
 from manifests.gateway import INSTALL, Nginx, find, render
 from manifests.laptop.server import Server
 from manifests.laptop.weed import free_ports
-from sfs_server.auth.tokens import mint
 from tests.gfs.cluster import Cluster, seaweed
-from tests.support.client import Answer, connect
-from tests.support.credentials import SECRET
+from tests.support import credentials
+from tests.support.client import Answer, call
 from tests.support.launcher import START_SECONDS, Process
 from tests.support.postgres import Postgres
+from tests.support.waiting import eventually
 
 __all__ = ["seaweed"]
 
@@ -66,39 +66,29 @@ class Gateway:
         self.processes[number].kill()
         self.processes[number] = self.start(self.processes[number].port)
 
-    def bearer(self, user: str = "alice", *, admin: bool = False) -> dict[str, str]:
-        return {"Authorization": f"Bearer {mint(SECRET, user=user, admin=admin, ttl=3600)}"}
-
-    async def ask(
-        self,
-        method: str,
-        target: str | bytes,
-        headers: Mapping[str, str] | None = None,
-        body: bytes = b"",
-    ) -> Answer:
-        """One request on a connection of its own."""
-        async with connect(self.port) as connection:
-            return await connection.ask(method, target, headers, body)
+    bearer = staticmethod(credentials.bearer)
 
     async def put(self, target: str | bytes, body: bytes, user: str = "alice") -> None:
-        answer = await self.ask("PUT", target, self.bearer(user), body)
+        answer = await call(self.port, "PUT", target, self.bearer(user), body)
         assert answer.status in (200, 201), answer
 
     async def delete(self, target: str | bytes, user: str = "alice") -> None:
-        answer = await self.ask("DELETE", target, self.bearer(user))
+        answer = await call(self.port, "DELETE", target, self.bearer(user))
         assert answer.status == 200, answer
 
-    async def get(self, target: str | bytes, **headers: str) -> Answer:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.ask("GET", target, named)
+    async def get(self, target: str | bytes, headers: Mapping[str, str] | None = None) -> Answer:
+        return await call(self.port, "GET", target, headers)
 
-    async def stored(self, target: str, **headers: str) -> Answer:
+    async def stored(self, target: str, headers: Mapping[str, str] | None = None) -> Answer:
         """Ask until the answer comes from the cache: the second time, or when no change of the
         namespace holds that up any more."""
-        async with asyncio.timeout(5):
-            while not from_cache(answer := await self.get(target, **headers)):
-                await asyncio.sleep(0.01)
-        return answer
+
+        async def cached() -> Answer | None:
+            answer = await self.get(target, headers)
+            return answer if from_cache(answer) else None
+
+        found: Answer = await eventually(cached)
+        return found
 
     def log(self) -> str:
         """What all processes of SFS have said."""

@@ -21,7 +21,7 @@ from tests.gateway.conftest import (
     recording,
     started,
 )
-from tests.support.client import MIB, Answer, connect
+from tests.support.client import MIB, Answer, call, connect
 
 _numbers = count()
 
@@ -50,13 +50,13 @@ async def test_what_replaces_a_file_evicts_its_view_and_its_download(
     gateway: Gateway, paths: list[str], method: str
 ) -> None:
     target = f"{paths[0]}?overwrite=true"
-    answer = await gateway.ask(method, target, gateway.bearer(), b"second")
+    answer = await call(gateway.port, method, target, gateway.bearer(), b"second")
     assert answer.status == 200
     for path in paths:
         found = await gateway.get(path)
         assert (found.body, from_cache(found)) == (b"second", False)
-        assert (await gateway.get(path, Range="bytes=0-2")).body == b"sec"
-        assert (await gateway.ask("HEAD", path)).headers["Content-Length"] == "6"
+        assert (await gateway.get(path, {"Range": "bytes=0-2"})).body == b"sec"
+        assert (await call(gateway.port, "HEAD", path)).headers["Content-Length"] == "6"
         assert (await gateway.get(f"{path}?x=1")).body == b"second"
 
 
@@ -115,8 +115,8 @@ async def test_what_was_read_before_a_change_and_came_after_it_is_not_served(
 
 async def test_a_refused_change_evicts_nothing(gateway: Gateway, paths: list[str]) -> None:
     for method in ("PUT", "POST", "DELETE"):
-        assert (await gateway.ask(method, paths[0], body=b"x")).status == 401
-    assert (await gateway.ask("POST", paths[0], gateway.bearer(), b"x")).status == 409
+        assert (await call(gateway.port, method, paths[0], body=b"x")).status == 401
+    assert (await call(gateway.port, "POST", paths[0], gateway.bearer(), b"x")).status == 409
     for path in paths:
         assert from_cache(await gateway.get(path))
 
@@ -129,35 +129,36 @@ async def test_a_credential_is_never_answered_from_the_cache_nor_stored(
     await gateway.put(path, b"first")
     for _ in range(3):
         for answer in (
-            await gateway.ask("GET", path, bearer),
+            await call(gateway.port, "GET", path, bearer),
             await gateway.get(f"{path}?token={token}"),
         ):
             assert (answer.body, from_cache(answer)) == (b"first", False)
             assert answer.headers["Cache-Control"] == "private, no-cache"
     assert not from_cache(await gateway.get(path)), "what a credential was answered was stored"
     await gateway.stored(path)
-    assert not from_cache(await gateway.ask("GET", path, bearer))
-    assert (await gateway.ask("GET", path, {"Authorization": "Bearer x.y.z"})).status == 401
+    assert not from_cache(await call(gateway.port, "GET", path, bearer))
+    assert (await call(gateway.port, "GET", path, {"Authorization": "Bearer x.y.z"})).status == 401
 
 
 async def test_a_private_file_is_for_who_may_read_it_alone(gateway: Gateway, name: str) -> None:
     hidden = json.dumps({"name": name, "hidden": True}).encode()
-    made = await gateway.ask("POST", "/storage/namespaces", gateway.bearer(), hidden)
+    made = await call(gateway.port, "POST", "/storage/namespaces", gateway.bearer(), hidden)
     assert made.status == 201
     path = f"/storage/{name}/secret"
     await gateway.put(path, b"secret")
-    link = await gateway.ask(
+    link = await call(
+        gateway.port,
         "POST",
         "/storage/links",
         gateway.bearer(),
         json.dumps({"namespace": name, "file": "secret"}).encode(),
     )
     for _ in range(3):
-        assert (await gateway.ask("GET", path, gateway.bearer())).body == b"secret"
+        assert (await call(gateway.port, "GET", path, gateway.bearer())).body == b"secret"
         assert (await gateway.get(link.json()["url"])).body == b"secret"
         assert (await gateway.get(path)).status == 404
-        assert (await gateway.get(path, Cookie="session=alice")).status == 404
-        assert (await gateway.ask("GET", path, gateway.bearer("bob"))).status == 404
+        assert (await gateway.get(path, {"Cookie": "session=alice"})).status == 404
+        assert (await call(gateway.port, "GET", path, gateway.bearer("bob"))).status == 404
     assert not any(b"secret" in file.read_bytes() for file in gateway.cache_files())
 
 
@@ -166,7 +167,7 @@ async def test_each_origin_gets_its_own_answer(gateway: Gateway, name: str) -> N
     await gateway.put(path, b"first")
     for _ in range(2):
         for origin in (*ORIGINS, "https://evil.example"):
-            answer = await gateway.stored(path, Origin=origin)
+            answer = await gateway.stored(path, {"Origin": origin})
             allowed = answer.headers.get("Access-Control-Allow-Origin")
             assert allowed == (origin if origin in ORIGINS else None)
         assert "Access-Control-Allow-Origin" not in (await gateway.stored(path)).headers
@@ -177,18 +178,18 @@ async def test_conditions_and_ranges_are_answered_from_what_is_stored(
 ) -> None:
     whole = await gateway.get(paths[0])
     etag, date = whole.headers["ETag"], whole.headers["Last-Modified"]
-    same = await gateway.get(paths[0], If_None_Match=etag)
+    same = await gateway.get(paths[0], {"If-None-Match": etag})
     assert (same.status, same.body, from_cache(same)) == (304, b"", True)
     assert same.headers["ETag"] == etag
-    assert (await gateway.get(paths[0], If_None_Match='"x"')).status == 200
-    assert (await gateway.get(paths[0], If_Modified_Since=date)).status == 304
-    part = await gateway.get(paths[0], Range="bytes=1-2")
+    assert (await gateway.get(paths[0], {"If-None-Match": '"x"'})).status == 200
+    assert (await gateway.get(paths[0], {"If-Modified-Since": date})).status == 304
+    part = await gateway.get(paths[0], {"Range": "bytes=1-2"})
     assert (part.status, part.body, from_cache(part)) == (206, b"ir", True)
     assert part.headers["Content-Range"] == "bytes 1-2/5"
-    assert (await gateway.get(paths[0], Range="bytes=-2")).body == b"st"
-    past = await gateway.get(paths[0], Range="bytes=9-")
+    assert (await gateway.get(paths[0], {"Range": "bytes=-2"})).body == b"st"
+    past = await gateway.get(paths[0], {"Range": "bytes=9-"})
     assert (past.status, past.headers["Content-Range"]) == (416, "bytes */5")
-    assert (await gateway.get(paths[0], Range="lines=1-2")).status == 200
+    assert (await gateway.get(paths[0], {"Range": "lines=1-2"})).status == 200
 
 
 async def test_conditions_that_need_the_newest_version_go_to_sfs(
@@ -200,10 +201,10 @@ async def test_conditions_that_need_the_newest_version_go_to_sfs(
         ({"Range": "bytes=0-0", "If-Range": '"other"'}, 200, b"first"),
         ({"If-Match": etag}, 200, b"first"),
     ):
-        answer = await gateway.ask("GET", paths[0], condition)
+        answer = await call(gateway.port, "GET", paths[0], condition)
         assert (answer.status, answer.body, from_cache(answer)) == (status, body, False)
-    assert (await gateway.get(paths[0], If_Match='"other"')).status == 412
-    several = await gateway.get(paths[0], Range="bytes=0-0,4-4")
+    assert (await gateway.get(paths[0], {"If-Match": '"other"'})).status == 412
+    several = await gateway.get(paths[0], {"Range": "bytes=0-0,4-4"})
     assert several.headers["Content-Type"].startswith("multipart/byteranges")
     assert from_cache(await gateway.get(paths[0])), "an answer to a condition was stored"
 
@@ -216,9 +217,9 @@ async def test_conditions_and_ranges_of_what_is_not_stored_are_answered_by_sfs(
     for _ in range(2):
         whole = await gateway.get(path)
         assert (whole.body == content, from_cache(whole)) == (True, False), "too large to store"
-        same = await gateway.get(path, If_None_Match=whole.headers["ETag"])
+        same = await gateway.get(path, {"If-None-Match": whole.headers["ETag"]})
         assert (same.status, same.body) == (304, b"")
-        part = await gateway.get(path, Range="bytes=9437183-")
+        part = await gateway.get(path, {"Range": "bytes=9437183-"})
         assert (part.status, part.body) == (206, b"\0")
     assert not [file for file in gateway.cache_files() if file.stat().st_size > 8.5 * MIB]
 
@@ -291,8 +292,8 @@ async def test_after_a_change_sfs_is_told_to_look_again(recorder: Recorder) -> N
 
 
 async def test_whoever_asks_past_the_cache_gets_there(gateway: Gateway, paths: list[str]) -> None:
-    assert not from_cache(await gateway.get(paths[0], Cache_Control="no-cache"))
-    assert not from_cache(await gateway.ask("HEAD", paths[0]))
+    assert not from_cache(await gateway.get(paths[0], {"Cache-Control": "no-cache"}))
+    assert not from_cache(await call(gateway.port, "HEAD", paths[0]))
 
 
 async def test_hiding_the_namespace_evicts_what_is_in_it_and_stores_nothing_for_a_while(
@@ -316,7 +317,7 @@ async def test_hiding_the_namespace_evicts_what_is_in_it_and_stores_nothing_for_
 
 async def _hide(gateway: Gateway, hidden: bool) -> None:
     target, body = "/storage/namespaces/default", json.dumps({"hidden": hidden}).encode()
-    answer = await gateway.ask("PUT", target, gateway.bearer("root", admin=True), body)
+    answer = await call(gateway.port, "PUT", target, gateway.bearer("root", admin=True), body)
     assert answer.status == 200, answer
 
 

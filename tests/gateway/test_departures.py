@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.conftest import Gateway
-from tests.support.client import MIB, encode
+from tests.support.client import MIB, call, encode
 from tests.support.departures import LEAVES, SIZES, client, send_and_leave
 from tests.support.events import watching
 from tests.support.uploads import WAYS, request
@@ -110,7 +110,7 @@ async def test_a_refused_part_evicts_nothing(gateway: Gateway) -> None:
     await gateway.put("/storage/default/kept", b"whole")
     await gateway.stored("/storage/default/kept")
     named = {**gateway.bearer(), "Upload-Complete": "?0"}
-    answer = await gateway.ask("PUT", "/storage/default/kept", named, b"pa")
+    answer = await call(gateway.port, "PUT", "/storage/default/kept", named, b"pa")
     assert answer.status == 501
     found = await gateway.get("/storage/default/kept")
     assert (found.body, "Age" in found.headers) == (b"whole", True)

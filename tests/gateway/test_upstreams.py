@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from tests.gateway.conftest import CHECK_SECONDS, STORABLE, Gateway, Recorder, Recorders, recording
-from tests.support.client import Connection, connect
+from tests.support.client import Connection, call, connect
 from tests.support.waiting import eventually
 
 READ = "/storage/default/upstreams"
@@ -30,7 +30,7 @@ async def test_a_process_that_ends_costs_nothing(gateway: Gateway) -> None:
         assert process.log.count("/storage/") == before
         process.kill()
         for _ in range(8):
-            assert (await gateway.ask("GET", READ, gateway.bearer())).status == 200
+            assert (await call(gateway.port, "GET", READ, gateway.bearer())).status == 200
             await gateway.put(READ, b"there")
     finally:
         gateway.restart(0)
@@ -234,8 +234,8 @@ async def test_bytes_are_bytes(gateway: Gateway) -> None:
     path, content = "/storage/default/compressible.txt", b"a" * 100_000
     await gateway.put(path, content)
     for answer in (
-        await gateway.get(path, Accept_Encoding="gzip"),
-        await gateway.stored(path, Accept_Encoding="gzip"),
+        await gateway.get(path, {"Accept-Encoding": "gzip"}),
+        await gateway.stored(path, {"Accept-Encoding": "gzip"}),
     ):
         assert (answer.body == content, "Content-Encoding" in answer.headers) == (True, False)
 
@@ -246,7 +246,7 @@ async def test_what_is_of_the_processes_is_not_shown(gateway: Gateway, path: str
 
 
 async def test_the_page_and_the_contract_are_shown(gateway: Gateway) -> None:
-    assert (await gateway.get("/", Accept="text/html")).status == 200
+    assert (await gateway.get("/", {"Accept": "text/html"})).status == 200
     assert (await gateway.get("/openapi.json")).status == 200
     assert (await gateway.get("/healthz")).json() == {"status": "ok"}
 

@@ -87,7 +87,7 @@ async def save_and_restore(
     restored = replace(service, server=await aiohttp_server(make_app(empty)))
     for number, last in enumerate(newest):
         name = f"kept-{number}"
-        status, body = await restored.get(f"/storage/photos/{name}", **restored.bearer())
+        status, body = await restored.get(f"/storage/photos/{name}", restored.bearer())
         assert status == 200
         assert body in [content(name, version) for version in range(last + 1)]
     for name, body in still.items():
@@ -98,7 +98,7 @@ async def save_and_restore(
     assert (await restored.get("/storage/default/half"))[0] == 404
     assert (await restored.get("/storage/photos/kept-0"))[0] == 404, "it is hidden"
     assert (await restored.get(link))[0] == 200, "links outlive it"
-    _, spaces = await restored.get("/storage/namespaces", **restored.bearer())
+    _, spaces = await restored.get("/storage/namespaces", restored.bearer())
     (photos,) = (one for one in json.loads(spaces) if one["name"] == "photos")
     assert (photos["hidden"], photos["owner"]) == (True, "alice")
 

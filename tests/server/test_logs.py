@@ -19,7 +19,7 @@ import pytest
 
 from sfs_server.logs import AccessLog, Change, _Json, _Text, one_line, redact
 from sfs_server.web.keys import ACCESS_LOG, FILESYSTEM, METRICS
-from tests.support.client import Answer, connect
+from tests.support.client import call, connect
 from tests.support.credentials import SECRET
 from tests.support.service import Service
 from tests.support.tokens import hs256, raw_token, token
@@ -143,19 +143,13 @@ def lines(service: Service, capsys: pytest.CaptureFixture[str]) -> Lines:
     return Lines(service, capsys)
 
 
-async def ask(service: Service, method: str, target: str, **headers: str) -> Answer:
-    async with connect(service.port) as connection:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await connection.ask(method, target, named)
-
-
 async def test_a_request_is_one_line(service: Service, lines: Lines) -> None:
     await service.put("/storage/default/a", b"12345")
-    await ask(service, "GET", "/storage/default/a", X_Request_Id="mine")
-    await ask(service, "GET", "/storage/default/a", Range="bytes=0-1")
-    await ask(service, "HEAD", "/storage/default/a")
-    await ask(service, "GET", "/nowhere?token=abc")
-    await ask(service, "MKCOL", "/storage/default/a")
+    await call(service.port, "GET", "/storage/default/a", {"X-Request-Id": "mine"})
+    await call(service.port, "GET", "/storage/default/a", {"Range": "bytes=0-1"})
+    await call(service.port, "HEAD", "/storage/default/a")
+    await call(service.port, "GET", "/nowhere?token=abc")
+    await call(service.port, "MKCOL", "/storage/default/a")
     found = lines.take("sfs.access")
     assert all(0 <= line.pop("seconds") < 10 for line in found)
     assert found[1].pop("id") == "mine"
@@ -291,8 +285,10 @@ async def test_the_client_is_who_a_trusted_proxy_says(
     service: Service, lines: Lines, client: str
 ) -> None:
     bearer = service.bearer()["Authorization"]
-    named = {"X_Forwarded_For": "8.8.8.8, 192.0.2.7", "X_Forwarded_Host": "evil.example"}
-    answer = await ask(service, "DELETE", "/storage/default/a", Authorization=bearer, **named)
+    named = {"X-Forwarded-For": "8.8.8.8, 192.0.2.7", "X-Forwarded-Host": "evil.example"}
+    answer = await call(
+        service.port, "DELETE", "/storage/default/a", {"Authorization": bearer, **named}
+    )
     assert "evil" not in str(answer)
     assert [line["client"] for line in lines.both()] == [client, client]
 

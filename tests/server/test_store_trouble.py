@@ -16,7 +16,7 @@ from sfs_server.auth.tokens import mint
 from sfs_server.config import Config, ConfigError
 from sfs_server.postgres import files
 from sfs_server.web.keys import FILESYSTEM
-from tests.support.client import Answer, connect
+from tests.support.client import call, connect
 from tests.support.credentials import SECRET
 from tests.support.launcher import Process
 from tests.support.mounts import fill, tmpfs
@@ -30,15 +30,12 @@ MIB = 1 << 20
 PHOTOS = "/storage/photos/a"
 
 
-async def call(service: Service, method: str, target: str, body: bytes = b"") -> Answer:
-    async with connect(service.port) as connection:
-        return await connection.ask(method, target, service.bearer(), body)
-
-
 async def test_storage_that_was_moved_behind_a_link_is_told_from_storage_that_is_lost(
     service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = await call(service, "POST", "/storage/namespaces", b'{"name": "photos"}')
+    made = await call(
+        service.port, "POST", "/storage/namespaces", service.bearer(), b'{"name": "photos"}'
+    )
     assert made.status == 201
     await service.put(PHOTOS, b"kept")
     directory, elsewhere = service.data / "files" / "photos", tmp_path / "elsewhere"
@@ -56,7 +53,7 @@ async def test_storage_that_was_moved_behind_a_link_is_told_from_storage_that_is
         ("DELETE", "/storage/namespaces/photos"),
     ):
         caplog.clear()
-        answer = await call(service, method, target)
+        answer = await call(service.port, method, target, service.bearer())
         assert answer.status == 500, (method, target)
         assert "Retry-After" not in answer.headers
         if method != "HEAD":
@@ -67,13 +64,15 @@ async def test_storage_that_was_moved_behind_a_link_is_told_from_storage_that_is
         assert record.exc_info is None
         assert "photos is a symbolic link" in record.message
     caplog.clear()
-    listed = (await call(service, "GET", "/storage/namespaces")).json()
+    listed = (await call(service.port, "GET", "/storage/namespaces", service.bearer())).json()
     assert [(one["name"], one["count"]) for one in listed] == [("default", 0), ("photos", None)]
     assert "photos cannot be counted: photos is a symbolic link" in caplog.text
-    assert (await call(service, "GET", "/readyz")).status == 200  # the others are served
+    assert (
+        await call(service.port, "GET", "/readyz", service.bearer())
+    ).status == 200  # the others are served
     directory.unlink()
     elsewhere.rename(directory)
-    assert await service.get(PHOTOS, **service.bearer()) == (200, b"kept")
+    assert await service.get(PHOTOS, service.bearer()) == (200, b"kept")
 
 
 @pytest.mark.parametrize("settings", [{"reserve_bytes": 10**18}])
@@ -88,17 +87,19 @@ async def test_past_the_reserve_uploads_alone_are_refused_before_their_bytes(
             answer = await connection.answer()
             assert answer.status == 507
             assert "Delete files" in answer.problem()
-    ready = await call(service, "GET", "/readyz")
+    ready = await call(service.port, "GET", "/readyz", service.bearer())
     assert (ready.status, ready.json()["checks"]["store"]) == (200, "full")
     assert await service.get("/storage/default/old") == (200, b"old")
-    assert (await call(service, "DELETE", "/storage/default/old")).status == 200
+    assert (
+        await call(service.port, "DELETE", "/storage/default/old", service.bearer())
+    ).status == 200
 
 
 async def test_a_store_nobody_can_write_to_is_not_ready(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda *_, **__: False)
-    ready = await call(service, "GET", "/readyz")
+    ready = await call(service.port, "GET", "/readyz", service.bearer())
     assert (ready.status, ready.json()["checks"]["store"]) == (503, "StoreBroken")
     monkeypatch.undo()
     await service.app[FILESYSTEM].check()
@@ -146,11 +147,6 @@ async def test_a_disk_that_is_not_fit_for_the_database_is_told_in_a_sentence(
         await set_up(app)
 
 
-async def ask(process: Process, method: str, target: str, body: bytes = b"") -> Answer:
-    async with connect(process.port) as connection:
-        return await connection.ask(method, target, BEARER, body)
-
-
 @pytest.mark.parametrize("files_first", [False, True])
 async def test_a_disk_that_users_have_filled_is_started_on_and_deleted_from(
     place: Path, files_first: bool
@@ -171,7 +167,7 @@ async def test_a_disk_that_users_have_filled_is_started_on_and_deleted_from(
 
 async def fill_by_uploads(process: Process, body: bytes) -> None:
     for number in range(5000):
-        answer = await ask(process, "PUT", f"/storage/default/{number}", body)
+        answer = await call(process.port, "PUT", f"/storage/default/{number}", BEARER, body)
         if answer.status == 507:
             return
         assert answer.status == 201
@@ -179,18 +175,22 @@ async def fill_by_uploads(process: Process, body: bytes) -> None:
 
 
 async def serves_and_deletes(process: Process) -> None:
-    found = await ask(process, "GET", "/storage/default/0")
+    found = await call(process.port, "GET", "/storage/default/0", BEARER)
     assert found.status == 200
-    assert (await ask(process, "PUT", "/storage/default/new", bytes(8 * MIB))).status == 507
-    assert (await ask(process, "DELETE", "/storage/default/0")).status == 200
-    assert (await ask(process, "GET", "/storage/default/0")).status == 404
+    assert (
+        await call(process.port, "PUT", "/storage/default/new", BEARER, bytes(8 * MIB))
+    ).status == 507
+    assert (await call(process.port, "DELETE", "/storage/default/0", BEARER)).status == 200
+    assert (await call(process.port, "GET", "/storage/default/0", BEARER)).status == 404
 
 
 async def test_a_disk_that_others_have_filled_is_started_on_by_the_ballast(place: Path) -> None:
     with tmpfs(place, "size=250m,nr_inodes=2500"):
         process = await asyncio.to_thread(Process, place / "data")
         try:
-            assert (await ask(process, "PUT", "/storage/default/0", b"0")).status == 507
+            assert (
+                await call(process.port, "PUT", "/storage/default/0", BEARER, b"0")
+            ).status == 507
             (place / "data" / "files" / "default" / "0").write_bytes(b"0")
             process.signal(signal.SIGTERM)
             assert await asyncio.to_thread(process.wait) == 0
@@ -233,7 +233,7 @@ async def test_a_directory_whose_name_is_not_utf8_is_served_from(
     strict = {"PYTHONIOENCODING": "utf-8:strict"}
     process = await asyncio.to_thread(Process, Path("data"), "-reserve-mb", "0", env=strict)
     try:
-        assert (await ask(process, "PUT", "/storage/default/0", b"0")).status == 201
+        assert (await call(process.port, "PUT", "/storage/default/0", BEARER, b"0")).status == 201
         assert r"caf\udce9/data" in process.banner
         process.signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait) == 0

@@ -179,3 +179,17 @@ async def connect(
         yield Connection(reader, writer)
     finally:
         writer.transport.abort()
+
+
+async def call(
+    port: int,
+    method: str,
+    target: str | bytes,
+    headers: Mapping[str, str] | None = None,
+    body: object = b"",
+) -> Answer:
+    """The response to one request on a connection of its own. A ``body`` that is not bytes is sent
+    as JSON."""
+    sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+    async with connect(port) as connection:
+        return await connection.ask(method, target, headers, sent)

@@ -12,6 +12,8 @@ def token(user: str = "alice", *, admin: bool = False) -> str:
     return mint(SECRET, user=user, admin=admin, ttl=3600)
 
 
-def bearer(user: str = "alice", *, admin: bool = False) -> dict[str, str]:
-    """The header of a request with :func:`token`."""
+def bearer(user: str | None = "alice", *, admin: bool = False) -> dict[str, str]:
+    """The header of a request with :func:`token`; no header for None, who is anonymous."""
+    if user is None:
+        return {}
     return {"Authorization": f"Bearer {token(user, admin=admin)}"}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from aiohttp.test_utils import TestServer
 from yarl import URL
 
 from tests.support import credentials
+from tests.support.client import call
 
 
 @dataclass
@@ -39,17 +41,27 @@ class Service:
     token = staticmethod(credentials.token)
     bearer = staticmethod(credentials.bearer)
 
-    async def put(self, raw_path: str, body: bytes, user: str = "alice") -> None:
+    async def put(self, target: str, body: bytes, user: str = "alice") -> None:
         """Store ``body``, for tests whose subject is something else."""
-        async with self.session.put(
-            self.url(raw_path), data=io.BytesIO(body), headers=self.bearer(user)
-        ) as response:
-            assert response.status in (200, 201), await response.text()
+        response = await call(self.port, "PUT", target, self.bearer(user), body)
+        assert response.status in (200, 201), response
 
-    async def get(self, raw_path: str, **headers: str) -> tuple[int, bytes]:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self.session.get(self.url(raw_path), headers=named) as response:
-            return response.status, await response.read()
+    async def delete(self, target: str, user: str = "alice") -> None:
+        """Delete a file, or a namespace."""
+        response = await call(self.port, "DELETE", target, self.bearer(user))
+        assert response.status == 200, response
+
+    async def get(self, target: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+        """The status and the body."""
+        response = await call(self.port, "GET", target, headers)
+        return response.status, response.body
+
+    async def make_namespace(self, name: str, user: str = "alice", *, hidden: bool = False) -> Any:
+        """Make a namespace of ``user``; what the response says of it."""
+        body = {"name": name, "hidden": hidden}
+        response = await call(self.port, "POST", "/storage/namespaces", self.bearer(user), body)
+        assert response.status == 201, response
+        return response.json()
 
     async def raw(self, request: bytes, *, seconds: float = 10.0) -> bytes:
         """Send bytes on a new connection, and return all that comes until the server closes it."""

@@ -9,7 +9,7 @@ import pytest
 
 from sfs_server.web.keys import ACCESS_LOG
 from tests.support import tokens
-from tests.support.client import Answer, connect
+from tests.support.client import call, connect
 from tests.support.credentials import SECRET
 from tests.support.service import Service
 
@@ -29,17 +29,6 @@ def bearer(text: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {text}"}
 
 
-async def call(
-    service: Service,
-    method: str,
-    target: str,
-    headers: dict[str, str] | None = None,
-    body: bytes = b"",
-) -> Answer:
-    async with connect(service.port) as connection:
-        return await connection.ask(method, target, headers, body)
-
-
 @pytest.fixture
 async def callers(service: Service) -> dict[str, dict[str, str]]:
     """The headers of each kind of caller, when alice has a namespace ``open`` and a hidden one
@@ -51,7 +40,7 @@ async def callers(service: Service) -> dict[str, dict[str, str]]:
         "admin": service.bearer("root", admin=True),
     }
     for body in (b'{"name": "open"}', b'{"name": "secret", "hidden": true}'):
-        assert (await call(service, "POST", LIST, headers["owner"], body)).status == 201
+        assert (await call(service.port, "POST", LIST, headers["owner"], body)).status == 201
     for namespace in ("default", "open", "secret"):
         await service.put(f"/storage/{namespace}/a", b"bytes")
     return headers
@@ -85,7 +74,7 @@ async def table(
     for caller, wanted in zip(CALLERS, expected, strict=True):
         for method, target in requests:
             path = target.format(namespace)
-            answer = await call(service, method, path, callers[caller], body)
+            answer = await call(service.port, method, path, callers[caller], body)
             status = 200 if answer.status == 201 else answer.status
             assert status == wanted, (caller, method, path)
             if wanted >= 400 and method != "HEAD":
@@ -117,7 +106,7 @@ async def test_namespaces_follow_the_table(
 ) -> None:
     for caller, wanted in zip(CALLERS, (401, 201, 201, 201), strict=True):
         body = b'{"name": "made-by-%b"}' % caller.encode()
-        assert (await call(service, "POST", LIST, callers[caller], body)).status == wanted
+        assert (await call(service.port, "POST", LIST, callers[caller], body)).status == wanted
     update = [("PUT", LIST + "/{}")]
     for namespace, expected, body in (
         ("default", (401, 403, 403, 200), b'{"hidden": false}'),
@@ -132,7 +121,7 @@ async def test_namespaces_follow_the_table(
     await table(service, callers, delete, "secret", (404, 404, 200, 404))
     for caller in ("owner", "admin"):
         for name in ("user", "admin"):
-            answer = await call(service, "DELETE", f"{LIST}/made-by-{name}", callers[caller])
+            answer = await call(service.port, "DELETE", f"{LIST}/made-by-{name}", callers[caller])
             expected_status = 403 if caller == "owner" else 200
             assert answer.status == expected_status, (caller, name)
 
@@ -141,7 +130,9 @@ async def test_default_hidden_is_hidden_from_all_but_admins(
     service: Service, callers: dict[str, dict[str, str]]
 ) -> None:
     hide = b'{"hidden": true}'
-    assert (await call(service, "PUT", f"{LIST}/default", callers["admin"], hide)).status == 200
+    assert (
+        await call(service.port, "PUT", f"{LIST}/default", callers["admin"], hide)
+    ).status == 200
     await table(service, callers, READS, "default", (404, 404, 404, 200))
 
 
@@ -151,8 +142,8 @@ async def test_anonymous_callers_can_be_kept_out_altogether(
 ) -> None:
     await table(service, callers, READS, "default", (401, 200, 200, 200))
     await table(service, callers, READS, "open", (401, 200, 200, 200))
-    assert (await call(service, "GET", LIST)).json() == []
-    assert (await call(service, "GET", "/healthz")).status == 200
+    assert (await call(service.port, "GET", LIST)).json() == []
+    assert (await call(service.port, "GET", "/healthz")).status == 200
 
 
 async def test_a_token_is_taken_from_the_query_for_reading_only(
@@ -163,20 +154,24 @@ async def test_a_token_is_taken_from_the_query_for_reading_only(
         for method, target in READS:
             joint = "&" if "?" in target else "?"
             path = f"{target.format('secret')}{joint}token={text}"
-            assert (await call(service, method, path)).status == 200, path
+            assert (await call(service.port, method, path)).status == 200, path
             path = target.format("secret")
-            assert (await call(service, method, path, bearer(text))).status == 200, path
-        session = await call(service, "GET", f"/api/session?token={text}")
+            assert (await call(service.port, method, path, bearer(text))).status == 200, path
+        session = await call(service.port, "GET", f"/api/session?token={text}")
         assert (session.status, session.json()["user"]) == (200, "alice")
         for method in ("PUT", "POST", "DELETE"):
-            ignored = await call(service, method, f"/storage/default/b?token={text}")
+            ignored = await call(service.port, method, f"/storage/default/b?token={text}")
             assert ignored.status == 401, method
             assert ignored.headers["WWW-Authenticate"] == "Bearer"
-        made = await call(service, "POST", f"{LIST}?token={text}", {}, b'{"name": "x"}')
+        made = await call(service.port, "POST", f"{LIST}?token={text}", {}, b'{"name": "x"}')
         assert made.status == 401
     # A bad one is ignored just the same, and the header wins over the query.
-    assert (await call(service, "PUT", "/storage/default/b?token=x", bearer(good))).status == 201
-    assert (await call(service, "GET", "/storage/secret/a?token=x", bearer(good))).status == 200
+    assert (
+        await call(service.port, "PUT", "/storage/default/b?token=x", bearer(good))
+    ).status == 201
+    assert (
+        await call(service.port, "GET", "/storage/secret/a?token=x", bearer(good))
+    ).status == 200
 
 
 async def test_a_bad_token_is_a_401_even_where_an_anonymous_caller_is_let_in(
@@ -216,18 +211,18 @@ async def test_a_bad_token_is_a_401_even_where_an_anonymous_caller_is_let_in(
             ("GET", f"/sse/progress?id=t&token={text}", {}),
         ]
         for method, target, headers in attempts:
-            answer = await call(service, method, target, headers)
+            answer = await call(service.port, method, target, headers)
             assert answer.status == 401, (text, method, target)
             assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
             assert answer.headers["Cache-Control"] == "no-store"
             if method != "HEAD":
                 assert answer.problem()
-    without_end = await call(service, "GET", "/storage/default/a", bearer(token(exp=...)))
+    without_end = await call(service.port, "GET", "/storage/default/a", bearer(token(exp=...)))
     assert "exp" in without_end.problem()
-    basic = await call(service, "GET", "/storage/default/a", {"Authorization": "Basic YTpi"})
+    basic = await call(service.port, "GET", "/storage/default/a", {"Authorization": "Basic YTpi"})
     assert basic.status == 401
-    assert (await call(service, "GET", "/storage/default/a")).body == b"bytes"
-    assert (await call(service, "GET", "/healthz", bearer("x"))).status == 200
+    assert (await call(service.port, "GET", "/storage/default/a")).body == b"bytes"
+    assert (await call(service.port, "GET", "/healthz", bearer("x"))).status == 200
 
 
 async def test_the_session_is_of_whom_the_token_says(service: Service) -> None:
@@ -240,14 +235,14 @@ async def test_the_session_is_of_whom_the_token_says(service: Service) -> None:
         ({"admin": "true"}, {"admin": False}),
         ({"type": ""}, {"user": "alice"}),
     ):
-        answer = await call(service, "GET", "/api/session", bearer(token(**claims)))
+        answer = await call(service.port, "GET", "/api/session", bearer(token(**claims)))
         if claims == {"admin": "true"} and answer.status == 401:
             continue  # an ill-typed claim may be refused, but never makes an admin
         assert answer.status == 200
         assert set(answer.json()) == {"user", "username", "admin"}
         assert expected.items() <= answer.json().items()
         assert answer.headers["Cache-Control"] == "no-store"
-    anonymous = await call(service, "GET", "/api/session")
+    anonymous = await call(service.port, "GET", "/api/session")
     assert anonymous.status == 401
     assert anonymous.headers["WWW-Authenticate"] == "Bearer"
     assert anonymous.problem()
@@ -290,23 +285,23 @@ async def test_an_api_token_may_do_only_what_its_scopes_grant(
     owner = callers["owner"]
     for scopes, granted in cases:
         await service.put("/storage/open/b", b"x")
-        await call(service, "DELETE", f"{LIST}/made", owner)
+        await call(service.port, "DELETE", f"{LIST}/made", owner)
         for what, method, target, body in attempts:
             if what == "change":
-                await call(service, "POST", LIST, owner, b'{"name": "made"}')
-            answer = await call(service, method, target, bearer(api_token(scopes)), body)
+                await call(service.port, "POST", LIST, owner, b'{"name": "made"}')
+            answer = await call(service.port, method, target, bearer(api_token(scopes)), body)
             allowed = what in granted.split()
             assert (answer.status != 403) == allowed, (scopes, what, answer)
             if allowed:
                 assert answer.status in (200, 201), (scopes, what)
     # Not even what anybody may read, when the scopes do not say it; and 404 stays 404.
     nothing = bearer(api_token({}))
-    assert (await call(service, "GET", "/storage/default/a", nothing)).status == 403
-    assert (await call(service, "GET", LIST, nothing)).json() == []
+    assert (await call(service.port, "GET", "/storage/default/a", nothing)).status == 403
+    assert (await call(service.port, "GET", LIST, nothing)).json() == []
     other = bearer(token(sub="bob", type="api_token", scopes={"storage.bob": everything}))
-    assert (await call(service, "GET", "/storage/secret/a", other)).status == 404
-    assert (await call(service, "PUT", "/storage/open/a", other, b"x")).status == 403
-    assert (await call(service, "GET", "/storage/open/a", other)).status == 200
+    assert (await call(service.port, "GET", "/storage/secret/a", other)).status == 404
+    assert (await call(service.port, "PUT", "/storage/open/a", other, b"x")).status == 403
+    assert (await call(service.port, "GET", "/storage/open/a", other)).status == 200
 
 
 async def test_a_token_shows_in_no_log_line_metric_or_answer(

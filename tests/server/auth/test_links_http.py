@@ -17,7 +17,7 @@ from gfs import clock
 from sfs_server.auth.links import MAX_TTL
 from sfs_server.web.keys import ACCESS_LOG, DATABASE
 from tests.support import tokens
-from tests.support.client import Answer, connect
+from tests.support.client import call, connect
 from tests.support.credentials import SECRET
 from tests.support.events import watching
 from tests.support.launcher import Process
@@ -28,23 +28,11 @@ NAMESPACES_PATH = "/storage/namespaces"
 PRIVATE = "private, no-cache"
 
 
-async def call(
-    service: Service,
-    method: str,
-    target: str,
-    headers: dict[str, str] | None = None,
-    body: object = None,
-) -> Answer:
-    sent = b"" if body is None else json.dumps(body).encode()
-    async with connect(service.port) as connection:
-        return await connection.ask(method, target, headers, sent)
-
-
 async def link(
     service: Service, namespace: str, name: str, headers: dict[str, str], **more: object
 ) -> Any:
     body = {"namespace": namespace, "file": name, **more}
-    answer = await call(service, "POST", LINKS_PATH, headers, body)
+    answer = await call(service.port, "POST", LINKS_PATH, headers, body)
     assert answer.status == 201, answer
     assert answer.headers["Cache-Control"] == "no-store"
     found = answer.json()
@@ -57,14 +45,14 @@ async def make(
 ) -> None:
     """A namespace with a file ``a.txt`` in it."""
     wanted = {"name": name, "hidden": hidden}
-    answer = await call(service, "POST", NAMESPACES_PATH, service.bearer(user), wanted)
+    answer = await call(service.port, "POST", NAMESPACES_PATH, service.bearer(user), wanted)
     assert answer.status == 201
     await service.put(f"/storage/{name}/a.txt", body, user)
 
 
 async def hide(service: Service, name: str, user: str = "alice", *, hidden: bool = True) -> None:
     path, headers = f"{NAMESPACES_PATH}/{name}", service.bearer(user, admin=user == "root")
-    assert (await call(service, "PUT", path, headers, {"hidden": hidden})).status == 200
+    assert (await call(service.port, "PUT", path, headers, {"hidden": hidden})).status == 200
 
 
 @pytest.mark.parametrize("name", ["a b.txt", "ü\N{SNOWMAN}.png", "100%41.txt", "q\"'#?&=+;.html"])
@@ -94,7 +82,7 @@ async def test_a_link_opens_its_file_by_view_and_by_download(service: Service, n
             assert answer.headers["Referrer-Policy"] == "no-referrer"
         for answer in (whole, head, part, unchanged):
             assert answer.headers["Cache-Control"] == PRIVATE
-    assert "Referrer-Policy" not in (await call(service, "GET", "/storage/files")).headers
+    assert "Referrer-Policy" not in (await call(service.port, "GET", "/storage/files")).headers
 
 
 async def test_a_link_opens_nothing_else(service: Service) -> None:
@@ -117,12 +105,12 @@ async def test_a_link_opens_nothing_else(service: Service) -> None:
     ):
         joint = "&" if "?" in target else "?"
         for method in ("GET", "HEAD"):
-            refused = await call(service, method, f"{target}{joint}token={token}")
+            refused = await call(service.port, method, f"{target}{joint}token={token}")
             assert refused.status == 401, (method, target)
             assert refused.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
             assert refused.headers["Referrer-Policy"] == "no-referrer"
     for method in ("PUT", "POST", "DELETE"):
-        ignored = await call(service, method, url, {}, {})
+        ignored = await call(service.port, method, url, {}, {})
         assert ignored.status == 404
     bearer = {"Authorization": f"Bearer {token}"}
     for method, target in (
@@ -132,10 +120,12 @@ async def test_a_link_opens_nothing_else(service: Service) -> None:
         ("DELETE", "/storage/secret/a.txt"),
         ("POST", LINKS_PATH),
     ):
-        assert (await call(service, method, target, bearer)).status == 401
+        assert (await call(service.port, method, target, bearer)).status == 401
     again = {"namespace": "secret", "file": "a.txt"}
-    assert (await call(service, "POST", f"{LINKS_PATH}?token={token}", {}, again)).status == 404
-    assert (await call(service, "GET", url)).body == b"1"
+    assert (
+        await call(service.port, "POST", f"{LINKS_PATH}?token={token}", {}, again)
+    ).status == 404
+    assert (await call(service.port, "GET", url)).body == b"1"
 
 
 async def test_who_may_not_read_the_file_cannot_make_a_link_to_it(service: Service) -> None:
@@ -161,11 +151,11 @@ async def test_who_may_not_read_the_file_cannot_make_a_link_to_it(service: Servi
         ("absent", "a.txt", root, 404),
     ):
         answer = await call(
-            service, "POST", LINKS_PATH, headers, {"namespace": namespace, "file": name}
+            service.port, "POST", LINKS_PATH, headers, {"namespace": namespace, "file": name}
         )
         assert answer.status == status, (namespace, name, headers)
         if status == 201:
-            opened = await call(service, "GET", answer.json()["url"])
+            opened = await call(service.port, "GET", answer.json()["url"])
             assert (opened.status, opened.headers["Cache-Control"]) == (200, PRIVATE)
         else:
             assert answer.problem()
@@ -191,12 +181,12 @@ async def test_a_member_that_cannot_be_is_named(service: Service) -> None:
     ]
     for member, bad, named in changes:
         change = {member: bad}
-        answer = await call(service, "POST", LINKS_PATH, service.bearer(), {**good, **change})
+        answer = await call(service.port, "POST", LINKS_PATH, service.bearer(), {**good, **change})
         assert answer.status == 400, change
         assert named in answer.problem()
     for missing in good:
         body = {name: value for name, value in good.items() if name != missing}
-        answer = await call(service, "POST", LINKS_PATH, service.bearer(), body)
+        answer = await call(service.port, "POST", LINKS_PATH, service.bearer(), body)
         assert (answer.status, f'"{missing}"' in answer.problem()) == (400, True)
     not_ids: list[object] = [None, 1, ["a"], "", "a b", "a" * 129, "a/b", "\ud800"]
     bad_bodies: list[dict[str, object]] = [
@@ -207,7 +197,7 @@ async def test_a_member_that_cannot_be_is_named(service: Service) -> None:
         {"transfer": "a", "ttl": "1"},
     ]
     for bad_body in bad_bodies:
-        answer = await call(service, "POST", LINKS_PATH, service.bearer(), bad_body)
+        answer = await call(service.port, "POST", LINKS_PATH, service.bearer(), bad_body)
         assert answer.status == 400, bad_body
         assert "transfer" in answer.problem() or '"ttl"' in answer.problem()
     for ttl in (1, 300.0, MAX_TTL):
@@ -254,7 +244,7 @@ async def test_what_would_make_the_link_less_is_refused_and_not_ignored(
 ) -> None:
     await service.put("/storage/default/a.txt", b"3")
     for body in ({"namespace": "default", "file": "a.txt", **change}, {"transfer": "a", **change}):
-        answer = await call(service, "POST", LINKS_PATH, service.bearer(), body)
+        answer = await call(service.port, "POST", LINKS_PATH, service.bearer(), body)
         assert answer.status == 400, body
         assert named in answer.problem()
     off = {"password": None, "kept": False, "upload": False, "folder": None, "expires_in": None}
@@ -271,9 +261,9 @@ async def test_a_link_never_outlives_the_token_that_it_was_made_with(service: Se
     assert (await link(service, "default", "a.txt", short, ttl=1))["expires_at"] < end - 40
     late = tokens.token({"exp": time.time() - 5}, sign=tokens.hs256(SECRET))
     in_leeway = {"Authorization": f"Bearer {late}"}
-    assert (await call(service, "GET", "/api/session", in_leeway)).status == 200
+    assert (await call(service.port, "GET", "/api/session", in_leeway)).status == 200
     for body in ({"namespace": "default", "file": "a.txt"}, {"transfer": "t"}):
-        refused = await call(service, "POST", LINKS_PATH, in_leeway, body)
+        refused = await call(service.port, "POST", LINKS_PATH, in_leeway, body)
         assert refused.status == 401
         assert "Sign in again" in refused.problem()
         assert refused.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
@@ -284,11 +274,11 @@ async def test_a_link_dies_when_it_expires(
 ) -> None:
     await service.put("/storage/default/a.txt", b"3")
     url = (await link(service, "default", "a.txt", service.bearer(), ttl=60))["url"]
-    opened = await call(service, "GET", url)
+    opened = await call(service.port, "GET", url)
     assert opened.status == 200
     monkeypatch.setattr(clock, "unix", lambda: time.time() + 60)
     for headers in ({}, {"If-None-Match": opened.headers["ETag"]}):
-        dead = await call(service, "GET", url, headers)
+        dead = await call(service.port, "GET", url, headers)
         assert dead.status == 401
         assert "expired" in dead.problem()
 
@@ -301,7 +291,7 @@ async def test_a_link_dies_when_its_maker_may_not_read_the_file_any_more(service
     }
 
     async def opens() -> dict[str, bool]:
-        answers = {who: await call(service, "GET", url) for who, url in urls.items()}
+        answers = {who: await call(service.port, "GET", url) for who, url in urls.items()}
         for answer in answers.values():
             assert answer.status in (200, 404)
         return {who: answer.status == 200 for who, answer in answers.items()}
@@ -315,7 +305,7 @@ async def test_a_link_dies_when_its_maker_may_not_read_the_file_any_more(service
             await asyncio.sleep(0.01)
     await hide(service, "team", "root", hidden=False)
     assert await opens() == {"alice": True, "bob": True, "root": True}
-    removed = await call(service, "DELETE", f"{NAMESPACES_PATH}/team", service.bearer("bob"))
+    removed = await call(service.port, "DELETE", f"{NAMESPACES_PATH}/team", service.bearer("bob"))
     assert removed.status == 200
     assert await opens() == {"alice": False, "bob": False, "root": False}
     await make(service, "team", "alice", body=b"another")
@@ -328,9 +318,9 @@ async def test_a_dead_link_tells_hidden_from_deleted_by_nothing(service: Service
     bob = service.bearer("bob")
     urls = [(await link(service, name, "a.txt", bob))["url"] for name in ("one", "two")]
     await hide(service, "one")
-    removed = await call(service, "DELETE", f"{NAMESPACES_PATH}/two", service.bearer())
+    removed = await call(service.port, "DELETE", f"{NAMESPACES_PATH}/two", service.bearer())
     assert removed.status == 200
-    hidden, gone = [await call(service, "GET", url) for url in urls]
+    hidden, gone = [await call(service.port, "GET", url) for url in urls]
     assert (hidden.status, hidden.body) == (gone.status, gone.body)
     assert hidden.status == 404
     for answer in (hidden, gone):
@@ -342,16 +332,16 @@ async def test_a_dead_link_tells_hidden_from_deleted_by_nothing(service: Service
 async def test_a_file_that_is_deleted_is_a_404_for_its_link(service: Service) -> None:
     await service.put("/storage/default/a.txt", b"3")
     url = (await link(service, "default", "a.txt", service.bearer()))["url"]
-    gone = await call(service, "DELETE", "/storage/default/a.txt", service.bearer())
+    gone = await call(service.port, "DELETE", "/storage/default/a.txt", service.bearer())
     assert gone.status == 200
-    assert (await call(service, "GET", url)).status == 404
+    assert (await call(service.port, "GET", url)).status == 404
 
 
 async def to_transfer(
     service: Service, id_: str, headers: dict[str, str], **more: object
 ) -> dict[str, Any]:
     body = {"transfer": id_, **more}
-    answer = await call(service, "POST", LINKS_PATH, headers, body)
+    answer = await call(service.port, "POST", LINKS_PATH, headers, body)
     assert (answer.status, answer.headers["Cache-Control"]) == (201, "no-store")
     found: dict[str, Any] = answer.json()
     assert list(found) == ["url", "expires_at"]
@@ -402,7 +392,7 @@ async def test_an_api_token_makes_a_link_to_a_transfer_only_if_it_may_read_every
         claims = {**kind, "scopes": scopes}
         text = tokens.token(claims, sign=tokens.hs256(SECRET))
         headers = {"Authorization": f"Bearer {text}"}
-        answer = await call(service, "POST", LINKS_PATH, headers, {"transfer": "one"})
+        answer = await call(service.port, "POST", LINKS_PATH, headers, {"transfer": "one"})
         assert answer.status == status, scopes
 
 
@@ -423,9 +413,9 @@ async def test_a_link_shows_no_other_transfer_and_dies_in_time(
         (f"/storage/default/one?token={token}", 401),
         (f"/api/session?id=one&token={token}", 401),
     ):
-        assert (await call(service, "HEAD", target)).status == status, target
+        assert (await call(service.port, "HEAD", target)).status == status, target
     monkeypatch.setattr(clock, "unix", lambda: time.time() + 60)
-    assert (await call(service, "HEAD", url)).status == 401
+    assert (await call(service.port, "HEAD", url)).status == 401
 
 
 @pytest.mark.parametrize("settings", [{"log_format": "json"}, {"log_format": "text"}])
@@ -437,7 +427,7 @@ async def test_a_link_is_in_no_log_line_and_in_no_answer(
     token = url.partition("?token=")[2]
     for target in (url, f"/storage/files?token={token}", f"{url[:-1]}?", f"/nowhere?token={token}"):
         for headers in ({}, {"Accept": "text/html"}, {"Range": "bytes=9-"}):
-            answer = await call(service, "GET", target, headers)
+            answer = await call(service.port, "GET", target, headers)
             assert token.encode() not in answer.body
             assert token not in str(answer.headers)
     service.app[ACCESS_LOG].flush()

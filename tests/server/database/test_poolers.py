@@ -19,12 +19,13 @@ from sfs_server.database.migrations import migrate, read_migrations
 from sfs_server.database.pool import Database
 from sfs_server.web.keys import CONFIG, DATABASE
 from tests.server.database.test_pool import wire_to
-from tests.server.namespaces.test_namespaces_http import ALL, call, make
-from tests.support.client import connect
+from tests.support.client import call, connect
 from tests.support.credentials import SECRET
 from tests.support.pgbouncer import pgbouncer
 from tests.support.postgres import Postgres
 from tests.support.service import Service, pass_for_one_store
+
+ALL = "/storage/namespaces"
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ async def pair(
 
 async def listening(service: Service) -> tuple[str, str]:
     """What ``/readyz`` and ``/metrics`` say of it."""
-    ready = await call(service, "GET", "/readyz", None)
+    ready = await call(service.port, "GET", "/readyz")
     assert ready.status == 200
     async with connect(service.port) as connection:
         metrics = (await connection.ask("GET", "/metrics")).body.decode()
@@ -78,18 +79,24 @@ async def test_what_is_hidden_at_one_process_is_hidden_at_the_other(
     assert await listening(a) == await listening(b) == said
     logged = [record.getMessage() for record in caplog.get_records("setup")]
     assert any(NO_NOTIFICATIONS in line for line in logged) != heard
-    await make(a, "team")
+    await a.make_namespace("team")
     for service in pair:
-        listed = await call(service, "GET", "/storage/files?namespace=team", "bob")
+        listed = await call(
+            service.port, "GET", "/storage/files?namespace=team", service.bearer("bob")
+        )
         assert listed.status == 200
-    hidden = await call(a, "PUT", f"{ALL}/team", body={"hidden": True})
+    hidden = await call(a.port, "PUT", f"{ALL}/team", a.bearer(), {"hidden": True})
     assert hidden.status == 200
     async with asyncio.timeout(1):
-        while (await call(b, "GET", "/storage/files?namespace=team", "bob")).status != 404:
+        while (
+            await call(b.port, "GET", "/storage/files?namespace=team", b.bearer("bob"))
+        ).status != 404:
             assert heard  # a notification may take a moment; the database does not
-    assert (await call(a, "DELETE", f"{ALL}/team")).status == 200
+    assert (await call(a.port, "DELETE", f"{ALL}/team", a.bearer())).status == 200
     async with asyncio.timeout(1):
-        while (await call(b, "GET", "/storage/files?namespace=team")).status != 404:
+        while (
+            await call(b.port, "GET", "/storage/files?namespace=team", b.bearer())
+        ).status != 404:
             assert heard
     assert await listening(b) == said
 
@@ -106,11 +113,11 @@ async def test_files_are_stored_whatever_other_programs_set(
             "SET lock_timeout = 1; SET default_transaction_isolation = 'serializable'"
         )
     await other.close()
-    made = await make(a, "team")
+    made = await a.make_namespace("team")
     assert abs(time.time() - made["created_at"]) < 60
     answers = await asyncio.gather(
-        *(call(a, "PUT", "/storage/team/a", raw=b"1") for _ in range(8)),
-        *(call(b, "PUT", "/storage/default/b", raw=b"1") for _ in range(8)),
+        *(call(a.port, "PUT", "/storage/team/a", a.bearer(), b"1") for _ in range(8)),
+        *(call(b.port, "PUT", "/storage/default/b", b.bearer(), b"1") for _ in range(8)),
     )
     assert {answer.status for answer in answers} <= {200, 201}
 

@@ -17,7 +17,7 @@ async def test_what_was_put_is_served_to_the_byte(service: Service) -> None:
     body = bytes(range(256)) * 5000
     await service.put("/storage/default/a%20b", body)
     assert await service.get("/storage/default/a%20b") == (200, body)
-    assert await service.get("/storage/download/default/a%20b", Range="bytes=5-9") == (
+    assert await service.get("/storage/download/default/a%20b", {"Range": "bytes=5-9"}) == (
         206,
         body[5:10],
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from multidict import CIMultiDict
 
 from sfs_server.http.cors import EXPOSED, MAX_ORIGIN_CHARACTERS, Origins, check_origin
 from sfs_server.web.keys import DATABASE
-from tests.support.client import Answer, connect
+from tests.support.client import Answer, call, connect
 from tests.support.service import Service
 
 SITE, CLOUD = "https://site.example", "https://cloud.example.com"
@@ -114,14 +116,16 @@ def test_an_origin_is_allowed_or_not(allowed: str, origin: str, may: bool) -> No
 # Over HTTP.
 
 
-async def call(
-    service: Service, method: str, target: str, origin: str | None, **more: str
+async def call_from(
+    service: Service,
+    origin: str | None,
+    method: str,
+    target: str,
+    headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    headers = {name.replace("_", "-"): value for name, value in more.items()}
-    if origin is not None:
-        headers["Origin"] = origin
-    async with connect(service.port) as connection:
-        return await connection.ask(method, target, headers)
+    """Call as a page of ``origin`` does, or as a program that has none."""
+    named = {} if origin is None else {"Origin": origin}
+    return await call(service.port, method, target, {**(headers or {}), **named})
 
 
 def told(answer: Answer) -> set[str]:
@@ -143,7 +147,7 @@ async def test_every_kind_of_answer_can_be_read_by_an_allowed_origin_and_by_no_o
 ) -> None:
     await service.put("/storage/default/a.txt", b"0123456789")
     bearer = service.bearer()["Authorization"]
-    etag = (await call(service, "GET", "/storage/default/a.txt", None)).headers["ETag"]
+    etag = (await call_from(service, None, "GET", "/storage/default/a.txt")).headers["ETag"]
     cases: list[tuple[str, str, dict[str, str], int]] = [
         ("GET", "/storage/default/a.txt", {}, 200),
         ("HEAD", "/storage/default/a.txt", {}, 200),
@@ -167,11 +171,10 @@ async def test_every_kind_of_answer_can_be_read_by_an_allowed_origin_and_by_no_o
         ("DELETE", "/storage/default/new", {"Authorization": bearer}, 200),
     ]
     for method, target, headers, status in cases:
-        named = {name.replace("-", "_"): value for name, value in headers.items()}
         for origin in (SITE, CLOUD, None, "https://evil.example", "null", "https://example.com"):
             if method == "DELETE":
                 await service.put(target, b"1")
-            answer = await call(service, method, target, origin, **named)
+            answer = await call_from(service, origin, method, target, headers)
             case = (method, target, origin)
             replaced = (status, answer.status) == (201, 200)
             assert replaced or answer.status == status, case
@@ -201,11 +204,11 @@ async def test_a_preflight_of_an_allowed_origin_is_answered_at_once(
 
     monkeypatch.setattr(service.app[DATABASE], "fetch", fetch)
     asked = {
-        "Access_Control_Request_Method": "PUT",
-        "Access_Control_Request_Headers": "authorization,content-type,x-file-size",
+        "Access-Control-Request-Method": "PUT",
+        "Access-Control-Request-Headers": "authorization,content-type,x-file-size",
     }
     for token in ("", "?token=garbage"):
-        answer = await call(service, "OPTIONS", target + token, CLOUD, **asked)
+        answer = await call_from(service, CLOUD, "OPTIONS", target + token, asked)
         assert (answer.status, answer.body) == (204, b"")
     assert answer.headers["Access-Control-Allow-Origin"] == CLOUD
     assert answer.headers["Access-Control-Allow-Credentials"] == "true"
@@ -225,15 +228,20 @@ async def test_a_preflight_of_an_allowed_origin_is_answered_at_once(
 async def test_an_options_that_is_no_preflight_of_an_allowed_origin_says_what_the_path_takes(
     service: Service,
 ) -> None:
-    ask = {"Access_Control_Request_Method": "PUT"}
+    preflight = {"Access-Control-Request-Method": "PUT"}
     for target, status in (("/storage/default/a", 204), ("*", 204), ("/api/nowhere", 404)):
-        for origin, more in ((None, {}), (None, ask), (SITE, {}), ("https://evil.example", ask)):
-            answer = await call(service, "OPTIONS", target, origin, **more)
+        for origin, more in (
+            (None, {}),
+            (None, preflight),
+            (SITE, {}),
+            ("https://evil.example", preflight),
+        ):
+            answer = await call_from(service, origin, "OPTIONS", target, more)
             assert answer.status == status
             assert ("Allow" in answer.headers) == (status == 204)
             assert (told(answer) == set()) == (origin != SITE)
             assert "Access-Control-Allow-Methods" not in answer.headers
-    assert (await call(service, "OPTIONS", "*", SITE, **ask)).status == 204
+    assert (await call_from(service, SITE, "OPTIONS", "*", preflight)).status == 204
     async with connect(service.port) as connection:
         raw = f"OPTIONS /api/a HTTP/1.1\r\nHost: a\r\nOrigin: {SITE}\r\nOrigin: {CLOUD}\r\n"
         connection.send_raw(f"{raw}Access-Control-Request-Method: PUT\r\n\r\n".encode())
@@ -247,9 +255,9 @@ class TestWithoutOrigins:
         return {}
 
     async def test_nothing_is_said_of_cors(self, service: Service) -> None:
-        ask = {"Access_Control_Request_Method": "PUT"}
+        preflight = {"Access-Control-Request-Method": "PUT"}
         for method, target in (("GET", "/healthz"), ("OPTIONS", "/storage/default/a")):
-            answer = await call(service, method, target, SITE, **ask)
+            answer = await call_from(service, SITE, method, target, preflight)
             assert answer.status == (200 if method == "GET" else 204)
             assert told(answer) == set()
             assert "Vary" not in answer.headers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import time
@@ -16,82 +15,64 @@ import pytest
 from sfs_server.database.pool import Session
 from sfs_server.handlers import json_body
 from sfs_server.web.keys import METRICS
-from tests.support.client import Answer, Connection, connect
+from tests.support.client import Connection, call, connect
 from tests.support.postgres import Postgres
 from tests.support.service import Service
 
 ALL = "/storage/namespaces"
 
 
-async def call(
-    service: Service,
-    method: str,
-    target: str,
-    user: str | None = "alice",
-    *,
-    body: object = None,
-    raw: bytes | None = None,
-    admin: bool = False,
-) -> Answer:
-    """One request on a connection of its own, with ``body`` as JSON or ``raw`` bytes."""
-    headers = service.bearer(user, admin=admin) if user else {}
-    sent = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
-    async with connect(service.port) as connection:
-        return await connection.ask(method, target, headers, sent)
-
-
-async def make(service: Service, name: str, user: str = "alice", *, hidden: bool = False) -> Any:
-    answer = await call(service, "POST", ALL, user, body={"name": name, "hidden": hidden})
-    assert answer.status == 201, answer
-    return answer.json()
-
-
 async def shown(service: Service, user: str | None) -> list[str]:
-    return [found["name"] for found in (await call(service, "GET", ALL, user)).json()]
+    return [
+        found["name"]
+        for found in (await call(service.port, "GET", ALL, service.bearer(user))).json()
+    ]
 
 
 async def test_a_namespace_is_made_shown_changed_and_deleted(service: Service) -> None:
     begun = int(time.time())
-    made = await make(service, "team")
+    made = await service.make_namespace("team")
     assert list(made) == ["name", "count", "hidden", "owner", "created_at"]
     assert begun - 1 <= made.pop("created_at") <= time.time() + 1
     assert made == {"name": "team", "count": 0, "hidden": False, "owner": "alice"}
     await service.put("/storage/team/a", b"1")
     await service.put("/storage/team/b", b"2")
-    default, team = (await call(service, "GET", ALL)).json()
+    default, team = (await call(service.port, "GET", ALL, service.bearer())).json()
     assert (default["name"], default["owner"], default["hidden"]) == ("default", None, False)
     assert (team["name"], team["count"], team["owner"]) == ("team", 2, "alice")
     for hidden in (True, True, False):
-        changed = await call(service, "PUT", f"{ALL}/team", body={"hidden": hidden})
+        changed = await call(
+            service.port, "PUT", f"{ALL}/team", service.bearer(), {"hidden": hidden}
+        )
         assert (changed.status, changed.json()) == (200, {**team, "hidden": hidden})
-    deleted = await call(service, "DELETE", f"{ALL}/team")
+    deleted = await call(service.port, "DELETE", f"{ALL}/team", service.bearer())
     assert (deleted.status, deleted.json()) == (200, {"status": "ok"})
     assert await shown(service, "alice") == ["default"]
     assert "team" not in os.listdir(service.data / "files")
     for method in ("PUT", "DELETE"):
-        gone = await call(service, method, f"{ALL}/team", body={"hidden": True})
+        gone = await call(service.port, method, f"{ALL}/team", service.bearer(), {"hidden": True})
         assert (gone.status, gone.problem()) == (404, "There is no such namespace.")
     for method, target in (("GET", "/storage/team/a"), ("GET", "/storage/files?namespace=team")):
-        assert (await call(service, method, target)).status == 404
+        assert (await call(service.port, method, target, service.bearer())).status == 404
 
 
 async def test_the_list_is_sorted_by_bytes_and_shows_what_the_caller_may_see(
     service: Service,
 ) -> None:
     for name in ("b", "B", "a-b", "a_b", "a.b", "10", "9"):
-        await make(service, name)
-    await make(service, "secret", hidden=True)
+        await service.make_namespace(name)
+    await service.make_namespace("secret", hidden=True)
     names = sorted(["default", "b", "B", "a-b", "a_b", "a.b", "10", "9"])
     assert await shown(service, "bob") == names
     assert await shown(service, "alice") == sorted([*names, "secret"])
     assert await shown(service, None) == ["default"]
-    listed = await call(service, "GET", ALL, "root", admin=True)
+    listed = await call(service.port, "GET", ALL, service.bearer("root", admin=True))
     assert [found["name"] for found in listed.json()] == sorted([*names, "secret"])
 
 
 async def test_the_list_comes_in_pages(service: Service) -> None:
     for name in ("a", "b", "c", "d"):
-        await make(service, name, hidden=name == "b")
+        await service.make_namespace(name, hidden=name == "b")
     target, found = f"{ALL}?limit=2&token={service.token('bob')}", []
     for names in (["a", "c"], ["d", "default"]):
         async with connect(service.port) as connection:
@@ -103,9 +84,13 @@ async def test_the_list_comes_in_pages(service: Service) -> None:
         target = "" if link is None else link[1]
     assert "token" not in target
     for limit in ("0", "-1", "10001", "x", "1.5", "", "1" * 20):
-        assert (await call(service, "GET", f"{ALL}?limit={limit}")).status == 400
+        assert (
+            await call(service.port, "GET", f"{ALL}?limit={limit}", service.bearer())
+        ).status == 400
     for after in ("%00", "a%00", "%ff", "%ED%B0%80", "b%C3%A9", "zz"):
-        assert (await call(service, "GET", f"{ALL}?after={after}")).status == 200
+        assert (
+            await call(service.port, "GET", f"{ALL}?after={after}", service.bearer())
+        ).status == 200
 
 
 async def test_a_long_list_is_streamed(
@@ -126,42 +111,46 @@ async def test_a_long_list_is_streamed(
 @pytest.mark.parametrize("settings", [{"max_namespaces": 2}])
 async def test_a_user_owns_no_more_namespaces_than_configured(service: Service) -> None:
     for name in ("a", "b"):
-        await make(service, name)
-    answer = await call(service, "POST", ALL, body={"name": "c"})
+        await service.make_namespace(name)
+    answer = await call(service.port, "POST", ALL, service.bearer(), {"name": "c"})
     assert answer.status == 403
     assert "You own 2 namespaces" in answer.problem()
     assert "c" not in os.listdir(service.data / "files")
-    await make(service, "d", "bob")
+    await service.make_namespace("d", "bob")
     for number in range(3):
         body = {"name": f"e{number}"}
-        assert (await call(service, "POST", ALL, "root", admin=True, body=body)).status == 201
-    assert (await call(service, "DELETE", f"{ALL}/a")).status == 200
-    await make(service, "c")
+        assert (
+            await call(service.port, "POST", ALL, service.bearer("root", admin=True), body)
+        ).status == 201
+    assert (await call(service.port, "DELETE", f"{ALL}/a", service.bearer())).status == 200
+    await service.make_namespace("c")
 
 
 async def test_a_name_that_is_taken_is_a_409_even_of_a_namespace_of_ones_own(
     service: Service,
 ) -> None:
-    await make(service, "team")
+    await service.make_namespace("team")
     await service.put("/storage/team/a", b"1")
     for name, user in (("team", "alice"), ("team", "bob"), ("default", "bob")):
-        answer = await call(service, "POST", ALL, user, body={"name": name})
+        answer = await call(service.port, "POST", ALL, service.bearer(user), {"name": name})
         assert answer.status == 409
         assert answer.problem()
-    assert (await call(service, "GET", "/storage/team/a")).body == b"1"
+    assert (await call(service.port, "GET", "/storage/team/a", service.bearer())).body == b"1"
 
 
 async def test_default_cannot_be_deleted(service: Service) -> None:
     await service.put("/storage/default/a", b"1")
     for user, admin in (("alice", False), ("root", True)):
-        answer = await call(service, "DELETE", f"{ALL}/default", user, admin=admin)
+        answer = await call(
+            service.port, "DELETE", f"{ALL}/default", service.bearer(user, admin=admin)
+        )
         assert answer.status == 403
         assert answer.problem()
-    assert (await call(service, "GET", "/storage/default/a", None)).body == b"1"
+    assert (await call(service.port, "GET", "/storage/default/a")).body == b"1"
 
 
 async def test_a_member_that_is_missing_or_ill_typed_is_named(service: Service) -> None:
-    await make(service, "team")
+    await service.make_namespace("team")
     cases: list[tuple[str, str, object, str]] = [
         ("POST", ALL, {}, '"name"'),
         ("POST", ALL, {"hidden": True}, '"name"'),
@@ -188,7 +177,7 @@ async def test_a_member_that_is_missing_or_ill_typed_is_named(service: Service) 
     ):
         cases += [("POST", ALL, {"name": "a", **more}, named), ("PUT", f"{ALL}/team", more, named)]
     for method, target, body, named in cases:
-        answer = await call(service, method, target, body=body)
+        answer = await call(service.port, method, target, service.bearer(), body)
         assert answer.status == 400, body
         assert named in answer.problem()
     assert await shown(service, "alice") == ["default", "team"]
@@ -199,11 +188,11 @@ async def test_a_namespace_is_never_more_open_than_its_visibility_says(service: 
         for agreeing in ({}, {"hidden": hidden}):
             name = f"n{n}{len(agreeing)}"
             body: dict[str, object] = {"name": name, "visibility": visibility, **agreeing}
-            made = await call(service, "POST", ALL, body=body)
+            made = await call(service.port, "POST", ALL, service.bearer(), body)
             assert (made.status, made.json()["hidden"]) == (201, hidden), body
             assert (name in await shown(service, "bob")) is not hidden
             for target in ({"hidden": not hidden}, {"visibility": visibility, **agreeing}):
-                changed = await call(service, "PUT", f"{ALL}/{name}", body=target)
+                changed = await call(service.port, "PUT", f"{ALL}/{name}", service.bearer(), target)
                 assert changed.status == 200
             assert changed.json()["hidden"] is hidden
     before = await shown(service, "alice")
@@ -212,15 +201,15 @@ async def test_a_namespace_is_never_more_open_than_its_visibility_says(service: 
     for visibility in odd:
         for agreeing in ({}, {"hidden": True}, {"hidden": False}):
             body = {"name": "new", "visibility": visibility, **agreeing}
-            refused = await call(service, "POST", ALL, body=body)
+            refused = await call(service.port, "POST", ALL, service.bearer(), body)
             assert (refused.status, '"visibility"' in refused.problem()) == (400, True), body
-            refused = await call(service, "PUT", f"{ALL}/n00", body=body)
+            refused = await call(service.port, "PUT", f"{ALL}/n00", service.bearer(), body)
             assert (refused.status, '"visibility"' in refused.problem()) == (400, True), body
     apart: list[dict[str, object]] = [{"visibility": 0, "hidden": False}]
     for body in (*apart, {"visibility": "internal", "hidden": True}):
-        refused = await call(service, "POST", ALL, body={"name": "new", **body})
+        refused = await call(service.port, "POST", ALL, service.bearer(), {"name": "new", **body})
         assert (refused.status, "contradict" in refused.problem()) == (400, True)
-        refused = await call(service, "PUT", f"{ALL}/n00", body=body)
+        refused = await call(service.port, "PUT", f"{ALL}/n00", service.bearer(), body)
         assert (refused.status, "contradict" in refused.problem()) == (400, True)
     assert await shown(service, "alice") == before
     assert "n00" not in await shown(service, "bob")
@@ -242,19 +231,25 @@ async def test_the_visibility_of_default_is_what_anonymous_callers_may_do(
         ("unlisted", 400, True),
     ):
         body = {"visibility": visibility}
-        answer = await call(service, "PUT", target, "root", admin=True, body=body)
+        answer = await call(service.port, "PUT", target, service.bearer("root", admin=True), body)
         assert answer.status == status, visibility
-        [default] = (await call(service, "GET", ALL, "root", admin=True)).json()
+        [default] = (
+            await call(service.port, "GET", ALL, service.bearer("root", admin=True))
+        ).json()
         assert default["hidden"] is hidden
 
 
 async def test_members_that_nobody_knows_are_ignored(service: Service) -> None:
     body = {"name": "team", "owner": "bob", "count": 9, "admin": True, "x": {"y": [1, None]}}
-    answer = await call(service, "POST", ALL, body=body)
+    answer = await call(service.port, "POST", ALL, service.bearer(), body)
     assert answer.status == 201
     assert (answer.json()["owner"], answer.json()["count"]) == ("alice", 0)
     changed = await call(
-        service, "PUT", f"{ALL}/team", body={"hidden": False, "name": "other", "owner": "bob"}
+        service.port,
+        "PUT",
+        f"{ALL}/team",
+        service.bearer(),
+        {"hidden": False, "name": "other", "owner": "bob"},
     )
     assert (changed.status, changed.json()["name"], changed.json()["owner"]) == (
         200,
@@ -266,7 +261,7 @@ async def test_members_that_nobody_knows_are_ignored(service: Service) -> None:
 async def test_a_body_that_is_not_a_small_json_object_is_refused(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await make(service, "team")
+    await service.make_namespace("team")
     bodies: list[tuple[bytes, int]] = [
         (b"", 400),
         (b"{", 400),
@@ -293,7 +288,7 @@ async def test_a_body_that_is_not_a_small_json_object_is_refused(
     ]
     for method, target in (("POST", ALL), ("PUT", f"{ALL}/team")):
         for body, status in bodies:
-            answer = await call(service, method, target, raw=body)
+            answer = await call(service.port, method, target, service.bearer(), body)
             assert answer.status == status, (method, body[:50])
             assert answer.problem()
     async with connect(service.port) as connection:
@@ -312,7 +307,7 @@ async def test_names_that_cannot_be_are_refused(service: Service) -> None:
     bad = ["", ".", "..", "a b", "a/b", "é", "a\n", "\u0000", "x" * 64, "~tmp", "\ud800"]
     bad += "files namespaces download upload uploads delete status links tokens".split()
     for name in bad:
-        answer = await call(service, "POST", ALL, body={"name": name})
+        answer = await call(service.port, "POST", ALL, service.bearer(), {"name": name})
         assert answer.status == 400, name
         assert answer.problem()
     assert await shown(service, "alice") == ["default"]
@@ -345,7 +340,7 @@ async def test_a_hidden_namespace_answers_in_every_byte_like_one_that_does_not_e
     service: Service, accept: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the service does the same for it, so that the answer takes as long."""
-    await make(service, "secret", hidden=True)
+    await service.make_namespace("secret", hidden=True)
     await service.put("/storage/secret/a.txt", b"1")
     done: list[str] = []
     fetch = Session.fetch
@@ -382,7 +377,9 @@ async def test_a_hidden_namespace_answers_in_every_byte_like_one_that_does_not_e
             answers, works = [], []
             for name in ("secret", "absent"):
                 # The hidden one is in use: what is known of it is in memory.
-                assert (await call(service, "GET", "/storage/secret/a.txt")).status == 200
+                assert (
+                    await call(service.port, "GET", "/storage/secret/a.txt", service.bearer())
+                ).status == 200
                 before = of_store(service)
                 done.clear()
                 headers = {"Accept": accept, "Connection": "close", **extra}
@@ -396,7 +393,7 @@ async def test_a_hidden_namespace_answers_in_every_byte_like_one_that_does_not_e
             assert works[0] == works[1], (user, method, target)
             assert len(works[0]) == 1, (user, method, target)
             assert answers[0].startswith(b"HTTP/1.1 404 "), (user, method, target)
-    assert (await call(service, "GET", "/storage/secret/a.txt")).body == b"1"
+    assert (await call(service.port, "GET", "/storage/secret/a.txt", service.bearer())).body == b"1"
 
 
 # What overtakes an upload.
@@ -421,9 +418,9 @@ async def upload_under_way(
 async def test_an_upload_does_not_bring_back_a_namespace_that_was_deleted_meanwhile(
     service: Service,
 ) -> None:
-    await make(service, "team")
+    await service.make_namespace("team")
     async with upload_under_way(service, "/storage/team/a") as connection:
-        assert (await call(service, "DELETE", f"{ALL}/team")).status == 200
+        assert (await call(service.port, "DELETE", f"{ALL}/team", service.bearer())).status == 200
         connection.send_raw(b"56789")
         answer = await connection.answer()
         assert answer.status == 404
@@ -436,19 +433,21 @@ async def test_an_upload_does_not_bring_back_a_namespace_that_was_deleted_meanwh
 async def test_an_upload_is_not_published_in_a_namespace_that_was_made_again_meanwhile(
     service: Service, again: str
 ) -> None:
-    await make(service, "team")
+    await service.make_namespace("team")
     await service.put("/storage/team/old", b"old")
     async with upload_under_way(service, "/storage/team/a") as connection:
-        assert (await call(service, "DELETE", f"{ALL}/team")).status == 200
-        await make(service, "team", again)
+        assert (await call(service.port, "DELETE", f"{ALL}/team", service.bearer())).status == 200
+        await service.make_namespace("team", again)
         connection.send_raw(b"56789")
         answer = await connection.answer()
         assert answer.status in (403, 404)
         assert answer.problem()
-    listed = await call(service, "GET", "/storage/files?namespace=team", again)
+    listed = await call(service.port, "GET", "/storage/files?namespace=team", service.bearer(again))
     assert (listed.status, listed.json()) == (200, [])
     for name in ("a", "old"):
-        assert (await call(service, "GET", f"/storage/team/{name}", again)).status == 404
+        assert (
+            await call(service.port, "GET", f"/storage/team/{name}", service.bearer(again))
+        ).status == 404
 
 
 async def test_an_upload_fails_when_its_namespace_is_hidden_from_the_uploader_meanwhile(
@@ -456,7 +455,11 @@ async def test_an_upload_fails_when_its_namespace_is_hidden_from_the_uploader_me
 ) -> None:
     async with upload_under_way(service, "/storage/default/a", "bob") as connection:
         changed = await call(
-            service, "PUT", f"{ALL}/default", "root", admin=True, body={"hidden": True}
+            service.port,
+            "PUT",
+            f"{ALL}/default",
+            service.bearer("root", admin=True),
+            {"hidden": True},
         )
         assert changed.status == 200
         connection.send_raw(b"56789")
@@ -464,28 +467,35 @@ async def test_an_upload_fails_when_its_namespace_is_hidden_from_the_uploader_me
         assert answer.status == 404
         assert answer.problem()
     assert os.listdir(service.data / "files" / "default") == []
-    assert (await call(service, "GET", "/storage/files", None)).status == 404
+    assert (await call(service.port, "GET", "/storage/files")).status == 404
 
 
 async def test_a_download_goes_on_when_its_namespace_is_deleted(service: Service) -> None:
-    await make(service, "team")
+    await service.make_namespace("team")
     body = os.urandom(16 * 1024 * 1024)
     await service.put("/storage/team/a", body)
     async with connect(service.port, receive_buffer=65536) as connection:
         connection.send("GET", "/storage/team/a", service.bearer())
         assert (await connection.head())[0] == 200
-        assert (await call(service, "DELETE", f"{ALL}/team")).status == 200
+        assert (await call(service.port, "DELETE", f"{ALL}/team", service.bearer())).status == 200
         assert await connection.reader.readexactly(len(body)) == body
 
 
 async def test_creating_one_name_many_times_at_once_makes_it_once(service: Service) -> None:
     answers = await asyncio.gather(
-        *(call(service, "POST", ALL, f"user{n}", body={"name": "team"}) for n in range(8))
+        *(
+            call(service.port, "POST", ALL, service.bearer(f"user{n}"), {"name": "team"})
+            for n in range(8)
+        )
     )
     statuses = sorted(answer.status for answer in answers)
     assert statuses == [201] + [409] * 7
     owner = next(answer.json()["owner"] for answer in answers if answer.status == 201)
-    [team] = [f for f in (await call(service, "GET", ALL)).json() if f["name"] == "team"]
+    [team] = [
+        f
+        for f in (await call(service.port, "GET", ALL, service.bearer())).json()
+        if f["name"] == "team"
+    ]
     assert team["owner"] == owner
 
 
@@ -508,12 +518,12 @@ async def test_what_the_database_refuses_becomes_an_answer(
         "CREATE TRIGGER refuse BEFORE INSERT OR UPDATE OR DELETE ON namespaces "
         "FOR EACH ROW EXECUTE FUNCTION refuse()"
     )
-    await make(service, "team")
+    await service.make_namespace("team")
     await asyncio.to_thread(postgres.execute, raise_it, "test")
     answers = [
-        await call(service, "POST", ALL, body={"name": "new"}),
-        await call(service, "PUT", f"{ALL}/team", body={"hidden": True}),
-        await call(service, "DELETE", f"{ALL}/team"),
+        await call(service.port, "POST", ALL, service.bearer(), {"name": "new"}),
+        await call(service.port, "PUT", f"{ALL}/team", service.bearer(), {"hidden": True}),
+        await call(service.port, "DELETE", f"{ALL}/team", service.bearer()),
     ]
     for answer in answers:
         assert answer.status == status

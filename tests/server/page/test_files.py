@@ -17,7 +17,7 @@ from sfs_server.config import Config, ConfigError
 from sfs_server.errors import Problem
 from sfs_server.page import files as static_files
 from sfs_server.web import error_page
-from tests.support.client import Answer, connect
+from tests.support.client import call
 from tests.support.launcher import run
 from tests.support.service import Service
 
@@ -26,19 +26,11 @@ STATIC = Path(static_files.PACKAGED)
 FIRST_LOAD = 40_000
 
 
-async def ask(
-    port: int | None, target: str, headers: dict[str, str] | None = None, method: str = "GET"
-) -> Answer:
-    assert port is not None
-    async with connect(port) as connection:
-        return await connection.ask(method, target, headers)
-
-
 # The packaged page.
 
 
 async def test_the_page_is_served_under_the_strictest_policy(service: Service) -> None:
-    page = await ask(service.port, "/", BROWSER)
+    page = await call(service.port, "GET", "/", BROWSER)
     assert page.status == 200
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     policy = dict(
@@ -61,7 +53,7 @@ async def test_the_page_is_served_under_the_strictest_policy(service: Service) -
 async def test_all_that_the_page_refers_to_is_there_and_may_be_kept_for_ever(
     service: Service,
 ) -> None:
-    page = await ask(service.port, "/", BROWSER)
+    page = await call(service.port, "GET", "/", BROWSER)
     waiting = set(re.findall(r'(?:href|src)="(/[^"]*)"', page.body.decode()))
     assert len(waiting) > 10
     seen: set[str] = set()
@@ -69,7 +61,7 @@ async def test_all_that_the_page_refers_to_is_there_and_may_be_kept_for_ever(
         path = waiting.pop()
         seen.add(path)
         assert re.match(r"/@[0-9a-f]{16}/", path), path
-        found = await ask(service.port, path)
+        found = await call(service.port, "GET", path)
         assert found.status == 200, path
         assert found.headers["Cache-Control"] == "public, max-age=31536000, immutable"
         folder = path.rpartition("/")[0]
@@ -82,10 +74,13 @@ async def test_all_that_the_page_refers_to_is_there_and_may_be_kept_for_ever(
 
 
 async def test_what_the_first_sight_takes_is_small(service: Service) -> None:
-    page = await ask(service.port, "/", {**BROWSER, "Accept-Encoding": "gzip"})
+    page = await call(service.port, "GET", "/", {**BROWSER, "Accept-Encoding": "gzip"})
     paths = re.findall(r'(?:href|src)="(/@[^"]*)"', gzip.decompress(page.body).decode())
     icons = paths[0].rpartition("/")[0] + "/icons.svg"
-    parts = [await ask(service.port, path, {"Accept-Encoding": "gzip"}) for path in {*paths, icons}]
+    parts = [
+        await call(service.port, "GET", path, {"Accept-Encoding": "gzip"})
+        for path in {*paths, icons}
+    ]
     assert all("Content-Encoding" in part.headers for part in parts if len(part.body) > 512)
     assert sum(len(part.body) for part in [page, *parts]) < FIRST_LOAD
 
@@ -101,14 +96,14 @@ async def test_nothing_is_fetched_from_elsewhere() -> None:
 
 
 async def test_the_version_of_another_release_is_not_kept(service: Service) -> None:
-    found = await ask(service.port, "/@0123456789abcdef/main.js")
+    found = await call(service.port, "GET", "/@0123456789abcdef/main.js")
     assert (found.status, found.headers["Cache-Control"]) == (200, "no-cache")
-    assert (await ask(service.port, "/@0123456789abcdef/nothing.js")).status == 404
-    assert (await ask(service.port, "/@/main.js")).headers["Cache-Control"] == "no-cache"
+    assert (await call(service.port, "GET", "/@0123456789abcdef/nothing.js")).status == 404
+    assert (await call(service.port, "GET", "/@/main.js")).headers["Cache-Control"] == "no-cache"
 
 
 async def test_the_icon_of_old_browsers_is_one(service: Service) -> None:
-    icon = await ask(service.port, "/favicon.ico")
+    icon = await call(service.port, "GET", "/favicon.ico")
     assert icon.status == 200
     assert struct.unpack("<HH", icon.body[:4]) == (0, 1)
 
@@ -116,14 +111,14 @@ async def test_the_icon_of_old_browsers_is_one(service: Service) -> None:
 async def test_a_navigation_to_no_file_gets_the_page_and_anything_else_a_problem(
     service: Service,
 ) -> None:
-    index = await ask(service.port, "/", BROWSER)
+    index = await call(service.port, "GET", "/", BROWSER)
     for target in ("/ns/photos", "/nothing.js", "/a/b/c", "/storagex", "/metrics/x", "/%0a"):
-        page = await ask(service.port, target, BROWSER)
+        page = await call(service.port, "GET", target, BROWSER)
         assert (page.status, page.body) == (200, index.body), target
-        assert (await ask(service.port, target, BROWSER, "HEAD")).status == 200
-        missing = await ask(service.port, target)
+        assert (await call(service.port, "HEAD", target, BROWSER)).status == 200
+        missing = await call(service.port, "GET", target)
         assert (missing.status, bool(missing.problem())) == (404, True), target
-    assert (await ask(service.port, "/nothing", BROWSER, "POST")).status == 405
+    assert (await call(service.port, "POST", "/nothing", BROWSER)).status == 405
 
 
 async def test_paths_of_the_api_are_never_the_page(service: Service) -> None:
@@ -135,8 +130,8 @@ async def test_paths_of_the_api_are_never_the_page(service: Service) -> None:
         "/api/nothing",
         "/sse/nothing",
     ):
-        assert (await ask(service.port, target, BROWSER)).status == 404, target
-        assert (await ask(service.port, target)).problem(), target
+        assert (await call(service.port, "GET", target, BROWSER)).status == 404, target
+        assert (await call(service.port, "GET", target)).problem(), target
 
 
 # Conditions and codings.
@@ -144,16 +139,16 @@ async def test_paths_of_the_api_are_never_the_page(service: Service) -> None:
 
 async def test_a_file_that_has_not_changed_is_not_sent_again(service: Service) -> None:
     for headers in ({}, {"Accept-Encoding": "gzip"}):
-        first = await ask(service.port, "/main.js", headers)
-        again = await ask(
-            service.port, "/main.js", {**headers, "If-None-Match": first.headers["ETag"]}
+        first = await call(service.port, "GET", "/main.js", headers)
+        again = await call(
+            service.port, "GET", "/main.js", {**headers, "If-None-Match": first.headers["ETag"]}
         )
         assert (again.status, again.body) == (304, b"")
         assert again.headers["ETag"] == first.headers["ETag"]
         assert again.headers["Cache-Control"] == first.headers["Cache-Control"]
-    changed = await ask(service.port, "/main.js", {"If-None-Match": '"another"'})
+    changed = await call(service.port, "GET", "/main.js", {"If-None-Match": '"another"'})
     assert changed.status == 200
-    assert (await ask(service.port, "/main.js", {"If-Match": '"another"'})).status == 412
+    assert (await call(service.port, "GET", "/main.js", {"If-Match": '"another"'})).status == 412
 
 
 @pytest.mark.parametrize(
@@ -174,8 +169,8 @@ async def test_a_file_that_has_not_changed_is_not_sent_again(service: Service) -
 async def test_text_is_compressed_for_whoever_takes_it(
     service: Service, accepted: str, coding: str | None
 ) -> None:
-    plain = await ask(service.port, "/app.css")
-    packed = await ask(service.port, "/app.css", {"Accept-Encoding": accepted})
+    plain = await call(service.port, "GET", "/app.css")
+    packed = await call(service.port, "GET", "/app.css", {"Accept-Encoding": accepted})
     assert packed.headers.get("Content-Encoding") == coding
     body = gzip.decompress(packed.body) if coding else packed.body
     assert body == plain.body == (STATIC / "app.css").read_bytes()
@@ -185,12 +180,12 @@ async def test_text_is_compressed_for_whoever_takes_it(
 
 async def test_head_says_what_get_would(service: Service) -> None:
     for headers in ({}, {"Accept-Encoding": "gzip"}):
-        got = await ask(service.port, "/app.css", headers)
-        head = await ask(service.port, "/app.css", headers, "HEAD")
+        got = await call(service.port, "GET", "/app.css", headers)
+        head = await call(service.port, "HEAD", "/app.css", headers)
         assert head.status == 200
         for name in ("Content-Length", "Content-Type", "ETag", "Cache-Control", "Vary"):
             assert head.headers[name] == got.headers[name]
-    whole = await ask(service.port, "/app.css", {"Range": "bytes=0-1"})
+    whole = await call(service.port, "GET", "/app.css", {"Range": "bytes=0-1"})
     assert whole.status == 200
 
 
@@ -219,15 +214,17 @@ async def test_a_page_of_ones_own_replaces_it_all(
     config: Config, own: Path, aiohttp_server: pytest.FixtureRequest
 ) -> None:
     server: TestServer = await aiohttp_server(make_app(replace(config, static=str(own))))  # type: ignore[operator]
-    page = await ask(server.port, "/")
+    port = server.port
+    assert port is not None
+    page = await call(port, "GET", "/")
     version = re.search(rb'"/@([0-9a-f]{16})/a\.js"', page.body)
     assert version is not None
     assert b'"/a.js"' in page.body
     assert "Content-Security-Policy" not in page.headers
-    assert (await ask(server.port, f"/@{version[1].decode()}/a.js")).body == b"a"
-    assert (await ask(server.port, "/docs/")).body == b"docs"
-    assert (await ask(server.port, "/docs/a%20b.txt")).body == b"a b"
-    assert (await ask(server.port, "/app.css")).status == 404
+    assert (await call(port, "GET", f"/@{version[1].decode()}/a.js")).body == b"a"
+    assert (await call(port, "GET", "/docs/")).body == b"docs"
+    assert (await call(port, "GET", "/docs/a%20b.txt")).body == b"a b"
+    assert (await call(port, "GET", "/app.css")).status == 404
     for target in (
         "/.env",
         "/.git/config",
@@ -242,7 +239,7 @@ async def test_a_page_of_ones_own_replaces_it_all(
         "/a.js%00",
         "/%ff",
     ):
-        answer = await ask(server.port, target)
+        answer = await call(port, "GET", target)
         assert answer.status in (400, 404), target
         assert b"secret" not in answer.body
 

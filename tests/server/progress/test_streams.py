@@ -12,7 +12,7 @@ from sfs_server.errors import Problem
 from sfs_server.http.forwarded import parse_network
 from sfs_server.progress.streams import Streams
 from sfs_server.web.keys import PROGRESS
-from tests.support.client import Answer, connect
+from tests.support.client import call, connect
 from tests.support.events import watching
 from tests.support.service import Service
 from tests.support.uploads import begin
@@ -71,11 +71,6 @@ def test_0_is_no_limit() -> None:
             stack.enter_context(streams.one("192.0.2.1", "alice"))
 
 
-async def ask(service: Service, target: str, headers: Mapping[str, str]) -> Answer:
-    async with connect(service.port) as connection:
-        return await connection.ask("GET", target, headers)
-
-
 async def link(service: Service, id_: str) -> str:
     """The query that lets whoever has it watch what alice transfers under ``id_``."""
     async with connect(service.port) as connection:
@@ -93,10 +88,10 @@ async def test_one_too_many_is_told_when_to_come_again(service: Service) -> None
                 watching(service.port, f"{number}", at("192.0.2.1", alice))
             )
         for headers in (at("192.0.2.1"), at("192.0.2.1", service.bearer("bob"))):
-            answer = await ask(service, "/sse/progress?id=t", headers)
+            answer = await call(service.port, "GET", "/sse/progress?id=t", headers)
             assert (answer.status, answer.headers["Retry-After"]) == (429, "5")
             assert "address" in answer.problem()
-        answer = await ask(service, "/sse/progress?id=t", at("192.0.2.2", alice))
+        answer = await call(service.port, "GET", "/sse/progress?id=t", at("192.0.2.2", alice))
         assert (answer.status, "user" in answer.problem()) == (429, True)
         await stack.enter_async_context(watching(service.port, "t", at("192.0.2.9")))
         # What somebody else does with a link of hers is not hers.
@@ -105,7 +100,7 @@ async def test_one_too_many_is_told_when_to_come_again(service: Service) -> None
             watching_it = watching(service.port, "t", at(f"192.0.2.{number + 10}"), query=token)
             await stack.enter_async_context(watching_it)
         await stack.enter_async_context(watching(service.port, "t", at("192.0.2.10"), query=token))
-        answer = await ask(service, f"/sse/progress?id=t{token}", at("192.0.2.10"))
+        answer = await call(service.port, "GET", f"/sse/progress?id=t{token}", at("192.0.2.10"))
         assert (answer.status, "address" in answer.problem()) == (429, True)
     hub = service.app[PROGRESS]
     await eventually(lambda: not hub.watchers)

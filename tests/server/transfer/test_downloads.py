@@ -29,7 +29,7 @@ from gfs.types import Bytes, FileInfo
 from sfs_server.transfer import sendfile
 from sfs_server.transfer.sendfile import WINDOW
 from sfs_server.web.keys import FILESYSTEM
-from tests.support.client import MIB, Answer, Connection, connect
+from tests.support.client import MIB, Connection, call, connect
 from tests.support.service import Service
 from tests.support.waiting import eventually
 
@@ -46,12 +46,6 @@ def noise(size: int, seed: int = 0) -> bytes:
 
 def stored(service: Service, name: str) -> Path:
     return service.data / "files" / "default" / name
-
-
-async def ask(service: Service, method: str, target: str, **headers: str) -> Answer:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with connect(service.port) as connection:
-        return await connection.ask(method, target, named)
 
 
 class Wrapped(Reader):
@@ -96,7 +90,7 @@ async def test_both_views_describe_the_file(service: Service) -> None:
         ("GET", "/storage/download", "attachment"),
         ("HEAD", "/storage/download", "attachment"),
     ):
-        answer = await ask(service, method, f"{prefix}/default/notes.txt")
+        answer = await call(service.port, method, f"{prefix}/default/notes.txt")
         headers = answer.headers
         assert answer.status == 200
         assert answer.body == (b"hello" if method == "GET" else b"")
@@ -119,7 +113,7 @@ async def test_an_etag_changes_with_every_version_even_of_the_same_bytes(service
     tags = set()
     for body in (b"one", b"two", b"two"):
         await service.put("/storage/default/a", body)
-        tags.add((await ask(service, "GET", "/storage/default/a")).headers["ETag"])
+        tags.add((await call(service.port, "GET", "/storage/default/a")).headers["ETag"])
     assert len(tags) == 3
 
 
@@ -128,11 +122,11 @@ async def test_no_file_is_younger_than_its_answer(service: Service) -> None:
     await service.put("/storage/default/a", b"x")
     future = time.time() + 3600
     os.utime(stored(service, "a"), (future, future))
-    headers = (await ask(service, "GET", "/storage/default/a")).headers
+    headers = (await call(service.port, "GET", "/storage/default/a")).headers
     modified, date = map(parsedate_to_datetime, (headers["Last-Modified"], headers["Date"]))
     assert modified <= date
     since = headers["Last-Modified"]
-    answer = await ask(service, "GET", "/storage/default/a", If_Modified_Since=since)
+    answer = await call(service.port, "GET", "/storage/default/a", {"If-Modified-Since": since})
     assert answer.status == 200  # it may have changed within that second
 
 
@@ -145,7 +139,7 @@ async def test_the_disposition_names_the_file_twice(service: Service) -> None:
     ):
         await service.put(f"/storage/default/{segment}", b"x")
         for prefix, kind in (("/storage", "inline"), ("/storage/download", "attachment")):
-            answer = await ask(service, "GET", f"{prefix}/default/{segment}")
+            answer = await call(service.port, "GET", f"{prefix}/default/{segment}")
             expected = f"{kind}; filename=\"{fallback}\"; filename*=UTF-8''{segment}"
             assert answer.headers["Content-Disposition"] == expected
 
@@ -154,16 +148,16 @@ async def test_active_types_are_sandboxed_where_they_are_shown(service: Service)
     active = ("page.html", "page.HTM", "page.xhtml", "drawing.svg", "feed.xml", "style.xsl")
     for name in (*active, "page.txt", "page.pdf", "page.png", "page", "page.js"):
         await service.put(f"/storage/default/{name}", b"<script>alert(1)</script>")
-        shown = await ask(service, "GET", f"/storage/default/{name}")
-        saved = await ask(service, "GET", f"/storage/download/default/{name}")
+        shown = await call(service.port, "GET", f"/storage/default/{name}")
+        saved = await call(service.port, "GET", f"/storage/download/default/{name}")
         assert shown.headers.get("Content-Security-Policy") == (SANDBOX if name in active else None)
         assert "Content-Security-Policy" not in saved.headers
         assert shown.headers["Content-Type"] == saved.headers["Content-Type"]
         for answer in (shown, saved):
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    part = await ask(service, "GET", "/storage/default/page.html", Range="bytes=0-5")
+    part = await call(service.port, "GET", "/storage/default/page.html", {"Range": "bytes=0-5"})
     assert part.headers["Content-Security-Policy"] == SANDBOX
-    unknown = await ask(service, "GET", "/storage/default/page")
+    unknown = await call(service.port, "GET", "/storage/default/page")
     assert unknown.headers["Content-Type"] == "application/octet-stream"
 
 
@@ -184,7 +178,7 @@ async def test_only_what_an_anonymous_caller_got_may_be_shared_by_caches(service
     ]
     for namespace, headers, query, expected in cases:
         for method in ("GET", "HEAD"):
-            answer = await ask(service, method, f"/storage/{namespace}/a{query}", **headers)
+            answer = await call(service.port, method, f"/storage/{namespace}/a{query}", headers)
             assert answer.status == 200
             assert answer.headers["Cache-Control"] == expected
             assert answer.headers["Vary"] == "Authorization, Origin"
@@ -193,7 +187,7 @@ async def test_only_what_an_anonymous_caller_got_may_be_shared_by_caches(service
 @pytest.mark.parametrize("settings", [{"anonymous_read": False}])
 async def test_nothing_is_public_where_anonymous_callers_may_not_read(service: Service) -> None:
     await service.put("/storage/default/a", b"x")
-    answer = await ask(service, "GET", "/storage/default/a", **service.bearer())
+    answer = await call(service.port, "GET", "/storage/default/a", service.bearer())
     assert answer.headers["Cache-Control"] == PRIVATE
 
 
@@ -274,7 +268,7 @@ async def test_conditions_are_answered_in_the_order_of_the_rfc(service: Service)
     os.utime(stored(service, "a"), (old, old))
     date = "Sun, 13 Sep 2020 12:26:40 GMT"
     earlier, later = "Sun, 13 Sep 2020 12:26:39 GMT", "Sun, 13 Sep 2020 12:26:41 GMT"
-    plain = await ask(service, "GET", "/storage/default/a")
+    plain = await call(service.port, "GET", "/storage/default/a")
     assert plain.headers["Last-Modified"] == date
     tag = plain.headers["ETag"]
     part = {"Range": "bytes=2-4"}
@@ -331,9 +325,11 @@ async def test_a_download_that_was_resumed_after_an_overwrite_gets_the_whole_new
     service: Service,
 ) -> None:
     await service.put("/storage/default/a", b"old old old")
-    tag = (await ask(service, "GET", "/storage/default/a")).headers["ETag"]
+    tag = (await call(service.port, "GET", "/storage/default/a")).headers["ETag"]
     await service.put("/storage/default/a", b"new new new")
-    answer = await ask(service, "GET", "/storage/default/a", Range="bytes=4-", If_Range=tag)
+    answer = await call(
+        service.port, "GET", "/storage/default/a", {"Range": "bytes=4-", "If-Range": tag}
+    )
     assert (answer.status, answer.body) == (200, b"new new new")
 
 
@@ -365,7 +361,7 @@ async def test_nothing_of_one_answer_leaks_into_the_next_on_a_connection(service
     await service.put("/storage/default/empty", b"")
     await service.put("/storage/default/small", small)
     await service.put("/storage/default/large", large)
-    tag = (await ask(service, "GET", "/storage/default/small")).headers["ETag"]
+    tag = (await call(service.port, "GET", "/storage/default/small")).headers["ETag"]
     steps: list[tuple[str, str, dict[str, str], int, bytes | None]] = [
         ("GET", "small", {}, 200, small),
         ("HEAD", "large", {}, 200, b""),
@@ -529,7 +525,7 @@ async def test_a_file_cut_short_before_its_first_byte_is_a_503(
         return reader
 
     monkeypatch.setattr(store, "open", opened)
-    answer = await ask(service, "GET", "/storage/default/a")
+    answer = await call(service.port, "GET", "/storage/default/a")
     assert answer.status == 503
     assert answer.problem()
     assert int(answer.headers["Retry-After"]) > 0

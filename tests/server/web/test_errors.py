@@ -14,22 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from gfs.api import FileSystem
 from gfs.errors import StoreFull, StoreUnavailable
 from sfs_server.web.keys import DATABASE, FILESYSTEM, LIFECYCLE
-from tests.support.client import Answer, connect
+from tests.support.client import call
 from tests.support.postgres import Postgres
 from tests.support.service import Service
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-
-
-async def call(
-    service: Service,
-    method: str,
-    target: str,
-    headers: dict[str, str] | None = None,
-    body: bytes = b"",
-) -> Answer:
-    async with connect(service.port) as connection:
-        return await connection.ask(method, target, headers, body)
 
 
 # Errors.
@@ -56,19 +45,19 @@ async def test_every_error_is_a_problem_that_says_what_was_wrong(service: Servic
         ("GET", "/storage/default/%zz", {}, 400),
     ]
     for method, target, headers, status in cases:
-        answer = await call(service, method, target, headers)
+        answer = await call(service.port, method, target, headers)
         assert answer.status == status, (method, target)
         assert answer.problem()
         assert answer.headers["Cache-Control"] == "no-store"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])
-        page = await call(service, method, target, {**headers, **BROWSER})
+        page = await call(service.port, method, target, {**headers, **BROWSER})
         assert page.status == status
         assert page.headers["Content-Type"] == "text/html; charset=utf-8"
         assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
         assert str(status).encode() in page.body
         if method == "GET":
-            head = await call(service, "HEAD", target, headers)
+            head = await call(service.port, "HEAD", target, headers)
             assert head.body == b""
             assert head.status == (200 if status == 416 else status)
 
@@ -85,7 +74,9 @@ async def test_a_page_for_a_browser_shows_no_markup_of_the_request(service: Serv
         ("DELETE", f"/storage/namespaces/{attack}"),
         ("PUT", f"/storage/default/a?x={attack}"),
     ):
-        answer = await call(service, method, target, {**bearer, **BROWSER, "X-File-Size": "<b>"})
+        answer = await call(
+            service.port, method, target, {**bearer, **BROWSER, "X-File-Size": "<b>"}
+        )
         assert answer.status >= 400, target
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
         assert b"<script" not in answer.body
@@ -106,7 +97,7 @@ async def test_a_client_that_takes_json_before_html_gets_json(service: Service) 
         ("text/html;q=x, text/htmlx", "application/problem+json"),
         ("", "application/problem+json"),
     ):
-        answer = await call(service, "GET", "/storage/default/absent", {"Accept": accept})
+        answer = await call(service.port, "GET", "/storage/default/absent", {"Accept": accept})
         assert answer.headers["Content-Type"] == kind, accept
 
 
@@ -128,13 +119,13 @@ async def test_a_method_that_a_path_does_not_take_is_a_405_that_lists_the_others
         for method in ("PATCH", "TRACE", "DELETE", "MKCOL"):
             if method in allowed:
                 continue
-            answer = await call(service, method, target, service.bearer())
+            answer = await call(service.port, method, target, service.bearer())
             assert answer.status == 405, (method, target)
             listed = set(re.split(", *", answer.headers["Allow"])) - {"OPTIONS"}
             assert listed == set(allowed.split()), target
             assert answer.problem()
     for method in ("GET", "HEAD", "POST"):
-        assert (await call(service, method, "/storage/namespaces/default")).status == 405
+        assert (await call(service.port, method, "/storage/namespaces/default")).status == 405
 
 
 async def test_an_unexpected_error_shows_nothing_of_the_machine(
@@ -161,7 +152,7 @@ async def test_an_unexpected_error_shows_nothing_of_the_machine(
     ):
         for accept in ({}, BROWSER):
             caplog.clear()
-            answer = await call(service, method, target, {**service.bearer(), **accept})
+            answer = await call(service.port, method, target, {**service.bearer(), **accept})
             assert answer.status == 500, (method, target)
             text = answer.body + str(answer.headers).encode()
             for part in (b"secret", b"/srv", b"Traceback", b"RuntimeError", b".py", b"sfs_server"):
@@ -171,7 +162,7 @@ async def test_an_unexpected_error_shows_nothing_of_the_machine(
             # The log tells what the answer hides, under the same id.
             assert answer.headers["X-Request-Id"] in caplog.text
             assert "secret of /srv/machine/path" in caplog.text
-    assert (await call(service, "GET", "/healthz")).status == 200
+    assert (await call(service.port, "GET", "/healthz")).status == 200
 
 
 async def test_a_store_that_is_away_or_full_is_a_503_or_507(
@@ -194,7 +185,7 @@ async def test_a_store_that_is_away_or_full_is_a_503_or_507(
         ):
             if (status, method) == (507, "GET"):
                 continue  # nothing is too full to be read
-            answer = await call(service, method, target, service.bearer())
+            answer = await call(service.port, method, target, service.bearer())
             assert answer.status == status, (method, target)
             assert "/srv" not in answer.problem()
             assert ("Retry-After" in answer.headers) == (status == 503)
@@ -208,28 +199,28 @@ async def test_without_its_database_the_service_reads_on_and_recovers_by_itself(
     await asyncio.to_thread(postgres.stop)
     try:
         assert await service.get("/storage/default/a") == (200, b"known")
-        assert (await call(service, "GET", "/storage/files")).status == 200
+        assert (await call(service.port, "GET", "/storage/files")).status == 200
         answers = await asyncio.gather(
-            call(service, "PUT", "/storage/default/b", bearer, b"x"),
-            call(service, "DELETE", "/storage/default/a", bearer),
-            call(service, "GET", "/storage/unknown/a", bearer),
-            call(service, "GET", "/storage/namespaces", bearer),
-            call(service, "POST", "/storage/namespaces", bearer, b'{"name": "x"}'),
+            call(service.port, "PUT", "/storage/default/b", bearer, b"x"),
+            call(service.port, "DELETE", "/storage/default/a", bearer),
+            call(service.port, "GET", "/storage/unknown/a", bearer),
+            call(service.port, "GET", "/storage/namespaces", bearer),
+            call(service.port, "POST", "/storage/namespaces", bearer, b'{"name": "x"}'),
         )
         for answer in answers:
             assert answer.status == 503
             assert "database" in answer.problem()
             assert int(answer.headers["Retry-After"]) > 0
-        ready = await call(service, "GET", "/readyz")
+        ready = await call(service.port, "GET", "/readyz")
         assert ready.status == 503
         assert ready.json()["checks"]["database"] != "ok"
         assert ready.json()["checks"]["store"] == "ok"
-        assert (await call(service, "GET", "/healthz")).status == 200
+        assert (await call(service.port, "GET", "/healthz")).status == 200
         assert await service.get("/storage/default/a") == (200, b"known")
     finally:
         await asyncio.to_thread(postgres.start)
     async with asyncio.timeout(10):
-        while (await call(service, "GET", "/readyz")).status != 200:
+        while (await call(service.port, "GET", "/readyz")).status != 200:
             await asyncio.sleep(0.05)
     await service.put("/storage/default/b", b"healed")
     assert await service.get("/storage/default/b") == (200, b"healed")
@@ -298,7 +289,7 @@ async def test_malformed_http_gets_a_4xx_and_the_end_of_the_connection(service: 
     assert wrong == []
     assert (await service.get("/storage/default/b"))[0] == 404
     for host in ("a", "a:80", "a:", "[::1]", "[::1]:8080", "192.0.2.1:80", "xn--bcher-kva.example"):
-        assert (await call(service, "GET", "/storage/default/a", {"Host": host})).body == b"x"
+        assert (await call(service.port, "GET", "/storage/default/a", {"Host": host})).body == b"x"
 
 
 # The service about itself.
@@ -308,7 +299,7 @@ async def test_readiness_tells_store_database_and_shutdown_apart(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def checks() -> tuple[int, dict[str, str]]:
-        answer = await call(service, "GET", "/readyz")
+        answer = await call(service.port, "GET", "/readyz")
         assert answer.headers["Cache-Control"] == "no-store"
         return answer.status, answer.json()["checks"]
 
@@ -342,7 +333,7 @@ async def test_readiness_tells_store_database_and_shutdown_apart(
     status, found = await checks()
     assert status == 503
     assert {key for key, value in found.items() if value != "ok"} == {"process"}
-    alive = await call(service, "GET", "/healthz")
+    alive = await call(service.port, "GET", "/healthz")
     assert alive.status == 200
     service.app[LIFECYCLE].draining = False
 
@@ -360,8 +351,8 @@ async def test_metrics_can_be_parsed_and_name_nobody(service: Service) -> None:
         ("MKCOL", "/storage/default/a"),
         ("PATCH", "/storage/default/a"),
     ):
-        await call(service, method, target)
-    answer = await call(service, "GET", "/metrics")
+        await call(service.port, method, target)
+    answer = await call(service.port, "GET", "/metrics")
     assert answer.status == 200
     assert answer.headers["Content-Type"].startswith("text/plain; version=")
     assert b"private" not in answer.body.lower()
@@ -390,7 +381,7 @@ async def test_metrics_can_be_parsed_and_name_nobody(service: Service) -> None:
 
 
 async def test_the_status_of_the_store_is_shown(service: Service) -> None:
-    answer = await call(service, "GET", "/storage/status")
+    answer = await call(service.port, "GET", "/storage/status")
     assert answer.status == 200
     status = answer.json()
     assert list(status) == ["engine", "chunkserver_count", "total_servers", "capacity", "used"]
