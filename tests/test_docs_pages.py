@@ -120,6 +120,16 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_use_the_words_of_the_field(page: Path) -> None:
+    """Response, start, notify, everyone: not a dialect of our own."""
+    others = (
+        r"\b(?:answer(?:s|ed)?|beg[aiu]ns?|tells?|told|(?:any|every)body|who(?:m|ever)|beside)\b"
+    )
+    text = _SPAN.sub("", _FENCE.sub("", page.read_text()))
+    assert re.findall(others, text, re.IGNORECASE) == []
+
+
 @pytest.mark.parametrize("page", [page.name for page in PAGES if page.parent != ROOT])
 def test_the_readme_leads_to_every_page(page: str) -> None:
     assert f"](docs/{page})" in PAGES[0].read_text()

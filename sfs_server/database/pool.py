@@ -26,6 +26,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from gfs.clock import Deadline
 from sfs_server.config import ConfigError
 from sfs_server.database.address import DatabaseAddress
 from sfs_server.database.session import (
@@ -56,11 +57,14 @@ ADDRESS_SECONDS = 2.0
 IDLE_TRUST_SECONDS = 0.5
 """How long after its last response a session is taken to be alive, for what may be sent twice."""
 
+CONNECT_SECONDS = 30.0
+"""How long a start waits for a database that does not respond."""
+
 RETRY_SECONDS = 0.5
 """The pause between two attempts to reach a database that is starting."""
 
 WAIT_LOG_SECONDS = 5.0
-"""Between two log lines that say so."""
+"""The least time between two log lines that say so."""
 
 ROLLBACK_SECONDS = 1.0
 """For a ROLLBACK; after that its session is closed."""
@@ -105,30 +109,27 @@ class Database:
         self._loop = asyncio.get_running_loop()
 
     @classmethod
-    async def connect(cls, url: str, *, size: int = 8, wait_seconds: float = 30.0) -> Database:
+    async def connect(cls, url: str, *, size: int = 8) -> Database:
         """Return a Database of at most ``size`` sessions whose server has responded.
 
-        A server that does not respond may be starting: it is tried again for ``wait_seconds``, and
+        A server that does not respond may be starting: it is tried again for CONNECT_SECONDS, and
         the log says so. Raises ConfigError, whose text has no password, when the URL makes no
         sense or the time is up.
         """
         self = cls(url, size=size)
-        deadline = self._loop.time() + wait_seconds
-        say_at = self._loop.time()
+        deadline, next_log = Deadline(CONNECT_SECONDS), Deadline(0.0)
         while True:
             try:
                 await self.check()
             except (DatabaseUnavailable, StatementFailed) as error:
                 reason = self._reason(error)
+                problem = f"the database at {self._address} cannot be used: {reason}"
+                await deadline.pause(RETRY_SECONDS, ConfigError(problem))
+                if next_log.left <= 0:
+                    _log.warning("waiting for the database at %s: %s", self._address, reason)
+                    next_log.renew(WAIT_LOG_SECONDS)
             else:
                 return self
-            now = self._loop.time()
-            if now >= deadline:
-                raise ConfigError(f"the database at {self._address} cannot be used: {reason}")
-            if now >= say_at:
-                _log.warning("waiting for the database at %s: %s", self._address, reason)
-                say_at = now + WAIT_LOG_SECONDS
-            await asyncio.sleep(RETRY_SECONDS)
 
     def __str__(self) -> str:
         """``host:port/name``, to be shown to an operator."""

@@ -519,10 +519,9 @@ def test_the_banner_shows_an_address_that_can_be_opened_and_who_reaches_it(
 
 def test_a_database_that_cannot_be_reached_is_not_waited_for_for_ever(tmp_path: Path) -> None:
     code = (
-        "import functools\n"
-        "from sfs_server import __main__, app\n"
-        "connect = functools.partial(app.Database.connect, wait_seconds=1.0)\n"
-        "app.Database.connect = connect\n"
+        "from sfs_server import __main__\n"
+        "from sfs_server.database import pool\n"
+        "pool.CONNECT_SECONDS = 1.0\n"
         "__main__.main()\n"
     )
     with socket.socket() as closed:

@@ -22,7 +22,7 @@ OURS = "name TEXT PRIMARY KEY, hidden BOOLEAN DEFAULT false, created_at TIMESTAM
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Database]:
-    database = await Database.connect(url, wait_seconds=0)
+    database = await Database.connect(url)
     try:
         yield database
     finally:

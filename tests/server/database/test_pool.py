@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 from sfs_server.config import ConfigError
+from sfs_server.database import pool
 from sfs_server.database.listener import Listener
 from sfs_server.database.migrations import migrate
 from sfs_server.database.pool import Database, StatementFailed, UniqueViolation
@@ -288,11 +289,17 @@ async def test_schema_does_not_wait_for_who_is_serving(database: Database) -> No
             await migrate(database)
 
 
+@pytest.fixture
+def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that does not respond is not waited for."""
+    monkeypatch.setattr(pool, "CONNECT_SECONDS", 0.0)
+
+
 async def test_connect_waits_for_a_server_that_starts(
     postgres: Postgres, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await asyncio.to_thread(postgres.stop)
-    connecting = asyncio.create_task(Database.connect(database_url, wait_seconds=20))
+    connecting = asyncio.create_task(Database.connect(database_url))
     await asyncio.sleep(0.3)
     await asyncio.to_thread(postgres.start)
     database = await connecting
@@ -300,10 +307,11 @@ async def test_connect_waits_for_a_server_that_starts(
     assert "waiting for the database" in caplog.text
 
 
+@pytest.mark.usefixtures("no_wait")
 async def test_connect_gives_up_without_telling_the_password() -> None:
     url = "postgresql://someone:hun%40ter2@127.0.0.1:1/files"
     with pytest.raises(ConfigError) as caught:
-        await Database.connect(url, wait_seconds=0.1)
+        await Database.connect(url)
     assert "127.0.0.1:1/files" in str(caught.value)
     assert "ter2" not in str(caught.value)
 
@@ -319,9 +327,10 @@ async def test_connect_gives_up_without_telling_the_password() -> None:
         "word",
     ],
 )
+@pytest.mark.usefixtures("no_wait")
 async def test_bad_url_does_not_show_the_password(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        await Database.connect(url, wait_seconds=0)
+        await Database.connect(url)
     assert "word" not in str(caught.value).replace("PASSWORD", "")
 
 
@@ -329,7 +338,7 @@ async def test_a_later_address_is_tried(postgres: Postgres, database_name: str) 
     async with wire_to(postgres) as wire:
         hosts = f"nowhere.invalid,127.0.0.1,localhost/{database_name}"
         url = f"postgresql://postgres@{hosts}?port=1,1,{wire.port}"
-        database = await Database.connect(url, wait_seconds=0)
+        database = await Database.connect(url)
         assert await database.fetch("SELECT 1") == [(1,)]
         await database.close()
 
@@ -498,6 +507,7 @@ def test_on_both_loops(
     gc.collect()
 
 
+@pytest.mark.usefixtures("no_wait")
 @pytest.mark.parametrize("loop", LOOPS)
 def test_refused_and_broken_connections_leave_nothing_in_the_loop(
     postgres: Postgres, database_name: str, loop: Callable[[], asyncio.AbstractEventLoop]
@@ -505,11 +515,11 @@ def test_refused_and_broken_connections_leave_nothing_in_the_loop(
     async def play() -> None:
         async with wire_to(postgres) as wire:
             url = f"postgresql://postgres@127.0.0.1:{wire.port}/{database_name}"
-            database = await Database.connect(url, wait_seconds=0)
+            database = await Database.connect(url)
             for _ in range(3):
                 # The descriptor of the one that is refused is the next one's.
                 with pytest.raises(ConfigError, match="refused"):
-                    await Database.connect("postgresql://u@127.0.0.1:1/db", wait_seconds=0)
+                    await Database.connect("postgresql://u@127.0.0.1:1/db")
                 query = asyncio.create_task(database.fetch("SELECT pg_sleep(9)"))
                 await asyncio.sleep(0.1)
                 await wire.close()
