@@ -60,6 +60,9 @@ class ObservedFileSystem(FileSystem):
         self._inner = inner
         self._listener = listener
 
+    def __repr__(self) -> str:
+        return f"<ObservedFileSystem {self._inner!r}>"
+
     async def make_directory(self, directory: str) -> None:
         await _told(self._listener, "make_directory", self._inner.make_directory(directory))
 
@@ -131,6 +134,9 @@ class _ObservedReader(Reader):
         self._listener = listener
         self._info = inner.info
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._inner!r}>"
+
     @property
     def info(self) -> FileInfo:
         return self._info
@@ -161,6 +167,9 @@ class _ObservedWriter(Writer):
         self._seconds = 0.0
         self._count = 0
         self._told = True  # there is nothing to tell of the writes
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._inner!r}>"
 
     async def write(self, piece: Bytes) -> None:
         await self._timed(self._inner.write(piece), len(piece))

@@ -60,6 +60,9 @@ class Flag(Generic[T]):
     repeatable: bool = False
     """Given several times, it is as if it were given once, with commas between."""
 
+    secret: bool = False
+    """The value may have a password in it: the ``repr`` of ``Config`` leaves it out."""
+
     commands: tuple[str, ...] = ()
     """The commands besides the server that use it: only their help shows it."""
 
@@ -70,7 +73,8 @@ class Flag(Generic[T]):
 
     def field(self) -> T:
         """The field of ``Config`` that the flag gives."""
-        return field(default=self.parse(self.name, self.default), metadata={"flag": self})
+        default = self.parse(self.name, self.default)
+        return field(default=default, repr=not self.secret, metadata={"flag": self})
 
 
 def _secret(variable: str) -> str | None:
@@ -248,6 +252,7 @@ class Config:
         "URL of a PostgreSQL from 13 on (also `DATABASE_URL`); without it, an embedded one under "
         "`-data`",
         fallback="DATABASE_URL",
+        secret=True,
         commands=_COPIES,
     ).field()
     anonymous_read: bool = Flag(

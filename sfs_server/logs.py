@@ -130,6 +130,9 @@ class AccessLog:
         self._lost = 0
         self._timer: asyncio.TimerHandle | None = None
 
+    def __repr__(self) -> str:
+        return f"<AccessLog json={self._json} lines={len(self._lines)} lost={self._lost}>"
+
     def write(
         self,
         request_id: str,

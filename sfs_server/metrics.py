@@ -190,6 +190,9 @@ class Metrics(Collector):
         PlatformCollector(registry=self._registry)
         self._registry.register(self)
 
+    def __repr__(self) -> str:
+        return f"<Metrics uploading={self.uploading} downloading={self.downloading}>"
+
     def observe(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request that has got its response, after ``seconds``. ``route`` is a template,
         and ``method`` one of the common ones or ``other``."""

@@ -85,6 +85,9 @@ class Response:
         self._connections = connections
         self._connection: Connection | None = connection
 
+    def __repr__(self) -> str:
+        return f"<Response {self.status} left={self.left} length={self.length}>"
+
     async def piece(self, idle_seconds: float = IDLE_SECONDS) -> bytes:
         """The next bytes of the body, at most PIECE_BYTES; none at its end.
 
@@ -137,6 +140,9 @@ class Connections:
         self._edges: Edges | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Connections idle={sum(map(len, self._idle.values()))} closed={self._closed}>"
 
     async def ask(
         self,

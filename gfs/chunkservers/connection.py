@@ -47,6 +47,9 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._low = 1
 
+    def __repr__(self) -> str:
+        return f"<Connection {self.address} descriptor={self._socket.fileno()}>"
+
     async def receive(self, most: int, idle_seconds: float) -> bytes:
         """At least one byte, or none if the other end has closed. Raises StoreUnavailable."""
         in_time = True

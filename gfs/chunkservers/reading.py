@@ -122,6 +122,9 @@ class ChunkReading:
         self._yielded_crc = 0
         self._mark: _Mark | None = None
 
+    def __repr__(self) -> str:
+        return f"<ChunkReading {self._chunk.key} yielded={self._yielded} size={self._chunk.size}>"
+
     def reaches(self, chunk: Chunk, start: int) -> bool:
         """Whether a reading of ``chunk`` from ``start`` on can go on with this one."""
         return chunk.key == self._chunk.key and start <= self._yielded

@@ -44,6 +44,9 @@ class EmbeddedFileSystem(FileSystem):
         self._closing = False
         self.swept = tree.swept
 
+    def __repr__(self) -> str:
+        return f"<EmbeddedFileSystem emptying={len(self._emptying)} closing={self._closing}>"
+
     @classmethod
     async def start(cls, root: str, reserve: int = 0) -> EmbeddedFileSystem:
         """Open the store in the directory ``root``, making it if need be; uploads leave

@@ -27,6 +27,12 @@ class EmbeddedReader(Reader):
         self._descriptor = descriptor
         self._info = info
 
+    def __repr__(self) -> str:
+        return (
+            f"<EmbeddedReader {self._info.name!r} size={self._info.size} "
+            f"descriptor={self._descriptor}>"
+        )
+
     @property
     def info(self) -> FileInfo:
         return self._info

@@ -57,6 +57,12 @@ class EmbeddedWriter(Writer):
         self._sealed = False
         self._ended = False
 
+    def __repr__(self) -> str:
+        return (
+            f"<EmbeddedWriter {self._directory}/{self._name!r} written={self._written} "
+            f"sealed={self._sealed} ended={self._ended}>"
+        )
+
     async def write(self, piece: Bytes) -> None:
         self._sealed = False
         self._batch.append(piece)

@@ -89,6 +89,9 @@ class Buffers:
         self._keeping: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
+    def __repr__(self) -> str:
+        return f"<Buffers held={self.held} limit={self.limit} waiting={len(self._waiting)}>"
+
     def open(self, filler: Filler) -> Buffer:
         """An empty buffer, to be filled as far as is granted. End it with ``sent`` or ``drop``.
         Raises StoreUnavailable where the system gives no memory."""

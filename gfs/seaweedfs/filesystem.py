@@ -89,6 +89,9 @@ class SeaweedFileSystem(FileSystem):
         self._keys_asked = -math.inf
         self._refused: str | None = None
 
+    def __repr__(self) -> str:
+        return f"<SeaweedFileSystem {self._prefix} {self._masters!r} {self._buffers!r}>"
+
     @classmethod
     async def start(
         cls,

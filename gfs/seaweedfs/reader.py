@@ -86,6 +86,11 @@ class SeaweedReader(Reader):
         self._only = _only(extents, info.size)
         self._given_up: ChunkReading | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"<SeaweedReader {self._info.name!r} size={self._info.size} extents={len(self._top)}>"
+        )
+
     @property
     def info(self) -> FileInfo:
         return self._info

@@ -113,6 +113,12 @@ class EntryCache:
         filers.on_named(self._named)
         self._named()
 
+    def __repr__(self) -> str:
+        return (
+            f"<EntryCache entries={len(self._known)} weight={self._weight} "
+            f"following={len(self._following)}>"
+        )
+
     async def ready(self, seconds: float) -> None:
         """Return when the cache is in use, or after ``seconds``: it is not needed."""
         with suppress(TimeoutError):

@@ -94,6 +94,12 @@ class SeaweedWriter(Writer):
         self._entry: Entry | None = None
         self._ended = False
 
+    def __repr__(self) -> str:
+        return (
+            f"<SeaweedWriter {self._name!r} size={self._size} chunks={len(self._chunks)} "
+            f"sending={len(self._tasks)} ended={self._ended}>"
+        )
+
     async def write(self, piece: Bytes) -> None:
         left = memoryview(piece)
         while left:

@@ -70,6 +70,9 @@ class Jwks:
         self._fetching: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
+    def __repr__(self) -> str:
+        return f"<Jwks {self._url.host} keys={len(self._keys)} fetched_at={self._fetched_at}>"
+
     async def current(self) -> tuple[Jwk, ...]:
         """The keys, raw and unjudged; the same object as last time unless they have changed.
 

@@ -95,6 +95,9 @@ class Verifier:
         self._audience = config.jwt_audience
         self._known: OrderedDict[bytes, Verified] = OrderedDict()
 
+    def __repr__(self) -> str:
+        return f"<Verifier keys={len(self._keys)} jwks={self._jwks!r} cached={len(self._known)}>"
+
     @classmethod
     def from_config(cls, config: Config, secret: str | None) -> Verifier:
         """Build the one that ``config`` asks for; ``secret`` is the HS256 secret, if there is one.

@@ -91,6 +91,9 @@ class Listener:
         self._reason = "not connected yet"
         self._warn_at = -math.inf
 
+    def __repr__(self) -> str:
+        return f"<Listener {self._channel} {'up' if self._up else self._reason!r}>"
+
     @property
     def trusted(self) -> bool:
         """Whether only changes of the last TRUST_SECONDS can have been missed. No I/O."""

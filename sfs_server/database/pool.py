@@ -108,6 +108,12 @@ class Database:
         self._all_returned = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
+    def __repr__(self) -> str:
+        return (
+            f"<Database {self} size={self._size} busy={len(self._busy)} idle={len(self._idle)} "
+            f"waiting={self._waiting} closed={self._closed}>"
+        )
+
     @classmethod
     async def connect(cls, url: str, *, size: int = 8) -> Database:
         """Return a Database of at most ``size`` sessions whose server has responded.

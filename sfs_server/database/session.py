@@ -139,6 +139,9 @@ class Session:
         self._listens = False
         self.last_used = self._loop.time()
 
+    def __repr__(self) -> str:
+        return f"<Session listens={self._listens} last_used={self.last_used:.3f}>"
+
     async def fetch(
         self, sql: str, params: Params = (), *, seconds: float = STATEMENT_SECONDS
     ) -> list[tuple[Any, ...]]:

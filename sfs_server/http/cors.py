@@ -83,6 +83,9 @@ class Origins:
         """``allowed`` are as ``check_origin`` spells them."""
         self._allowed = frozenset(allowed)
 
+    def __repr__(self) -> str:
+        return f"<Origins {sorted(self._allowed)}>"
+
     def __bool__(self) -> bool:
         return bool(self._allowed)
 

@@ -55,6 +55,9 @@ class Proxies:
         self._networks = tuple(networks)
         self._client = lru_cache(1024)(self._find)
 
+    def __repr__(self) -> str:
+        return f"<Proxies {list(map(str, self._networks))}>"
+
     def client(self, peer: str | None, forwarded: Iterable[str]) -> str | None:
         """The client's address. ``peer`` is the other end of the connection, ``forwarded`` are the
         X-Forwarded-For fields of the request in their order."""

@@ -30,6 +30,12 @@ class NamespaceCache:
         self._present: dict[str, Namespace] = {}
         self._stale: dict[str, tuple[Namespace, float]] = {}
 
+    def __repr__(self) -> str:
+        return (
+            f"<NamespaceCache present={len(self._present)} stale={len(self._stale)} "
+            f"generation={self.generation}>"
+        )
+
     def get(self, name: str) -> Namespace | None:
         """The namespace, None if it is not cached."""
         return self._present.get(name)

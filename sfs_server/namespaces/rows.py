@@ -108,6 +108,9 @@ class Namespaces:
         self._unavailable_until = -math.inf
         self._turns = Turns()
 
+    def __repr__(self) -> str:
+        return f"<Namespaces {self._cache!r} {self._listener!r} {self._turns!r}>"
+
     async def start(self) -> None:
         """Start to listen. A database that is unavailable is not an error: it is tried again."""
         await self._listener.start()

@@ -19,6 +19,9 @@ class Turns:
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
+    def __repr__(self) -> str:
+        return f"<Turns keys={len(self._locks)}>"
+
     @asynccontextmanager
     async def of(self, key: Hashable) -> AsyncIterator[None]:
         """Have the turn of ``key`` during the body. Raises Busy after TURN_SECONDS."""

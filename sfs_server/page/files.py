@@ -20,7 +20,7 @@ import gzip
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gfs.types import FileInfo
 from sfs_server.config import ConfigError
@@ -51,7 +51,7 @@ _SMALL = 256
 class Variant:
     """One file in one content coding: its bytes, and what conditions compare."""
 
-    body: bytes
+    body: bytes = field(repr=False)
     info: FileInfo
     coding: str | None
 
@@ -72,7 +72,7 @@ class StaticFiles:
     ``policy`` is the Content-Security-Policy of the page, None where it brings its own.
     """
 
-    files: Mapping[str, StaticFile]
+    files: Mapping[str, StaticFile] = field(repr=False)
     version: str
     policy: str | None
 

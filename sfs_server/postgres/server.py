@@ -93,6 +93,9 @@ class EmbeddedPostgres:
         self._process = process
         self._sockets = sockets
 
+    def __repr__(self) -> str:
+        return f"<EmbeddedPostgres pid={self._process.pid} sockets={self._sockets!r}>"
+
     @property
     def url(self) -> str:
         """The URL for a client on this machine that runs as the user of this process."""

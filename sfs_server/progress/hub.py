@@ -84,6 +84,12 @@ class Hub:
         self._draining = False
         self._loop = asyncio.get_running_loop()
 
+    def __repr__(self) -> str:
+        return (
+            f"<Hub running={sum(map(len, self._runs.values()))} remote={len(self.remote)} "
+            f"ended={len(self.ended)} watchers={self.watchers} draining={self._draining}>"
+        )
+
     def start(self, transfer: Transfer, total: int | None) -> None:
         """A transfer of this process starts, of ``total`` bytes if that is known. The caller calls
         ``end``, whatever happens. One without an id is ignored: nobody can watch it."""

@@ -87,6 +87,9 @@ class Relay:
         self._task: asyncio.Task[None] | None = None
         self._failing = False
 
+    def __repr__(self) -> str:
+        return f"<Relay wanted={len(self._wanted)} failing={self._failing} {self._listener!r}>"
+
     async def start(self) -> None:
         """Begin. A database that is away is not an error: it is tried again."""
         await self._listener.start()

@@ -23,6 +23,9 @@ class Streams:
         self._most = most
         self._open: Counter[tuple[str, str]] = Counter()
 
+    def __repr__(self) -> str:
+        return f"<Streams open={self._open.total()} most={self._most}>"
+
     @contextmanager
     def one(self, address: str, user: str | None) -> Iterator[None]:
         """A stream, until the body ends. Raises Problem 429 if there are too many."""

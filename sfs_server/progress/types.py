@@ -126,10 +126,10 @@ class Transfer:
     """Why it failed, as a sentence for those who watch."""
     heard: float | None = None
     """When its process last sent its state; None if it is a transfer of this process."""
-    shown: State | None = None
+    shown: State | None = field(default=None, repr=False)
     """The state that its watchers were given last."""
-    watchers: set[Watcher] = field(default_factory=set)
-    _state: State | None = None
+    watchers: set[Watcher] = field(default_factory=set, repr=False)
+    _state: State | None = field(default=None, repr=False)
 
     def state(self) -> State:
         """The newest state; the same object as long as nothing has moved."""
@@ -179,6 +179,9 @@ class Watcher:
         self._waiter: asyncio.Future[None] | None = None
         self._sent = -math.inf
         self._until = self._loop.time() + START_SECONDS
+
+    def __repr__(self) -> str:
+        return f"<Watcher {self.id!r} leaving={self.leaving} over={self.over}>"
 
     def offer(self, state: State) -> None:
         """Send ``state`` at once if the stream is free, else let it replace what waits to be sent.

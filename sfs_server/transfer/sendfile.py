@@ -125,6 +125,9 @@ class Body:
         self.left: Bytes = b""
         """What has come of the body and has not been sent."""
 
+    def __repr__(self) -> str:
+        return f"<Body sent={self._sent} left={len(self.left)}>"
+
     async def more(self) -> bool:
         """Have something ``left``; False at the end of the body."""
         if not self.left:

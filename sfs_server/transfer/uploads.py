@@ -76,6 +76,9 @@ class Upload:
         if self._form is not None and length is not None and self._limit:
             self._check_limit(length - MAX_OTHER_BYTES)
 
+    def __repr__(self) -> str:
+        return f"<Upload size={self.size} arrived={self._arrived}>"
+
     async def receive_into(self, writer: Writer, pool: Executor) -> None:
         """Read the body and hand it on. Raises Problem 400, 408, 413 or 501, and what ``writer``
         does.

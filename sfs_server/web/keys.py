@@ -29,6 +29,9 @@ class Lifecycle:
         self.running = 0
         self.on_drain: list[Callable[[], None]] = []
 
+    def __repr__(self) -> str:
+        return f"<Lifecycle running={self.running} draining={self.draining}>"
+
     def drain(self) -> None:
         """No connection is taken any more: end what need not be waited for."""
         self.draining = True

@@ -148,6 +148,19 @@ class FileSystemSuite:
             second += b"".join([bytes(piece) async for piece in two])
         assert (bytes(first), bytes(second)) == (data[:CHUNK], data[CHUNK:])
 
+    async def test_what_is_open_shows_its_state_in_one_line(self, fs: FileSystem) -> None:
+        await store(fs, "f", b"12345")
+        writer = await fs.create(DIR, "g")
+        await writer.write(b"123")
+        async with await fs.open(DIR, "f") as reader:
+            for shown in map(repr, (fs, reader, writer)):
+                assert " object at 0x" not in shown
+                assert "\n" not in shown
+                assert len(shown) < 300
+            assert "'f' size=5" in repr(reader)
+        assert "'g'" in repr(writer)
+        await writer.abort()
+
     async def test_pieces_are_not_empty_and_not_large(self, fs: FileSystem) -> None:
         await store(fs, "f", content(CHUNK + 1))
         async with (

@@ -165,10 +165,12 @@ def test_a_database_of_ones_own_needs_a_key() -> None:
 
 def test_secrets_are_not_shown_by_the_config() -> None:
     keys = {"SFS_GFS_JWT_SIGNING_KEY": "to-write", "SFS_GFS_JWT_SIGNING_READ_KEY": "to-read"}
-    config = make_config({}, {**KEY, **keys}, terminal=True)
+    flags = {"database": "postgresql://sfs:a-password@host/sfs"}
+    config = make_config(flags, {**KEY, **keys}, terminal=True)
     assert (config.gfs_write_key, config.gfs_read_key) == ("to-write", "to-read")
     assert config.jwt_secret == SECRET
-    assert not any(secret in repr(config) for secret in (SECRET, *keys.values()))
+    secrets = (SECRET, *keys.values(), "a-password")
+    assert not any(secret in repr(config) for secret in secrets)
 
 
 @pytest.mark.parametrize(

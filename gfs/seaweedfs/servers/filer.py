@@ -128,6 +128,9 @@ class Filers:
         self._doubtful: set[Address] = set()
         self._settling = asyncio.Lock()
 
+    def __repr__(self) -> str:
+        return f"<Filers {self._top} suspect={list(self._suspect)} lost={list(self._lost)}>"
+
     async def lookup(
         self, directory: str, name: str, *, patience: float = PATIENCE_SECONDS
     ) -> pb.Entry | None:

@@ -105,6 +105,12 @@ class Masters:
         self._changed = asyncio.Event()
         self._following = asyncio.create_task(self._follow(), name="gfs-masters")
 
+    def __repr__(self) -> str:
+        return (
+            f"<Masters leader={self._leader} filers={len(self._filers)} "
+            f"servers={len(self.servers)} volumes={len(self._volumes)}>"
+        )
+
     @property
     def filers(self) -> list[Address]:
         """The filers that are there, in the same order in every process. If all are gone, those

@@ -121,6 +121,9 @@ class Channels:
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._calls: dict[tuple[str, str], Any] = {}
 
+    def __repr__(self) -> str:
+        return f"<Channels encrypted={self._credentials is not None} servers={len(self._channels)}>"
+
     async def call(self, peer: str, method: Method[_Q, _R], request: _Q, seconds: float) -> _R:
         """The response of ``peer`` (``host:port``). Raises CallFailed, after ``seconds`` at most.
 

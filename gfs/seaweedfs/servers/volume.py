@@ -77,6 +77,9 @@ class VolumeServers:
         self.connections = Connections()
         self._suspect: dict[str, float] = {}
 
+    def __repr__(self) -> str:
+        return f"<VolumeServers {self.connections!r} suspect={list(self._suspect)}>"
+
     def suspect(self, server: str) -> None:
         """Try ``server`` (HTTP ``host:port``) last from now on, for a while."""
         self._suspect[server] = clock.monotonic() + SUSPECT_SECONDS
