@@ -22,7 +22,7 @@ from tests.faults.transfers import (
     upload,
 )
 from tests.gfs.cluster import Cluster, running
-from tests.support.client import Answer, connect
+from tests.support.client import Answer, call, connect
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -115,16 +115,14 @@ async def test_a_full_cluster_is_507_and_keeps_what_it_has(
         loop.strikes += 1
         with loop.transfer(len(before)):
             assert await download(sfs.port, PATH) == before
-        async with connect(sfs.port) as connection:
-            listed = (await connection.ask("GET", "/storage/files")).json()
+        listed = (await call(sfs.port, "GET", "/storage/files")).json()
         assert [file["name"] for file in listed] == ["f"]
 
 
 async def refused(port: int, path: str, size: int) -> Answer:
     """The answer to an upload that waits to be told that it may send."""
-    async with connect(port) as connection:
-        headers = {**bearer(), "Content-Length": str(size), "Expect": "100-continue"}
-        return await connection.ask("PUT", path, headers)
+    headers = {**bearer(), "Content-Length": str(size), "Expect": "100-continue"}
+    return await call(port, "PUT", path, headers)
 
 
 async def without_length(port: int, path: str, megabytes: int) -> Answer:

@@ -23,7 +23,7 @@ from manifests import gateway
 from sfs_server.auth.tokens import mint
 from tests.faults.transfers import MB, Ledger, download, metric, sha256, some_bytes, upload
 from tests.gfs.cluster import require
-from tests.support.client import connect
+from tests.support.client import call
 from tests.support.examples import run_examples
 from tests.support.launcher import environment
 
@@ -184,8 +184,7 @@ async def test_the_servers_of_a_launcher_that_was_killed_are_ended_by_the_next(d
         with pytest.raises(AssertionError, match="another launcher"):
             Launcher(data)
         for port in second.found(r"(?:sfs3|gateway) +http://127\.0\.0\.1:(\d+)"):
-            async with connect(int(port)) as connection:
-                assert (await connection.ask("GET", "/storage/files")).json() == []
+            assert (await call(int(port), "GET", "/storage/files")).json() == []
     finally:
         second.signal(signal.SIGTERM)
         assert second.wait() == 0

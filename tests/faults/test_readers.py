@@ -17,7 +17,7 @@ from tests.faults.transfers import (
     upload,
 )
 from tests.gfs.cluster import Cluster, cluster, seaweed
-from tests.support.client import connect
+from tests.support.client import call, connect
 from tests.support.launcher import Process
 
 __all__ = ["cluster", "seaweed"]
@@ -94,7 +94,6 @@ async def test_readers_that_stop_get_the_version_that_they_began(
         for _ in readers:
             await stopped.acquire()
         assert (await upload(sfs.port, PATH, some_bytes(SIZE, 2))).status == 200
-        async with connect(sfs.port) as connection:
-            assert (await connection.ask("DELETE", PATH, bearer())).status == 200
+        assert (await call(sfs.port, "DELETE", PATH, bearer())).status == 200
         loop.strikes += 1
         assert set(await asyncio.gather(*readers)) == {sha256(data)}

@@ -17,7 +17,7 @@ from manifests.laptop.server import Server
 from manifests.laptop.weed import Ports, free_ports, program
 from tests.faults.transfers import Ledger, bearer, download, serving, sha256, some_bytes, upload
 from tests.gfs.cluster import Cluster, cluster, seaweed
-from tests.support.client import connect
+from tests.support.client import call
 from tests.support.launcher import Process
 
 __all__ = ["cluster", "seaweed"]
@@ -109,8 +109,7 @@ async def bucket(sfs: Process, gateway: S3) -> AsyncIterator[Bucket]:
 
 async def listed(sfs: Process) -> dict[str, int]:
     """Name and size of each file that the service lists."""
-    async with connect(sfs.port) as connection:
-        files = (await connection.ask("GET", "/storage/files")).json()
+    files = (await call(sfs.port, "GET", "/storage/files")).json()
     return {file["name"]: file["size"] for file in files}
 
 
@@ -164,8 +163,7 @@ async def test_what_the_service_writes_s3_and_the_filer_serve(
         keys = (await bucket.ask("GET", "", query="?list-type=2")).decode()
         assert set(re.findall("<Key>([^<]+)</Key>", keys)) == set(FILES)
         for name in FILES:
-            async with connect(sfs.port) as connection:
-                target = f"/storage/default/{quote(name)}"
-                assert (await connection.ask("DELETE", target, bearer())).status == 200
+            target = f"/storage/default/{quote(name)}"
+            assert (await call(sfs.port, "DELETE", target, bearer())).status == 200
         keys = (await bucket.ask("GET", "", query="?list-type=2")).decode()
         assert "<Key>" not in keys

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sfs_server.auth.tokens import mint
-from tests.support.client import Answer, Connection, connect, encode
+from tests.support.client import Answer, Connection, call, connect, encode
 from tests.support.credentials import SECRET
 from tests.support.launcher import Process
 
@@ -195,7 +195,6 @@ async def _done(strike: Strike) -> None:
 
 async def metric(port: int, name: str) -> float:
     """What ``/metrics`` says of ``name``, all labels together."""
-    async with connect(port) as connection:
-        text = (await connection.ask("GET", "/metrics")).body.decode()
+    text = (await call(port, "GET", "/metrics")).body.decode()
     samples = (line.split() for line in text.splitlines())
     return sum(float(words[-1]) for words in samples if words[0].partition("{")[0] == name)

@@ -260,8 +260,7 @@ async def test_what_is_not_plain_reaches_sfs_whatever_that_answers(
 async def test_a_condition_on_what_is_not_stored_is_not_turned_into_the_whole_file(
     recorder: Recorder, condition: dict[str, str]
 ) -> None:
-    async with connect(recorder.gateway_port) as client:
-        await client.ask("GET", "/storage/default/conditions", condition)
+    await call(recorder.gateway_port, "GET", "/storage/default/conditions", condition)
     assert condition.items() <= dict(recorder.fields(0)).items()
 
 
@@ -340,9 +339,10 @@ async def test_what_sfs_does_not_call_public_and_whole_is_not_stored(
     recorder.answer = head.encode() + b"ok"
     recorder.cuts = length is None
     for _ in range(2):
-        async with connect(recorder.gateway_port) as client:
-            answer = await client.ask("GET", f"/storage/default/{status}-{control[:3]}-{length}")
-            assert (answer.status, answer.body, from_cache(answer)) == (status, b"ok", False)
+        answer = await call(
+            recorder.gateway_port, "GET", f"/storage/default/{status}-{control[:3]}-{length}"
+        )
+        assert (answer.status, answer.body, from_cache(answer)) == (status, b"ok", False)
     assert len(recorder.heads) == 2
 
 
@@ -353,8 +353,7 @@ async def test_what_has_become_stale_is_asked_about_and_never_served_without(
     recorder.answer = b"HTTP/1.1 200 OK\r\n" + control + b"Content-Length: 2\r\n\r\nok"
 
     async def get() -> Answer:
-        async with connect(recorder.gateway_port) as client:
-            return await client.ask("GET", "/storage/default/stale")
+        return await call(recorder.gateway_port, "GET", "/storage/default/stale")
 
     assert (await get()).body == b"ok"
     await asyncio.sleep(STALE_SECONDS)

@@ -24,7 +24,7 @@ from tests.gateway.conftest import (
     recording,
     wait_until_it_listens,
 )
-from tests.support.client import Answer, connect
+from tests.support.client import Answer, call, connect
 
 _numbers = count()
 KIB = 1024
@@ -43,13 +43,11 @@ async def kept(recorder: Recorder) -> str:
 
 async def is_kept(recorder: Recorder, path: str) -> bool:
     recorder.answer, recorder.dies, recorder.wants = STORABLE, False, 1
-    async with connect(recorder.gateway_port) as client:
-        return from_cache(await client.ask("GET", path))
+    return from_cache(await call(recorder.gateway_port, "GET", path))
 
 
 async def ask(recorder: Recorder, method: str, path: str) -> Answer:
-    async with connect(recorder.gateway_port) as client:
-        return await client.ask(method, path, {"Authorization": "Bearer x"}, b"x")
+    return await call(recorder.gateway_port, method, path, {"Authorization": "Bearer x"}, b"x")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 409, 412, 413, 431, 501])
@@ -131,8 +129,7 @@ async def test_a_change_that_reached_nobody_evicts_nothing(recorders: Recorders)
         recorder.answer = STORABLE
         for _ in range(2):
             await client.ask("GET", path)
-    async with connect(recorders.gateway_port) as client:
-        assert (await client.ask("DELETE", path)).status == 502
+    assert (await call(recorders.gateway_port, "DELETE", path)).status == 502
     async with recording(recorders.ports) as recorder:
         recorder.gateway_port = recorders.gateway_port
         assert await is_kept(recorder, path)
@@ -181,9 +178,8 @@ async def test_what_the_gateway_refuses_is_a_problem_document(
 
 
 async def test_a_head_of_30_kib_goes_through(recorder: Recorder) -> None:
-    async with connect(recorder.gateway_port) as client:
-        fields = {f"X-{number}": "y" * 7 * KIB for number in range(4)}
-        assert (await client.ask("GET", "/storage/default/a", fields)).status == 200
+    fields = {f"X-{number}": "y" * 7 * KIB for number in range(4)}
+    assert (await call(recorder.gateway_port, "GET", "/storage/default/a", fields)).status == 200
     assert len(recorder.heads[0]) > 28 * KIB
 
 

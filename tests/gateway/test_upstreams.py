@@ -75,14 +75,12 @@ async def test_a_change_is_never_sent_twice(recorder: Recorder) -> None:
         ("DELETE", b""),
     ):
         recorder.heads.clear()
-        async with connect(recorder.gateway_port) as client:
-            answer = await client.ask(method, "/storage/default/a", {}, body)
+        answer = await call(recorder.gateway_port, method, "/storage/default/a", {}, body)
         assert answer.status == 502
         assert "check whether it was made" in answer.problem()
         assert len(recorder.heads) == 1, method
     recorder.heads.clear()
-    async with connect(recorder.gateway_port) as client:
-        assert (await client.ask("GET", "/storage/default/a")).status == 502
+    assert (await call(recorder.gateway_port, "GET", "/storage/default/a")).status == 502
     assert len(recorder.heads) == 3, "a read is tried everywhere, once"
 
 
@@ -96,8 +94,7 @@ async def test_a_change_whose_answer_was_lost_evicts(recorder: Recorder) -> None
         assert (await client.ask("DELETE", "/storage/default/lost")).status == 502
         recorder.dies = False
     await asyncio.sleep(PROBE_SECONDS)
-    async with connect(recorder.gateway_port) as client:
-        assert "Age" not in (await client.ask("GET", "/storage/default/lost")).headers
+    assert "Age" not in (await call(recorder.gateway_port, "GET", "/storage/default/lost")).headers
 
 
 async def test_where_a_request_came_from_is_said_by_the_gateway_alone(
@@ -212,14 +209,12 @@ async def test_the_question_before_an_upload_says_the_same(recorder: Recorder) -
 async def test_a_path_reaches_sfs_byte_for_byte(recorder: Recorder, path: str) -> None:
     for method in ("GET", "PUT"):
         recorder.heads.clear()
-        async with connect(recorder.gateway_port) as client:
-            assert (await client.ask(method, path, {}, b"")).status == 200
+        assert (await call(recorder.gateway_port, method, path, {}, b"")).status == 200
         assert recorder.heads[0].startswith(f"{method} {path} HTTP/1.1\r\n".encode())
 
 
 async def test_bytes_beyond_ascii_reach_sfs_as_they_are(recorder: Recorder) -> None:
-    async with connect(recorder.gateway_port) as client:
-        await client.ask("GET", "/storage/default/é".encode())
+    await call(recorder.gateway_port, "GET", "/storage/default/é".encode())
     assert recorder.heads[0].startswith("GET /storage/default/é HTTP/1.1\r\n".encode())
 
 

@@ -14,6 +14,7 @@ from pytest_aiohttp import AiohttpServer
 from sfs_server.app import make_app
 from sfs_server.backup import backup, restore
 from sfs_server.config import Config
+from tests.support.client import call
 from tests.support.service import Service
 
 FILES = 40
@@ -40,8 +41,7 @@ async def churn(service: Service, backing_up: asyncio.Task[str], newest: list[in
         await service.put(f"/storage/photos/{name}", content(name, newest[number]))
         path = f"/storage/default/passing-{changes}"
         await service.put(path, b"passing")
-        async with service.session.delete(service.url(path), headers=service.bearer()) as answer:
-            assert answer.status == 200
+        await service.delete(path)
         changes += 1
 
 
@@ -64,17 +64,14 @@ async def save_and_restore(
     compare: every file that was whole is whole, of some version that there was meanwhile."""
     newest = [0] * FILES
     still = {"b%C3%A4r%20%26.txt": b"a name", "nothing": b"", "chunks": content("", 1)[:1] * CHUNKS}
-    made = {"name": "photos", "hidden": True}
-    session, bearer = service.session, service.bearer()
-    async with session.post(service.url("/storage/namespaces"), json=made, headers=bearer) as a:
-        assert a.status == 201
+    await service.make_namespace("photos", hidden=True)
     for number in range(FILES):
         await service.put(f"/storage/photos/kept-{number}", content(f"kept-{number}", 0))
     for name, body in still.items():
         await service.put(f"/storage/default/{name}", body)
     asked = {"namespace": "photos", "file": "kept-0", "ttl": 3600}
-    async with session.post(service.url("/storage/links"), json=asked, headers=bearer) as answer:
-        link = (await answer.json())["url"]
+    made = await call(service.port, "POST", "/storage/links", service.bearer(), asked)
+    link = made.json()["url"]
     half = await begin_upload(service)
 
     backing_up = asyncio.create_task(backup(config, str(target)))

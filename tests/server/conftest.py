@@ -50,8 +50,8 @@ def settings() -> dict[str, object]:
 async def service(
     config: Config, settings: dict[str, object], aiohttp_server: AiohttpServer
 ) -> AsyncIterator[Service]:
-    """One process of the service with one client. Every answer must be one that the contract knows:
-    so all tests together hold ``/openapi.json`` true."""
+    """One process of the service. Every response must be one that the contract has, so that all
+    tests together hold ``/openapi.json`` true."""
     app = make_app(replace(config, **settings))  # type: ignore[arg-type]
     undocumented: set[tuple[str, str, int]] = set()
 
@@ -64,6 +64,5 @@ async def service(
 
     app.on_response_prepare.append(compare)
     server = await aiohttp_server(app)
-    async with aiohttp.ClientSession(auto_decompress=False) as session:
-        yield Service(server, session, Path(app[CONFIG].data))
+    yield Service(server, Path(app[CONFIG].data))
     assert not undocumented, "the contract (/openapi.json) does not know these answers"

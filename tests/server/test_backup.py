@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import aiohttp
 import pytest
 from pytest_aiohttp import AiohttpServer
 
@@ -27,6 +26,7 @@ from sfs_server.postgres.data_directory import refuse_root, sole_user
 from sfs_server.web.keys import DATABASE
 from tests.server.backups import save_and_restore
 from tests.server.database.test_checks import connected
+from tests.support.client import call
 from tests.support.credentials import SECRET
 from tests.support.launcher import Process, run
 from tests.support.postgres import Postgres
@@ -88,9 +88,7 @@ async def test_the_embedded_database_is_asked_while_a_server_has_it_and_started_
         assert (
             done.stdout == "1 namespaces, 1 files, 1 of them as links on the same disk, 1 bytes\n"
         )
-        ready = f"http://127.0.0.1:{process.port}/readyz"
-        async with aiohttp.ClientSession() as session, session.get(ready) as answer:
-            assert answer.status == 200, "the server does not notice"
+        assert (await call(process.port, "GET", "/readyz")).status == 200, "it does not notice"
         process.signal(signal.SIGTERM)  # its database ends with it
         assert await asyncio.to_thread(process.wait) == 0
     finally:
@@ -117,10 +115,7 @@ async def test_a_backup_goes_only_where_nothing_is(
     with pytest.raises(ConfigError, match="there are files already"):
         await restore(config, str(tmp_path / "backup"))
     await restore(empty, str(tmp_path / "backup"))
-    async with service.session.post(
-        service.url("/storage/namespaces"), json={"name": "theirs"}, headers=service.bearer()
-    ) as answer:
-        assert answer.status == 201
+    await service.make_namespace("theirs")
     elsewhere = replace(config, data=str(tmp_path / "elsewhere"))
     with pytest.raises(ConfigError, match="The database has namespaces already"):
         await restore(elsewhere, str(tmp_path / "backup"))
@@ -129,11 +124,8 @@ async def test_a_backup_goes_only_where_nothing_is(
 async def test_a_namespace_that_was_deleted_comes_back_for_nobody(
     service: Service, config: Config, empty: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session, bearer, other = service.session, service.bearer(), service.bearer("bob")
-    url = service.url("/storage/namespaces")
     for name in ("photos", "letters"):
-        async with session.post(url, json={"name": name}, headers=bearer) as answer:
-            assert answer.status == 201
+        await service.make_namespace(name)
         await service.put(f"/storage/{name}/private", b"of alice")
 
     def slowly(source: str, target: str, names: list[str]) -> Copied:
@@ -142,10 +134,8 @@ async def test_a_namespace_that_was_deleted_comes_back_for_nobody(
         return copied
 
     async def change() -> None:
-        async with session.delete(service.url("/storage/namespaces/photos"), headers=bearer) as one:
-            assert one.status == 200
-        async with session.post(url, json={"name": "photos"}, headers=other) as answer:
-            assert answer.status == 201
+        await service.delete("/storage/namespaces/photos")
+        await service.make_namespace("photos", "bob")
 
     loop = asyncio.get_running_loop()
     with monkeypatch.context() as patching:
@@ -160,12 +150,9 @@ async def test_what_was_closed_is_closed_when_it_is_restored(
     service: Service, config: Config, empty: Config, tmp_path: Path, aiohttp_server: AiohttpServer
 ) -> None:
     await service.put("/storage/default/secret", b"secret")
-    async with service.session.put(
-        service.url("/storage/namespaces/default"),
-        json={"hidden": True},
-        headers=service.bearer("root", admin=True),
-    ) as answer:
-        assert answer.status == 200
+    admin = service.bearer("root", admin=True)
+    hidden = await call(service.port, "PUT", "/storage/namespaces/default", admin, {"hidden": True})
+    assert hidden.status == 200
     assert (await service.get("/storage/default/secret"))[0] == 404
     database = service.app[DATABASE]
     odd = "INSERT INTO namespaces VALUES ('odd', NULL, NULL, 'bob') RETURNING name"
@@ -298,11 +285,7 @@ async def test_half_a_backup_is_refused_and_one_of_another_version(
 async def test_the_tables_can_be_kept_alone(
     service: Service, config: Config, empty: Config, tmp_path: Path
 ) -> None:
-    made = {"name": "photos"}
-    async with service.session.post(
-        service.url("/storage/namespaces"), json=made, headers=service.bearer()
-    ) as answer:
-        assert answer.status == 201
+    await service.make_namespace("photos")
     cluster = replace(config, master="127.0.0.1:9", data=str(tmp_path / "unused"))
     said = await backup(cluster, str(tmp_path / "backup"), tables_only=True)
     assert said == "2 namespaces, no files"

@@ -17,7 +17,7 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
 from sfs_server.auth.tokens import mint
-from tests.support.client import connect
+from tests.support.client import call, connect
 from tests.support.credentials import SECRET
 from tests.support.launcher import Process, run
 from tests.support.uploads import WAYS, head, request
@@ -194,8 +194,7 @@ async def test_a_second_server_on_the_same_data_says_so_and_ends(
         assert second.stderr.startswith("sfs-server: ")
         assert "another process" in second.stderr
         assert second.stderr.count("\n") == 1
-        async with connect(process.port) as connection:
-            assert (await connection.ask("GET", "/healthz")).status == 200
+        assert (await call(process.port, "GET", "/healthz")).status == 200
     finally:
         process.kill()
 

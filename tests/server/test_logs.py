@@ -303,8 +303,7 @@ async def test_every_change_is_one_line_that_says_who_what_where_and_what_came_o
         method: str, target: str, body: bytes = b"", user: str | None = "alice"
     ) -> int:
         named = {"X-Request-Id": "mine", **({} if user is None else service.bearer(user))}
-        async with connect(service.port) as connection:
-            return (await connection.ask(method, target, named, body)).status
+        return (await call(service.port, method, target, named, body)).status
 
     nss = "/storage/namespaces"
     assert await change("POST", nss, b'{"name": "n"}') == 201
@@ -366,8 +365,7 @@ async def test_a_token_in_the_wrong_place_is_in_no_line(
             await service.put(f"/storage/default/{name}", b"x")
             for method in ("GET", "DELETE", "DELETE"):
                 named = {"X-Request-Id": text, "X-Transfer-Id": text[:128], **service.bearer()}
-                async with connect(service.port) as connection:
-                    await connection.ask(method, f"/storage/default/{name}", named)
+                await call(service.port, method, f"/storage/default/{name}", named)
         body = json.dumps({"namespace": "default", "file": text}).encode()
         async with connect(service.port) as connection:
             await connection.ask("POST", "/storage/links", service.bearer(), body)

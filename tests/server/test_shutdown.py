@@ -19,7 +19,7 @@ from aiohttp import web
 from sfs_server.app import make_app
 from sfs_server.auth.tokens import mint
 from sfs_server.config import Config
-from tests.support.client import MIB, Connection, connect
+from tests.support.client import MIB, Connection, call, connect
 from tests.support.credentials import SECRET
 from tests.support.launcher import Process, environment, run
 from tests.support.postgres import Postgres
@@ -136,24 +136,20 @@ async def test_new_connections_are_served_until_a_load_balancer_has_seen_the_503
     arguments = ("-database", database_url, "-drain-grace", "60")
     process = await asyncio.to_thread(Process, tmp_path, *arguments)
     try:
-        async with connect(process.port) as connection:
-            assert (await connection.ask("PUT", target("a"), BEARER, bytes(SIZE))).status == 201
+        assert (await call(process.port, "PUT", target("a"), BEARER, bytes(SIZE))).status == 201
         async with connect(process.port, receive_buffer=65536) as connection:
             connection.send("GET", target("a"))
             assert "Connection" not in (await connection.head())[1]
             process.signal(signal.SIGTERM)
             await asyncio.sleep(0.2)
             assert await connection.rest() == bytes(SIZE), "and then it is closed"
-        async with connect(process.port) as connection:
-            answer = await connection.ask("GET", target("a"))
-            assert (answer.status, answer.headers["Connection"]) == (200, "close")
-        async with connect(process.port) as connection:
-            answer = await connection.ask("GET", "/readyz")
-            assert (answer.status, answer.headers["Connection"]) == (503, "close")
-            assert answer.json()["checks"]["process"] == "draining"
-        async with connect(process.port) as connection:
-            answer = await connection.ask("GET", "/storage/files")
-            assert (answer.status, len(answer.json())) == (200, 1)
+        answer = await call(process.port, "GET", target("a"))
+        assert (answer.status, answer.headers["Connection"]) == (200, "close")
+        answer = await call(process.port, "GET", "/readyz")
+        assert (answer.status, answer.headers["Connection"]) == (503, "close")
+        assert answer.json()["checks"]["process"] == "draining"
+        answer = await call(process.port, "GET", "/storage/files")
+        assert (answer.status, len(answer.json())) == (200, 1)
         process.signal(signal.SIGTERM)  # somebody will not wait for it
         assert await asyncio.to_thread(process.wait, 15) == 0
     finally:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
+from aiohttp import web
 from aiohttp.test_utils import TestServer
-from yarl import URL
 
 from tests.support import credentials
 from tests.support.client import call
@@ -22,11 +21,10 @@ class Service:
     """One running process of the service, as its clients see it."""
 
     server: TestServer
-    session: aiohttp.ClientSession
     data: Path
 
     @property
-    def app(self) -> aiohttp.web.Application:
+    def app(self) -> web.Application:
         return self.server.app
 
     @property
@@ -34,9 +32,12 @@ class Service:
         assert self.server.port is not None
         return self.server.port
 
-    def url(self, raw_path: str) -> URL:
-        """The URL of a path that is percent-encoded already."""
-        return URL(f"http://127.0.0.1:{self.port}{raw_path}", encoded=True)
+    @property
+    def connections(self) -> list[web.RequestHandler]:
+        """Those that clients have now, each with the task that answers its requests."""
+        assert self.server.runner is not None
+        assert self.server.runner.server is not None
+        return self.server.runner.server.connections
 
     token = staticmethod(credentials.token)
     bearer = staticmethod(credentials.bearer)
@@ -62,6 +63,10 @@ class Service:
         response = await call(self.port, "POST", "/storage/namespaces", self.bearer(user), body)
         assert response.status == 201, response
         return response.json()
+
+    async def etag(self, target: str) -> str:
+        """The ETag of a file."""
+        return (await call(self.port, "HEAD", target)).headers["ETag"]
 
     async def raw(self, request: bytes, *, seconds: float = 10.0) -> bytes:
         """Send bytes on a new connection, and return all that comes until the server closes it."""

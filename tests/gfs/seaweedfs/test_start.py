@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from tests.gfs.cluster import Cluster, require, running
@@ -21,6 +20,7 @@ from gfs.errors import StoreUnavailable  # noqa: E402
 from gfs.seaweedfs import filesystem  # noqa: E402
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # noqa: E402
 from gfs.seaweedfs.servers import volume  # noqa: E402
+from tests.support.client import call  # noqa: E402
 from tests.support.launcher import Process  # noqa: E402
 
 
@@ -158,11 +158,9 @@ async def test_readiness_tells_that_keys_differ(
         env = {**keys, wrong: "another"} if wrong else keys
         process = await asyncio.to_thread(Process, tmp_path, *flags, env=env)
         try:
-            url = f"http://127.0.0.1:{process.port}/readyz"
-            async with aiohttp.ClientSession() as session, session.get(url) as response:
-                checks = (await response.json())["checks"]
-                assert (response.status, checks["store"]) == (
-                    (503, "StoreUnavailable") if wrong else (200, "ok")
-                )
+            ready = await call(process.port, "GET", "/readyz")
+            assert (ready.status, ready.json()["checks"]["store"]) == (
+                (503, "StoreUnavailable") if wrong else (200, "ok")
+            )
         finally:
             process.kill()

@@ -205,8 +205,7 @@ async def test_a_member_that_cannot_be_is_named(service: Service) -> None:
         assert abs(made["expires_at"] - time.time() - ttl) < 5
     for number in (b"1e400", b"-1e400", b"NaN", b"Infinity"):
         raw = b'{"namespace": "default", "file": "a.txt", "ttl": %b}' % number
-        async with connect(service.port) as connection:
-            assert (await connection.ask("POST", LINKS_PATH, {}, raw)).status == 400
+        assert (await call(service.port, "POST", LINKS_PATH, {}, raw)).status == 400
     made = await link(service, "default", "a.txt", {}, unknown=[1], label="x")
     assert abs(made["expires_at"] - time.time() - 300) < 5
     async with connect(service.port) as connection:

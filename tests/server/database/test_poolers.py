@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-import aiohttp
 import pytest
 from pytest_aiohttp import AiohttpServer
 
@@ -19,7 +18,7 @@ from sfs_server.database.migrations import migrate, read_migrations
 from sfs_server.database.pool import Database
 from sfs_server.web.keys import CONFIG, DATABASE
 from tests.server.database.test_pool import wire_to
-from tests.support.client import call, connect
+from tests.support.client import call
 from tests.support.credentials import SECRET
 from tests.support.pgbouncer import pgbouncer
 from tests.support.postgres import Postgres
@@ -44,26 +43,24 @@ async def pooled(postgres: Postgres, database_name: str, mode: str) -> AsyncIter
 @pytest.fixture
 async def pair(
     pooled: str, tmp_path: Path, aiohttp_server: AiohttpServer, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[Service, Service]]:
+) -> tuple[Service, Service]:
     """Two processes (in this one) of the service that share the database and the files."""
     monkeypatch.setattr("sfs_server.database.listener.ARRIVAL_SECONDS", 1.0)
     config = Config(data=str(tmp_path), database=pooled, jwt_secret=SECRET)
-    async with aiohttp.ClientSession() as session:
-        found: list[Service] = []
-        for name in "ab":
-            if found:
-                pass_for_one_store(found[0].data, tmp_path / name)
-            app = make_app(replace(config, data=str(tmp_path / name)))
-            found.append(Service(await aiohttp_server(app), session, Path(app[CONFIG].data)))
-        yield found[0], found[1]
+    found: list[Service] = []
+    for name in "ab":
+        if found:
+            pass_for_one_store(found[0].data, tmp_path / name)
+        app = make_app(replace(config, data=str(tmp_path / name)))
+        found.append(Service(await aiohttp_server(app), Path(app[CONFIG].data)))
+    return found[0], found[1]
 
 
 async def listening(service: Service) -> tuple[str, str]:
     """What ``/readyz`` and ``/metrics`` say of it."""
     ready = await call(service.port, "GET", "/readyz")
     assert ready.status == 200
-    async with connect(service.port) as connection:
-        metrics = (await connection.ask("GET", "/metrics")).body.decode()
+    metrics = (await call(service.port, "GET", "/metrics")).body.decode()
     [line] = [one for one in metrics.splitlines() if one.startswith("sfs_database_listening ")]
     return ready.json()["checks"]["listening"], line.split()[1]
 

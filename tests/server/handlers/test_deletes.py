@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import pytest
 
 from sfs_server.web.keys import NAMESPACES
-from tests.support.client import Answer, connect
+from tests.support.client import Answer, call, connect
 from tests.support.service import Service
 from tests.support.uploads import nothing_left, upload
 
@@ -21,13 +21,7 @@ LONG = random.Random(3).randbytes(12_000_000)
 async def delete(
     service: Service, target: str = FILE, headers: Mapping[str, str] | None = None
 ) -> Answer:
-    async with connect(service.port) as connection:
-        return await connection.ask("DELETE", target, {**service.bearer(), **(headers or {})})
-
-
-async def etag(service: Service, target: str = FILE) -> str:
-    async with service.session.head(service.url(target)) as response:
-        return response.headers["ETag"]
+    return await call(service.port, "DELETE", target, {**service.bearer(), **(headers or {})})
 
 
 @pytest.mark.both_loops
@@ -50,7 +44,7 @@ async def test_a_deleted_file_is_gone(service: Service) -> None:
 
 async def test_conditions_are_kept(service: Service) -> None:
     await service.put(FILE, b"old")
-    tag = await etag(service)
+    tag = await service.etag(FILE)
     for value in ('"other"', f"W/{tag}", "garbage", ""):
         answer = await delete(service, headers={"If-Match": value})
         assert answer.status == 412, value
@@ -63,7 +57,7 @@ async def test_conditions_are_kept(service: Service) -> None:
     assert await service.get(FILE) == (200, b"old")
     for value in (tag, "*", f'"other", {tag}'):
         await service.put(FILE, b"old")
-        value = value.replace(tag, await etag(service))
+        value = value.replace(tag, await service.etag(FILE))
         assert (await delete(service, headers={"If-Match": value})).status == 200, value
         assert (await service.get(FILE))[0] == 404
         # Nothing to delete comes before the condition (RFC 9110 §13.2.1).
@@ -77,8 +71,7 @@ async def test_who_may_not_delete_does_not(service: Service) -> None:
     for name in ("bobs", "hidden"):
         await service.put(f"/storage/{name}/a", b"x", "bob")
     await service.put(FILE, b"x")
-    async with connect(service.port) as connection:
-        assert (await connection.ask("DELETE", FILE)).status == 401
+    assert (await call(service.port, "DELETE", FILE)).status == 401
     assert (await delete(service, "/storage/bobs/a")).status == 403
     hidden = await delete(service, "/storage/hidden/a")
     none = await delete(service, "/storage/none/a")
@@ -114,7 +107,7 @@ async def test_a_delete_of_the_old_version_never_takes_the_new_one(service: Serv
     for number in range(24):
         target = f"/storage/default/{number}"
         await service.put(target, b"old")
-        headers = {"If-Match": await etag(service, target)}
+        headers = {"If-Match": await service.etag(target)}
 
         async def later(target: str, headers: dict[str, str], seconds: float) -> Answer:
             await asyncio.sleep(seconds)

@@ -6,7 +6,7 @@ import pytest
 
 from gfs.embedded.filesystem import EmbeddedFileSystem
 from gfs.types import FileInfo
-from tests.support.client import Answer, connect
+from tests.support.client import Answer, call
 from tests.support.service import Service
 
 CHANGES = ("PUT", "DELETE")
@@ -35,8 +35,7 @@ async def test_a_change_and_a_request_with_no_cache_have_the_store_look_again(
         for method in ("PUT", "GET", "HEAD", "DELETE"):
             asked = f"{method} {cached}".strip()
             headers = {**service.bearer(), **({"Cache-Control": cached} if cached else {})}
-            async with connect(service.port) as connection:
-                answer = await connection.ask(method, path, headers)
+            answer = await call(service.port, method, path, headers)
             assert answer.status in (200, 201), method
     changes = [f"{method} {cached}".strip() for cached in ("", "max-age=0") for method in CHANGES]
     last = [f"{method} No-Cache, no-store" for method in ("PUT", "GET", "HEAD", "DELETE")]
@@ -60,8 +59,7 @@ async def test_no_change_is_refused_by_what_is_remembered(
 
     async def ask(method: str, **headers: str) -> Answer:
         remembered[:] = [old]
-        async with connect(service.port) as connection:
-            return await connection.ask(method, path, {**service.bearer(), **headers})
+        return await call(service.port, method, path, {**service.bearer(), **headers})
 
     created = await ask("PUT", **{"If-None-Match": "*"})
     assert created.status == 201

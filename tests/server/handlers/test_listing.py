@@ -18,7 +18,7 @@ from gfs.api import FileSystem
 from gfs.errors import StoreUnavailable
 from gfs.types import FileInfo
 from sfs_server.web.keys import FILESYSTEM
-from tests.support.client import Answer, Connection, connect
+from tests.support.client import Answer, Connection, call, connect
 from tests.support.service import Service
 
 
@@ -98,8 +98,7 @@ async def test_an_overwrite_keeps_the_time_of_creation(service: Service) -> None
     past = 1_600_000_000
     os.utime(directory(service) / "a", (past, past))
     await service.put("/storage/default/a", b"2")
-    async with connect(service.port) as connection:
-        [entry] = (await connection.ask("GET", "/storage/files")).json()
+    [entry] = (await call(service.port, "GET", "/storage/files")).json()
     assert entry["created_at"] == past
     assert entry["modified_at"] > past
 
@@ -151,8 +150,7 @@ async def test_pages_are_linked_and_together_are_the_whole(service: Service) -> 
 
 async def test_a_link_never_shows_the_token(service: Service) -> None:
     plant(service, "a", "b")
-    async with connect(service.port) as connection:
-        answer = await connection.ask("GET", f"/storage/files?token={service.token()}&limit=1")
+    answer = await call(service.port, "GET", f"/storage/files?token={service.token()}&limit=1")
     assert answer.headers["Link"] == '</storage/files?limit=1&after=a>; rel="next"'
 
 

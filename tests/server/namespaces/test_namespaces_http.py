@@ -75,8 +75,7 @@ async def test_the_list_comes_in_pages(service: Service) -> None:
         await service.make_namespace(name, hidden=name == "b")
     target, found = f"{ALL}?limit=2&token={service.token('bob')}", []
     for names in (["a", "c"], ["d", "default"]):
-        async with connect(service.port) as connection:
-            answer = await connection.ask("GET", target, service.bearer("bob"))
+        answer = await call(service.port, "GET", target, service.bearer("bob"))
         assert [one["name"] for one in answer.json()] == names
         found += names
         link = re.fullmatch(r'<(.*)>; rel="next"', answer.headers.get("Link", ""))
@@ -291,9 +290,8 @@ async def test_a_body_that_is_not_a_small_json_object_is_refused(
             answer = await call(service.port, method, target, service.bearer(), body)
             assert answer.status == status, (method, body[:50])
             assert answer.problem()
-    async with connect(service.port) as connection:
-        headers = {**service.bearer(), "Content-Encoding": "gzip"}
-        assert (await connection.ask("POST", ALL, headers, b"{}")).status == 415
+    headers = {**service.bearer(), "Content-Encoding": "gzip"}
+    assert (await call(service.port, "POST", ALL, headers, b"{}")).status == 415
     monkeypatch.setattr(json_body, "JSON_SECONDS", 0.1)
     async with connect(service.port) as connection:
         connection.send("POST", ALL, {**service.bearer(), "Content-Length": "10"}, b'{"')

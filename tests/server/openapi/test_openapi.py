@@ -15,7 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from sfs_server.errors import Problem
 from sfs_server.openapi.contract import document
 from sfs_server.routes import add_routes
-from tests.support.client import connect
+from tests.support.client import call
 from tests.support.service import Service
 
 DOCUMENT = json.loads(json.dumps(document()))
@@ -88,8 +88,7 @@ def test_a_credential_in_the_url_is_for_reading() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_it_is_served(service: Service, method: str) -> None:
-    async with connect(service.port) as connection:
-        answer = await connection.ask(method, "/openapi.json")
+    answer = await call(service.port, method, "/openapi.json")
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
     if method == "GET":
         assert answer.json() == DOCUMENT

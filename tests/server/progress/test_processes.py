@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import aiohttp
 import pytest
 from pytest_aiohttp import AiohttpServer
 
@@ -39,13 +37,12 @@ LOSE_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname
 @pytest.fixture
 async def other(
     config: Config, tmp_path: Path, aiohttp_server: AiohttpServer, service: Service
-) -> AsyncIterator[Service]:
+) -> Service:
     """A second process (in this one) on the same database."""
     elsewhere = replace(config, data=str(tmp_path / "other"))
     pass_for_one_store(service.data, tmp_path / "other")
     server = await aiohttp_server(make_app(elsewhere))
-    async with aiohttp.ClientSession() as session:
-        yield Service(server, session, Path(elsewhere.data))
+    return Service(server, Path(elsewhere.data))
 
 
 def relay(service: Service) -> Relay:

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from sfs_server.web.keys import LIFECYCLE, PROGRESS
-from tests.support.client import MIB, connect
+from tests.support.client import MIB, call, connect
 from tests.support.credentials import SECRET
 from tests.support.events import Event, seen, watching
 from tests.support.service import Service
@@ -89,9 +89,8 @@ async def test_a_download_counts_the_bytes_of_its_body(service: Service) -> None
     fields = ("0-3145744", "100-", "7-9", "0-9,100-199", "0-1000,2000000-")
     for id_, field in enumerate(fields):
         async with watching(service.port, f"{id_}") as early:
-            async with connect(service.port) as client:
-                headers = {"Range": f"bytes={field}"} if id_ else {}
-                answer = await client.ask("GET", f"{TARGET}?id={id_}", headers)
+            headers = {"Range": f"bytes={field}"} if id_ else {}
+            answer = await call(service.port, "GET", f"{TARGET}?id={id_}", headers)
             assert answer.status == (206 if id_ else 200)
             assert await early.last() == ended("download", len(answer.body), f"{id_}")
         assert await seen(service.port, f"{id_}") == early.events[-1]
@@ -138,15 +137,13 @@ async def test_a_bad_id_is_refused(service: Service) -> None:
             headers = {**service.bearer(), "Expect": "100-continue", "Content-Length": "9"}
             client.send("PUT", f"{TARGET}?id={bad}", headers)
             assert (await client.answer()).status == 400
-    async with connect(service.port) as client:
-        answer = await client.ask("GET", "/sse/progress")
-        assert (answer.status, "?id=" in answer.problem()) == (400, True)
+    answer = await call(service.port, "GET", "/sse/progress")
+    assert (answer.status, "?id=" in answer.problem()) == (400, True)
     assert await service.get(TARGET) == (200, b"abc")
 
 
 async def test_a_head_of_a_stream_has_its_headers(service: Service) -> None:
-    async with connect(service.port) as client:
-        answer = await client.ask("HEAD", "/sse/progress?id=t")
+    answer = await call(service.port, "HEAD", "/sse/progress?id=t")
     assert (answer.status, answer.headers["Content-Type"]) == (200, "text/event-stream")
 
 
@@ -177,8 +174,7 @@ async def test_others_wait_as_if_there_were_none(service: Service) -> None:
         async with watching(service.port, "t", service.bearer("bob")) as late:
             await asyncio.gather(*(stream.silent() for stream in (nobody, bob, late)))
             assert await seen(service.port, "t", service.bearer()) == ended("upload", 1)
-            async with connect(service.port) as client:
-                await client.ask("GET", f"{TARGET}?id=t")
+            await call(service.port, "GET", f"{TARGET}?id=t")
             for stream in (nobody, bob, late):  # whoever knows the id sees an anonymous caller's
                 assert await stream.last() == ended("download", 1)
 
@@ -350,21 +346,13 @@ async def test_a_watcher_that_takes_nothing_is_dropped(
         await eventually(lambda: watched(service) == 0)
 
 
-def connections(service: Service) -> int:
-    """How many there are, each with the task that answers. Other tasks, those of the database
-    among them, come and go when they like."""
-    server = service.server.runner.server  # type: ignore[union-attr]
-    assert server is not None
-    return len(server.connections)
-
-
 async def test_a_watcher_that_goes_leaves_nothing(service: Service) -> None:
     async with watching(service.port, "t"), watching(service.port, "t") as other:
-        assert (watched(service), connections(service)) == (2, 2)
+        assert (watched(service), len(service.connections)) == (2, 2)
         other.connection.reset()
         await eventually(lambda: watched(service) == 1)
     await eventually(lambda: watched(service) == 0)
-    await eventually(lambda: connections(service) == 0)
+    await eventually(lambda: len(service.connections) == 0)
 
 
 async def test_a_stream_that_is_idle_comments(

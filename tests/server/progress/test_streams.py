@@ -73,9 +73,8 @@ def test_0_is_no_limit() -> None:
 
 async def link(service: Service, id_: str) -> str:
     """The query that lets whoever has it watch what alice transfers under ``id_``."""
-    async with connect(service.port) as connection:
-        body = json.dumps({"transfer": id_}).encode()
-        answer = await connection.ask("POST", "/storage/links", service.bearer(), body)
+    body = json.dumps({"transfer": id_}).encode()
+    answer = await call(service.port, "POST", "/storage/links", service.bearer(), body)
     return "&token=" + str(answer.json()["url"]).partition("token=")[2]
 
 

@@ -162,10 +162,7 @@ async def test_active_types_are_sandboxed_where_they_are_shown(service: Service)
 
 
 async def test_only_what_an_anonymous_caller_got_may_be_shared_by_caches(service: Service) -> None:
-    async with service.session.post(
-        service.url("/storage/namespaces"), json={"name": "team"}, headers=service.bearer()
-    ) as response:
-        assert response.status == 201
+    await service.make_namespace("team")
     for namespace in ("default", "team"):
         await service.put(f"/storage/{namespace}/a", b"x")
     bearer = service.bearer()
@@ -486,10 +483,7 @@ async def test_a_download_gets_the_version_it_started_with(
             if change == "overwritten":
                 await service.put("/storage/default/a", versions[1])
             else:
-                async with service.session.delete(
-                    service.url("/storage/default/a"), headers=service.bearer()
-                ) as response:
-                    assert response.status == 200
+                await service.delete("/storage/default/a")
             assert begun + await connection.reader.readexactly(BIG - 1000) == body, change
         assert (await connection.ask("GET", "/storage/default/a")).status == 404
 
@@ -608,8 +602,7 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(
     if through == "the process":
         wrap(service, monkeypatch, Wrapped)
     await service.put("/storage/default/a", noise(BIG))
-    await service.session.close()
-    await asyncio.sleep(0.05)
+    await eventually(lambda: service.connections == [])
     files, tasks = open_files(), len(asyncio.all_tasks())
     for way in (Connection.reset, Connection.end):
         async with connect(service.port, receive_buffer=65536) as connection:

@@ -18,7 +18,7 @@ from gfs.embedded.tree import Tree
 from gfs.types import Expect, Published
 from sfs_server.auth.access import Namespace
 from sfs_server.web.keys import DATABASE, FILESYSTEM, NAMESPACES
-from tests.support.client import connect
+from tests.support.client import call, connect
 from tests.support.service import Service
 from tests.support.uploads import WAYS, begin, nothing_left, request, temporaries, upload, vanish
 from tests.support.waiting import eventually
@@ -162,7 +162,7 @@ async def test_a_disk_that_fails_stores_nothing(
         check()
         rename(*args, **options)  # type: ignore[arg-type]
 
-    for call, sabotaged, after in (
+    for name, sabotaged, after in (
         ("writev", failing_writev, 0),
         ("writev", failing_writev, 3),
         ("fsync", failing_fsync, 0),
@@ -171,11 +171,11 @@ async def test_a_disk_that_fails_stores_nothing(
     ):
         for way in WAYS:
             check = fail(after, code)
-            method, target = ("POST", NEW) if call == "link" else ("PUT", OLD)
+            method, target = ("POST", NEW) if name == "link" else ("PUT", OLD)
             with monkeypatch.context() as patch:
-                patch.setattr(os, call, sabotaged)
+                patch.setattr(os, name, sabotaged)
                 answer = await upload(service, method, target, CONTENT * 1000, way)
-            assert answer.status == status, (call, way)
+            assert answer.status == status, (name, way)
             assert ("Retry-After" in answer.headers) == (status == 503)
             assert "secret" not in answer.problem()
     await nothing_left(service, tasks)
@@ -238,12 +238,11 @@ async def test_who_may_still_do_it_at_the_end_has_done_it(service: Service) -> N
 async def test_a_namespace_deleted_meanwhile_does_not_come_back(service: Service) -> None:
     await shared_namespace(service)
     tasks = asyncio.all_tasks()
-    admin = service.bearer("root", admin=True)
     async with connect(service.port) as connection:
         rest = await begin(service, connection, "POST", "/storage/shared/a", CONTENT)
-        url = service.url("/storage/namespaces/shared")
-        async with service.session.delete(url, headers=admin) as response:
-            assert response.status == 200
+        admin = service.bearer("root", admin=True)
+        deleted = await call(service.port, "DELETE", "/storage/namespaces/shared", admin)
+        assert deleted.status == 200
         connection.send_raw(rest)
         assert (await connection.answer()).status == 404
     await nothing_left(service, tasks)
@@ -254,6 +253,4 @@ async def test_a_directory_that_was_lost_is_made_again(service: Service) -> None
     await shared_namespace(service)
     Path(service.data / "files" / "shared").rmdir()
     assert (await upload(service, "POST", "/storage/shared/a", CONTENT)).status == 201
-    headers = service.bearer()
-    async with service.session.get(service.url("/storage/shared/a"), headers=headers) as response:
-        assert await response.read() == CONTENT
+    assert await service.get("/storage/shared/a", service.bearer()) == (200, CONTENT)

@@ -42,16 +42,6 @@ async def stored(service: Service, target: str = FILE) -> bytes | None:
     return body if status == 200 else None
 
 
-async def remove(service: Service, target: str = FILE) -> None:
-    async with service.session.delete(service.url(target), headers=service.bearer()) as response:
-        assert response.status == 200
-
-
-async def etag(service: Service, target: str = FILE) -> str:
-    async with service.session.head(service.url(target)) as response:
-        return response.headers["ETag"]
-
-
 @pytest.mark.both_loops
 async def test_an_upload_is_stored_and_described(service: Service) -> None:
     contents = (b"", b"x", LONG[:65537], LONG)
@@ -61,7 +51,7 @@ async def test_an_upload_is_stored_and_described(service: Service) -> None:
         for status, version in ((201, content), (200, content[::-1])):
             answer = await upload(service, method, target + query, version, way)
             assert answer.status == status
-            tag = await etag(service, target)
+            tag = await service.etag(target)
             assert answer.json() == {
                 "status": "ok",
                 "name": f"{number} \u00e4.txt",
@@ -106,7 +96,7 @@ async def test_a_body_of_another_type_is_stored_as_it_is(service: Service) -> No
         answer = await upload(service, "POST", FILE, body, headers={"Content-Type": kind})
         assert answer.status == 201
         assert await stored(service) == body
-        await remove(service)
+        await service.delete(FILE)
 
 
 async def test_bytes_that_are_compressed_already_stay_so(service: Service) -> None:
@@ -168,14 +158,14 @@ async def test_conditions_are_kept(service: Service) -> None:
         name, value, there, absent = case
         query = "?overwrite=true" if method == "POST" else ""
         await service.put(FILE, b"old")
-        tag = await etag(service)
+        tag = await service.etag(FILE)
         headers = {name: value.format(tag)}
         answer = await upload(service, method, FILE + query, b"new", headers=headers)
         assert answer.status == there, case
         assert await stored(service) == (b"old" if there == 412 else b"new")
         if there == 412:
             answer.problem()
-            assert await etag(service) == tag
+            assert await service.etag(FILE) == tag
         other = f"/storage/default/{number}"
         answer = await upload(service, method, other + query, b"new", headers=headers)
         assert answer.status == absent, case
@@ -204,7 +194,7 @@ async def test_what_must_hold_must_hold_at_the_end_too(service: Service) -> None
         target = f"/storage/default/{number}"
         if old:
             await service.put(target, b"old")
-        tag = await etag(service, target) if old else ""
+        tag = await service.etag(target) if old else ""
         headers = {} if condition is None else {condition[0]: condition[1].format(tag)}
         async with connect(service.port) as connection:
             rest = await begin(service, connection, method, target + query, b"late" * 9, headers)
@@ -219,10 +209,10 @@ async def test_what_must_hold_must_hold_at_the_end_too(service: Service) -> None
 async def test_a_file_that_must_exist_may_not_be_deleted_meanwhile(service: Service) -> None:
     for value in ("*", "{}"):
         await service.put(FILE, b"old")
-        headers = {"If-Match": value.format(await etag(service))}
+        headers = {"If-Match": value.format(await service.etag(FILE))}
         async with connect(service.port) as connection:
             rest = await begin(service, connection, "PUT", FILE, b"late" * 10, headers)
-            await remove(service)
+            await service.delete(FILE)
             connection.send_raw(rest)
             assert (await connection.answer()).status == 412
         assert await stored(service) is None

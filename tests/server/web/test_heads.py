@@ -19,7 +19,7 @@ from sfs_server.http.wellformed import (
     without_dot_segments,
 )
 from sfs_server.web.wire import MAX_AHEAD
-from tests.support.client import Answer, connect
+from tests.support.client import Answer, call, connect
 from tests.support.events import watching
 from tests.support.service import Service
 from tests.support.waiting import eventually
@@ -141,9 +141,8 @@ async def test_trailers_and_chunks_that_go_on_for_ever_are_refused(service: Serv
 async def test_an_absolute_target_is_read_without_its_host(service: Service) -> None:
     await service.put("/storage/default/a", b"x")
     for host in ("b", "b:80", "[::1]:80", "xn--a", "xn--bcher-kva.example", "xn--99999999"):
-        async with connect(service.port) as connection:
-            answer = await connection.ask("GET", f"http://{host}/storage/default/a")
-            assert (answer.status, answer.body) == (200, b"x"), host
+        answer = await call(service.port, "GET", f"http://{host}/storage/default/a")
+        assert (answer.status, answer.body) == (200, b"x"), host
     for host in ("xn--" + "a" * 4000, "a." * 200, "[::::]", "[" + ":" * 4000 + "]", "a,b"):
         answer = await sent(service, f"GET http://{host}/ HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         assert answer.status == 400, host
@@ -248,9 +247,7 @@ async def test_few_requests_are_read_ahead(service: Service) -> None:
 
 def ahead(service: Service) -> int:
     """How many requests wait behind the one that is being answered."""
-    server = service.server.runner.server  # type: ignore[union-attr]
-    assert server is not None
-    return max(len(connection._messages) for connection in server.connections)
+    return max(len(connection._messages) for connection in service.connections)
 
 
 # HTTP/1.0, and OPTIONS.
