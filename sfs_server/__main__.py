@@ -27,6 +27,7 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
+from gfs.clock import Deadline
 from sfs_server import __version__, backup, cli, listening
 from sfs_server.app import make_app
 from sfs_server.auth import mint, secret_of
@@ -232,10 +233,9 @@ async def _drain(lifecycle: Lifecycle, seconds: float, end: asyncio.Event) -> No
     Each open connection may send one more request meanwhile. The shutdown of aiohttp, which
     follows, stops reading from all connections at once, so that no upload could finish.
     """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
+    deadline = Deadline(seconds)
     await asyncio.sleep(0)  # requests that have been received are started
-    while lifecycle.running and not end.is_set() and loop.time() < deadline:
+    while lifecycle.running and not end.is_set() and deadline.left > 0:
         await _sleep(DRAIN_POLL_SECONDS, end)
 
 
