@@ -42,7 +42,7 @@ from sfs_server.web import (
     STREAMS,
     VERIFIER,
     Lifecycle,
-    WireLog,
+    ServerLog,
     add_headers,
     identify,
     install,
@@ -76,7 +76,7 @@ _CONNECTION = {
     "handler_cancellation": True,  # a handler is cancelled when its client leaves
     "keepalive_timeout": KEEPALIVE_SECONDS,
     "lingering_time": LINGER_SECONDS,
-    "logger": WireLog(logging.getLogger("aiohttp.server"), {}),
+    "logger": ServerLog(logging.getLogger("aiohttp.server"), {}),
     "max_headers": MAX_HEADERS,
     "max_field_size": MAX_FIELD_BYTES,
     "max_line_size": MAX_TARGET_BYTES,

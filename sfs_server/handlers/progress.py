@@ -19,7 +19,6 @@ from sfs_server.web import (
     PROGRESS,
     STREAMS,
     connection_of,
-    forget,
 )
 
 SEND_BUFFER = 8 * 1024
@@ -50,13 +49,14 @@ async def progress(request: web.Request) -> web.StreamResponse:
         if request.method == "HEAD":
             return response
         transport = _set_up(request)
-        forget(request)
+        connection = connection_of(request)
+        connection.forget(request)
         lifecycle.running -= 1  # nothing that a stop waits for: it ends when the draining begins
         try:
             await write_piece(request, writer, COMMENT)  # so that the headers go out
             chunked = hdrs.TRANSFER_ENCODING in response.headers
             watcher.sink = partial(_send_at_once, transport, chunked)
-            connection_of(request).on_half_close = watcher.prod
+            connection.on_half_close = watcher.prod
             while not watcher.over:
                 await watcher.news()
                 await write_piece(request, writer, watcher.take())

@@ -12,6 +12,7 @@ from sfs_server.http.digests import Digest, refuse_trailer
 from sfs_server.http.disposition import active, content_disposition, content_type
 from sfs_server.http.forms import MAX_OTHER_BYTES, FormFile, is_form
 from sfs_server.http.forwarded import Network, Proxies, customer, parse_network
+from sfs_server.http.methods import METHODS, SAFE_METHODS
 from sfs_server.http.names import (
     RESERVED,
     check_namespace,
@@ -30,6 +31,7 @@ from sfs_server.http.ranges import (
     new_boundary,
     unsatisfied_range,
 )
+from sfs_server.http.trailers import TAIL_BYTES, ends_plainly, trailer_names
 from sfs_server.http.wellformed import (
     MAX_FIELD_BYTES,
     MAX_HEAD_BYTES,
@@ -49,7 +51,10 @@ __all__ = [
     "MAX_LIMIT",
     "MAX_OTHER_BYTES",
     "MAX_TARGET_BYTES",
+    "METHODS",
     "RESERVED",
+    "SAFE_METHODS",
+    "TAIL_BYTES",
     "TOO_LARGE",
     "TOO_LONG",
     "ByteRange",
@@ -72,6 +77,7 @@ __all__ = [
     "customer",
     "decode",
     "download_path",
+    "ends_plainly",
     "etag_of",
     "expectation",
     "file_path",
@@ -86,6 +92,7 @@ __all__ = [
     "refuse_part",
     "refuse_stale",
     "refuse_trailer",
+    "trailer_names",
     "unsatisfied_range",
     "wants_page",
     "without_dot_segments",

@@ -5,7 +5,7 @@ room changes nothing.
 """
 
 from sfs_server.web.audit import changing, done
-from sfs_server.web.connection import connection_of
+from sfs_server.web.connection import ServerLog, connection_of
 from sfs_server.web.cors import respond_to_preflight, share_response
 from sfs_server.web.identity import identify
 from sfs_server.web.keys import (
@@ -35,10 +35,10 @@ from sfs_server.web.keys import (
     VERIFIER,
     Lifecycle,
 )
+from sfs_server.web.patches import install
 from sfs_server.web.problems import respond_to_errors
 from sfs_server.web.request_log import log_request
 from sfs_server.web.response_headers import add_headers
-from sfs_server.web.wire import WireLog, forget, install
 
 __all__ = [
     "ACCESS_LOG",
@@ -66,12 +66,11 @@ __all__ = [
     "TRANSFER",
     "VERIFIER",
     "Lifecycle",
-    "WireLog",
+    "ServerLog",
     "add_headers",
     "changing",
     "connection_of",
     "done",
-    "forget",
     "identify",
     "install",
     "log_request",

@@ -15,10 +15,9 @@ from aiohttp import hdrs, web
 
 from gfs.errors import StoreBroken
 from sfs_server.errors import Problem, problem_of, refused
-from sfs_server.http import check_form, wants_page
+from sfs_server.http import METHODS, check_form, wants_page
 from sfs_server.web.error_page import POLICY, error_page
 from sfs_server.web.keys import REQUEST_ID
-from sfs_server.web.request_log import METHODS
 
 _log = logging.getLogger("sfs.error")
 

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from gfs import clock
 from sfs_server.auth import ANONYMOUS
+from sfs_server.http import METHODS
 from sfs_server.logs import CLIENT_GONE, redact
 from sfs_server.web.connection import connection_of
 from sfs_server.web.keys import (
@@ -24,10 +25,6 @@ from sfs_server.web.keys import (
     REQUEST_ID,
     TRANSFER,
 )
-
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
-"""The methods that metrics and logs name; any other is ``other``, so that no client can make up
-series of metrics."""
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from sfs_server.web.connection import connection_of
 from sfs_server.web.keys import IN_URL, LIFECYCLE, REQUEST_ID, TAKEN
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Add what every response has. Let it be the last one of its connection where it says so, or
-    where nothing that follows on the connection can or should be read as a request:
+    """Add what every response has. It is the last one of its connection where its handler or
+    aiohttp says so, and where nothing that follows can or should be read as a request:
 
     - the body of this request has not been read to its end (RFC 9110 §10.1.1), or was read past
       aiohttp. aiohttp reads on for its ``lingering_time`` before it closes, so that a client that
       is still sending sees the response and not a reset.
     - the request asks for an Upgrade. None is made, and aiohttp may lose what was sent behind it.
-    - the client sends nothing more, or nothing that can be trusted.
     - only the end of the connection ends the body, in HTTP/1.0 (RFC 9112 §6.3).
     - the process stops.
     """
@@ -36,7 +34,6 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
         or (request.body_exists and not request.content.at_eof())
         or TAKEN in request
         or hdrs.UPGRADE in request.headers
-        or connection_of(request).last
         or request.app[LIFECYCLE].draining
     ):
         response.force_close()

@@ -18,7 +18,7 @@ from sfs_server.http.wellformed import (
     MAX_TARGET_BYTES,
     without_dot_segments,
 )
-from sfs_server.web.wire import MAX_AHEAD
+from sfs_server.web.connection import MAX_AHEAD
 from tests.support.client import Answer, call, connect
 from tests.support.events import watching
 from tests.support.service import Service

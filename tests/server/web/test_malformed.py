@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from sfs_server.http.wellformed import MAX_FIELD_BYTES, MAX_HEADERS
-from sfs_server.web import wire
+from sfs_server.web import connection as connections
 from tests.support.client import Connection, connect, encode
 from tests.support.service import Service
 from tests.support.uploads import begin, head
@@ -177,7 +177,7 @@ async def closed(connection: Connection) -> bytes:
 async def test_a_head_that_does_not_come_to_its_end_is_given_up(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "HEAD_SECONDS", 0.4)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.4)
 
     async def trickle(data: bytes, *, again: bool, pause: float) -> float:
         """How long the service reads a head that comes byte by byte."""
@@ -207,7 +207,7 @@ async def test_a_head_that_does_not_come_to_its_end_is_given_up(
 async def test_what_is_slow_but_no_head_is_not_hurried(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
     async with connect(service.port) as idle, connect(service.port) as sending:
         rest = await begin(service, sending, "PUT", "/storage/default/a", b"x" * 1000)
         whole = head("GET", "/healthz", {})
@@ -225,7 +225,7 @@ async def test_what_is_slow_but_no_head_is_not_hurried(
 async def test_hundreds_of_idle_connections_hold_nobody_up(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
     await service.put("/storage/default/a", b"x")
     async with AsyncExitStack() as stack:
         silent, begun = [], []

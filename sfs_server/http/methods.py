@@ -1,0 +1,8 @@
+"""The methods of HTTP (RFC 9110 §9.3) that the service knows."""
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+"""Those that metrics and logs name. Any other is ``other`` there, so that no client can make up
+series of metrics."""
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Those that change nothing (§9.2.1): worth nothing without their client."""
