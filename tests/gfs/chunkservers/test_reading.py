@@ -177,8 +177,10 @@ async def test_a_wrong_byte_is_found_wherever_it_is(kind: str, start: int, lengt
 
 
 async def test_a_wrong_byte_in_the_last_piece_is_made_good_by_the_next_replica() -> None:
-    for place in range(4 * 64, SIZE):
-        assert (await read(Scripts([Script(flipped(place)), OK]))).data == DATA
+    for start, end in ((256, SIZE), (64, 128), (64, 100)):
+        for place in range(start, end):
+            outcome = await read(Scripts([Script(flipped(place)), OK]), 0, end)
+            assert (outcome.data, outcome.error) == (DATA[:end], None)
 
 
 async def test_the_next_replica_must_have_the_bytes_that_were_yielded() -> None:
@@ -384,6 +386,22 @@ async def test_where_it_cannot_go_on_another_replica_is_asked_for_all(meanwhile:
         position = len(got.data) - back
         assert (await read(scripts, position, reading=one)).data == DATA[position:]
         assert scripts.asked[1:] == [(0, 64), (1, 0)]
+
+
+async def test_a_replica_that_gives_no_range_is_asked_for_all_in_the_next_round() -> None:
+    class Wholly(Scripts):
+        async def ask(self, address: str, chunk: Chunk, start: int, expect: int) -> Response:
+            response = await super().ask(address, chunk, start, expect)
+            if start:
+                response.close()
+                raise StoreUnavailable("status 500")
+            return response
+
+    scripts = Wholly([OK])
+    one = ChunkReading(scripts, CHUNK)
+    await read(scripts, reading=one, enough=after(2))
+    assert (await read(scripts, 100, reading=one)).data == DATA[100:]
+    assert scripts.asked == [(0, 0), (0, 64), (0, 0)]
 
 
 async def test_wrong_bytes_of_a_range_are_found_before_the_last_piece() -> None:
