@@ -23,10 +23,8 @@ from gfs.types import ANYTHING, Bytes, Expect, FileInfo, Published, Status
 class Reader(Protocol):
     """One pinned version of one file. Whoever opened it closes it."""
 
-    @property
-    def info(self) -> FileInfo:
-        """The version that is pinned. It does not change while the reader is open."""
-        ...
+    info: FileInfo
+    """The version that is pinned."""
 
     def read(self, start: int, length: int) -> AsyncGenerator[Bytes, None]:
         """Yield exactly ``length`` bytes from ``start`` on, in pieces of 1 B to 1 MiB.

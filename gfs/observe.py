@@ -1,40 +1,42 @@
-"""The same FileSystem, wrapped: a listener is told of operations, how long the engine took, how
-many bytes went and what failed.
+"""The same FileSystem, observed: a listener is notified of each operation, how long the engine
+took, what failed, and how many bytes went.
 
 What is measured is the engine, not its user: of a reading, a listing or a writing, which take as
-long as whoever consumes or feeds them, the time counts in which the engine was waited for, and they
-are told once, at their end. The bytes that somebody moves by an engine's descriptor
+long as their consumer or producer, the time counts in which the engine was waited for, and the
+listener is notified once, at their end. The bytes that are moved by a reader's descriptor
 (:class:`gfs.api.DescriptorReader`) are not seen here; nothing could see them and leave them fast.
 
-A wrapper must not hide what an engine can do, so there are two classes of readers and three of
-writers, with a fast path and without. They cost a hot ``open`` and ``close`` about 1 µs.
+A wrapper must not hide what an engine can do: methods that are not measured are handed on as they
+are, and there are two classes of readers and three of writers, with a fast path and without.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sized
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sized
 from contextlib import aclosing
 from functools import cache
 from time import perf_counter
-from typing import Protocol, TypeVar, cast
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from gfs.api import BlockingWriter, BufferWriter, DescriptorReader, FileSystem, Reader, Writer
 from gfs.errors import GfsError
-from gfs.types import ANYTHING, Bytes, Expect, FileInfo, Published, Status
+from gfs.types import Bytes, FileInfo
 
 OPERATIONS = (
     *("make_directory", "remove_directory", "stat", "open", "create", "delete", "list_files"),
     *("count", "identity", "status", "check", "read", "write", "flush", "commit"),
 )
-"""What a listener is told of: the methods of a FileSystem; of a Reader ``read``; of a Writer
+"""What a listener is notified of: the methods of a FileSystem; of a Reader ``read``; of a Writer
 ``write`` (all the writes of one version together), ``flush`` and ``commit``."""
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
+_Inner = TypeVar("_Inner")
 _Step = TypeVar("_Step", bound=Sized)
 
 
 class Listener(Protocol):
-    """Told of everything, in the event loop. It must not block or raise, and should be quick."""
+    """Is notified of everything, in the event loop. It must not block or raise, and be quick."""
 
     def done(self, operation: str, seconds: float, error: BaseException | None) -> None:
         """One of OPERATIONS has ended; ``error`` is what it raised, a cancellation included."""
@@ -53,100 +55,91 @@ class Listener(Protocol):
         ...
 
 
-class ObservedFileSystem(FileSystem):
-    """``inner``, which belongs to this one from now on."""
+def _timed(
+    method: Callable[_P, Coroutine[Any, Any, _T]],
+    wrapper: Callable[[type], Callable[[Any, Listener], Any]] | None = None,
+) -> Callable[_P, Coroutine[Any, Any, _T]]:
+    """``method`` of an interface, passed on by an _Observed; its listener is notified of it.
+    ``wrapper``: the class that wraps the result, by the class of the result."""
+    operation = method.__name__
 
-    def __init__(self, inner: FileSystem, listener: Listener) -> None:
-        self._inner = inner
-        self._listener = listener
-
-    def __repr__(self) -> str:
-        return f"<ObservedFileSystem {self._inner!r}>"
-
-    async def make_directory(self, directory: str) -> None:
-        await _told(self._listener, "make_directory", self._inner.make_directory(directory))
-
-    async def remove_directory(self, directory: str) -> None:
-        await _told(self._listener, "remove_directory", self._inner.remove_directory(directory))
-
-    async def stat(self, directory: str, name: str) -> FileInfo:
-        return await _told(self._listener, "stat", self._inner.stat(directory, name))
-
-    async def open(self, directory: str, name: str) -> Reader:
-        began = perf_counter()  # as _told does it, at half its cost
+    async def timed(self: _Observed[Any], *args: Any, **kwargs: Any) -> Any:
+        if self._writes:
+            self._end_writes()
+        start = perf_counter()
         try:
-            reader = await self._inner.open(directory, name)
+            result = await getattr(self._inner, operation)(*args, **kwargs)
         except BaseException as error:
-            self._listener.done("open", perf_counter() - began, error)
+            self._listener.done(operation, perf_counter() - start, error)
             raise
-        self._listener.done("open", perf_counter() - began, None)
-        return _reader_class(type(reader))(reader, self._listener)
+        self._listener.done(operation, perf_counter() - start, None)
+        return result if wrapper is None else wrapper(type(result))(result, self._listener)
 
-    def forget(self, directory: str, name: str) -> None:
-        self._inner.forget(directory, name)
-
-    async def create(
-        self,
-        directory: str,
-        name: str,
-        *,
-        expect: Expect = ANYTHING,
-        size: int | None = None,
-        times_of: FileInfo | None = None,
-    ) -> Writer:
-        creating = self._inner.create(directory, name, expect=expect, size=size, times_of=times_of)
-        writer = await _told(self._listener, "create", creating)
-        if isinstance(writer, BufferWriter):
-            return _ObservedBufferWriter(writer, self._listener)
-        if isinstance(writer, BlockingWriter):
-            return _ObservedBlockingWriter(writer, writer, self._listener)
-        return _ObservedWriter(writer, self._listener)
-
-    async def delete(self, directory: str, name: str, *, expect: Expect = ANYTHING) -> None:
-        deleting = self._inner.delete(directory, name, expect=expect)
-        await _told(self._listener, "delete", deleting)
-
-    def list_files(
-        self, directory: str, *, prefix: str = "", after: str = "", limit: int | None = None
-    ) -> AsyncGenerator[list[FileInfo], None]:
-        batches = self._inner.list_files(directory, prefix=prefix, after=after, limit=limit)
-        return _stepped(self._listener, "list_files", batches)
-
-    async def count(self, directory: str) -> int:
-        return await _told(self._listener, "count", self._inner.count(directory))
-
-    async def identity(self) -> str:
-        return await _told(self._listener, "identity", self._inner.identity())
-
-    async def status(self) -> Status:
-        return await _told(self._listener, "status", self._inner.status())
-
-    async def check(self) -> None:
-        await _told(self._listener, "check", self._inner.check())
-
-    async def close(self) -> None:
-        await self._inner.close()
+    return cast(Callable[_P, Coroutine[Any, Any, _T]], timed)
 
 
-class _ObservedReader(Reader):
-    def __init__(self, inner: Reader, listener: Listener) -> None:
+def _summed(
+    method: Callable[_P, Coroutine[Any, Any, _T]], count: Callable[[Any], int]
+) -> Callable[_P, Coroutine[Any, Any, _T]]:
+    """The same for a method that writes ``count(argument)`` bytes: the listener is notified of all
+    writes of a version together, when something else follows, or one of them fails."""
+    operation = method.__name__
+
+    async def summed(self: _Observed[Any], argument: Any) -> Any:
+        start = perf_counter()
+        self._writes += 1
+        try:
+            result = await getattr(self._inner, operation)(argument)
+        except BaseException as error:
+            self._seconds += perf_counter() - start
+            self._failure = error
+            self._end_writes()
+            raise
+        self._seconds += perf_counter() - start
+        self._count += count(argument)
+        return result
+
+    return cast(Callable[_P, Coroutine[Any, Any, _T]], summed)
+
+
+class _Observed(Generic[_Inner]):
+    """``inner``, of whose methods ``listener`` is notified.
+
+    ``_writes``: how many writes it was not notified of yet; ``_count``: their bytes; ``_seconds``:
+    how long they took; ``_failure``: what the last of them raised.
+    """
+
+    _writes = 0
+    _count = 0
+    _seconds = 0.0
+    _failure: BaseException | None = None
+
+    def __init__(self, inner: _Inner, listener: Listener) -> None:
         self._inner = inner
         self._listener = listener
-        self._info = inner.info
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._inner!r}>"
 
-    @property
-    def info(self) -> FileInfo:
-        return self._info
+    def _end_writes(self) -> None:
+        """Notify of the writes since the last time."""
+        self._listener.wrote(self._count)
+        self._listener.done("write", self._seconds, self._failure)
+        self._writes, self._count, self._seconds, self._failure = 0, 0, 0.0, None
+
+
+class _ObservedReader(_Observed[Reader], Reader):
+    close: Any
+
+    def __init__(self, inner: Reader, listener: Listener) -> None:
+        self._inner = inner
+        self._listener = listener
+        self.info = inner.info
+        self.close = inner.close
 
     def read(self, start: int, length: int) -> AsyncGenerator[Bytes, None]:
         pieces = self._inner.read(start, length)
         return _stepped(self._listener, "read", pieces, self._listener.read)
-
-    async def close(self) -> None:
-        await self._inner.close()
 
 
 class _ObservedDescriptorReader(_ObservedReader):
@@ -154,106 +147,79 @@ class _ObservedDescriptorReader(_ObservedReader):
         return cast(DescriptorReader, self._inner).fileno()
 
 
-@cache
-def _reader_class(kind: type[Reader]) -> type[_ObservedReader]:
-    """What wraps a reader of this class; isinstance would look each time."""
-    return _ObservedDescriptorReader if issubclass(kind, DescriptorReader) else _ObservedReader
-
-
-class _ObservedWriter(Writer):
-    def __init__(self, inner: Writer, listener: Listener) -> None:
-        self._inner = inner
-        self._listener = listener
-        self._seconds = 0.0
-        self._count = 0
-        self._told = True  # there is nothing to tell of the writes
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._inner!r}>"
-
-    async def write(self, piece: Bytes) -> None:
-        await self._timed(self._inner.write(piece), len(piece))
-
-    async def flush(self) -> None:
-        self._tell(None)
-        await _told(self._listener, "flush", self._inner.flush())
-
-    async def commit(self) -> Published:
-        self._tell(None)
-        return await _told(self._listener, "commit", self._inner.commit())
+class _ObservedWriter(_Observed[Writer], Writer):
+    write = _summed(Writer.write, len)
+    flush = _timed(Writer.flush)
+    commit = _timed(Writer.commit)
 
     async def abort(self) -> None:
-        self._tell(None)
+        if self._writes:
+            self._end_writes()
         await self._inner.abort()
-
-    async def _timed(self, call: Awaitable[_T], count: int) -> _T:
-        """Wait for a call that writes ``count`` bytes."""
-        began = perf_counter()
-        try:
-            result = await call
-        except BaseException as error:
-            self._written(0, perf_counter() - began)
-            self._tell(error)
-            raise
-        self._written(count, perf_counter() - began)
-        return result
-
-    def _written(self, count: int, seconds: float) -> None:
-        self._told = False
-        self._count += count
-        self._seconds += seconds
-
-    def _tell(self, error: BaseException | None) -> None:
-        """Tell of the writes since the last time, all together."""
-        if not self._told:
-            self._listener.wrote(self._count)
-            self._listener.done("write", self._seconds, error)
-            self._seconds, self._count, self._told = 0.0, 0, True
 
 
 class _ObservedBufferWriter(_ObservedWriter):
-    def __init__(self, inner: BufferWriter, listener: Listener) -> None:
-        super().__init__(inner, listener)
-        self._memory = inner
-
-    async def space(self, most: int) -> memoryview:
-        return await self._timed(self._memory.space(most), 0)
-
-    async def advance(self, count: int) -> None:
-        await self._timed(self._memory.advance(count), count)
+    space = _summed(BufferWriter.space, lambda _: 0)
+    advance = _summed(BufferWriter.advance, lambda count: count)
 
 
 class _ObservedBlockingWriter(_ObservedWriter):
-    def __init__(self, inner: Writer, sink: BlockingWriter, listener: Listener) -> None:
-        super().__init__(inner, listener)
-        self._sink = sink
-        self._failed: Exception | None = None
-
     def write_blocking(self, piece: Bytes) -> None:
-        # In a thread, which may not call the listener; ``abort`` tells of a failure.
-        began = perf_counter()
+        # In a thread, which may not call the listener: the next call notifies of a failure.
+        start = perf_counter()
+        self._writes += 1
         try:
-            self._sink.write_blocking(piece)
+            cast(BlockingWriter, self._inner).write_blocking(piece)
         except Exception as error:
-            self._written(0, perf_counter() - began)
-            self._failed = error
+            self._failure = error
             raise
-        self._written(len(piece), perf_counter() - began)
-
-    def _tell(self, error: BaseException | None) -> None:
-        failed, self._failed = self._failed, None
-        super()._tell(error or failed)
+        finally:
+            self._seconds += perf_counter() - start
+        self._count += len(piece)
 
 
-async def _told(listener: Listener, operation: str, call: Awaitable[_T]) -> _T:
-    began = perf_counter()
-    try:
-        result = await call
-    except BaseException as error:
-        listener.done(operation, perf_counter() - began, error)
-        raise
-    listener.done(operation, perf_counter() - began, None)
-    return result
+@cache
+def _reader_class(kind: type) -> type[_ObservedReader]:
+    """What wraps a reader of the class ``kind``; isinstance would look each time."""
+    return _ObservedDescriptorReader if issubclass(kind, DescriptorReader) else _ObservedReader
+
+
+@cache
+def _writer_class(kind: type) -> type[_ObservedWriter]:
+    """What wraps a writer of the class ``kind``."""
+    if issubclass(kind, BufferWriter):
+        return _ObservedBufferWriter
+    return _ObservedBlockingWriter if issubclass(kind, BlockingWriter) else _ObservedWriter
+
+
+class ObservedFileSystem(_Observed[FileSystem], FileSystem):
+    """``inner``, which belongs to this one from now on."""
+
+    forget: Any
+
+    def __init__(self, inner: FileSystem, listener: Listener) -> None:
+        super().__init__(inner, listener)
+        self.forget = inner.forget
+
+    make_directory = _timed(FileSystem.make_directory)
+    remove_directory = _timed(FileSystem.remove_directory)
+    stat = _timed(FileSystem.stat)
+    open = _timed(FileSystem.open, _reader_class)
+    create = _timed(FileSystem.create, _writer_class)
+    delete = _timed(FileSystem.delete)
+    count = _timed(FileSystem.count)
+    identity = _timed(FileSystem.identity)
+    status = _timed(FileSystem.status)
+    check = _timed(FileSystem.check)
+
+    def list_files(
+        self, directory: str, *, prefix: str = "", after: str = "", limit: int | None = None
+    ) -> AsyncGenerator[list[FileInfo], None]:
+        batches = self._inner.list_files(directory, prefix=prefix, after=after, limit=limit)
+        return _stepped(self._listener, "list_files", batches)
+
+    async def close(self) -> None:
+        await self._inner.close()
 
 
 async def _stepped(
@@ -262,17 +228,17 @@ async def _stepped(
     steps: AsyncGenerator[_Step, None],
     count: Callable[[int], None] | None = None,
 ) -> AsyncGenerator[_Step, None]:
-    """Pass ``steps`` on, ``count`` their lengths, and tell at the end how long they were waited
+    """Pass ``steps`` on, ``count`` their lengths, and notify at the end how long they were waited
     for. Closes ``steps``."""
     seconds = 0.0
     async with aclosing(steps):
         try:
             while True:
-                began = perf_counter()
+                start = perf_counter()
                 try:
                     step = await anext(steps)
                 finally:
-                    seconds += perf_counter() - began
+                    seconds += perf_counter() - start
                 if count is not None:
                     count(len(step))
                 yield step

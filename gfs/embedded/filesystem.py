@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from gfs.api import FileSystem, Reader, Writer
 from gfs.embedded import listing
 from gfs.embedded.reader import EmbeddedReader
-from gfs.embedded.tree import READ_FLAGS, Tree, encode
+from gfs.embedded.tree import READ_FLAGS, Tree
 from gfs.embedded.writer import EmbeddedWriter
 from gfs.errors import GfsError, NoSuchFile, StoreFull, StoreUnavailable
 from gfs.pagecache import open_cached
@@ -80,26 +80,30 @@ class EmbeddedFileSystem(FileSystem):
         self._empty_trash()
 
     async def stat(self, directory: str, name: str) -> FileInfo:
-        async with await self.open(directory, name) as reader:
-            return reader.info
+        descriptor, info = await self._opened(directory, name)
+        os.close(descriptor)
+        return info
 
     async def open(self, directory: str, name: str) -> Reader:
-        path = encode(check_directory(directory), check_name(name))
+        return EmbeddedReader(self._readers, *await self._opened(directory, name))
+
+    async def _opened(self, directory: str, name: str) -> tuple[int, FileInfo]:
+        """A descriptor of the current version, and what it is. Raises NoSuchFile."""
+        path = f"{check_directory(directory)}/{check_name(name)}".encode()
         try:
             descriptor = open_cached(self._tree.root, path, READ_FLAGS)
         except FileNotFoundError as error:
             raise NoSuchFile(name) from error
         except OSError:
-            descriptor = None  # whether that is of the file or of its directory is told below
+            descriptor = None  # whether that is of the file or of its directory is found below
         if descriptor is None:
             opening = self._tree.open
             descriptor = await in_thread(self._readers, opening, directory, name, undo=os.close)
         try:
-            info = self._tree.info(descriptor, directory, name)
+            return descriptor, self._tree.info(descriptor, directory, name)
         except BaseException:
             os.close(descriptor)
             raise
-        return EmbeddedReader(self._readers, descriptor, info)
 
     async def create(
         self,
@@ -113,14 +117,15 @@ class EmbeddedFileSystem(FileSystem):
         check_directory(directory)
         check_name(name)
 
-        def begin() -> tuple[int, str]:
+        def start() -> tuple[int, str]:
             self._tree.require_writable(directory)
-            expect.check(self._tree.look(directory, name))
+            if expect != ANYTHING:
+                expect.check(self._tree.look(directory, name))
             self._tree.require_space(size or 0, files=1)
             return self._tree.make_temporary()
 
         temporary = await in_thread(
-            self._writers, begin, undo=lambda made: self._tree.drop_temporary(*made)
+            self._writers, start, undo=lambda made: self._tree.drop_temporary(*made)
         )
         target = directory, name
         return EmbeddedWriter(self._tree, self._writers, temporary, target, expect, times_of)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 from gfs.api import Reader
 from gfs.embedded.border import border
@@ -19,36 +20,33 @@ _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 """Linux 4.14: read what is in memory, and say EAGAIN instead of waiting for the disk."""
 
 
+@dataclass(eq=False)
 class EmbeddedReader(Reader):
-    """One open file. Offers its descriptor (:class:`gfs.api.DescriptorReader`)."""
+    """One open file. Offers its descriptor (:class:`gfs.api.DescriptorReader`). ``pool``: threads
+    for reading what is not in memory."""
 
-    def __init__(self, pool: Executor, descriptor: int, info: FileInfo) -> None:
-        self._pool = pool
-        self._descriptor = descriptor
-        self._info = info
+    pool: Executor
+    descriptor: int
+    info: FileInfo
 
     def __repr__(self) -> str:
         return (
-            f"<EmbeddedReader {self._info.name!r} size={self._info.size} "
-            f"descriptor={self._descriptor}>"
+            f"<EmbeddedReader {self.info.name!r} size={self.info.size} "
+            f"descriptor={self.descriptor}>"
         )
 
-    @property
-    def info(self) -> FileInfo:
-        return self._info
-
     def fileno(self) -> int:
-        return self._descriptor
+        return self.descriptor
 
     async def read(self, start: int, length: int) -> AsyncGenerator[Bytes, None]:
-        if start < 0 or length < 0 or start + length > self._info.size:
-            raise ValueError(f"no {length} bytes from {start} on in {self._info.size}")
+        if start < 0 or length < 0 or start + length > self.info.size:
+            raise ValueError(f"no {length} bytes from {start} on in {self.info.size}")
         end = start + length
         while start < end:
             piece = self._read_cached(start, min(PIECE, end - start))
             if piece is None:
                 wanted = min(PIECE, end - start)
-                piece = await in_thread(self._pool, self._read, start, wanted)
+                piece = await in_thread(self.pool, self._read, start, wanted)
             if not piece:
                 raise DataLoss("the file was cut short while it was read")
             start += len(piece)
@@ -56,7 +54,7 @@ class EmbeddedReader(Reader):
 
     def _read(self, start: int, wanted: int) -> bytes:
         with border():
-            return os.pread(self._descriptor, wanted, start)
+            return os.pread(self.descriptor, wanted, start)
 
     def _read_cached(self, start: int, wanted: int) -> Bytes | None:
         """Up to ``wanted`` bytes if they are in memory; None if that needs the disk."""
@@ -64,12 +62,12 @@ class EmbeddedReader(Reader):
             return None
         buffer = bytearray(wanted)
         try:
-            count = os.preadv(self._descriptor, [buffer], start, _NOWAIT)
+            count = os.preadv(self.descriptor, [buffer], start, _NOWAIT)
         except OSError:
             return None  # EAGAIN, or a file system without it: the thread will tell
         return buffer if count == wanted else memoryview(buffer)[:count]
 
     async def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1

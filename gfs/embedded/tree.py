@@ -80,11 +80,6 @@ _UNFIT = (
 )
 
 
-def encode(directory: str, name: str) -> bytes:
-    """The path of a file relative to the root. Both must have passed :mod:`gfs.paths`."""
-    return f"{directory}/{name}".encode()
-
-
 class Tree:
     """Owns the root directory. Every method but ``info`` may wait for the disk: use a thread."""
 
@@ -373,7 +368,7 @@ class Tree:
         self, descriptor: int, path: str, directory: str, name: str, expect: Expect
     ) -> Published:
         """Put a sealed temporary file under its name. Raises what ``expect`` raises."""
-        target = encode(directory, name)
+        target = f"{directory}/{name}".encode()
         with border(directory):
             try:
                 with self._publishing:
@@ -401,7 +396,7 @@ class Tree:
             if current is None:
                 raise NoSuchFile(name)
             expect.check(current)
-            os.unlink(encode(directory, name), dir_fd=self.root)
+            os.unlink(f"{directory}/{name}".encode(), dir_fd=self.root)
         with border(directory):
             self._sync(directory)
 

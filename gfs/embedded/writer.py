@@ -68,25 +68,19 @@ class EmbeddedWriter(Writer):
         self._batch.append(piece)
         self._batched += len(piece)
         if self._batched >= BATCH or len(self._batch) >= BATCH_PIECES:
-            await self._settle()
-            self._begin()
+            await self._wait_written()
+            batch, self._batch, self._batched = self._batch, [], 0
+            writing = in_thread(self._pool, self._write_batch, batch)
+            self._writing = asyncio.create_task(writing)
 
     def write_blocking(self, piece: Bytes) -> None:
         self._sealed = False
         self._write_batch([piece])
 
     async def flush(self) -> None:
-        await self._settle()
-        self._begin()
-        await self._settle()
-        await in_thread(
-            self._pool,
-            self._tree.seal,
-            self._descriptor,
-            self._directory,
-            self._name,
-            self._times_of,
-        )
+        if self._writing is not None:
+            await self._wait_written()
+        await in_thread(self._pool, self._seal)
         self._sealed = True
 
     async def commit(self) -> Published:
@@ -94,17 +88,7 @@ class EmbeddedWriter(Writer):
             raise StoreUnavailable("this version has been ended")
         if not self._sealed:
             await self.flush()
-        published = await in_thread(
-            self._pool,
-            self._tree.publish,
-            self._descriptor,
-            self._path,
-            self._directory,
-            self._name,
-            self._expect,
-        )
-        await self.abort()
-        return published
+        return await in_thread(self._pool, self._publish)
 
     async def abort(self) -> None:
         if self._ended:
@@ -118,20 +102,31 @@ class EmbeddedWriter(Writer):
             await asyncio.gather(self._writing, return_exceptions=True)
         await in_thread(self._pool, self._tree.drop_temporary, self._descriptor, self._path)
 
-    def _begin(self) -> None:
-        """Hand the batch to a thread."""
-        if self._batch:
-            batch, self._batch, self._batched = self._batch, [], 0
-            call = in_thread(self._pool, self._write_batch, batch)
-            self._writing = asyncio.create_task(call)
-
-    async def _settle(self) -> None:
+    async def _wait_written(self) -> None:
         """Wait for the batch that is being written, and raise what went wrong with it."""
         if self._writing is not None:
             await asyncio.shield(self._writing)
             self._writing = None
 
+    # In a thread:
+
+    def _seal(self) -> None:
+        """Write the last batch and make the whole durable: of a small file, all at once."""
+        self._write_batch(self._batch)
+        self._batched = 0
+        self._tree.seal(self._descriptor, self._directory, self._name, self._times_of)
+
+    def _publish(self) -> Published:
+        target = self._directory, self._name
+        published = self._tree.publish(self._descriptor, self._path, *target, self._expect)
+        self._ended = True
+        self._tree.drop_temporary(self._descriptor, self._path)
+        return published
+
     def _write_batch(self, batch: list[Bytes]) -> None:
+        """Write the pieces of ``batch``, which is empty then."""
+        if not batch:
+            return
         with border():
             # Each time: others write too, and nobody knows how long this one will be.
             self._tree.require_space(sum(map(len, batch)))

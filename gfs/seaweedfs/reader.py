@@ -79,7 +79,7 @@ class SeaweedReader(Reader):
         extents: tuple[Extent, ...],
     ) -> None:
         self._chunkservers = chunkservers
-        self._info = info
+        self.info = info
         self._content = content
         self._top = extents
         self._loaded: dict[str, tuple[Extent, ...]] = {}
@@ -87,17 +87,11 @@ class SeaweedReader(Reader):
         self._given_up: ChunkReading | None = None
 
     def __repr__(self) -> str:
-        return (
-            f"<SeaweedReader {self._info.name!r} size={self._info.size} extents={len(self._top)}>"
-        )
-
-    @property
-    def info(self) -> FileInfo:
-        return self._info
+        return f"<SeaweedReader {self.info.name!r} size={self.info.size} extents={len(self._top)}>"
 
     async def read(self, start: int, length: int) -> AsyncGenerator[Bytes, None]:
-        if start < 0 or length < 0 or start + length > self._info.size:
-            raise ValueError(f"no {length} bytes from {start} on in {self._info.size}")
+        if start < 0 or length < 0 or start + length > self.info.size:
+            raise ValueError(f"no {length} bytes from {start} on in {self.info.size}")
         if self._only is not None:
             reading = self._reading(self._only, start)
             try:

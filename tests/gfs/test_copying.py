@@ -14,7 +14,7 @@ from gfs.api import Reader
 from gfs.copying import Copied, copy_files
 from gfs.embedded.filesystem import EmbeddedFileSystem
 from gfs.errors import DataLoss, GfsError, InvalidName, StoreUnavailable
-from gfs.types import Bytes, FileInfo
+from gfs.types import Bytes
 from tests.gfs.suite import DIR, content, load, store
 
 
@@ -24,10 +24,7 @@ class Broken(Reader):
     def __init__(self, inner: Reader, error: GfsError) -> None:
         self._inner = inner
         self._error = error
-
-    @property
-    def info(self) -> FileInfo:
-        return self._inner.info
+        self.info = inner.info
 
     async def read(self, start: int, length: int) -> AsyncGenerator[Bytes, None]:
         async with aclosing(self._inner.read(start, length // 2)) as pieces:

@@ -174,9 +174,7 @@ async def test_an_upload_that_is_given_up_tells_what_was_written(
 
 
 class _Reader(Reader):
-    @property
-    def info(self) -> FileInfo:
-        return INFO
+    info = INFO
 
     async def read(self, start: int, length: int) -> AsyncGenerator[Bytes, None]:
         yield b"123"

@@ -25,7 +25,7 @@ from gfs.api import DescriptorReader, FileSystem, Reader
 from gfs.errors import DataLoss, StoreUnavailable
 from gfs.pagecache import resident
 from gfs.threads import in_thread
-from gfs.types import Bytes, FileInfo
+from gfs.types import Bytes
 from sfs_server.transfer import sendfile
 from sfs_server.transfer.sendfile import WINDOW
 from sfs_server.web.keys import FILESYSTEM
@@ -53,10 +53,7 @@ class Wrapped(Reader):
 
     def __init__(self, inner: Reader) -> None:
         self.inner = inner
-
-    @property
-    def info(self) -> FileInfo:
-        return self.inner.info
+        self.info = inner.info
 
     async def read(self, start: int, length: int) -> AsyncGenerator[Bytes, None]:
         async with aclosing(self.inner.read(start, length)) as pieces:
