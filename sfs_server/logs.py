@@ -20,6 +20,7 @@ import re
 import sys
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from gfs import clock
@@ -222,13 +223,9 @@ def _outcome(change: Change, status: int) -> str:
 
 
 def _now() -> str:
-    now = clock.unix()
-    return f"{_second(int(now))}.{int(now % 1 * 1000):03}Z"
-
-
-@lru_cache(2)
-def _second(seconds: int) -> str:
-    return time.strftime(_TIME, time.gmtime(seconds))
+    """The time in UTC with milliseconds (RFC 3339)."""
+    now = datetime.fromtimestamp(clock.unix(), UTC)
+    return f"{now.isoformat(timespec='milliseconds')[:-6]}Z"
 
 
 @lru_cache(1024)

@@ -109,14 +109,10 @@ def check_form(target: str, version: tuple[int, int], headers: CIMultiDictProxy[
         raise Problem(417, "The only expectation that can be met is 100-continue.")
 
 
+@lru_cache(64)
 def is_host(text: str) -> bool:
     """Whether ``text`` is a host and perhaps a port."""
-    return len(text) <= MAX_HOST_CHARACTERS and _is_host(text)
-
-
-@lru_cache(256)
-def _is_host(text: str) -> bool:
-    found = _HOST.fullmatch(text.strip())
+    found = _HOST.fullmatch(text.strip()) if len(text) <= MAX_HOST_CHARACTERS else None
     if found is None:
         return False
     address, port = found.groups()

@@ -183,7 +183,7 @@ class Connection(web.RequestHandler):
             self._drop_reads()
         if complete:
             self._incomplete = 0
-        elif self._reading:
+        elif data and self._reading:
             self._limit_head(data)
 
     def _look_for_trailers(self, data: bytes) -> None:
