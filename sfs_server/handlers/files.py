@@ -41,12 +41,9 @@ from sfs_server.web import (
     CREDENTIALED,
     FILESYSTEM,
     LINK,
-    METRICS,
     NAMESPACES,
     PRINCIPAL,
     PROGRESS,
-    RECEIVE_POOL,
-    SEND_POOL,
     changing,
     done,
 )
@@ -108,13 +105,7 @@ async def _serve(
             headers[hdrs.CONTENT_RANGE] = content_range(body, info.size)
         response = web.Response(status=planned.status, headers=headers)
         app[PROGRESS].start(transfer, body.length)
-        metrics = app[METRICS]
-        metrics.downloading += 1
-        try:
-            await send(request, response, reader, body, app[SEND_POOL], transfer)
-        finally:
-            metrics.downloading -= 1
-            metrics.sent += transfer.moved
+        await send(request, response, reader, body, transfer)
         return response
 
 
@@ -178,7 +169,7 @@ async def _upload(request: web.Request, transfer: Transfer) -> web.Response:
     namespace = await app[NAMESPACES].resolve(directory, request[PRINCIPAL])
     require(principal, Action.CREATE, namespace, anonymous_read=app[CONFIG].anonymous_read)
     assert namespace is not None  # noqa: S101 - require() has answered 404 for None  # nosec B101
-    incoming = Upload(request, app[CONFIG], app[METRICS], transfer)
+    incoming = Upload(request, transfer)
     expect = await _expect(request, directory, name)
     app[PROGRESS].start(transfer, incoming.size)
     try:
@@ -257,7 +248,7 @@ async def _store(
             await fs.make_directory(namespace.name)
         writer = await fs.create(namespace.name, name, expect=expect, size=incoming.size)
     async with writer:
-        await incoming.receive_into(writer, request.app[RECEIVE_POOL])
+        await incoming.receive_into(writer)
         await writer.flush()
         # The rights may have changed while the bytes came; the token's expiry does not matter now.
         async with namespaces.guard(namespace, name) as fresh:

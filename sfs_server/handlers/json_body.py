@@ -10,7 +10,7 @@ from aiohttp import web
 
 from sfs_server.auth import RepeatedMember, load_json_object
 from sfs_server.errors import Problem
-from sfs_server.transfer import begin_body
+from sfs_server.transfer import ClientSocket
 
 MAX_JSON = 64 * 1024
 JSON_SECONDS = 10.0
@@ -20,7 +20,7 @@ async def members(request: web.Request) -> dict[str, Any]:
     """The JSON object of the body. Problem 400, 408, 413 or 415."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Problem(415, "Send the JSON without Content-Encoding.")
-    await begin_body(request)
+    await ClientSocket(request).invite_body()
     body = bytearray()
     try:
         async with asyncio.timeout(JSON_SECONDS):

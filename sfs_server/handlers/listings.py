@@ -18,7 +18,7 @@ from gfs.types import FileInfo
 from sfs_server.auth import DEFAULT_NAMESPACE, Action, require
 from sfs_server.errors import Problem
 from sfs_server.http import check_namespace, content_type, etag_of, file_path, limit_of, next_page
-from sfs_server.transfer import begin, write_piece
+from sfs_server.transfer import ClientSocket
 from sfs_server.web import CONFIG, FILESYSTEM, NAMESPACES, PRINCIPAL
 
 _NS = 1_000_000_000
@@ -78,13 +78,14 @@ async def _stream(
         batches, []
     )  # an error of the store comes here, while it can be a 503
     response = web.StreamResponse(headers=_HEADERS)
-    writer = await begin(request, response)
+    client = ClientSocket(request)
+    await client.start(response)
     if request.method == "HEAD":
         return response
-    await write_piece(request, writer, b"[" + _encode(first))
+    await client.write(b"[" + _encode(first))
     async for batch in batches:
-        await write_piece(request, writer, b",\n" + _encode(batch))
-    await write_piece(request, writer, b"]\n")
+        await client.write(b",\n" + _encode(batch))
+    await client.write(b"]\n")
     return response
 
 

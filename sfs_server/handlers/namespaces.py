@@ -16,7 +16,7 @@ from sfs_server.auth import DEFAULT_NAMESPACE, Action, Namespace, require, requi
 from sfs_server.errors import Problem
 from sfs_server.handlers.json_body import members, refuse_misread, string
 from sfs_server.http import check_namespace, decode, limit_of, next_page
-from sfs_server.transfer import begin, write_piece
+from sfs_server.transfer import ClientSocket
 from sfs_server.web import (
     CHANGE,
     CONFIG,
@@ -66,16 +66,17 @@ async def _stream(request: web.Request, found: list[Namespace]) -> web.StreamRes
     """All of them, of which ``found`` are the first, page by page."""
     response = web.StreamResponse(headers={**_HEADERS, hdrs.CONTENT_TYPE: _JSON})
     described = await _describe_all(request, found)  # its errors can still be a response
-    writer = await begin(request, response)
+    client = ClientSocket(request)
+    await client.start(response)
     if request.method == "HEAD":
         return response
     opening = b"["
     while described:
-        await write_piece(request, writer, opening + json.dumps(described)[1:-1].encode())
+        await client.write(opening + json.dumps(described)[1:-1].encode())
         opening = b", "
         found = await _listed(request, found[-1].name, PAGE)
         described = await _describe_all(request, found)
-    await write_piece(request, writer, b"]")
+    await client.write(b"]")
     return response
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from functools import partial
 
 from aiohttp import hdrs, web
 
 from sfs_server.errors import Problem
 from sfs_server.progress import COMMENT, State, check_id
-from sfs_server.transfer import STALL_SECONDS, begin, write_piece
+from sfs_server.transfer import ClientSocket
 from sfs_server.web import (
     CLIENT,
     LIFECYCLE,
@@ -45,43 +43,27 @@ async def progress(request: web.Request) -> web.StreamResponse:
         request.app[STREAMS].one(request[CLIENT], user),
         request.app[PROGRESS].watch(check_id(id_), request[PRINCIPAL]) as watcher,
     ):
-        writer = await begin(request, response)
+        client = ClientSocket(request)
+        await client.start(response)
         if request.method == "HEAD":
             return response
-        transport = _set_up(request)
+        client.hold_little(SEND_BUFFER)
         connection = connection_of(request)
         connection.forget(request)
         lifecycle.running -= 1  # nothing that a stop waits for: it ends when the draining begins
         try:
-            await write_piece(request, writer, COMMENT)  # so that the headers go out
+            await client.write(COMMENT)  # so that the headers go out
             chunked = hdrs.TRANSFER_ENCODING in response.headers
-            watcher.sink = partial(_send_at_once, transport, chunked)
+            watcher.sink = partial(_send_at_once, client, chunked)
             connection.on_half_close = watcher.prod
             while not watcher.over:
                 await watcher.news()
-                await write_piece(request, writer, watcher.take())
+                await client.write(watcher.take())
         finally:
             lifecycle.running += 1
     return response
 
 
-def _send_at_once(transport: asyncio.Transport, chunked: bool, state: State) -> bool:
-    """Give an event to the socket, past aiohttp, if all that it was given before has gone."""
-    if transport.is_closing() or transport.get_write_buffer_size():
-        return False
-    transport.write(state.chunk if chunked else state.event)
-    return True
-
-
-def _set_up(request: web.Request) -> asyncio.Transport:
-    """Let the connection hold little, and end when its client has gone without a word."""
-    transport = request.transport
-    if transport is None or transport.is_closing():
-        raise ConnectionResetError("the client is gone")
-    transport.set_write_buffer_limits(high=0)  # no event is given before the one before is gone
-    channel = transport.get_extra_info("socket")
-    channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        milliseconds = int(STALL_SECONDS * 1000)
-        channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-    return transport
+def _send_at_once(client: ClientSocket, chunked: bool, state: State) -> bool:
+    """Send an event if all that was sent before has gone; whether it was done."""
+    return client.write_at_once(state.chunk if chunked else state.event)

@@ -7,7 +7,7 @@ proxies) and for what a response says of a file (Content-Disposition, CORS).
 
 from sfs_server.http.accept import accepted, wants_page
 from sfs_server.http.cors import Origins, check_origin
-from sfs_server.http.dialects import refuse_part
+from sfs_server.http.dialects import refuse_parameters, refuse_part
 from sfs_server.http.digests import Digest, refuse_trailer
 from sfs_server.http.disposition import active, content_disposition, content_type
 from sfs_server.http.forms import MAX_OTHER_BYTES, FormFile, is_form
@@ -89,6 +89,7 @@ __all__ = [
     "next_page",
     "parse_network",
     "plan",
+    "refuse_parameters",
     "refuse_part",
     "refuse_stale",
     "refuse_trailer",

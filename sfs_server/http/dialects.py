@@ -43,19 +43,19 @@ PARAMETERS = frozenset(
 """In a query, or as fields of a form; in lower case."""
 
 
-def refuse_part(headers: CIMultiDictProxy[str], parameters: Iterable[str]) -> None:
-    """Raise Problem 400 or 501 if the header or the names of the ``parameters`` of a request say
-    that its body is a part of a file."""
+def refuse_part(headers: CIMultiDictProxy[str]) -> None:
+    """Raise Problem 400 or 501 if the header of a request says that its body is a part of a
+    file."""
     if "Content-Range" in headers:  # RFC 9110 §14.5
         raise Problem(400, "An upload is a whole file: send it without Content-Range.")
     for field in FIELDS:
         if field in headers:
             raise _not_a_whole(field)
-    refuse_parameters(parameters)
 
 
 def refuse_parameters(names: Iterable[str]) -> None:
-    """Raise Problem 501 if one of the ``names`` is of a protocol that sends files in parts."""
+    """Raise Problem 501 if one of the ``names``, of the parameters of a request's query or of the
+    fields of its form, is of a protocol that sends files in parts."""
     for name in names:
         if name.lower() in PARAMETERS:
             raise _not_a_whole(name)

@@ -1,16 +1,18 @@
-"""The byte loops: from the store to the client's socket, and the other way."""
+"""The byte loops: from the store to the client's socket, and the other way.
 
-from sfs_server.transfer.bodies import begin, begin_body, send, write_piece
+``transfer_of`` makes the Transfer of a request, which counts its bytes. ``send`` is the loop of a
+download, ``Upload`` that of an upload. Both use a ``ClientSocket``, which knows all about the
+client's connection; other responses that are sent piece by piece use it too.
+"""
+
+from sfs_server.transfer.client_socket import ClientSocket
+from sfs_server.transfer.downloads import send
 from sfs_server.transfer.request import transfer_of
-from sfs_server.transfer.sendfile import STALL_SECONDS
 from sfs_server.transfer.uploads import Upload
 
 __all__ = [
-    "STALL_SECONDS",
+    "ClientSocket",
     "Upload",
-    "begin",
-    "begin_body",
     "send",
     "transfer_of",
-    "write_piece",
 ]

@@ -259,8 +259,7 @@ async def test_what_a_thread_was_sending_when_its_client_left_is_told(
         return sent
 
     monkeypatch.setattr(os, "sendfile", lingering)
-    for module in ("bodies", "sendfile"):
-        monkeypatch.setattr(f"sfs_server.transfer.{module}.resident", lambda *_: False)
+    monkeypatch.setattr("sfs_server.transfer.client_socket.resident", lambda *_: False)
     async with connect(service.port, receive_buffer=65536) as connection:
         connection.send("GET", "/storage/default/a")
         assert (await connection.head())[0] == 200

@@ -340,7 +340,7 @@ async def test_a_watcher_that_takes_nothing_is_dropped(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sfs_server.progress.types.COMMENT_SECONDS", 0.0001)
-    monkeypatch.setattr("sfs_server.transfer.sendfile.STALL_SECONDS", 0.2)
+    monkeypatch.setattr("sfs_server.transfer.client_socket.STALL_SECONDS", 0.2)
     async with watching(service.port, "t", receive_buffer=2048):
         await eventually(lambda: watched(service) == 1)
         await eventually(lambda: watched(service) == 0)

@@ -16,18 +16,20 @@ from contextlib import aclosing
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
 import pytest
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp import web
 
 from gfs.api import DescriptorReader, FileSystem, Reader
 from gfs.errors import DataLoss, StoreUnavailable
 from gfs.pagecache import resident
 from gfs.threads import in_thread
 from gfs.types import Bytes
-from sfs_server.transfer import sendfile
-from sfs_server.transfer.sendfile import WINDOW
+from sfs_server.transfer import client_socket
+from sfs_server.transfer.client_socket import WINDOW, ClientSocket
+from sfs_server.transfer.pieces import Pieces
 from sfs_server.web.keys import FILESYSTEM
 from tests.support.client import MIB, Connection, call, connect
 from tests.support.service import Service
@@ -387,26 +389,22 @@ async def test_nothing_of_one_answer_leaks_into_the_next_on_a_connection(service
 
 
 @pytest.mark.both_loops
-async def test_answers_that_wait_for_a_slow_client_keep_their_order(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Without back-pressure the answer in parts stays in the transport for a while, and the next
-    # answer's head behind it: its body must not go to the kernel before them.
-    async def at_once(*_: object) -> None:
-        return None
-
-    monkeypatch.setattr("sfs_server.transfer.bodies.drain", at_once)
+async def test_responses_that_wait_for_a_slow_client_keep_their_order(service: Service) -> None:
+    # The first file fills the kernel's buffers, so what follows stays in the transport for a while:
+    # the body of the second file must not go to the kernel before it.
     body = noise(8 * MIB)
     await service.put("/storage/default/a", body)
     async with connect(service.port, receive_buffer=65536) as connection:
-        connection.send("GET", "/storage/default/a", {"Range": "bytes=0-9,99-8000000"})
         connection.send("GET", "/storage/default/a")
         connection.send("HEAD", "/storage/default/a")
+        connection.send("GET", "/storage/default/a")
+        connection.send("GET", "/storage/default/a", {"Range": "bytes=0-9,99-8000000"})
         await asyncio.sleep(0.05)
-        parts = await connection.answer()
-        assert (parts.status, body[99:8_000_001] in parts.body) == (206, True)
         assert (await connection.answer()).body == body
         assert (await connection.answer(to_head=True)).status == 200
+        assert (await connection.answer()).body == body
+        parts = await connection.answer()
+        assert (parts.status, body[99:8_000_001] in parts.body) == (206, True)
 
 
 @pytest.mark.both_loops
@@ -433,7 +431,7 @@ async def test_a_file_that_is_not_in_memory_is_sent_by_threads_to_the_byte(
         waited.append(args)
         return await in_thread(*args, **named)
 
-    monkeypatch.setattr(sendfile, "in_thread", counted)
+    monkeypatch.setattr(client_socket, "in_thread", counted)
     descriptor = os.open(stored(service, "a"), os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -619,7 +617,7 @@ async def test_a_client_that_takes_no_bytes_is_given_up_and_a_slow_one_is_not(
 ) -> None:
     if through == "the process":
         wrap(service, monkeypatch, Wrapped)
-    monkeypatch.setattr(sendfile, "STALL_SECONDS", 0.25)
+    monkeypatch.setattr(client_socket, "STALL_SECONDS", 0.25)
     body = noise(BIG)
     await service.put("/storage/default/a", body)
 
@@ -668,16 +666,16 @@ async def test_nothing_is_held_for_a_client_that_takes_no_bytes_until_it_does(
     service: Service, monkeypatch: pytest.MonkeyPatch, field: str
 ) -> None:
     wrap(service, monkeypatch, Counted)
-    monkeypatch.setattr(sendfile, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(client_socket, "PATIENCE_SECONDS", 0.05)
     monkeypatch.setattr(Counted, "begun", [])
     bodies = []
-    letting_go = sendfile.Body.let_go
+    releasing = Pieces.release
 
-    async def let_go(self: sendfile.Body) -> None:
-        await letting_go(self)
+    async def release(self: Pieces) -> None:
+        await releasing(self)
         bodies.append(self)
 
-    monkeypatch.setattr(sendfile.Body, "let_go", let_go)
+    monkeypatch.setattr(Pieces, "release", release)
     body = noise(BIG)
     await service.put("/storage/default/a", body)
     async with connect(service.port, receive_buffer=8192) as connection:
@@ -718,9 +716,8 @@ async def test_a_client_that_goes_while_it_is_flushed_is_only_gone(turns: int) -
         writer = await accepted.get()
         transport = cast(asyncio.Transport, writer.transport)
         transport.write(bytes(16 * MIB))
-        flushing = asyncio.create_task(
-            sendfile.drain_fully(transport, cast(AbstractStreamWriter, writer))
-        )
+        request = cast(web.Request, SimpleNamespace(transport=transport, writer=writer))
+        flushing = asyncio.create_task(ClientSocket(request).flush())
         for _ in range(turns):
             await asyncio.sleep(0)
         transport.abort()

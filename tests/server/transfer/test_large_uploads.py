@@ -1,4 +1,4 @@
-"""Bodies so large that they are taken past the event loop (``sfs_server/transfer/recvfile.py``).
+"""Bodies so large that they are read past aiohttp (``ClientSocket.receive_in_threads`` and others).
 
 What holds for every upload holds for them too; here is what could go wrong on their own way.
 """
@@ -14,12 +14,11 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from gfs.embedded.writer import EmbeddedWriter
 from gfs.errors import StoreFull
-from sfs_server.transfer import recvfile
-from sfs_server.transfer.recvfile import LEAST
+from sfs_server.transfer import client_socket
+from sfs_server.transfer.client_socket import DIRECT_BYTES, PIECE, ClientSocket
 from tests.support.client import connect
 from tests.support.service import Service
 from tests.support.uploads import framed, head, request, temporaries, upload
@@ -27,38 +26,36 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.both_loops
 
-CONTENT = random.Random(5).randbytes(3 * LEAST + 7)
+CONTENT = random.Random(5).randbytes(3 * DIRECT_BYTES + 7)
 TARGET = "/storage/default/large"
 
 
 @pytest.fixture(autouse=True, params=["in threads", "in the loop", "in place"])
 def taken(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[int]:
-    """The lengths of the bodies that went the way that is tested here: into a writer that blocks,
-    into one that does not, and into one that has memory of its own for what is no form."""
+    """The lengths of the bodies that were received as is tested here: for a writer that blocks, for
+    one that does not, and for one that has memory of its own for what is no form."""
     seen: list[int] = []
     threads, loop, place = (
-        recvfile.receive_large,
-        recvfile.receive_pieces,
-        recvfile.receive_in_place,
+        ClientSocket.receive_in_threads,
+        ClientSocket.receive_pieces,
+        ClientSocket.receive_in_place,
     )
 
-    async def in_threads(request: web.Request, length: int, *rest: Any) -> None:
+    async def in_threads(self: ClientSocket, length: int, *rest: Any) -> None:
         seen.append(length)
-        await threads(request, length, *rest)
+        await threads(self, length, *rest)
 
-    def in_the_loop(
-        request: web.Request, length: int, idle_timeout: float
-    ) -> AsyncGenerator[bytes, None]:
+    def in_the_loop(self: ClientSocket, length: int) -> AsyncGenerator[bytes, None]:
         seen.append(length)
-        return loop(request, length, idle_timeout)
+        return loop(self, length)
 
-    async def in_place(request: web.Request, length: int, *rest: Any) -> None:
+    async def in_place(self: ClientSocket, length: int, *rest: Any) -> None:
         seen.append(length)
-        await place(request, length, *rest)
+        await place(self, length, *rest)
 
-    monkeypatch.setattr("sfs_server.transfer.uploads.receive_in_place", in_place)
-    monkeypatch.setattr("sfs_server.transfer.uploads.receive_large", in_threads)
-    monkeypatch.setattr("sfs_server.transfer.uploads.receive_pieces", in_the_loop)
+    monkeypatch.setattr(ClientSocket, "receive_in_place", in_place)
+    monkeypatch.setattr(ClientSocket, "receive_in_threads", in_threads)
+    monkeypatch.setattr(ClientSocket, "receive_pieces", in_the_loop)
     if request.param == "in place":
         monkeypatch.setattr("gfs.embedded.filesystem.EmbeddedWriter", MemoryWriter)
     if request.param != "in threads":
@@ -66,7 +63,7 @@ def taken(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> li
     return seen
 
 
-MEMORY = bytearray(recvfile.PIECE)
+MEMORY = bytearray(PIECE)
 
 
 class MemoryWriter(EmbeddedWriter):
@@ -91,7 +88,9 @@ async def stored(service: Service) -> bytes | None:
 
 
 @pytest.mark.parametrize("way", ["raw", "multipart"])
-@pytest.mark.parametrize("size", [LEAST - 1, LEAST, LEAST + 1, 3 * LEAST + 7])
+@pytest.mark.parametrize(
+    "size", [DIRECT_BYTES - 1, DIRECT_BYTES, DIRECT_BYTES + 1, 3 * DIRECT_BYTES + 7]
+)
 async def test_the_bytes_are_stored_and_the_connection_closes(
     service: Service, taken: list[int], way: str, size: int
 ) -> None:
@@ -101,7 +100,7 @@ async def test_the_bytes_are_stored_and_the_connection_closes(
         connection.send_raw(request("PUT", TARGET, way, content, service.bearer()))
         answer = await connection.answer()
         assert answer.status == 201
-        if len(body) >= LEAST:
+        if len(body) >= DIRECT_BYTES:
             assert taken == [len(body)]
             assert answer.headers["Connection"] == "close"
             assert await connection.rest() == b""
@@ -115,7 +114,7 @@ async def test_the_bytes_are_stored_and_the_connection_closes(
 async def test_it_may_come_in_small_and_slow_pieces_after_an_invitation(
     service: Service, taken: list[int]
 ) -> None:
-    content = CONTENT[: LEAST + 99]
+    content = CONTENT[: DIRECT_BYTES + 99]
     own, body = framed("raw", content)
     async with connect(service.port) as connection:
         headers = {**own, **service.bearer(), "Expect": "100-continue"}
@@ -130,7 +129,7 @@ async def test_it_may_come_in_small_and_slow_pieces_after_an_invitation(
     assert await stored(service) == content
 
 
-@pytest.mark.parametrize("sent", [0, 1, 50_000, LEAST, len(CONTENT) - 1])
+@pytest.mark.parametrize("sent", [0, 1, 50_000, DIRECT_BYTES, len(CONTENT) - 1])
 @pytest.mark.parametrize("reset", [False, True])
 async def test_a_client_that_goes_away_leaves_the_old_version(
     service: Service, sent: int, reset: bool
@@ -154,7 +153,7 @@ async def test_a_client_that_goes_away_leaves_the_old_version(
 async def test_a_client_that_falls_silent_is_given_up(service: Service) -> None:
     own, body = framed("raw", CONTENT)
     async with connect(service.port) as connection:
-        connection.send_raw(head("PUT", TARGET, {**own, **service.bearer()}) + body[:LEAST])
+        connection.send_raw(head("PUT", TARGET, {**own, **service.bearer()}) + body[:DIRECT_BYTES])
         answer = await connection.answer()
     assert answer.status == 408
     assert "0.3 seconds" in answer.problem()
@@ -175,7 +174,7 @@ async def test_a_wrong_digest_stores_nothing(service: Service) -> None:
 async def test_a_refusal_in_mid_body_reaches_a_client_that_goes_on_sending(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    room = LEAST
+    room = DIRECT_BYTES
 
     def full(self: EmbeddedWriter, piece: bytes) -> None:
         nonlocal room
@@ -211,7 +210,7 @@ async def test_the_body_ends_where_it_was_said_to_end(service: Service) -> None:
 
 
 async def test_many_at_once_do_not_mix(service: Service) -> None:
-    contents = [random.Random(n).randbytes(LEAST + n) for n in range(24)]
+    contents = [random.Random(n).randbytes(DIRECT_BYTES + n) for n in range(24)]
     answers = await asyncio.gather(
         *(upload(service, "PUT", f"{TARGET}{n}", each) for n, each in enumerate(contents))
     )
@@ -223,4 +222,4 @@ async def test_many_at_once_do_not_mix(service: Service) -> None:
 def test_whatever_breaks_the_way_to_the_client_it_is_gone() -> None:
     """A host that cannot be reached any more (EHOSTUNREACH, ETIMEDOUT) is no failure of ours."""
     with pytest.raises(ConnectionResetError):
-        recvfile._read(-1, 1)
+        client_socket._read(-1, 1)
