@@ -11,13 +11,14 @@ import email
 import email.policy
 import os
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from aiohttp import web
@@ -27,10 +28,12 @@ from gfs.errors import DataLoss, StoreUnavailable
 from gfs.pagecache import resident
 from gfs.threads import in_thread
 from gfs.types import Bytes
+from sfs_server.http import ByteRange
+from sfs_server.progress import Transfer
 from sfs_server.transfer import client_socket
 from sfs_server.transfer.client_socket import WINDOW, ClientSocket
 from sfs_server.transfer.pieces import Pieces
-from sfs_server.web.keys import FILESYSTEM
+from sfs_server.web.keys import FILESYSTEM, SEND_POOL
 from tests.support.client import MIB, Connection, call, connect
 from tests.support.service import Service
 from tests.support.waiting import eventually
@@ -389,22 +392,34 @@ async def test_nothing_of_one_answer_leaks_into_the_next_on_a_connection(service
 
 
 @pytest.mark.both_loops
-async def test_responses_that_wait_for_a_slow_client_keep_their_order(service: Service) -> None:
-    # The first file fills the kernel's buffers, so what follows stays in the transport for a while:
-    # the body of the second file must not go to the kernel before it.
-    body = noise(8 * MIB)
-    await service.put("/storage/default/a", body)
-    async with connect(service.port, receive_buffer=65536) as connection:
-        connection.send("GET", "/storage/default/a")
-        connection.send("HEAD", "/storage/default/a")
-        connection.send("GET", "/storage/default/a")
-        connection.send("GET", "/storage/default/a", {"Range": "bytes=0-9,99-8000000"})
-        await asyncio.sleep(0.05)
-        assert (await connection.answer()).body == body
-        assert (await connection.answer(to_head=True)).status == 200
-        assert (await connection.answer()).body == body
-        parts = await connection.answer()
-        assert (parts.status, body[99:8_000_001] in parts.body) == (206, True)
+async def test_a_file_is_sent_after_all_that_aiohttp_has_not_sent_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_socket, "resident", lambda *_: True)
+    before, body = noise(8 * MIB, 1), noise(8 * MIB, 2)
+    (tmp_path / "file").write_bytes(body)
+    async with transported(receive_buffer=65536) as (connection, writer):
+        writer.write(before)
+        response = Mock(prepare=AsyncMock())
+        request = cast(
+            web.Request,
+            SimpleNamespace(
+                app={SEND_POOL: None},
+                transport=writer.transport,
+                writer=Mock(drain=writer.drain, send_headers=lambda: writer.write(b"headers")),
+            ),
+        )
+        transfer = Transfer("download")
+        with (tmp_path / "file").open("rb") as file:
+            sending = asyncio.create_task(
+                ClientSocket(request).send_file(
+                    response, file.fileno(), ByteRange(0, len(body)), transfer
+                )
+            )
+            received = await connection.reader.readexactly(len(before) + 7 + len(body))
+            await sending
+    assert received == before + b"headers" + body
+    assert transfer.moved == len(body)
 
 
 @pytest.mark.both_loops
@@ -700,10 +715,11 @@ async def test_nothing_is_held_for_a_client_that_takes_no_bytes_until_it_does(
     assert Counted.begun == sorted(Counted.begun) or "," in field
 
 
-@pytest.mark.both_loops
-@pytest.mark.parametrize("turns", range(1, 6))
-async def test_a_client_that_goes_while_it_is_flushed_is_only_gone(turns: int) -> None:
-    """At whatever step: uvloop answers hardly any call on a transport that is closed."""
+@asynccontextmanager
+async def transported(
+    receive_buffer: int,
+) -> AsyncIterator[tuple[Connection, asyncio.StreamWriter]]:
+    """A connection whose server's end is asyncio's own: the client's end, and what writes to it."""
     accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
 
     async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -711,16 +727,24 @@ async def test_a_client_that_goes_while_it_is_flushed_is_only_gone(turns: int) -
 
     async with (
         await asyncio.start_server(accept, "127.0.0.1", 0) as server,
-        connect(server.sockets[0].getsockname()[1], receive_buffer=4096),
+        connect(server.sockets[0].getsockname()[1], receive_buffer=receive_buffer) as connection,
     ):
         writer = await accepted.get()
-        transport = cast(asyncio.Transport, writer.transport)
-        transport.write(bytes(16 * MIB))
-        request = cast(web.Request, SimpleNamespace(transport=transport, writer=writer))
+        yield connection, writer
+        writer.close()
+
+
+@pytest.mark.both_loops
+@pytest.mark.parametrize("turns", range(1, 6))
+async def test_a_client_that_goes_while_it_is_flushed_is_only_gone(turns: int) -> None:
+    """At whatever step: uvloop answers hardly any call on a transport that is closed."""
+    async with transported(receive_buffer=4096) as (_, writer):
+        writer.write(bytes(16 * MIB))
+        request = cast(web.Request, SimpleNamespace(transport=writer.transport, writer=writer))
         flushing = asyncio.create_task(ClientSocket(request).flush())
         for _ in range(turns):
             await asyncio.sleep(0)
-        transport.abort()
+        writer.transport.abort()
         await asyncio.sleep(0.01)
         flushing.cancel()
         with pytest.raises((ConnectionError, asyncio.CancelledError)):
