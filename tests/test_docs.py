@@ -17,15 +17,12 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
 def test_the_examples_run(database_url: str, tmp_path: Path) -> None:
-    server = Process(tmp_path / "sfs-data", "-database", database_url)
-    try:
+    with Process(tmp_path / "sfs-data", "-database", database_url) as server:
         replace = {
             "http://localhost:8080": f"http://127.0.0.1:{server.port}",
             " /tmp": f" {tmp_path}",
         }
         printed = run_examples(README, tmp_path, replace, {"JWT_SECRET": SECRET}, 60)
-    finally:
-        server.kill()
     assert (tmp_path / "part.txt").read_text() == "hello, world\n"
     assert printed.count("hello, world") >= 1
     assert '"name": "photos"' in printed

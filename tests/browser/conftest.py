@@ -79,11 +79,8 @@ def site(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Site]:
     postgres: Postgres = request.getfixturevalue("postgres")  # not without a browser
     postgres.execute("CREATE DATABASE browser")
     data = Path(tempfile.mkdtemp(prefix="sfs-browser-"))
-    server = Process(data, "-database", postgres.url("browser"))
-    try:
+    with Process(data, "-database", postgres.url("browser")) as server:
         yield Site(server, data)
-    finally:
-        server.kill()
         shutil.rmtree(data)
 
 

@@ -10,8 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -25,74 +23,44 @@ from tests.faults.transfers import MB, Ledger, download, metric, sha256, some_by
 from tests.gfs.cluster import require
 from tests.support.client import call
 from tests.support.examples import run_examples
-from tests.support.launcher import environment
+from tests.support.launcher import START_SECONDS, Program
 
 require()
 
 TOUR = Path(__file__).parents[2] / "docs" / "tour.md"
-START_SECONDS = 30.0
 TOUR_SECONDS = 100.0
 SERVERS = 3 + 3 + 2 + 4 + (gateway.find() is not None)
 
 pytestmark = pytest.mark.timeout(180)
 
 
-class Launcher:
+class Launcher(Program):
     """A running ``python -m manifests.laptop``."""
 
     def __init__(self, data: Path) -> None:
         self.data = data
-        self._popen = subprocess.Popen(
-            [sys.executable, "-m", "manifests.laptop", "-data", str(data)],
-            env=environment(),
-            stdout=subprocess.PIPE,
+        super().__init__(
+            *(sys.executable, "-m", "manifests.laptop", "-data", str(data)),
             stderr=subprocess.STDOUT,
-            text=True,
         )
-        self._lines: list[str] = []
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
         try:
-            self.await_text("Stop:")
+            self.wait_for("Stop:")
         except BaseException:
-            self.signal(signal.SIGTERM)
-            self.wait()
+            self.__exit__()
             raise
 
-    @property
-    def said(self) -> str:
-        return "".join(self._lines)
+    def __exit__(self, *_: object) -> None:
+        """Stop it in good order: what it has started would outlive a kill."""
+        self.signal(signal.SIGTERM)
+        self.wait(START_SECONDS)
 
     @property
     def secret(self) -> str:
         return (self.data / "jwt-secret").read_text()
 
-    def await_text(self, text: str) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while text not in self.said:
-            if self._popen.poll() is not None:
-                self._reader.join()
-                raise AssertionError(self.said)
-            assert time.monotonic() < deadline, self.said
-            time.sleep(0.02)
-
     def found(self, pattern: str) -> list[str]:
         """What the groups of ``pattern`` are in what it has printed."""
-        return re.findall(pattern, self.said)
-
-    def signal(self, number: signal.Signals) -> None:
-        self._popen.send_signal(number)
-
-    def wait(self) -> int:
-        code = self._popen.wait(START_SECONDS)
-        self._reader.join()
-        assert self._popen.stdout is not None
-        self._popen.stdout.close()
-        return code
-
-    def _read(self) -> None:
-        assert self._popen.stdout is not None
-        self._lines.extend(iter(self._popen.stdout.readline, ""))
+        return re.findall(pattern, self.output)
 
 
 def send(pids: list[int], number: signal.Signals) -> None:
@@ -131,8 +99,7 @@ async def test_a_cluster_on_a_laptop_serves_and_leaves_nothing_behind(
     data: Path, ledger: Ledger
 ) -> None:
     data.chmod(0o755)  # as somebody may have made it
-    launcher = Launcher(data)
-    try:
+    with Launcher(data) as launcher:
         ports = [int(port) for port in launcher.found(r"sfs\d +http://127\.0\.0\.1:(\d+)")]
         victims = [int(pid) for pid in launcher.found(r"volume\d .* pid (\d+)")]
         assert (len(ports), len(victims)) == (4, 3)
@@ -155,18 +122,15 @@ async def test_a_cluster_on_a_laptop_serves_and_leaves_nothing_behind(
                     assert {sha256(body) for body in bodies} == {sha256(content)}
                 send(masters, signal.SIGCONT)
                 loop.strikes += 1
-                launcher.await_text(f"volume{number} has died")
+                launcher.wait_for(f"volume{number} has died")
                 launcher.signal(signal.SIGUSR1)
-                launcher.await_text(f"started again: volume{number}")
+                launcher.wait_for(f"started again: volume{number}")
             failovers = [await metric(port, "sfs_gfs_failovers_total") for port in ports]
             loop.notes.append(f"{sum(failovers):.0f} failovers")
             assert sum(failovers) > 0
         launcher.signal(signal.SIGINT)
         assert launcher.wait() == 0
-    finally:
-        launcher.signal(signal.SIGTERM)
-        launcher.wait()
-    assert "Traceback" not in launcher.said
+    assert "Traceback" not in launcher.output
     assert running_in(data) == []
     assert open_to_others(data) == []
 
@@ -177,24 +141,20 @@ async def test_the_servers_of_a_launcher_that_was_killed_are_ended_by_the_next(d
     first.wait()
     left = {process for process in running_in(data) if process != "postgres"}
     assert left
-    second = Launcher(data)
-    try:
+    with Launcher(data) as second:
         ended = second.found(r"ended what was left running: (.*)")
         assert ended[0].count(",") == SERVERS - 1
         with pytest.raises(AssertionError, match="another launcher"):
             Launcher(data)
         for port in second.found(r"(?:sfs3|gateway) +http://127\.0\.0\.1:(\d+)"):
             assert (await call(int(port), "GET", "/storage/files")).json() == []
-    finally:
-        second.signal(signal.SIGTERM)
-        assert second.wait() == 0
+    assert second.wait() == 0
     assert running_in(data) == []
 
 
 def test_the_tour_is_true(data: Path) -> None:
     """Its commands run as they stand, on the ports that this cluster has."""
-    launcher = Launcher(data / "sfs-cluster")
-    try:
+    with Launcher(data / "sfs-cluster") as launcher:
         ports = launcher.found(r"(?:sfs|master)\d +http://127\.0\.0\.1:(\d+)")
         documented = [*range(8080, 8084), *range(9333, 9336)]
         replace = {
@@ -203,14 +163,11 @@ def test_the_tour_is_true(data: Path) -> None:
         }
         printed = run_examples(TOUR.read_text(), data, replace, {}, TOUR_SECONDS)
         assert launcher.wait() == 0
-    finally:
-        launcher.signal(signal.SIGTERM)
-        launcher.wait()
     digests = re.findall(r"([0-9a-f]{64})  (?:big|copy)\n", printed)
     assert len(digests) == 4
     assert len(set(digests)) == 1
     counted = re.findall(r"^sfs_gfs_failovers_total\{.*\} (\S+)$", printed, re.MULTILINE)
     assert sum(map(float, counted)) > 0
     assert launcher.found(r"(\w+) has died") == ["volume0", "master0"]
-    assert "started again: volume0\n" in launcher.said
+    assert "started again: volume0\n" in launcher.output
     assert running_in(data) == []

@@ -28,8 +28,7 @@ def test_the_service_keeps_its_contract(caller: str, database_url: str, tmp_path
     if caller != "anonymous":
         token = mint(SECRET, user=caller, ttl=3600)
         arguments += ["--header", f"Authorization: Bearer {token}"]
-    process = Process(tmp_path / "data", "-database", database_url)
-    try:
+    with Process(tmp_path / "data", "-database", database_url) as process:
         url = f"http://127.0.0.1:{process.port}/openapi.json"
         found = subprocess.run(
             [command, *arguments, url],
@@ -41,7 +40,5 @@ def test_the_service_keeps_its_contract(caller: str, database_url: str, tmp_path
         )
         process.signal(signal.SIGTERM)
         assert process.wait() == 0
-    finally:
-        process.kill()
     assert found.returncode == 0, found.stdout + found.stderr
     assert "Traceback" not in process.log

@@ -77,8 +77,7 @@ async def test_the_embedded_database_is_asked_while_a_server_has_it_and_started_
     tmp_path: Path,
 ) -> None:
     live, copy, again = tmp_path / "data", tmp_path / "copy", tmp_path / "again"
-    process = Process(live)
-    try:
+    with Process(live) as process:
         stored = live / "files" / "default" / "one"
         stored.write_bytes(b"1")
         os.utime(stored, ns=(1, 1_234_567_890_123_456_789))
@@ -90,9 +89,7 @@ async def test_the_embedded_database_is_asked_while_a_server_has_it_and_started_
         )
         assert (await call(process.port, "GET", "/readyz")).status == 200, "it does not notice"
         process.signal(signal.SIGTERM)  # its database ends with it
-        assert await asyncio.to_thread(process.wait) == 0
-    finally:
-        process.kill()
+        assert await process.ended() == 0
     # What is restored is backed up once more: there is no server now that has the database.
     new = Config(data=str(tmp_path / "new"))
     await restore(new, str(copy))

@@ -549,13 +549,10 @@ def test_a_database_that_cannot_be_reached_is_not_waited_for_for_ever(tmp_path: 
 def test_the_banner_says_where_it_serves_and_shows_no_token(
     tmp_path: Path, database_url: str
 ) -> None:
-    process = Process(tmp_path, "-database", database_url, "-drain-grace", "60")
-    try:
+    with Process(tmp_path, "-database", database_url, "-drain-grace", "60") as process:
         process.signal(signal.SIGINT)  # of a keyboard, where there is no grace
         assert process.wait() == 0
-    finally:
-        process.kill()
-    assert f"http://127.0.0.1:{process.port}" in process.banner
-    assert "eyJ" not in process.banner + process.log  # as every JWT begins
-    assert database_url not in process.banner + process.log
+    assert f"http://127.0.0.1:{process.port}" in process.output
+    assert "eyJ" not in process.output + process.log  # as every JWT begins
+    assert database_url not in process.output + process.log
     assert "Traceback" not in process.log

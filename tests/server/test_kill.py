@@ -19,7 +19,7 @@ import pytest
 from sfs_server.auth.tokens import mint
 from tests.support.client import call, connect
 from tests.support.credentials import SECRET
-from tests.support.launcher import Process, run
+from tests.support.launcher import launched, run
 from tests.support.uploads import WAYS, head, request
 from tests.support.waiting import eventually
 
@@ -83,10 +83,6 @@ async def check(port: int, names: Names, data: Path) -> int:
     return len(there)
 
 
-async def started(data: Path, *arguments: str) -> Process:
-    return await asyncio.to_thread(Process, data, *arguments)
-
-
 async def test_a_server_killed_while_uploads_run_shows_old_or_new_files(
     tmp_path: Path, database_url: str
 ) -> None:
@@ -96,31 +92,24 @@ async def test_a_server_killed_while_uploads_run_shows_old_or_new_files(
     names = Names()
     in_flight = 0
     for round_ in range(ROUNDS):
-        process = await started(data, "-database", database_url)
-        try:
+        async with launched(data, "-database", database_url) as process:
             await check(process.port, names, data)
             clients = [
                 asyncio.create_task(client(process.port, names, dice, number, round_))
                 for number in range(CLIENTS)
             ]
             await asyncio.sleep(0.02 + dice.random() * 0.25)
-        finally:
-            process.kill()
         await asyncio.gather(*clients)
         in_flight += len(names.attempted)
-    process = await started(data, "-database", database_url)
-    try:
+    async with launched(data, "-database", database_url) as process:
         assert await check(process.port, names, data) > 0, f"seed {seed}"
-    finally:
-        process.kill()
     assert in_flight >= ROUNDS, f"seed {seed}"
 
 
 async def test_sigterm_lets_running_transfers_finish(tmp_path: Path, database_url: str) -> None:
     data = tmp_path / "data"
     content = random.Random(4).randbytes(40_000_000)
-    process = await started(data, "-database", database_url)
-    try:
+    async with launched(data, "-database", database_url) as process:
         async with (
             connect(process.port, receive_buffer=65536) as down,
             connect(process.port) as before,
@@ -150,9 +139,7 @@ async def test_sigterm_lets_running_transfers_finish(tmp_path: Path, database_ur
             rest = await down.reader.readexactly(len(content) - len(first))
             assert first + rest == content
             assert await up.rest() == b""
-        assert await asyncio.to_thread(process.wait) == 0
-    finally:
-        process.kill()
+        assert await process.ended() == 0
     assert (data / "files" / "default" / "new").read_bytes() == content[:1_000_000]
     assert os.listdir(data / "files" / "~tmp") == []
     assert "Traceback" not in process.log
@@ -163,18 +150,15 @@ async def test_a_drain_ends_when_its_time_is_over_or_at_a_second_signal(
     tmp_path: Path, database_url: str, seconds: str, signals: int
 ) -> None:
     data = tmp_path / "data"
-    process = await started(data, "-database", database_url, "-drain-timeout", seconds)
-    try:
-        async with connect(process.port) as connection:
-            headers = {**BEARER, "Content-Length": "1000"}
-            connection.send_raw(head("PUT", target("never"), headers) + b"x" * 999)
-            await eventually(lambda: os.listdir(data / "files" / "~tmp") != [])
-            for _ in range(signals):
-                process.signal(signal.SIGTERM)
-                await asyncio.sleep(0.2)
-            assert await asyncio.to_thread(process.wait, 10) == 0
-    finally:
-        process.kill()
+    flags = ("-database", database_url, "-drain-timeout", seconds)
+    async with launched(data, *flags) as process, connect(process.port) as connection:
+        headers = {**BEARER, "Content-Length": "1000"}
+        connection.send_raw(head("PUT", target("never"), headers) + b"x" * 999)
+        await eventually(lambda: os.listdir(data / "files" / "~tmp") != [])
+        for _ in range(signals):
+            process.signal(signal.SIGTERM)
+            await asyncio.sleep(0.2)
+        assert await process.ended(10) == 0
     assert os.listdir(data / "files" / "~tmp") == []
     assert os.listdir(data / "files" / "default") == []
     assert "cut: 1" in process.log
@@ -185,8 +169,7 @@ async def test_a_second_server_on_the_same_data_says_so_and_ends(
     tmp_path: Path, database_url: str
 ) -> None:
     data = tmp_path / "data"
-    process = await started(data, "-database", database_url)
-    try:
+    async with launched(data, "-database", database_url) as process:
         arguments = ("-addr", "127.0.0.1:0", "-data", str(data), "-database", database_url)
         second = await asyncio.to_thread(run, *arguments, env={"JWT_SECRET": SECRET})
         assert second.returncode != 0
@@ -195,8 +178,6 @@ async def test_a_second_server_on_the_same_data_says_so_and_ends(
         assert "another process" in second.stderr
         assert second.stderr.count("\n") == 1
         assert (await call(process.port, "GET", "/healthz")).status == 200
-    finally:
-        process.kill()
 
 
 @pytest.fixture
@@ -221,23 +202,16 @@ def databases(data: Path) -> list[psutil.Process]:
 async def test_the_embedded_database_survives_a_kill_and_ends_with_its_server(
     short_data: Path,
 ) -> None:
-    process = await started(short_data)
-    try:
-        async with connect(process.port) as connection:
-            for name in ("one", "two"):
-                connection.send_raw(request("POST", target(name), "raw", b"content", BEARER))
-                assert (await connection.answer()).status == 201
-    finally:
-        process.kill()
-    process = await started(short_data)
-    try:
+    async with launched(short_data) as process:
+        for name in ("one", "two"):
+            made = await call(process.port, "POST", target(name), BEARER, b"content")
+            assert made.status == 201
+    async with launched(short_data) as process:
         async with connect(process.port) as connection:
             assert (await connection.ask("GET", target("one"))).body == b"content"
             listed = (await connection.ask("GET", "/storage/files")).json()
             assert [entry["name"] for entry in listed] == ["one", "two"]
         assert databases(short_data)
         process.signal(signal.SIGTERM)
-        assert await asyncio.to_thread(process.wait) == 0
-    finally:
-        process.kill()
+        assert await process.ended() == 0
     assert databases(short_data) == []

@@ -7,7 +7,6 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,14 +50,13 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
 
 
 @pytest.fixture(scope="module")
-def exposed(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def exposed(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
     """What a process that has done a little of everything answers to a scrape."""
     postgres.execute("DROP DATABASE IF EXISTS metrics")
     postgres.execute("CREATE DATABASE metrics")
     data = tmp_path_factory.mktemp("metrics")
-    process = Process(data, "-database", postgres.url("metrics"))
 
-    async def use() -> str:
+    async def use(process: Process) -> str:
         async with connect(process.port) as connection:
             for method, target, status in (
                 ("PUT", "/storage/default/private-file", 201),
@@ -76,10 +74,8 @@ def exposed(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Ite
                 assert (await connection.ask(method, target, named, body)).status == status
             return (await connection.ask("GET", "/metrics")).body.decode()
 
-    try:
-        yield asyncio.run(use())
-    finally:
-        process.kill()
+    with Process(data, "-database", postgres.url("metrics")) as process:
+        return asyncio.run(use(process))
 
 
 def test_promtool_finds_nothing_to_say_about_the_metrics(exposed: str) -> None:

@@ -7,8 +7,6 @@ import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -21,7 +19,15 @@ from sfs_server.auth.tokens import mint
 from sfs_server.config import Config
 from tests.support.client import MIB, Connection, call, connect
 from tests.support.credentials import SECRET
-from tests.support.launcher import Process, environment, run
+from tests.support.launcher import (
+    SETTINGS,
+    SFS_SERVER,
+    Process,
+    Program,
+    environment,
+    launched,
+    run,
+)
 from tests.support.postgres import Postgres
 from tests.support.uploads import WAYS, request
 from tests.support.waiting import eventually
@@ -82,17 +88,15 @@ class Transfers:
 async def running(tmp_path: Path, database_url: str) -> AsyncIterator[tuple[Process, Transfers]]:
     """A process with EACH downloads and EACH uploads under way."""
     content = random.Random(6).randbytes(SIZE)
-    process = await asyncio.to_thread(Process, tmp_path, "-database", database_url)
-    try:
-        async with AsyncExitStack() as stack:
-            async with connect(process.port) as before:
-                before.send_raw(request("PUT", target("big"), "raw", content, BEARER))
-                assert (await before.answer()).status == 201
-            transfers = Transfers(tmp_path, content)
-            await transfers.begin(process.port, stack)
-            yield process, transfers
-    finally:
-        process.kill()
+    async with (
+        launched(tmp_path, "-database", database_url) as process,
+        AsyncExitStack() as stack,
+    ):
+        stored = await call(process.port, "PUT", target("big"), BEARER, content)
+        assert stored.status == 201
+        transfers = Transfers(tmp_path, content)
+        await transfers.begin(process.port, stack)
+        yield process, transfers
 
 
 async def test_sigterm_loses_no_transfer_that_ends_in_time(
@@ -102,7 +106,7 @@ async def test_sigterm_loses_no_transfer_that_ends_in_time(
         process.signal(signal.SIGTERM)
         await asyncio.sleep(0.3)
         await transfers.finish(EACH)
-        assert await asyncio.to_thread(process.wait) == 0
+        assert await process.ended() == 0
     assert os.listdir(tmp_path / "files" / "~tmp") == []
     assert "cut" not in process.log
     assert "Traceback" not in process.log
@@ -116,7 +120,7 @@ async def test_what_has_not_ended_is_cut_where_everybody_sees_it(
         process.signal(signal.SIGTERM)
         await transfers.finish(done)
         process.signal(signal.SIGTERM)
-        assert await asyncio.to_thread(process.wait) == 0
+        assert await process.ended() == 0
         for connection in transfers.down[done:]:
             assert len(await connection.broken_body()) < SIZE
         for connection, _ in transfers.up[done:]:
@@ -134,8 +138,7 @@ async def test_new_connections_are_served_until_a_load_balancer_has_seen_the_503
     tmp_path: Path, database_url: str
 ) -> None:
     arguments = ("-database", database_url, "-drain-grace", "60")
-    process = await asyncio.to_thread(Process, tmp_path, *arguments)
-    try:
+    async with launched(tmp_path, *arguments) as process:
         assert (await call(process.port, "PUT", target("a"), BEARER, bytes(SIZE))).status == 201
         async with connect(process.port, receive_buffer=65536) as connection:
             connection.send("GET", target("a"))
@@ -151,9 +154,7 @@ async def test_new_connections_are_served_until_a_load_balancer_has_seen_the_503
         answer = await call(process.port, "GET", "/storage/files")
         assert (answer.status, len(answer.json())) == (200, 1)
         process.signal(signal.SIGTERM)  # somebody will not wait for it
-        assert await asyncio.to_thread(process.wait, 15) == 0
-    finally:
-        process.kill()
+        assert await process.ended(15) == 0
     assert "Traceback" not in process.log
 
 
@@ -164,22 +165,12 @@ def test_a_start_that_waits_for_its_database_ends_at_a_signal(tmp_path: Path) ->
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and nobody listens
         url = f"postgresql://me:hush@127.0.0.1:{closed.getsockname()[1]}/sfs"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sfs_server", "-data", str(tmp_path), "-database", url],
-            env=environment({"JWT_SECRET": SECRET}),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert process.stderr is not None
-            assert "waiting for the database" in process.stderr.readline()
-            process.send_signal(signal.SIGTERM)
-            _, said = process.communicate(timeout=15)
-        finally:
-            process.kill()
-            process.wait()
-    assert process.returncode == 0
-    assert "Traceback" not in said
+        command = (*SFS_SERVER, "-data", str(tmp_path), "-database", url)
+        with Program(*command, env=environment(SETTINGS)) as process:
+            process.wait_for("waiting for the database")
+            process.signal(signal.SIGTERM)
+            assert process.wait(15) == 0
+    assert "Traceback" not in process.log
 
 
 async def test_a_start_that_is_ended_listens_no_more(

@@ -16,7 +16,7 @@ from sfs_server.config import Config, ConfigError
 from sfs_server.database.pool import Database
 from sfs_server.store import require_its_database
 from tests.support.credentials import SECRET
-from tests.support.launcher import Process, run
+from tests.support.launcher import launched, run
 from tests.support.postgres import Postgres
 
 
@@ -80,8 +80,7 @@ async def test_a_full_disk_does_not_stop_a_start(
 async def test_a_second_process_without_a_master_is_refused_by_its_start(
     postgres: Postgres, database_url: str, tmp_path: Path
 ) -> None:
-    first = await asyncio.to_thread(Process, tmp_path / "a", "-database", database_url)
-    try:
+    async with launched(tmp_path / "a", "-database", database_url):
         flags = ("-addr", "127.0.0.1:0", "-database", database_url)
         second = await asyncio.to_thread(
             run, *flags, "-data", str(tmp_path / "b"), env={"JWT_SECRET": SECRET}, seconds=120
@@ -89,7 +88,5 @@ async def test_a_second_process_without_a_master_is_refused_by_its_start(
         assert second.returncode == 1
         assert second.stderr.count("\n") == 1
         assert "The database belongs to the store" in second.stderr
-    finally:
-        first.kill()
-    again = await asyncio.to_thread(Process, tmp_path / "a", "-database", database_url)
-    again.kill()
+    async with launched(tmp_path / "a", "-database", database_url):
+        pass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import signal
@@ -18,7 +17,7 @@ from sfs_server.postgres import files
 from sfs_server.web.keys import FILESYSTEM
 from tests.support.client import call, connect
 from tests.support.credentials import SECRET
-from tests.support.launcher import Process
+from tests.support.launcher import Process, launched
 from tests.support.mounts import fill, tmpfs
 from tests.support.rooted import place
 from tests.support.service import Service
@@ -153,16 +152,12 @@ async def test_a_disk_that_users_have_filled_is_started_on_and_deleted_from(
 ) -> None:
     with tmpfs(place, "size=150m,nr_inodes=2500"):
         flags = ("-reserve-mb", "40")
-        process = await asyncio.to_thread(Process, place / "data", *flags)
-        try:
+        async with launched(place / "data", *flags) as process:
             await fill_by_uploads(process, b"" if files_first else bytes(4 * MIB))
-            process.kill()
-            process = await asyncio.to_thread(Process, place / "data", *flags)
+        async with launched(place / "data", *flags) as process:
             await serves_and_deletes(process)
             process.signal(signal.SIGTERM)
-            assert await asyncio.to_thread(process.wait) == 0
-        finally:
-            process.kill()
+            assert await process.ended() == 0
 
 
 async def fill_by_uploads(process: Process, body: bytes) -> None:
@@ -186,20 +181,17 @@ async def serves_and_deletes(process: Process) -> None:
 
 async def test_a_disk_that_others_have_filled_is_started_on_by_the_ballast(place: Path) -> None:
     with tmpfs(place, "size=250m,nr_inodes=2500"):
-        process = await asyncio.to_thread(Process, place / "data")
-        try:
+        async with launched(place / "data") as process:
             assert (
                 await call(process.port, "PUT", "/storage/default/0", BEARER, b"0")
             ).status == 507
             (place / "data" / "files" / "default" / "0").write_bytes(b"0")
             process.signal(signal.SIGTERM)
-            assert await asyncio.to_thread(process.wait) == 0
-            fill(place)
-            process = await asyncio.to_thread(Process, place / "data")
+            assert await process.ended() == 0
+        fill(place)
+        async with launched(place / "data") as process:
             await serves_and_deletes(process)
             assert "so that the database can start" in process.log
-        finally:
-            process.kill()
 
 
 def test_the_ballast_is_given_up_where_the_disk_is_full_and_made_where_it_is_not(
@@ -231,11 +223,8 @@ async def test_a_directory_whose_name_is_not_utf8_is_served_from(
     os.mkdir(directory)
     monkeypatch.chdir(os.fsdecode(directory))
     strict = {"PYTHONIOENCODING": "utf-8:strict"}
-    process = await asyncio.to_thread(Process, Path("data"), "-reserve-mb", "0", env=strict)
-    try:
+    async with launched(Path("data"), "-reserve-mb", "0", env=strict) as process:
         assert (await call(process.port, "PUT", "/storage/default/0", BEARER, b"0")).status == 201
-        assert r"caf\udce9/data" in process.banner
+        assert r"caf\udce9/data" in process.output
         process.signal(signal.SIGTERM)
-        assert await asyncio.to_thread(process.wait) == 0
-    finally:
-        process.kill()
+        assert await process.ended() == 0

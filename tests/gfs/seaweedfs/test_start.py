@@ -21,7 +21,7 @@ from gfs.seaweedfs import filesystem  # noqa: E402
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # noqa: E402
 from gfs.seaweedfs.servers import volume  # noqa: E402
 from tests.support.client import call  # noqa: E402
-from tests.support.launcher import Process  # noqa: E402
+from tests.support.launcher import launched  # noqa: E402
 
 
 @asynccontextmanager
@@ -156,11 +156,8 @@ async def test_readiness_tells_that_keys_differ(
     keys = {"SFS_GFS_JWT_SIGNING_KEY": "to write", "SFS_GFS_JWT_SIGNING_READ_KEY": "to read"}
     for wrong in (*keys, None):
         env = {**keys, wrong: "another"} if wrong else keys
-        process = await asyncio.to_thread(Process, tmp_path, *flags, env=env)
-        try:
+        async with launched(tmp_path, *flags, env=env) as process:
             ready = await call(process.port, "GET", "/readyz")
             assert (ready.status, ready.json()["checks"]["store"]) == (
                 (503, "StoreUnavailable") if wrong else (200, "ok")
             )
-        finally:
-            process.kill()

@@ -20,7 +20,7 @@ from tests.support import tokens
 from tests.support.client import call, connect
 from tests.support.credentials import SECRET
 from tests.support.events import watching
-from tests.support.launcher import Process
+from tests.support.launcher import launched
 from tests.support.service import Service
 
 LINKS_PATH = "/storage/links"
@@ -447,16 +447,12 @@ async def test_without_a_secret_of_its_own_a_service_makes_links_that_outlive_it
     url, said = "", ""
     for lives in range(2):
         arguments = ("-database", database_url, "-jwt-public-key", str(tmp_path / "key.pem"))
-        process = await asyncio.to_thread(Process, tmp_path / "data", *arguments)
-        try:
-            async with connect(process.port) as connection:
-                if not lives:
-                    put = await connection.ask("PUT", "/storage/default/a", bearer, b"bytes")
-                    assert put.status == 201
-                    url = (await connection.ask("POST", LINKS_PATH, bearer, body)).json()["url"]
-                opened = await connection.ask("GET", url)
-                assert (opened.status, opened.body) == (200, b"bytes")
-        finally:
-            await asyncio.to_thread(process.kill)
-            said += process.log
+        async with launched(tmp_path / "data", *arguments) as process:
+            if not lives:
+                put = await call(process.port, "PUT", "/storage/default/a", bearer, b"bytes")
+                assert put.status == 201
+                url = (await call(process.port, "POST", LINKS_PATH, bearer, body)).json()["url"]
+            opened = await call(process.port, "GET", url)
+            assert (opened.status, opened.body) == (200, b"bytes")
+        said += process.log
     assert url.partition("?token=")[2] not in said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from sfs_server.web.keys import DATABASE, PROGRESS
 from tests.support.client import MIB, Connection, connect
 from tests.support.credentials import SECRET
 from tests.support.events import Stream, seen, watching
-from tests.support.launcher import Process
+from tests.support.launcher import launched
 from tests.support.postgres import Postgres
 from tests.support.service import Service, pass_for_one_store
 from tests.support.uploads import begin, head, upload
@@ -265,31 +264,26 @@ async def test_two_processes_and_one_that_is_killed(
     assert config.database is not None
     data = tmp_path / "process"
     pass_for_one_store(service.data, data)
-    process = await asyncio.to_thread(
-        Process, data, "-database", config.database, "-drain-grace", "0"
-    )
-    try:
-        async with (
-            watching(service.port, "t", BEARER) as here,
-            watching(process.port, "u", BEARER) as there,
-            connect(process.port) as client,
-        ):
-            for port, id_ in ((process.port, "t"), (service.port, "u")):
-                async with connect(port) as uploader:
-                    target = f"/storage/default/file?id={id_}"
-                    uploader.send("PUT", target, BEARER, CONTENT)
-                    assert (await uploader.answer()).status == 201
-            assert (await here.last())["bytes"] == (await there.last())["bytes"] == 2 * MIB
-            length = {**BEARER, "Content-Length": str(2 * MIB)}
-            client.send_raw(head("PUT", "/storage/default/file?id=v", length) + bytes(MIB))
-            async with watching(service.port, "v", BEARER) as cut:
-                await until(cut, MIB)
-                process.kill()
-                monkeypatch.setattr("sfs_server.progress.relay.SILENCE_SECONDS", 1.0)
-                event = await cut.last()
-                assert (event["bytes"], event["error"]) == (MIB, LOST)
-    finally:
-        process.kill()
+    async with (
+        launched(data, "-database", config.database) as process,
+        watching(service.port, "t", BEARER) as here,
+        watching(process.port, "u", BEARER) as there,
+        connect(process.port) as client,
+    ):
+        for port, id_ in ((process.port, "t"), (service.port, "u")):
+            async with connect(port) as uploader:
+                target = f"/storage/default/file?id={id_}"
+                uploader.send("PUT", target, BEARER, CONTENT)
+                assert (await uploader.answer()).status == 201
+        assert (await here.last())["bytes"] == (await there.last())["bytes"] == 2 * MIB
+        length = {**BEARER, "Content-Length": str(2 * MIB)}
+        client.send_raw(head("PUT", "/storage/default/file?id=v", length) + bytes(MIB))
+        async with watching(service.port, "v", BEARER) as cut:
+            await until(cut, MIB)
+            process.kill()
+            monkeypatch.setattr("sfs_server.progress.relay.SILENCE_SECONDS", 1.0)
+            event = await cut.last()
+            assert (event["bytes"], event["error"]) == (MIB, LOST)
 
 
 async def test_watchers_do_not_hold_up_a_process_that_stops(
@@ -298,10 +292,7 @@ async def test_watchers_do_not_hold_up_a_process_that_stops(
     assert config.database is not None
     data = tmp_path / "process"
     pass_for_one_store(service.data, data)
-    process = await asyncio.to_thread(
-        Process, data, "-database", config.database, "-drain-grace", "0"
-    )
-    try:
+    async with launched(data, "-database", config.database) as process:
         async with (
             watching(process.port, "idle", BEARER) as idle,
             watching(process.port, "t", BEARER) as stream,
@@ -321,9 +312,6 @@ async def test_watchers_do_not_hold_up_a_process_that_stops(
                 client.send_raw(bytes(MIB))
                 assert (await client.answer()).status == 201
                 assert (await again.last())["bytes"] == 2 * MIB
-            assert await asyncio.to_thread(process.wait, 10) == 0
+            assert await process.ended(10) == 0
         event = await seen(service.port, "t", BEARER)
         assert event["done"]
-    finally:
-        with suppress(ValueError):
-            process.kill()
