@@ -1,8 +1,8 @@
-"""The time, in one place, and how long something is tried again.
+"""The clocks, in one place, and deadlines for trying again.
 
-What is written down and compared with the world has Unix time, which somebody may set; what takes
-long is measured with a clock that never goes back. Callers name the module (``clock.unix()``), so
-that a test can set the time for all of them.
+Times that are stored or compared with other machines are Unix times, and the clock may be set back;
+durations are measured by a clock that is not. Callers name the module (``clock.unix()``), so that a
+test can set the time for all of them.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ monotonic = time.monotonic
 
 
 class Deadline:
-    """Up to when something is tried again."""
+    """A moment after which nothing is tried again."""
 
     def __init__(self, seconds: float) -> None:
-        """``seconds`` from now."""
+        """The moment ``seconds`` from now."""
         self.renew(seconds)
 
     def renew(self, seconds: float) -> None:
-        """Start anew: ``seconds`` from now."""
+        """Move the deadline to ``seconds`` from now."""
         self._end = monotonic() + seconds
 
     @property
     def left(self) -> float:
-        """Seconds until it; negative behind it."""
+        """Seconds until the deadline; negative after it."""
         return self._end - monotonic()
 
     async def pause(self, seconds: float, problem: Exception) -> None:
-        """Wait for ``seconds`` before the next attempt. Raises ``problem``, at once, where the
-        deadline would have passed by then."""
+        """Wait for ``seconds`` before the next attempt. Raises ``problem`` at once if the deadline
+        would have passed by then."""
         if self.left <= seconds:
             raise problem
         await asyncio.sleep(seconds)

@@ -1,14 +1,14 @@
 """Copying files from one file system to another, while the first is in use.
 
-What is copied of a file is the version that its reader has pinned: one whole version, of the size
-and the times that the copy gets too. A directory is listed page by page, and no listing is held
-open while bytes are copied, which may take hours. A file that is there all the time is copied; one
-that goes meanwhile is not missed; of one that is replaced the old version or a new one is copied.
+Of each file, one version is copied: the one that its reader has pinned. The copy has its size and
+its times. A directory is listed page by page, and no listing is held open while bytes are copied,
+which may take hours. A file that is there all the time is copied; one that is removed meanwhile is
+left out; of one that is replaced, either the old version or a new one is copied.
 
-A version that was replaced may be swept away under its reader, and a server may be started again.
-So a copy of a file that breaks is begun anew, at most TRIES times. Bytes that cannot be had even so
-do not end the whole: their files are left out, and named. More than MOST_LOST of them do: then not
-files are broken, but the store.
+The bytes of a version that was replaced may be deleted while they are read, and a server may be
+restarted. So a file whose copy fails is copied again, at most TRIES times. A file that cannot be
+read even so is left out, and its name is reported. More than MOST_LOST of them end the copy: then
+the store is broken, not some files.
 """
 
 from __future__ import annotations
@@ -23,20 +23,29 @@ from gfs.errors import DataLoss, GfsError, NoSuchFile, StoreUnavailable
 from gfs.types import Bytes, FileInfo
 
 PARALLEL = 8
-"""Files that are copied at a time: small ones take more waiting than work."""
+"""How many files are copied at a time: small ones take more waiting than work."""
 
 PAGE = 1_000
+"""How many files of a directory are listed at once."""
+
 TRIES = 4
+"""How often the copy of one file is tried."""
+
 PAUSE_SECONDS = 3.0
+"""The time between two of these."""
+
 MOST_LOST = 100
+"""With more files that cannot be read, the copy ends."""
+
 MOST_NAMED = 20
-"""Of the files without their bytes; more are counted."""
+"""How many of them are named; the others are counted."""
 
 
 @dataclass(slots=True)
 class Copied:
-    """What a copy has: files, their bytes, how many of the files are links to the originals; and
-    what it has not: how many files could not be read, and the names of the first of them."""
+    """What was copied: ``files``, their ``size`` in bytes, and how many of them are ``linked`` to
+    the originals; and what was not: how many files were ``lost`` because they could not be read,
+    and the names of the first of them."""
 
     files: int = 0
     size: int = 0
@@ -45,8 +54,8 @@ class Copied:
     lost_names: list[str] = field(default_factory=list)
 
     def lose(self, name: str) -> None:
-        """Count the file ``name``, with its directory, that could not be read. Raises
-        StoreUnavailable where they are too many."""
+        """Count the file ``name`` (with its directory), which could not be read. Raises
+        StoreUnavailable if there are too many."""
         self.lost += 1
         if self.lost > MOST_LOST:
             raise StoreUnavailable(f"more than {MOST_LOST} files could not be read")
@@ -55,10 +64,10 @@ class Copied:
 
 
 async def copy_files(source: FileSystem, target: FileSystem, directories: Iterable[str]) -> Copied:
-    """Copy the files of ``directories``, which are made in ``target``; durable at return.
+    """Copy the files of ``directories``, which are made in ``target``; durable when it returns.
 
-    A file that is there already is replaced. Raises StoreUnavailable, StoreFull and the like; what
-    has been copied by then stays, for the caller to remove.
+    A file that ``target`` has already is replaced. Raises StoreUnavailable, StoreFull and other
+    errors of a GFS; what has been copied by then stays, for the caller to remove.
     """
     copied = Copied()
     for directory in directories:
@@ -88,7 +97,7 @@ async def _copy_page(
         async with asyncio.TaskGroup() as group:
             for _ in range(PARALLEL):
                 group.create_task(work())
-    except ExceptionGroup as failed:  # of which each says it; a caller looks for one GfsError
+    except ExceptionGroup as failed:  # the caller expects one GfsError, not a group
         raise failed.exceptions[0] from failed
 
 
@@ -114,7 +123,7 @@ async def _copy_file(
 
 
 async def _copy_version(source: FileSystem, target: FileSystem, directory: str, name: str) -> int:
-    """Copy the version that is there now; its size."""
+    """Copy the version that is there now, and return its size."""
     async with await source.open(directory, name) as reader:
         info = reader.info
         writing = await target.create(directory, name, size=info.size, times_of=info)
@@ -127,8 +136,8 @@ async def _copy_version(source: FileSystem, target: FileSystem, directory: str, 
 
 
 async def _whole(reader: Reader) -> AsyncGenerator[Bytes, None]:
-    """The bytes of the version. Raises DataLoss, whatever kept them: which replica is away and
-    which is spoilt cannot always be told, and it is this file that cannot be read."""
+    """Yield the bytes of the version. Raises DataLoss for every failure: whether a replica is
+    unavailable or damaged is not always clear, and either way this file cannot be read."""
     try:
         async with aclosing(reader.read(0, reader.info.size)) as pieces:
             async for piece in pieces:

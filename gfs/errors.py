@@ -1,13 +1,13 @@
-"""The errors of a GFS. An engine raises these and no others; what the operating system or a
-library raised is turned into one of them at the engine's border and kept as ``__cause__``.
+"""The errors of a GFS. An engine raises these and no others: it turns what the operating system or
+a library raises into one of them, in one place, and keeps the original as ``__cause__``.
 
-The text of an error may be logged. It names no path of the machine and no secret, but nothing
-outside this package reads it to decide: the class alone says what happened.
+The text of an error may be logged: it names no path of the machine and no secret. Decisions are
+made by the class alone; no program reads the text.
 """
 
 
 class GfsError(Exception):
-    """The root. Callers that need no distinction catch this."""
+    """What every error of a GFS is; for callers that treat all alike."""
 
 
 class InvalidName(GfsError):
@@ -19,31 +19,31 @@ class NoSuchFile(GfsError):
 
 
 class NoSuchDirectory(GfsError):
-    """There is no such directory now: it never was, or it was removed."""
+    """There is no such directory now: it was never made, or it was removed."""
 
 
 class AlreadyExists(GfsError):
-    """The name was to be created exclusively, and it is taken."""
+    """There is a file of that name, and the caller required that there be none."""
 
 
 class VersionMismatch(GfsError):
-    """The file under the name is not of the version that the caller required."""
+    """The file of that name is not of the version that the caller required."""
 
 
 class StoreFull(GfsError):
-    """There is no room for more bytes (disk full, quota reached, no writable volume)."""
+    """There is no space for more bytes (disk full, quota reached, no writable volume)."""
 
 
 class StoreUnavailable(GfsError):
-    """The store cannot be reached, or did not answer in time. Trying again later may help."""
+    """The store cannot be reached, or did not respond in time. Trying again later may help."""
 
 
 class StoreBroken(GfsError):
-    """The store refuses, and will refuse again until somebody mends it: a directory of another
-    user, a read-only file system, another file system or a link in the place of a directory.
-    The text says where and why; trying again does not help."""
+    """The store refuses, and goes on refusing until its operator repairs it: a directory of another
+    user, a read-only file system, another file system or a link in the place of a directory. The
+    text says where and why."""
 
 
 class DataLoss(GfsError):
-    """The exact bytes asked for cannot be had: a short, over-long or changed answer from every
-    replica, or a file that was cut while it was read."""
+    """The store does not have the exact bytes that were asked for: every replica sent too few, too
+    many or other ones, or a file was cut short while it was read."""

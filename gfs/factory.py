@@ -24,12 +24,12 @@ __all__ = ["Cluster", "copy_store", "left_out", "open_copy", "open_filesystem"]
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where a cluster is, and how to be let in.
+    """Where a cluster is, and what its servers require.
 
-    ``masters``: ``HOST:PORT``, several with commas. ``prefix``: the directory of the cluster that
-    everything is in. ``read_key``, ``write_key``: what requests to chunkservers are signed with,
-    where they ask for it. ``tls``: for control calls, where they are encrypted. ``upload_buffer``:
-    how many bytes all uploads may hold in memory together.
+    ``masters``: ``HOST:PORT``, several separated by commas. ``prefix``: the directory of the
+    cluster that holds everything. ``read_key``, ``write_key``: what requests to chunkservers are
+    signed with, if the cluster requires that. ``tls``: for control calls, if they are encrypted.
+    ``upload_buffer``: how many bytes all uploads together may hold in memory.
     """
 
     masters: str
@@ -46,13 +46,12 @@ async def open_filesystem(
     listening: Callable[[str], Listener] | None = None,
     reserve: int = 0,
 ) -> FileSystem:
-    """Open the GFS of ``cluster``, or without one that which keeps plain files under the directory
-    ``root``, of whose disk uploads leave ``reserve`` bytes free.
+    """Open the GFS of ``cluster``; without one, plain files under the directory ``root``, where
+    uploads leave ``reserve`` bytes of the disk free.
 
-    ``listening`` is given the name of the engine, and makes the listener that is told of what the
-    engine does. Raises :class:`gfs.errors.StoreUnavailable` or :class:`gfs.errors.StoreBroken` when
-    the store cannot be opened, saying why, and ValueError for masters that are not addresses or
-    keys that are none.
+    ``listening`` makes the listener that is notified of what the engine does, from the engine's
+    name. Raises :class:`gfs.errors.StoreUnavailable` or :class:`gfs.errors.StoreBroken`, whose text
+    says why the store cannot be opened, and ValueError for a malformed address of a master.
     """
     listener = None
     if listening is not None:

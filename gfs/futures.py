@@ -1,4 +1,4 @@
-"""Futures that somebody waits for."""
+"""Setting the result of a future that may be done."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _T = TypeVar("_T")
 
 
 def resolve(future: asyncio.Future[_T], value: _T) -> None:
-    """Give ``future`` its result, unless it has ended: whoever waited may have been cancelled, or
-    another callback of the same turn of the event loop was first."""
+    """Set the result of ``future`` to ``value``, unless it is done: its waiter may have been
+    cancelled, or another callback in the same turn of the event loop was first."""
     if not future.done():
         future.set_result(value)

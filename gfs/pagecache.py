@@ -1,15 +1,15 @@
-"""What can be had without waiting for the disk: two Linux calls that Python does not offer.
+"""Whether something can be read without waiting for the disk: two Linux calls that Python lacks.
 
 A read that finds its pages in memory takes microseconds and needs no thread; one that does not
-takes milliseconds and would stop every other transfer if the event loop made it. The kernel can
-tell the two apart beforehand:
+takes milliseconds, and would stop every other transfer if the event loop made it. The kernel says
+beforehand which of the two it will be:
 
 - ``openat2(2)`` with RESOLVE_CACHED (Linux 5.12) opens a path only if all of it is in the dentry
-  cache, and says EAGAIN otherwise;
+  cache, and fails with EAGAIN otherwise;
 - ``cachestat(2)`` (Linux 6.5) counts the pages of a range that are in memory.
 
-Where they are missing, the answer is "would have to wait", and the caller uses a thread. Their
-system call numbers are the same on every architecture that is listed below.
+A kernel without these calls is treated as if it always had to wait, and the caller uses a thread.
+Their numbers are the same on every architecture that is listed below.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ def _how(flags: int) -> ctypes._CArgObject:
 
 
 def open_cached(root: int, path: bytes, flags: int) -> int | None:
-    """Open ``path``, relative to the descriptor ``root`` and never outside of it.
+    """Open ``path``, relative to the directory of the descriptor ``root`` and never outside of it.
 
-    Returns the descriptor, or None if that cannot be done without waiting: try again in a thread.
-    Raises OSError (FileNotFoundError and so on) where the answer is known.
+    Returns the descriptor, or None if the disk would have to be waited for: then open it in a
+    thread. Raises OSError (FileNotFoundError and others) where the kernel needs no disk to refuse.
     """
     if _CALL is None:
         return None
@@ -86,27 +86,27 @@ def open_cached(root: int, path: bytes, flags: int) -> int | None:
         return opened
     code = ctypes.get_errno()
     if code in (errno.EAGAIN, errno.ENOSYS, errno.EINVAL, errno.EPERM):
-        return None  # not in memory; or this kernel or its sandbox does not have the call
+        return None  # not in memory; or this kernel or its sandbox lacks the call
     raise OSError(code, os.strerror(code))
 
 
 def resident(fd: int, start: int, length: int) -> bool:
-    """Whether every page of ``length`` > 0 bytes from ``start`` on is in memory now.
+    """Whether every page of the ``length`` > 0 bytes from byte ``start`` on is in memory now.
 
-    False where the kernel cannot tell. The pages may be gone a moment later: this is a hint about
-    time, never about truth.
+    False where the kernel cannot say. The pages may leave the memory a moment later: then a read
+    waits for the disk, but is right all the same.
     """
     if _CALL is None:
         return False
-    answer = _Cachestat()
+    found = _Cachestat()
     asked = _CachestatRange(start, length)
     if _CALL(
         _CACHESTAT,
         ctypes.c_uint(fd),
         ctypes.byref(asked),
-        ctypes.byref(answer),
+        ctypes.byref(found),
         _ZERO,
     ):
         return False
     pages = (start + length - 1) // _PAGE - start // _PAGE + 1
-    return int(answer.nr_cache) >= pages
+    return int(found.nr_cache) >= pages

@@ -1,8 +1,8 @@
-"""Names of directories and files, and of a store. Pure.
+"""The names of directories and files, and the id of a store. Pure.
 
-A name is one segment, compared byte for byte in UTF-8. The rules are those that every engine, and
-a shell on the machine, can live with: nothing that climbs (``.``, ``..``, a separator), nothing
-that hides in a log (control characters, white space at the ends).
+A name is one segment of a path, compared byte for byte in UTF-8. Every engine, and a shell on the
+machine, can use what these rules allow: nothing that leads to another directory (``.``, ``..``, a
+separator), nothing that a log does not show (control characters, white space at the ends).
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from functools import lru_cache
 from gfs.errors import InvalidName, StoreUnavailable
 
 MAX_NAME_BYTES = 255
-"""NAME_MAX of the usual file systems, and the limit for a file's name."""
+"""The longest name of a file, in bytes of UTF-8: NAME_MAX of the usual file systems."""
 
 MAX_DIRECTORY_CHARACTERS = 63
+"""The longest name of a directory, in characters, which are ASCII."""
 
 STORE_ID_DIGITS = 32
+"""The length of a store's id, in hexadecimal digits."""
 
 _DIRECTORY = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_DIRECTORY_CHARACTERS}}}")
 
 
 @lru_cache(1024)
 def check_directory(directory: str) -> str:
-    """Return ``directory`` if it can name one, else raise InvalidName with the rule it broke."""
+    """Return ``directory`` if it can name a directory, else raise InvalidName with the rule."""
     if directory in (".", "..") or _DIRECTORY.fullmatch(directory) is None:
         raise InvalidName(
             f"a namespace name has 1 to {MAX_DIRECTORY_CHARACTERS} characters of "
@@ -37,7 +39,7 @@ def check_directory(directory: str) -> str:
 
 @lru_cache(4096)
 def check_name(name: str) -> str:
-    """Return ``name`` if it can name a file, else raise InvalidName with the rule it broke."""
+    """Return ``name`` if it can name a file, else raise InvalidName with the rule."""
     try:
         length = len(name.encode())
     except UnicodeEncodeError:
@@ -56,12 +58,12 @@ def check_name(name: str) -> str:
 
 
 def new_store_id() -> str:
-    """An id that no other store has."""
+    """A random id for a new store."""
     return secrets.token_hex(STORE_ID_DIGITS // 2)
 
 
 def check_store_id(text: str) -> str:
-    """Return ``text`` if it is the id of a store, else raise StoreUnavailable."""
+    """Return ``text`` if it can be the id of a store, else raise StoreUnavailable."""
     if re.fullmatch(f"[0-9a-f]{{{STORE_ID_DIGITS}}}", text) is None:
         raise StoreUnavailable("the id of the store is damaged; delete it to get a new one")
     return text

@@ -1,4 +1,4 @@
-"""Streams of bytes with a length that is known beforehand."""
+"""Streams of bytes whose length is known beforehand."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gfs.types import Bytes
 async def exactly(length: int, pieces: AsyncGenerator[Bytes, None]) -> AsyncGenerator[Bytes, None]:
     """Pass ``pieces`` on, and raise DataLoss unless they are ``length`` bytes in all.
 
-    A piece that goes too far is not passed on, not even in part: what comes after a wrong length
-    cannot be trusted. Empty pieces are dropped. Closes ``pieces``.
+    A piece that exceeds ``length`` is not passed on, not even in part, because bytes of a wrong
+    length cannot be trusted. Empty pieces are dropped. Closes ``pieces``.
     """
     left = length
     async with aclosing(pieces):

@@ -1,8 +1,8 @@
-"""Blocking calls in threads, and endings, with a cancellation that never leaves one half done.
+"""Blocking calls in threads, and steps that a cancellation does not leave half done.
 
-A call to the disk cannot be interrupted. If its task went on when it is cancelled, the caller
-would close a descriptor that the thread still uses, and the number might by then be another file's.
-So :func:`in_thread` comes back only when the call has ended, cancelled or not.
+A call to the disk cannot be interrupted. If its caller did not wait for it when cancelled, it would
+close a descriptor that the thread still uses, and the number might by then be that of another file.
+So :func:`in_thread` returns only when the call has ended, cancelled or not.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ async def in_thread(
 ) -> _T:
     """Return ``call(*args)``, run in ``pool``, or raise what it raised.
 
-    When cancelled: a call that has not begun never will; one that has is waited for, ``undo`` is
-    given its result (so that a descriptor just opened is closed), and then CancelledError is
+    When cancelled: a call that has not started never will; one that has is waited for, ``undo`` is
+    called with its result (so that a descriptor just opened is closed), and then CancelledError is
     raised. The wait is as long as the call takes, so the calls must be finite.
     """
     submitted = pool.submit(call, *args)
@@ -40,11 +40,11 @@ async def in_thread(
         raise
 
 
-async def to_the_end(work: Coroutine[Any, Any, _T]) -> _T:
-    """Return what ``work`` returns, or raise what it raises; it is never cancelled itself.
+async def shielded(work: Coroutine[Any, Any, _T]) -> _T:
+    """Return what ``work`` returns, or raise what it raises; ``work`` itself is never cancelled.
 
-    When cancelled: ``work`` is waited for, and then CancelledError is raised, unless ``work``
-    failed: then that is raised.
+    When the caller is cancelled, ``work`` is waited for. Then its exception is raised if it failed,
+    and CancelledError otherwise.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -56,7 +56,7 @@ async def to_the_end(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 async def _settled(future: asyncio.Future[Any]) -> None:
-    """Wait until ``future`` is done, whatever is asked meanwhile."""
+    """Wait until ``future`` is done, however often the caller is cancelled meanwhile."""
     while not future.done():
         try:
             await asyncio.wait([future])

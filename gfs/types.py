@@ -1,4 +1,4 @@
-"""The values that cross the GFS interface. All are frozen: they can be shared and kept."""
+"""The values that cross the GFS interface. All are frozen, so they can be shared and kept."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Bytes = bytes | bytearray | memoryview
 class FileInfo:
     """One version of one file.
 
-    ``version`` is an opaque printable ASCII string without quotes or backslashes, at most 64
-    characters. Two versions with different bytes under one name never share it. Times are
-    nanoseconds since the Unix epoch; ``created_ns`` is when the name was first published,
-    ``modified_ns`` when this version was.
+    ``size`` is in bytes. ``version`` is an opaque string of at most 64 printable ASCII characters
+    without quotes or backslashes; two versions of one name that have different bytes never share
+    it. Times are nanoseconds since the Unix epoch: ``created_ns`` is when the name was first
+    published, ``modified_ns`` when this version was.
     """
 
     directory: str
@@ -31,8 +31,8 @@ class FileInfo:
 class Expect:
     """What must be under a name at the moment of a commit or a delete.
 
-    ``absent``: nothing. ``present``: something. ``versions``: one of these versions (``None``:
-    no matter). Without any of them nothing is required.
+    ``absent``: no file. ``present``: a file. ``versions``: one of these versions (None: any).
+    By default nothing is required.
     """
 
     absent: bool = False
@@ -57,7 +57,7 @@ PRESENT = Expect(present=True)
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a commit did: the version that is now under the name, and whether it replaced one."""
+    """What a commit did: the version that it published, and whether that replaced another one."""
 
     info: FileInfo
     replaced: bool
@@ -65,8 +65,8 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How the store is. ``capacity`` and ``used`` are bytes; ``chunkservers`` is how many serve
-    now, ``servers`` counts the masters too."""
+    """The size and health of a store. ``capacity`` and ``used`` are in bytes; ``chunkservers`` is
+    how many there are now, ``servers`` counts the masters and filers too."""
 
     engine: str
     chunkservers: int
@@ -77,8 +77,8 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """PEM texts: the certificates of who may be talked to, and a certificate of our own with its
-    private key, which the other side asks for."""
+    """PEM texts for mutual TLS: ``ca``, the certificates that the other side's must be signed by;
+    ``certificate`` and ``key``, our own certificate with its private key."""
 
     ca: bytes
     certificate: bytes

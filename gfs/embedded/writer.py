@@ -17,7 +17,7 @@ from gfs.api import Writer
 from gfs.embedded.border import border
 from gfs.embedded.tree import Tree
 from gfs.errors import StoreUnavailable
-from gfs.threads import in_thread, to_the_end
+from gfs.threads import in_thread, shielded
 from gfs.types import Bytes, Expect, FileInfo, Published
 
 BATCH = 512 * 1024
@@ -94,7 +94,7 @@ class EmbeddedWriter(Writer):
         if self._ended:
             return
         self._ended = True
-        await to_the_end(self._drop())
+        await shielded(self._drop())
 
     async def _drop(self) -> None:
         self._batch.clear()

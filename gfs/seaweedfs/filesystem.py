@@ -34,7 +34,7 @@ from gfs.seaweedfs.servers import Channels, Filers, Masters, Room, VolumeServers
 from gfs.seaweedfs.uploads import CHUNK_BYTES, Uploads
 from gfs.seaweedfs.watch import Count, EntryCache, Known
 from gfs.seaweedfs.writer import MANIFEST_CHUNKS, SeaweedWriter
-from gfs.threads import to_the_end
+from gfs.threads import shielded
 from gfs.types import ANYTHING, Expect, FileInfo, Published, Status, Tls
 
 PREFIX = "/sfs"
@@ -178,7 +178,7 @@ class SeaweedFileSystem(FileSystem):
             await self._require_room(size)
 
         async def publish(entry: Entry) -> Published:
-            return await to_the_end(self._publisher.publish(directory, entry, expect))
+            return await shielded(self._publisher.publish(directory, entry, expect))
 
         return SeaweedWriter(
             self._uploads,

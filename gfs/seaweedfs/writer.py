@@ -40,7 +40,7 @@ from gfs.seaweedfs.proto.filer_pb2 import (
 from gfs.seaweedfs.publishing import CommitUnknown
 from gfs.seaweedfs.servers import fid as fids
 from gfs.seaweedfs.uploads import CHUNK_BYTES, IN_FLIGHT, Sender, Uploads
-from gfs.threads import to_the_end
+from gfs.threads import shielded
 from gfs.types import Bytes, FileInfo, Published
 
 MANIFEST_CHUNKS = 1_000
@@ -186,7 +186,7 @@ class SeaweedWriter(Writer):
         if self._ended:
             return
         self._ended = True
-        await to_the_end(self._drop())
+        await shielded(self._drop())
 
     async def _drop(self) -> None:
         self._drop_buffer()

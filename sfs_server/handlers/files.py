@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from gfs import clock
 from gfs.errors import AlreadyExists, NoSuchDirectory, NoSuchFile
-from gfs.threads import to_the_end
+from gfs.threads import shielded
 from gfs.types import Expect, FileInfo, Published
 from sfs_server.auth import Action, Namespace, publicly_readable, require
 from sfs_server.errors import Problem
@@ -253,7 +253,7 @@ async def _store(
         # The rights may have changed while the bytes came; the token's expiry does not matter now.
         async with namespaces.guard(namespace, name) as fresh:
             require(request[PRINCIPAL], Action.CREATE, fresh, anonymous_read=anonymous_read)
-            return await to_the_end(done(writer.commit(), request[CHANGE]))
+            return await shielded(done(writer.commit(), request[CHANGE]))
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -272,5 +272,5 @@ async def delete(request: web.Request) -> web.Response:
     async with app[NAMESPACES].guard(namespace, name) as fresh:
         require(principal, Action.DELETE, fresh, anonymous_read=anonymous_read)
         deleting = app[FILESYSTEM].delete(directory, name, expect=expect)
-        await to_the_end(done(deleting, change))
+        await shielded(done(deleting, change))
     return web.json_response({"status": "ok", "name": name, "namespace": directory})

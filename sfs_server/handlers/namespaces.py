@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from gfs.errors import StoreBroken
-from gfs.threads import to_the_end
+from gfs.threads import shielded
 from sfs_server.auth import DEFAULT_NAMESPACE, Action, Namespace, require, require_creating
 from sfs_server.errors import Problem
 from sfs_server.handlers.json_body import members, refuse_misread, string
@@ -120,7 +120,7 @@ async def update_namespace(request: web.Request) -> web.Response:
 async def delete_namespace(request: web.Request) -> web.Response:
     """DELETE ``/storage/namespaces/:name``, and every file in it."""
     namespace = await _target(request, Action.DELETE_NAMESPACE)
-    await to_the_end(done(_delete(request, namespace), request[CHANGE]))
+    await shielded(done(_delete(request, namespace), request[CHANGE]))
     return _json({"status": "ok"})
 
 
