@@ -1,8 +1,9 @@
 """What HTTP headers, names and bodies mean. Pure: text and bytes in, values or a Problem out.
 
 Nothing here waits, knows aiohttp, or touches a file. Look here for what a request asks for (names,
-preconditions, ranges, the form of an upload, dialects that are refused, digests, the client behind
-proxies) and for what a response says of a file (Content-Disposition, CORS).
+preconditions, ranges, Accept, forms, digests, uploads in parts, which are refused), who sent it
+(the client behind proxies), whether it is well-formed, and for what a response says of a file
+(Content-Disposition, CORS).
 """
 
 from sfs_server.http.accept import accepted, wants_page
@@ -11,7 +12,7 @@ from sfs_server.http.dialects import refuse_parameters, refuse_part
 from sfs_server.http.digests import Digest, refuse_trailer
 from sfs_server.http.disposition import active, content_disposition, content_type
 from sfs_server.http.forms import MAX_OTHER_BYTES, FormFile, is_form
-from sfs_server.http.forwarded import Network, Proxies, customer, parse_network
+from sfs_server.http.forwarded import Network, Proxies, client_network, parse_network
 from sfs_server.http.methods import METHODS, SAFE_METHODS
 from sfs_server.http.names import (
     RESERVED,
@@ -71,10 +72,10 @@ __all__ = [
     "check_head",
     "check_namespace",
     "check_origin",
+    "client_network",
     "content_disposition",
     "content_range",
     "content_type",
-    "customer",
     "decode",
     "download_path",
     "ends_plainly",

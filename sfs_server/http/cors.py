@@ -1,18 +1,18 @@
-"""Which web origins may use the service from a browser, and what such a browser is told. Pure.
+"""CORS: which web origins may use the service from a browser, and the headers for them. Pure.
 
 An origin is a scheme, a host and a port (RFC 6454 §4); a browser writes it into ``Origin`` in
 lower case, in ASCII and without the port that the scheme has anyway (§6.1), and that is the one
 spelling that is compared. Each of the allowed ones is written out, or has ``*`` for its first
 label: ``https://*.example.com`` are all hosts below example.com, at any depth, as in a content
 security policy (CSP 3 §6.7.2.8), and not example.com itself. Scheme and port are never wild.
-The scheme need not be one of the web: what packs a page into an app gives it an origin of its own,
-such as ``tauri://localhost`` or ``chrome-extension://ID``.
-Credentials are allowed, so not everybody can be: there is no pattern ``*``, and ``null``, which
-any sandboxed page can be, is nobody.
+The scheme need not be one of the web: a page that is packed into an app has an origin such as
+``tauri://localhost`` or ``chrome-extension://ID``.
+Requests may carry credentials, so the allowed origins have to be named: there is no pattern ``*``,
+and ``null``, the origin of any sandboxed page, cannot be allowed.
 
-The answer names the very origin that asked, never a list. It therefore depends on ``Origin``, and
-says so in ``Vary`` also where it is a refusal (Fetch §3.2.5): otherwise a cache would give one
-origin the answer of another.
+A response names the one origin that sent the request, never a list. It therefore depends on
+``Origin``, and says so in ``Vary`` also where the origin is not allowed (Fetch §3.2.5): otherwise a
+cache would give one origin the response to another.
 """
 
 from __future__ import annotations
@@ -23,15 +23,18 @@ from collections.abc import Iterable, MutableMapping
 from multidict import MultiMapping
 
 MAX_AGE_SECONDS = 7200
-"""How long a browser may remember a preflight: as long as any of them does (Chromium's limit)."""
+"""How long a browser may cache the response to a preflight: Chromium's limit, the longest of any
+browser."""
 
 MAX_ORIGIN_CHARACTERS = 270
-"""A scheme, the longest name of DNS (RFC 1035 §2.3.4) and a port."""
+"""Characters of an Origin that is compared with patterns: a scheme, the longest name of DNS (RFC
+1035 §2.3.4) and a port."""
 
 EXPOSED = (
     "Accept-Ranges, Content-Disposition, Content-Location, Content-Range, ETag, Link, Location, "
     "Retry-After, X-Request-Id"
 )
+"""The header fields of a response that a page of an allowed origin may read."""
 
 _METHODS = "GET, HEAD, POST, PUT, DELETE"
 _HEADERS = (
@@ -52,8 +55,8 @@ _PATTERN = re.compile(
 
 
 def check_origin(text: str) -> str:
-    """The spelling of the origin or pattern ``text`` that is compared. Raises ValueError, which
-    says what is wrong with it, without ``text``."""
+    """Return the origin or pattern ``text`` in the spelling that is compared. Raises ValueError,
+    which says what is wrong, without quoting ``text``."""
     found = _PATTERN.fullmatch(text.lower())
     if text == "*" or text.lower() == "null":
         raise ValueError("credentials are allowed, so the origins must be named")
@@ -77,10 +80,10 @@ def check_origin(text: str) -> str:
 
 
 class Origins:
-    """The allowed ones. False if there are none."""
+    """The allowed origins. False if there are none."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
-        """``allowed`` are as ``check_origin`` spells them."""
+        """``allowed`` are origins and patterns as ``check_origin`` returns them."""
         self._allowed = frozenset(allowed)
 
     def __repr__(self) -> str:
@@ -90,7 +93,7 @@ class Origins:
         return bool(self._allowed)
 
     def allows(self, origin: str) -> bool:
-        """Whether ``origin``, as a browser sent it, is one of them."""
+        """Whether ``origin``, as a browser sent it, is allowed."""
         if origin in self._allowed:
             return "*" not in origin
         found = _PATTERN.fullmatch(origin) if len(origin) <= MAX_ORIGIN_CHARACTERS else None

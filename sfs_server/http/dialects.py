@@ -1,9 +1,9 @@
-"""How a request says that it brings only a part of a file. Pure.
+"""Protocols that upload a file in parts, so that they can be refused. Pure.
 
-An upload here is a whole file, so a part would replace the whole by itself. Each protocol for parts
-has its own way to say so, and a server that does not know it sees an ordinary PUT or POST. The ones
-that are in use are known here, to be refused: they do not name the same thing, but none of them is
-sent by a client that means a whole file and nothing else.
+An upload here is a whole file: a part would be stored in the place of the whole. To a server that
+does not know such a protocol, its requests look like an ordinary PUT or POST. Each one marks them
+by header fields or parameters of its own. The marks of those in use are listed here; no client that
+sends a whole file uses any of them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ FIELDS = (
     "X-Goog-Upload-Offset",
     "X-Content-Range",
 )
+"""Header fields that only such protocols send."""
 
 PARAMETERS = frozenset(
     {
@@ -40,11 +41,11 @@ PARAMETERS = frozenset(
         *("dzchunkindex", "qqpartindex", "chunks"),  # of Dropzone, Fine Uploader, Plupload
     }
 )
-"""In a query, or as fields of a form; in lower case."""
+"""Parameters of a query, or fields of a form, in lower case, that only such protocols send."""
 
 
 def refuse_part(headers: CIMultiDictProxy[str]) -> None:
-    """Raise Problem 400 or 501 if the header of a request says that its body is a part of a
+    """Raise Problem 400 or 501 if its ``headers`` say that the body of a request is a part of a
     file."""
     if "Content-Range" in headers:  # RFC 9110 §14.5
         raise Problem(400, "An upload is a whole file: send it without Content-Range.")
@@ -54,8 +55,8 @@ def refuse_part(headers: CIMultiDictProxy[str]) -> None:
 
 
 def refuse_parameters(names: Iterable[str]) -> None:
-    """Raise Problem 501 if one of the ``names``, of the parameters of a request's query or of the
-    fields of its form, is of a protocol that sends files in parts."""
+    """Raise Problem 501 if one of the ``names`` of the parameters in a request's query, or of the
+    fields of its form, is used by a protocol that sends files in parts."""
     for name in names:
         if name.lower() in PARAMETERS:
             raise _not_a_whole(name)

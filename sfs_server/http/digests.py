@@ -1,8 +1,8 @@
-"""The integrity fields of RFC 9530: what a client says its bytes hash to.
+"""The integrity fields of RFC 9530: which SHA-256 the bytes of an upload must have. Pure.
 
 ``Content-Digest`` is of the request's content as it came, ``Repr-Digest`` of the file: for a raw
-body that is the same, for a form the first includes the framing. Only ``sha-256`` is looked at;
-other algorithms may be there and are ignored (§2), a malformed field is an error of the client.
+body that is the same, for a form the first includes the framing. Only ``sha-256`` is verified;
+other algorithms are ignored (§2), and a malformed field is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MEMBER = re.compile(r"\s*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):\s*(?:,|\Z)")
 
 
 class Digest:
-    """The SHA-256 that one field promises, and what has been seen so far."""
+    """The SHA-256 that one field announces, and the one of the bytes that have arrived so far."""
 
     def __init__(self, field: str, values: Sequence[str]) -> None:
         """``values`` are the lines of the header ``field``. Raises Problem 400 if malformed."""
@@ -41,8 +41,8 @@ class Digest:
 
 
 def refuse_trailer(names: Iterable[str]) -> None:
-    """Raise Problem 400 if one of the ``names`` of trailer fields (RFC 9110 §6.5) is a digest: what
-    stands there cannot be verified, and may have been dropped on the way."""
+    """Raise Problem 400 if one of the ``names`` of trailer fields (RFC 9110 §6.5) is a digest: one
+    that comes there is not verified, and a proxy may have dropped it."""
     for name in names:
         if name.strip().lower() in ("content-digest", "repr-digest"):
             raise Problem(

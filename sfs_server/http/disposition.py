@@ -1,4 +1,5 @@
-"""What a file's name says of it: how to save it, its media type, and whether it can act. Pure.
+"""What follows from a file's name: how it is saved, its media type, and whether that may run
+script. Pure.
 
 ``Content-Disposition`` (RFC 6266) gives the name twice: ``filename*`` is exact, in UTF-8 with
 percent-encoding (RFC 8187 §3.2); ``filename`` is for clients that do not know it, reduced to what
@@ -6,8 +7,8 @@ every one of them reads alike (RFC 6266 §4.3, appendix D): printable ASCII in a
 nothing that some of them would decode as a percent-encoded byte.
 
 ``Content-Type`` comes from the last extension, in any case, by Python's built-in table and the one
-below it. The machine's own tables (``/etc/mime.types``, the registry) have no say, and what the
-built-in tables of Python 3.11 to 3.14 disagree about is settled here, so that one file has one type
+below it. The machine's own tables (``/etc/mime.types``, the registry) are not used, and where the
+built-in tables of Python 3.11 to 3.14 differ, the one below decides, so that one file has one type
 on every server. A compressed file is of its compression's type and never has a
 ``Content-Encoding``, which would have the client store other bytes than were uploaded.
 """
@@ -154,6 +155,6 @@ def content_type(name: str) -> str:
 @lru_cache(maxsize=256)
 def active(content_type: str) -> bool:
     """Whether a browser that shows this ``Content-Type`` may run script from it: HTML, and XML of
-    any kind (XHTML, SVG, XSLT), as the WHATWG MIME Sniffing standard tells them."""
+    any kind (XHTML, SVG, XSLT), as the WHATWG MIME Sniffing standard defines them."""
     essence = content_type.partition(";")[0].strip().lower()
     return essence in _ACTIVE or essence.endswith("+xml")

@@ -1,14 +1,14 @@
-"""The file inside a ``multipart/form-data`` body (RFC 7578), taken out as it streams by.
+"""The file inside a ``multipart/form-data`` body (RFC 7578), extracted as the body comes. Pure.
 
-The first part named ``file`` is the upload; its own file name is ignored, for the path names the
-file. What else is in the body (other fields, preamble, epilogue) is read and dropped, up to
+The first part named ``file`` is the upload; its own file name is ignored, because the path names
+the file. Everything else in the body (other fields, preamble, epilogue) is read and dropped, up to
 MAX_OTHER_BYTES, because only the closing delimiter shows that the file has come whole.
 
 A body is bytes up to a delimiter (CRLF, two dashes, the boundary), a head up to an empty line,
 bytes up to a delimiter, and so on; behind the last delimiter stand two dashes (RFC 2046 §5.1.1).
 What stands before the first one, the preamble, is read like the bytes of a part and dropped. Of the
-bytes of a part only those are kept back that may be the start of a delimiter; the others are passed
-on as they came.
+bytes of a part, only those that may be the start of a delimiter are kept for the next piece; the
+others are passed on as they came.
 """
 
 from __future__ import annotations
@@ -22,17 +22,27 @@ from sfs_server.errors import Problem
 from sfs_server.http.dialects import refuse_parameters
 
 MAX_OTHER_BYTES = 16 * 1024 * 1024
+"""Bytes of a body besides those of the file."""
+
 MAX_PARTS = 100
+"""Parts of a body."""
+
 MAX_PART_HEAD = 4096
+"""Bytes of the head of one part."""
+
 MAX_PART_FIELDS = 8
-"""More than a browser sends: it sends two."""
-MAX_BOUNDARY = 70  # RFC 2046 §5.1.1
+"""Header fields of one part. A browser sends two."""
+
+MAX_BOUNDARY = 70
+"""Characters of a boundary (RFC 2046 §5.1.1)."""
+
 FIELD = "file"
+"""The name of the part that is the upload."""
 
 _PARAMETER = re.compile(r';\s*([^\s;=]*)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)(?:"[^;]*|\Z)|([^;]*)))?')
-"""A parameter of a Content-Type or a Content-Disposition. A value that is not quoted goes up to the
-next semicolon, whatever is in it: programs write ``boundary=----=_Part_1``, which should be quoted
-(RFC 2045 §5.1)."""
+"""A parameter of a Content-Type or a Content-Disposition. A value that is not quoted ends at the
+next semicolon, whatever it contains: programs write ``boundary=----=_Part_1``, which should be
+quoted (RFC 2045 §5.1)."""
 
 _FOLD = re.compile(rb"\r\n[ \t]+")
 
@@ -65,10 +75,10 @@ def is_form(content_type: str) -> bool:
 
 
 class FormFile:
-    """Takes the body in pieces of any size, gives the file's bytes."""
+    """Takes a body in pieces of any size, and gives the bytes of the file in it."""
 
     def __init__(self, content_type: str) -> None:
-        """``content_type`` is the request's; Problem 400 if it has no usable boundary."""
+        """``content_type`` is the request's. Raises Problem 400 if it has no usable boundary."""
         boundary = _parameters(content_type).get("boundary", "")
         printable = boundary.isascii() and boundary.isprintable()
         if not 1 <= len(boundary) <= MAX_BOUNDARY or not printable:
@@ -83,10 +93,11 @@ class FormFile:
         self._fed = 0
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
-        """Yield what ``piece`` brings of the file. Must be exhausted before the next call.
+        """Yield the bytes of the file that are in ``piece``, the next one of the body. The iterator
+        must be exhausted before the next call.
 
-        Raises Problem 400 for what is no form, 413 for too much besides the file, and 501 for a
-        field that says that the file is a part of one.
+        Raises Problem 400 for a body that is no form, 413 for too much besides the file, and 501
+        for a field of a protocol that sends files in parts.
         """
         self._fed += len(piece)
         buffer, at = self._pending + piece, 0
@@ -121,7 +132,7 @@ class FormFile:
             raise Problem(413, f"The form has more than {MAX_OTHER_BYTES} bytes besides the file.")
 
     def finish(self) -> None:
-        """The body has ended. Raises Problem 400 unless the form is whole and had a file."""
+        """The body has ended. Raises Problem 400 unless the form is complete and had a file."""
         if self._place is not _Place.EPILOGUE:
             raise Problem(400, "The form ends before its closing delimiter.")
         if self._file is None and self._left_out:
@@ -130,8 +141,9 @@ class FormFile:
             raise Problem(400, f"The form has no part named '{FIELD}'.")
 
     def _plain_up_to(self, buffer: bytes, at: int) -> int:
-        """How far ``buffer``, in which there is no delimiter from ``at`` on, is none for sure."""
-        # A delimiter has one CR, which it begins with.
+        """The end of the bytes from ``at`` on that cannot be the start of a delimiter; there is no
+        whole delimiter in ``buffer`` behind ``at``."""
+        # A delimiter has one CR, its first byte.
         start = buffer.rfind(b"\r", max(at, len(buffer) - len(self._delimiter) + 1))
         return start if start >= 0 and self._delimiter.startswith(buffer[start:]) else len(buffer)
 
@@ -177,7 +189,7 @@ class FormFile:
 
 
 def _end_of_head(buffer: bytes, at: int) -> int:
-    """Where the empty line is that ends the head of a part, -1 if it has not come."""
+    """The position of the empty line that ends the head of a part; -1 if it has not come."""
     end = buffer.find(b"\r\n\r\n", at)
     if (end if end >= 0 else len(buffer)) - at > MAX_PART_HEAD:
         raise _too_much()

@@ -1,10 +1,11 @@
-"""Whose address a request came from, when it came through proxies. Pure.
+"""The address of the client, where its request came through proxies. Pure.
 
-``X-Forwarded-For`` says what its sender likes. Each proxy appends the address that its request came
-from, so the field is read from the right, from the peer of the connection on: as long as an address
-is a trusted proxy's, the one before it is believed; the first that is not is the client. What
-stands to the left of that was written by the client, or by somebody nobody vouches for. The service
-writes no absolute URL, so it needs none of ``X-Forwarded-Host`` and ``X-Forwarded-Proto``.
+Any client can send ``X-Forwarded-For``, with any text. Each proxy appends the address that its
+request came from, so the field is read from the right, starting with the peer of the connection: as
+long as an address is a trusted proxy's, the one before it is believed; the first that is not is the
+client. What stands to the left of that was written by the client, or by a proxy that is not
+trusted. The service writes no absolute URL, so it needs neither ``X-Forwarded-Host`` nor
+``X-Forwarded-Proto``.
 """
 
 from __future__ import annotations
@@ -24,24 +25,24 @@ from re import compile as pattern
 Network = IPv4Network | IPv6Network
 
 MAX_CHARACTERS = 1024
-"""Of X-Forwarded-For, from its end: room for MAX_HOPS addresses. What was found is remembered under
-this text, so it is short."""
+"""Characters of X-Forwarded-For that are read, from its end: enough for MAX_HOPS addresses. They
+are also the key under which the result is cached."""
 
 MAX_HOPS = 16
-"""Proxies behind each other; what stands further to the left is not looked at."""
+"""Addresses of X-Forwarded-For that are read, from its end."""
 
 _WITH_PORT = pattern(r"\[([^\]]*)\](?::\d+)?|(\d+\.\d+\.\d+\.\d+):\d+")
 
 
 def parse_network(text: str) -> Network:
-    """The network that ``text`` names: an address, or one and the length of a prefix. ValueError
-    if it names none, or has bits set behind its prefix."""
+    """The network that ``text`` names: an address, or an address, a slash and the length of a
+    prefix. Raises ValueError if it is neither, or has bits set behind its prefix."""
     return ip_network(text)
 
 
-def customer(address: str) -> str:
-    """What of an address stands for one client where clients are counted: of IPv6 the first 64
-    bits, in which one client has all addresses that it likes."""
+def client_network(address: str) -> str:
+    """What one client is counted by: its IPv4 address, or the network of the first 64 bits of its
+    IPv6 address, in which a client can take any address."""
     found = _address(address)
     if isinstance(found, IPv6Address):
         return str(IPv6Network((found, 64), strict=False))
@@ -65,7 +66,7 @@ class Proxies:
             return peer
         text = ",".join(forwarded)
         if len(text) > MAX_CHARACTERS:
-            text = text[-MAX_CHARACTERS:].partition(",")[2]  # not from the middle of an address on
+            text = text[-MAX_CHARACTERS:].partition(",")[2]  # the first address may be cut
         return self._client(peer, text)
 
     def _find(self, peer: str, forwarded: str) -> str:
@@ -76,18 +77,19 @@ class Proxies:
             if not any(found in network for network in self._networks):
                 break
             before = _address(text.strip())
-            if before is None:  # 'unknown', or nonsense: the proxy that said so is all we know
+            if before is None:  # 'unknown', or no address: the proxy that sent it is the client
                 break
             found = before
         return str(found)
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """The address, also with a port; an IPv4 address that an IPv6 socket shows as itself."""
+    """The address in ``text``, behind which a port may stand; an IPv4 address that is mapped to
+    IPv6 as an IPv4 address. None if there is none."""
     found = _WITH_PORT.fullmatch(text)
     if found is not None:
         text = found[1] or found[2] or ""
-    if "%" in text:  # what follows names an interface of somebody's, and may be any text
+    if "%" in text:  # what follows names a network interface, and may be any text
         return None
     try:
         address = ip_address(text)

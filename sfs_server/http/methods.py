@@ -5,4 +5,4 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
 series of metrics."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Those that change nothing (§9.2.1): worth nothing without their client."""
+"""Those that change nothing (§9.2.1): of no use when their client has left."""

@@ -1,4 +1,4 @@
-"""Request headers and a file's version: what to answer. Pure.
+"""Preconditions and ranges of a request, and a file's version: which response. Pure.
 
 Theory of operation. Preconditions are evaluated in the order of RFC 9110 §13.2.2:
 
@@ -28,7 +28,7 @@ Dates. All three forms of §5.6.7 are read. A date that is invalid, or given twi
 and *strong* in the sense of §8.8.2.2: the second that it names must be over, by at least one
 second, or the file could change within it yet. That the client got its part after that second is
 the client's to know, and §13.1.5 forbids it to send the date otherwise. Anything else in the field,
-or two fields, is a condition that fails: the whole file is always a right answer.
+or two fields, is a condition that fails: the whole file is always a correct response.
 
 A ``Range`` in several header lines is ignored: it is not a list field (§5.3). How one line is read
 is in :mod:`sfs_server.http.ranges`.
@@ -79,7 +79,7 @@ _MEMBER = re.compile(r'[ \t]*+(?:(W/)?"([!#-~\x80-\U0010ffff]*+)")?[ \t]*+(?:,[ 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to answer to a read.
+    """The response to a GET or HEAD.
 
     ``status`` is 200, 206, 304, 412 or 416. ``ranges`` are the bytes of the body: the whole file
     for 200, one range or (as ``multipart/byteranges``) several for 206, none for the others.
@@ -115,12 +115,12 @@ def _fixdate(seconds: int) -> str:
 
 
 def plan(method: str, headers: MultiMapping[str], info: FileInfo, now: float | None = None) -> Plan:
-    """What to answer to a GET or HEAD (``method``) with ``headers`` for the version ``info``.
+    """The response to a GET or HEAD (``method``) with ``headers`` for the version ``info``.
 
-    ``now`` is the present in seconds since the epoch. It tells whether a date in ``If-Range`` is
-    strong, and which century a year of two digits belongs to. Without it the present is taken to
-    be the moment at which the version was published, its earliest possible value: no date in
-    ``If-Range`` is then strong.
+    ``now`` is the time in seconds since the epoch. By it a date in ``If-Range`` is strong or not,
+    and a year of two digits belongs to a century. Without it the time is taken to be the moment at
+    which the version was published, the earliest possible one: no date in ``If-Range`` is then
+    strong.
     """
     if not (
         "Range" in headers
@@ -147,7 +147,7 @@ def plan(method: str, headers: MultiMapping[str], info: FileInfo, now: float | N
 def refuse_stale(
     headers: MultiMapping[str], current: FileInfo | None, now: float | None = None
 ) -> bool:
-    """Whether an upload or a delete fails its preconditions now, and is to be answered 412.
+    """Whether an upload or a delete fails its preconditions now: its response is then a 412.
 
     ``current`` is the version under the name, None if there is none; ``now`` is as in
     :func:`plan`. Without a version ``If-Match`` fails whatever it lists, a well-formed
@@ -169,11 +169,11 @@ def expectation(
 ) -> Expect:
     """What the store must find at the commit of an upload or at a delete (``method``).
 
-    ``If-Match: *`` expects something, ``If-Match`` with tags one of the strong ones (possibly of
-    none, which nothing meets), ``If-None-Match: *`` nothing. ``If-Unmodified-Since`` held, or did
-    not, for the version ``current`` that was there at the start: if it did, that version must
-    still be there. All that are given must hold. Tags in ``If-None-Match`` have no counterpart at
-    the commit: :func:`refuse_stale` has excluded them.
+    ``If-Match: *`` expects any version; ``If-Match`` with tags one of the strong ones, which no
+    version is if there are none; ``If-None-Match: *`` expects no version. With
+    ``If-Unmodified-Since`` the version ``current``, which was there at the start, must still be
+    there if the condition held for it; else none is right. All conditions that are given must hold.
+    Tags in ``If-None-Match`` expect nothing at the commit: :func:`refuse_stale` has compared them.
 
     A DELETE with ``If-None-Match: *`` can only fail, and expects a version that does not exist.
     """
@@ -199,7 +199,7 @@ def expectation(
 
 
 def _changed(headers: MultiMapping[str], current: FileInfo | None, now: float | None) -> bool:
-    """Steps 1 and 2: whether the version is not the one that the client wants."""
+    """Steps 1 and 2: whether the version is another one than the client wants."""
     if "If-Match" in headers:
         tags = _tags(headers, "If-Match")
         return tags is None or current is None or not tags.match_strongly(current)

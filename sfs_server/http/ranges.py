@@ -3,7 +3,7 @@
 Theory of operation. A ``Range`` field (RFC 9110 §14.2) is ``bytes=`` and a list of range-specs:
 ``first-last``, ``first-`` or ``-suffix``. Reading it ends in one of three ways. A field that is
 malformed, of another unit, too long or too greedy is *ignored*, which §14.2 allows for any field:
-the answer is the whole file. A good one of which no member is satisfiable (§14.1.2) is *refused*:
+the response is the whole file. A good one of which no member is satisfiable (§14.1.2) is *refused*:
 416. Any other *selects* ranges, and members that are not satisfiable are dropped from it.
 
 Greedy means what RFC 9110 §17.15 warns of: many small or overlapping ranges that make the server
@@ -15,8 +15,8 @@ What is left is merged where it overlaps or touches, and keeps the order in whic
 (§15.3.7.2 recommends both): a merged range stands where the first of its members stood. One range
 is a plain 206. Several are a ``multipart/byteranges`` body (§14.6, framed as in RFC 2046 §5.1.1):
 each is preceded by a delimiter line and its own ``Content-Type`` and ``Content-Range``, and a
-closing delimiter ends the body. The framing is known before the first byte of the file is read,
-so the whole body has an exact ``Content-Length``.
+closing delimiter ends the body. The framing does not depend on the bytes of the file, so the
+``Content-Length`` of the whole body can be computed before the first of them is read.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _SPEC = re.compile(r"([0-9]*)-([0-9]*)")
 
 
 class ByteRange(NamedTuple):
-    """``length`` bytes of a file, beginning at byte ``start``."""
+    """``length`` bytes of a file, from byte ``start`` on."""
 
     start: int
     length: int
@@ -92,8 +92,8 @@ def _parse(field: str) -> list[tuple[int | None, int]] | None:
     """The range-specs as (first, last); first is None for a suffix, whose length is last.
 
     An open end is a last beyond any file. None if the field is malformed: RFC 9110 §14.1.1 calls
-    one with a last before its first invalid, and one invalid member spoils the field. Empty list
-    members are skipped and white space around a member is not held against it (§5.6.1.2).
+    one with a last before its first invalid, and one invalid member makes the field invalid. Empty
+    list members, and white space around a member, are skipped (§5.6.1.2).
     """
     unit = _UNIT.match(field)
     if unit is None or len(field) > MAX_FIELD_CHARACTERS:
@@ -125,15 +125,15 @@ def _number(digits: str) -> int:
 
 
 def merge(ranges: Sequence[ByteRange]) -> tuple[ByteRange, ...]:
-    """The same bytes, with ranges that overlap or touch made one; none of ``ranges`` is empty.
+    """The same bytes, with ranges that overlap or touch merged; none of ``ranges`` is empty.
 
     A merged range takes the place of the first of its members.
     """
     merged: list[tuple[int, int, int]] = []  # place, start, end
     for place, (start, length) in sorted(enumerate(ranges), key=lambda item: item[1]):
         if merged and start <= merged[-1][2]:
-            earlier, begin, end = merged[-1]
-            merged[-1] = (min(earlier, place), begin, max(end, start + length))
+            earlier, first, end = merged[-1]
+            merged[-1] = (min(earlier, place), first, max(end, start + length))
         else:
             merged.append((place, start, start + length))
     return tuple(ByteRange(start, end - start) for _, start, end in sorted(merged))
@@ -152,7 +152,8 @@ class Multipart:
 
 
 class Part(NamedTuple):
-    """One part of a multipart body: what precedes its bytes, and which bytes of the file."""
+    """One part of a multipart body: what stands before its bytes, and which bytes of the file these
+    are."""
 
     head: bytes
     range: ByteRange
@@ -190,7 +191,7 @@ def byteranges(
 def new_boundary() -> str:
     """A boundary of 128 random bits in hexadecimal.
 
-    Drawn for each response: whoever stored the file cannot have put it into the bytes, so the
-    bytes need not be searched for it.
+    Drawn for each response: nobody can have put it into the bytes of the file beforehand, so they
+    need not be searched for it.
     """
     return secrets.token_hex(16)

@@ -1,14 +1,14 @@
-"""Whether a request is one, beyond what aiohttp's parser asks. Pure.
+"""Whether a request is well-formed, beyond what aiohttp's parser checks. Pure.
 
-The parser refuses most of what a request cannot be. What it lets pass although another program on
-the way may read it otherwise, so that what follows on the connection cannot be trusted, is refused
-here, and the connection is closed (RFC 9112 §3.2, §6.1, §11.2).
+The parser refuses most requests that are malformed. Of those that it lets pass, some may be read in
+another way by another program on the way, so that what follows on the connection cannot be trusted.
+They are refused here, and the connection is closed (RFC 9112 §3.2, §6.1, §11.2).
 
-:func:`check_head` looks at a head before aiohttp makes a request of it, because what aiohttp does
-then costs more than it should: its router looks at a path once for each slash, which takes the
-square of the length, and it decodes the host of an absolute target by IDNA, which takes the square
-of the length too and, for a host that is none, raises where nobody catches it. :func:`check_form`
-looks at a request that has reached the application.
+:func:`check_head` checks a head before aiohttp makes a request of it, because what aiohttp does
+then takes too long: its router looks at a path once for each slash, which takes the square of the
+length, and it decodes the host of an absolute target by IDNA, which takes the square of the length
+too, and raises for an invalid host where nothing catches it. :func:`check_form` checks a request
+that has reached the application.
 """
 
 from __future__ import annotations
@@ -23,23 +23,27 @@ from multidict import CIMultiDictProxy
 from sfs_server.errors import Problem
 
 MAX_HEADERS = 100
+"""Header fields of one request."""
+
 MAX_FIELD_BYTES = 8192
-"""Of a header field, its name included."""
+"""Bytes of one header field, its name included."""
 
 MAX_TARGET_BYTES = 8190
-"""Of the target in the request line. Not the same number as MAX_FIELD_BYTES: aiohttp's error names
-the limit that was passed, and nothing else tells which of the two it was."""
+"""Bytes of the target in the request line. Not the same number as MAX_FIELD_BYTES: aiohttp's error
+has the limit that was exceeded, and nothing else shows which of the two it was."""
 
 MAX_HEAD_BYTES = 32 * 1024
-"""Of the request line and all fields together."""
+"""Bytes of the request line and all header fields together."""
 
 MAX_SLASHES = 100
-"""In the path of a target. The contract's longest path has 32 segments."""
+"""Slashes in the path of a target. The contract's longest path has 32 segments."""
 
 MAX_HOST_CHARACTERS = 255
+"""Characters of a host and its port."""
+
 MAX_LENGTH_DIGITS = 40
-"""Of a Content-Length. No number is so long; leading zeros might be, and Python refuses to convert
-more than 4300 digits."""
+"""Digits of a Content-Length. No number is so long, but leading zeros might be, and Python refuses
+to convert more than 4300 digits."""
 
 TOO_LARGE = (
     f"The head of the request is too large: it may have {MAX_HEAD_BYTES} bytes, {MAX_FIELD_BYTES} "
@@ -48,7 +52,7 @@ TOO_LARGE = (
 TOO_LONG = f"The target of the request is too long: it may have {MAX_TARGET_BYTES} bytes."
 
 _HOST = pattern(r"(?:[A-Za-z0-9._~%!$&'()*+;=-]+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{0,5}))?")
-"""A host and a port (RFC 9110 §7.2), without the comma that joins two of them."""
+"""A host, and perhaps a port (RFC 9110 §7.2); no list of hosts, so no comma."""
 
 _NO_HOSTS: list[str] = []
 _CLOSE = {"Connection": "close"}
@@ -57,11 +61,12 @@ _CLOSE = {"Connection": "close"}
 def check_head(
     method: str, target: str, path: str, authority: str, fields: Iterable[tuple[bytes, bytes]]
 ) -> None:
-    """Raise Problem 431, 414 or 400, each of which closes the connection, for a head on which no
-    more work is to be spent.
+    """Raise Problem 431, 414 or 400 for a head that is too large, or that would take too long; the
+    connection is closed after it.
 
-    ``target`` is as it was sent; ``path`` and ``authority`` (empty where it has none) are the parts
-    of it, not decoded; ``fields`` are the names and values of the header, whitespace removed.
+    ``target`` is as it was sent; ``path`` and ``authority`` (empty where there is none) are parts
+    of it, not decoded; ``fields`` are the names and values of the header, without white space
+    around them.
     """
     size = len(method) + len(target) + len("  HTTP/1.1\r\n\r\n")
     for name, value in fields:
@@ -75,8 +80,8 @@ def check_head(
 
 
 def without_dot_segments(path: str) -> str:
-    """``path`` without its segments ``.`` (RFC 3986 §5.2.4). Those that are ``..``, or have a
-    percent-encoded dot, are segments like others and stay."""
+    """``path`` without its segments ``.`` (RFC 3986 §5.2.4). A segment ``..``, or one with a
+    percent-encoded dot, stays."""
     if "/." not in path:
         return path
     *segments, last = path.split("/")
@@ -85,10 +90,11 @@ def without_dot_segments(path: str) -> str:
 
 
 def check_form(target: str, version: tuple[int, int], headers: CIMultiDictProxy[str]) -> None:
-    """Raise Problem 400, which closes the connection, for a request that may mean two things; 417
-    for an expectation that nobody can meet. ``target`` is as it was sent."""
+    """Raise Problem 400, after which the connection is closed, for a request that can be read in
+    two ways; Problem 417 for an expectation other than ``100-continue``. ``target`` is as it was
+    sent."""
     if "Transfer-Encoding" in headers:
-        # A coding that is not undone would be stored; the parser knows what ends in chunked.
+        # Any other coding would be stored as it is; the parser only asks that the last is chunked.
         coding = headers["Transfer-Encoding"].strip().lower()
         if coding != "chunked" or version < (1, 1):  # which has none (RFC 9112 §6.1)
             raise Problem(
@@ -111,7 +117,7 @@ def check_form(target: str, version: tuple[int, int], headers: CIMultiDictProxy[
 
 @lru_cache(64)
 def is_host(text: str) -> bool:
-    """Whether ``text`` is a host and perhaps a port."""
+    """Whether ``text`` is a host, and perhaps a port."""
     found = _HOST.fullmatch(text.strip()) if len(text) <= MAX_HOST_CHARACTERS else None
     if found is None:
         return False

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sfs_server.errors import RETRY_AFTER_SECONDS, Problem
-from sfs_server.http import customer
+from sfs_server.http import client_network
 
 
 class Streams:
@@ -29,7 +29,7 @@ class Streams:
     @contextmanager
     def one(self, address: str, user: str | None) -> Iterator[None]:
         """A stream, until the body ends. Raises Problem 429 if there are too many."""
-        keys = [("address", customer(address))]
+        keys = [("address", client_network(address))]
         if user is not None:
             keys.append(("user", user))
         for kind, name in keys:

@@ -1,7 +1,12 @@
-"""What surrounds each request: the connection, the middleware, the keys, the audit line.
+"""What happens to every request besides its handler.
 
-What is changed in aiohttp is changed by ``install``, which the application calls; importing this
-room changes nothing.
+The connection takes its bytes (connection, refusals). Then it gets an id, and at its end its
+metrics and log lines (request_log, audit); its errors become responses (problems, error_page); its
+sender becomes a Principal (identity). Its response gets the headers that all have
+(response_headers, cors). Application and request carry what they need under typed keys (keys).
+
+aiohttp is changed by ``install`` alone (patches), which the application calls; importing this room
+changes nothing.
 """
 
 from sfs_server.web.audit import changing, done

@@ -1,42 +1,40 @@
-"""One connection: which of the bytes that come on it are requests, and what becomes of those when
-their client leaves.
+"""One connection: makes requests of its bytes, and carries changes out whose client has left.
 
 :class:`Connection` stands in the place of aiohttp's protocol of one connection. It differs from it
-in what follows.
+in this:
 
-**Heads have a limit.** aiohttp limits each field of a head and not the head, and what it makes of
-some heads takes too long (:func:`sfs_server.http.check_head`). So each head is checked as soon as
-the parser has read it. Bytes that complete nothing, neither a head nor a piece of a body, are
-counted: more than MAX_HEAD_BYTES of them are a head, or trailer fields, that nobody wants. A client
-can make the service hold one read of the event loop more (256 KiB with uvloop) of a head that is
-not complete, until HEAD_SECONDS are over. aiohttp would give it as long as a connection may be
-idle, and that is long, because the gateways in front decide when an idle one is closed. A head that
-has started gets HEAD_SECONDS in all, however it trickles: the timer that closes idle connections is
+**Heads have a limit.** aiohttp limits each field of a head but not the head, and takes too long to
+make a request of some heads (:func:`sfs_server.http.check_head`). So each head is checked as soon
+as the parser has read it. As long as a head is not complete, its bytes are counted: those since the
+last head was complete, or a body grew. More than MAX_HEAD_BYTES are a head, or trailer fields, that
+is refused. So of a head that is not complete the service holds that much and one read of the event
+loop more (256 KiB with uvloop), until HEAD_SECONDS after its first byte are over, however it
+trickles. aiohttp would give it as long as a connection may be idle, which is long, because the
+gateways in front decide when an idle one is closed. So the timer that closes idle connections is
 set to an earlier time.
 
 **Refusals quote nothing.** aiohttp's own response to a malformed request, and its own log line,
-quote the bytes that its parser stumbled over, and there may be a token among them.
+quote the bytes at which its parser stopped, and there may be a token among them.
 
-**Trailer fields end it.** aiohttp's parser takes the last trailer field of a chunked body for a
-header of the next request, which may be another client's behind a proxy. So where anything but a
-plain end comes with such a body, no request is read any more.
+**Nothing is read behind trailer fields.** aiohttp's parser takes the last trailer field of a
+chunked body for a header field of the next request, which may be another client's behind a proxy.
+So where a chunked body ends with anything but its last chunk, no request is read any more.
 
-**A client that sends no more gets its response.** aiohttp takes the end of what a client sends for
-the end of everything: it closes the connection and cancels the handler. But a client that has sent
-its request may close its sending side and wait for the response (RFC 9112 §9.6). So does ``nc``,
-and so does every client that closes, as far as TCP can tell: a FIN says only that no more will be
-sent. So the connection stays, and ends after the last response. Nothing says that the client of a
-half-closed connection has gone until something is sent to it and its kernel responds with an RST.
-Nothing is read any more that would show this, so epoll(7) is asked: it reports EPOLLERR and
-EPOLLHUP of every descriptor, whatever is waited for.
+**A client that sends no more gets its response.** When a client ends what it sends, aiohttp closes
+the connection and cancels the handler. But a client that has sent its request may close its sending
+side and wait for the response (RFC 9112 §9.6). ``nc`` does, and to TCP so does every client that
+closes: a FIN says only that no more will be sent. So the connection stays until the last response
+has been sent. That the client of a half-closed connection has gone shows only when something is
+sent to it and its kernel responds with an RST. As nothing is read any more that would report this,
+epoll(7) does: it reports EPOLLERR and EPOLLHUP of every descriptor, whatever is waited for.
 
-**A change is carried out without its client.** A request that has come whole and changes something
-is carried out (RFC 9110 §9): that its client has left means that nobody hears what came of it. So
-where the connection is lost (an RST, a failed write), such a request goes on, and so do those that
-came whole behind it, in their order. aiohttp is notified of the loss when they are done; until then
-the connection counts as one of the server's, so a stop waits for it, and cuts it, as any other.
-Everything else ends at once: reads, and whatever has not come whole, which can store nothing any
-more.
+**A change is carried out without its client.** A request that changes something and has come whole
+is carried out (RFC 9110 §9), although its client has left and will not see the response. So when
+the connection is lost (an RST, a failed write), such a request goes on, and after it, in their
+order, those that came whole behind it. Then aiohttp is notified of the loss; until then the
+connection is one of the server's, so that a stop waits for it, and cuts it, like any other.
+Everything else ends at once: reads, and requests that have not come whole, which can store nothing
+any more.
 """
 
 from __future__ import annotations
@@ -87,8 +85,8 @@ _NO_FIELDS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 
 @dataclass(slots=True)
 class RequestHead:
-    """What aiohttp makes a request of: the fields of its own RawRequestMessage, which cannot be
-    changed and is held as long as the request is. This one can let go of them."""
+    """The head of a request, in the place of aiohttp's RawRequestMessage. That one is held as long
+    as the request is and cannot be changed; this one can be emptied (:meth:`Connection.forget`)."""
 
     method: str
     path: str
@@ -109,7 +107,7 @@ NO_HEAD = RequestHead(
 
 
 class _Unsent(web.Response):
-    """Stands for a response that could not be sent, in front of requests that are carried out."""
+    """Stands for a response that could not be sent, while requests behind it are carried out."""
 
     keep_alive = True
 
@@ -124,7 +122,7 @@ class Connection(web.RequestHandler):
         "_body",
         "_chunked",
         "_end_watch",
-        "_in_hand",
+        "_handling",
         "_incomplete",
         "_origins",
         "_reading",
@@ -136,16 +134,16 @@ class Connection(web.RequestHandler):
     def __init__(
         self, manager: web.Server, *, origins: Origins | None = None, **options: Any
     ) -> None:
-        """``origins`` may read refusals; ``options`` are aiohttp's."""
+        """``origins`` are those whose pages may read a refusal; ``options`` are aiohttp's."""
         super().__init__(manager, **options)
         self.state: Literal["open", "half-closed", "lost"] = "open"
         """Half-closed when the client sends no more, lost when nothing can be sent to it."""
         self.on_half_close: Callable[[], object] | None = None
-        """Called when the client has sent its last byte, which is all that one hears of a client
-        that has left: a response that would be silent for long should send something."""
+        """Called when the client has sent its last byte. Nothing else shows that a client has left,
+        so a response that sends nothing for long should send something now."""
         self._origins = origins
-        self._reading = True  # what comes is looked at
-        self._in_hand: web.BaseRequest | None = None
+        self._reading = True  # else what comes is dropped
+        self._handling: web.BaseRequest | None = None
         self._body: StreamReader = EMPTY_PAYLOAD  # of the newest request
         self._chunked = False  # it is, and its end has not come
         self._tail = b""  # the last bytes that arrived, of one that is
@@ -202,11 +200,11 @@ class Connection(web.RequestHandler):
         return trailer_names(self._tail)
 
     def _limit_head(self, data: bytes) -> None:
-        """Give a head that is not complete its bytes, and its time, and no more."""
+        """Limit the bytes and the seconds that a head gets which ``data`` has not completed."""
         self._incomplete += len(data)
         if self._incomplete > MAX_HEAD_BYTES:
             self._refuse(Problem(431, TOO_LARGE), fields_in(data), self._body)
-        elif not self._messages and self._in_hand is None and self.transport is not None:
+        elif not self._messages and self._handling is None and self.transport is not None:
             due = self._loop.time() + HEAD_SECONDS
             if self._keepalive_handle is not None:
                 if self._next_keepalive_close_time <= due:
@@ -226,7 +224,7 @@ class Connection(web.RequestHandler):
         self._parser = None
         if not body.is_eof():
             self._stop_reading()
-            if self._messages or self._in_hand is not None:
+            if self._messages or self._handling is not None:
                 body.set_exception(problem)
             body.feed_eof()
             return
@@ -244,18 +242,18 @@ class Connection(web.RequestHandler):
         newest: object = None
         if self._messages:
             newest = self._messages[-1][0]
-        elif self._in_hand is not None:
-            newest = self._in_hand._message
+        elif self._handling is not None:
+            newest = self._handling._message
         if isinstance(newest, RequestHead):
             newest.should_close = True
 
     def _drop_from(self, place: int) -> None:
-        """Drop the requests in waiting from number ``place`` on."""
+        """Drop the waiting requests from number ``place`` on."""
         while len(self._messages) > place:
             self._messages.pop()
 
     def _drop_reads(self) -> None:
-        """Drop the requests in waiting that are worth nothing without their client."""
+        """Drop the waiting requests that are of no use without their client."""
         self._messages = deque(
             (head, body)
             for head, body in self._messages
@@ -268,8 +266,8 @@ class Connection(web.RequestHandler):
         start_time: float | None,
         request_handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
     ) -> Any:
-        # Not a coroutine function: the request is in hand from now on, not from when its task runs.
-        self._in_hand = request
+        # Not a coroutine function: it is being handled from now on, not from when its task runs.
+        self._handling = request
         return self._respond(request, start_time, request_handler)
 
     async def _respond(
@@ -278,8 +276,8 @@ class Connection(web.RequestHandler):
         start_time: float | None,
         request_handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
     ) -> tuple[web.StreamResponse, bool]:
-        """Handle a request, and say whether to stop: a response that cannot be sent is no reason
-        to, as long as there are requests behind it that have come whole."""
+        """Handle a request. Returns its response, and whether the connection ends: a response that
+        could not be sent does not end it while requests wait behind it that are carried out."""
         response: web.StreamResponse = _UNSENT
         try:
             response, lost = await super()._handle_request(request, start_time, request_handler)
@@ -288,7 +286,7 @@ class Connection(web.RequestHandler):
                 raise
             lost = True
         finally:
-            self._in_hand = None
+            self._handling = None
         if lost:
             self.state = "lost"
             self._drop_reads()
@@ -305,7 +303,7 @@ class Connection(web.RequestHandler):
                 return False  # the request that is being handled will never be whole
             self._messages.pop()
             self._body = EMPTY_PAYLOAD  # the event loop may say this more than once
-        if not self._messages and self._in_hand is None:
+        if not self._messages and self._handling is None:
             return False
         self._stop_reading()
         if self._end_watch is None and self.transport is not None:
@@ -326,7 +324,7 @@ class Connection(web.RequestHandler):
             self._end_watch = None
         if self._messages:
             self._drop_reads()
-        request, task = self._in_hand, self._task_handler
+        request, task = self._handling, self._task_handler
         whole = (
             request is not None and request.method not in SAFE_METHODS and request.content.is_eof()
         )

@@ -1,4 +1,4 @@
-"""What the application and a request carry, each under a typed key."""
+"""The typed keys under which the application and a request carry what handlers need."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from sfs_server.progress import Hub, Streams, Transfer
 
 
 class Lifecycle:
-    """Whether the process takes new work, and which it has. ``draining`` is set once, when it
-    begins to stop: it is not ready any more. ``on_drain`` is called when it takes no connections
-    any more either. ``running`` counts the requests that are being answered."""
+    """Whether the process stops, and how many requests it still handles.
+
+    ``draining`` is set once, when a stop starts: the process is not ready any more. The functions
+    in ``on_drain`` are called when it accepts no connections any more either. ``running`` is the
+    number of requests that are being handled."""
 
     def __init__(self) -> None:
         self.draining = False
@@ -33,7 +35,7 @@ class Lifecycle:
         return f"<Lifecycle running={self.running} draining={self.draining}>"
 
     def drain(self) -> None:
-        """No connection is taken any more: end what need not be waited for."""
+        """No connection is accepted any more: end what a stop need not wait for."""
         self.draining = True
         for call in self.on_drain:
             call()
@@ -51,7 +53,7 @@ ORIGINS = web.AppKey("ORIGINS", Origins)
 PROGRESS = web.AppKey("PROGRESS", Hub)
 PROXIES = web.AppKey("PROXIES", Proxies)
 RECEIVE_POOL = web.AppKey[Executor]("RECEIVE_POOL", Executor)
-"""The threads that take large bodies from their sockets."""
+"""The threads that read large bodies from their sockets."""
 SEND_POOL = web.AppKey[Executor]("SEND_POOL", Executor)
 """The threads that wait for the disk in sendfile(2)."""
 STREAMS = web.AppKey("STREAMS", Streams)
@@ -59,18 +61,18 @@ STATIC = web.AppKey("STATIC", StaticFiles)
 VERIFIER = web.AppKey("VERIFIER", Verifier)
 
 CHANGE = web.RequestKey("CHANGE", Change)
-"""What the request wants to change: see :func:`sfs_server.web.audit.changing`."""
+"""What the request is to change, for the audit log: see :func:`sfs_server.web.audit.changing`."""
 CLIENT = web.RequestKey("CLIENT", str)
-"""The address of the client, behind proxies that are trusted too; '' where there is none."""
+"""The IP address of the client, also behind trusted proxies; '' where there is none."""
 CREDENTIALED = web.RequestKey("CREDENTIALED", bool)
-"""Whether the request carried a credential, good for what it asked or not."""
+"""Whether the request carried a credential, whether or not its handler needs one."""
 IN_URL = web.RequestKey("IN_URL", bool)
 """Set where the credential stands in the URL, which must not travel on in a Referer."""
 LINK = web.RequestKey("LINK", Link)
-"""The link by which the request came, if it did; PRINCIPAL is then whoever made it."""
+"""The link that the request used as its credential; PRINCIPAL is then the user who made it."""
 PRINCIPAL = web.RequestKey("PRINCIPAL", Principal)
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 TAKEN = web.RequestKey("TAKEN", bool)
-"""Set where the body is read behind aiohttp's back: the connection cannot be used again."""
+"""Set where the body is read past aiohttp: the connection cannot be used again."""
 TRANSFER = web.RequestKey("TRANSFER", Transfer)
 """The upload or download that the request makes, if it makes one."""

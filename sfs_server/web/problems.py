@@ -1,4 +1,4 @@
-"""Errors become responses here.
+"""The one place where errors become responses.
 
 An error before the first byte of a response becomes ``application/problem+json`` (RFC 9457), or a
 small page for a person's browser. One that comes later can only be shown by the connection: it is
@@ -26,11 +26,10 @@ _log = logging.getLogger("sfs.error")
 async def respond_to_errors(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Make a response of each error, also of those that the router finds; of a request that may
-    mean two things, before anything is done for it.
+    """Make a response of each error: of a malformed request, of the router, of the handler.
 
-    Raises ConnectionError where there is nobody to send it to, or where a response had started:
-    the connection is gone then.
+    Raises ConnectionError, with the connection aborted, where the client is gone, or where a
+    response had already started.
     """
     try:
         check_form(request.raw_path, request.version, request.headers)
@@ -66,16 +65,16 @@ def problem_response(problem: Problem, *, page: bool = False) -> web.Response:
 
 
 def _report(request_id: str, problem: Problem, error: Exception) -> None:
-    """Write to the log why a request failed that is not to blame for it; with the traceback, if
-    that is not understood."""
-    understood = problem.status != 500 or isinstance(error, StoreBroken)
+    """Write to the log why a request failed through no fault of its own; with the traceback, if
+    the error is none that is expected."""
+    expected = problem.status != 500 or isinstance(error, StoreBroken)
     _log.log(
         logging.ERROR if problem.status == 500 else logging.WARNING,
         "%s %s: %s",
         request_id,
         type(error).__name__,
         error,
-        exc_info=None if understood else error,
+        exc_info=None if expected else error,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a client is told whose bytes are no request, and how long it is listened to after that."""
+"""The response to bytes that are no request, and how long what follows them is read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOO_MANY_FIELDS = "Too many headers received"
 
 
 def parser_problem(error: BaseException) -> Problem:
-    """What an error of aiohttp's parser means to the client. Quotes nothing of what it sent."""
+    """The problem for an error of aiohttp's parser. Quotes nothing of what the client sent."""
     if isinstance(error, LineTooLong):
         target = error.args[1] == MAX_TARGET_BYTES
         return Problem(414, TOO_LONG) if target else Problem(431, TOO_LARGE)

@@ -1,7 +1,7 @@
 """The headers of every response, and whether the connection is closed after it.
 
-aiohttp calls ``add_headers`` just before the headers of a response go out, whoever made it and
-however its body is sent.
+aiohttp calls ``add_headers`` just before it sends the headers of a response, whichever handler made
+the response, and however its body is sent.
 """
 
 from __future__ import annotations
