@@ -109,11 +109,6 @@ class Compact:
     signature: str
 
     @property
-    def text(self) -> bytes:
-        """The whole token without its prefix."""
-        return f"{self.header}.{self.payload}.{self.signature}".encode("ascii")
-
-    @property
     def signing_input(self) -> bytes:
         """The bytes under the signature (RFC 7515 §5.2)."""
         return f"{self.header}.{self.payload}".encode("ascii")

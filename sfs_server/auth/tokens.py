@@ -126,13 +126,14 @@ class Verifier:
 
         Raises InvalidToken, and Problem 503 when the JWK set cannot be had.
         """
-        compact = split(token)
+        digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+        # What is no token is refused before the keys are asked for: it must not cause traffic.
+        compact = None if digest in self._known else split(token)
         if self._jwks is not None:
             self._take(await self._jwks.current())
-        digest = hashlib.sha256(compact.text).digest()
         verified = self._known.get(digest)
         if verified is None:
-            verified = await self._check(compact)
+            verified = await self._check(compact or split(token))
             # Nothing suspends between the check and here: the keys are still those it used.
             self._known[digest] = verified
             if len(self._known) > CACHE_ENTRIES:
