@@ -233,6 +233,7 @@ def fragile(postgres: Postgres, tmp_path: Path) -> Iterator[tuple[Site, list[str
         yield site, [*arguments, "-addr", f"127.0.0.1:{site.server.port}"]
     finally:
         site.server.kill()
+        postgres.execute("DROP DATABASE fragile WITH (FORCE)")
 
 
 def test_a_service_that_goes_away_and_comes_back_gets_the_whole_file(
@@ -253,3 +254,20 @@ def test_a_service_that_goes_away_and_comes_back_gets_the_whole_file(
     expect(page.get_by_text("Trying again")).to_have_count(0, timeout=15_000)
     expect(page.locator(".row", has_text="ten.bin")).to_be_visible()
     assert stored(site, "default") == {"ten.bin": digest(path)}
+
+
+def test_a_file_that_is_added_while_the_service_is_unreachable_shows_when_it_is_back(
+    fragile: tuple[Site, list[str]], window: Window, tmp_path: Path
+) -> None:
+    site, arguments = fragile
+    page = window(strict=False).new_page()
+    path = made(tmp_path / "later.bin", 100)
+    page.goto(f"{site.url}#token={site.token()}")
+    expect(page.get_by_text("Drop files here")).to_be_visible()
+    site.server.kill()
+    pick(page, path)
+    expect(page.get_by_text("Trying again")).to_be_visible()
+    expect(upload_of(page, "later.bin")).to_have_count(0)  # what shows it cannot be fetched
+    site.server = Process(site.data, *arguments)
+    expect(upload_of(page, "later.bin").locator(".upload-state")).to_have_text("100 bytes")
+    assert stored(site, "default") == {"later.bin": digest(path)}
