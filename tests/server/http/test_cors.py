@@ -128,13 +128,13 @@ async def call_from(
     return await call(service.port, method, target, {**(headers or {}), **named})
 
 
-def told(answer: Answer) -> set[str]:
-    return {name for name in answer.headers if name.lower().startswith("access-control-")}
+def cors_fields(response: Answer) -> set[str]:
+    return {name for name in response.headers if name.lower().startswith("access-control-")}
 
 
-def varies(answer: Answer) -> list[str]:
-    assert len(answer.headers.getall("Vary", ())) <= 1
-    return [name.strip() for name in answer.headers.get("Vary", "").split(",")]
+def varies(response: Answer) -> list[str]:
+    assert len(response.headers.getall("Vary", ())) <= 1
+    return [name.strip() for name in response.headers.get("Vary", "").split(",")]
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def settings() -> dict[str, object]:
     return {"cors_origins": (SITE, "https://*.example.com")}
 
 
-async def test_every_kind_of_answer_can_be_read_by_an_allowed_origin_and_by_no_other(
+async def test_every_kind_of_response_can_be_read_by_an_allowed_origin_and_by_no_other(
     service: Service,
 ) -> None:
     await service.put("/storage/default/a.txt", b"0123456789")
@@ -174,17 +174,17 @@ async def test_every_kind_of_answer_can_be_read_by_an_allowed_origin_and_by_no_o
         for origin in (SITE, CLOUD, None, "https://evil.example", "null", "https://example.com"):
             if method == "DELETE":
                 await service.put(target, b"1")
-            answer = await call_from(service, origin, method, target, headers)
+            response = await call_from(service, origin, method, target, headers)
             case = (method, target, origin)
-            replaced = (status, answer.status) == (201, 200)
-            assert replaced or answer.status == status, case
-            assert "Origin" in varies(answer), case
+            replaced = (status, response.status) == (201, 200)
+            assert replaced or response.status == status, case
+            assert "Origin" in varies(response), case
             if origin not in (SITE, CLOUD):
-                assert told(answer) == set(), case
+                assert cors_fields(response) == set(), case
                 continue
-            assert answer.headers.getall("Access-Control-Allow-Origin") == [origin], case
-            assert answer.headers["Access-Control-Allow-Credentials"] == "true"
-            assert answer.headers["Access-Control-Expose-Headers"] == EXPOSED
+            assert response.headers.getall("Access-Control-Allow-Origin") == [origin], case
+            assert response.headers["Access-Control-Allow-Credentials"] == "true"
+            assert response.headers["Access-Control-Expose-Headers"] == EXPOSED
 
 
 async def test_what_is_exposed_is_what_the_contract_says() -> None:
@@ -196,7 +196,7 @@ async def test_what_is_exposed_is_what_the_contract_says() -> None:
 @pytest.mark.parametrize(
     "target", ["/storage/default/a", "/storage/links", "/storage/namespaces/a", "/nowhere", "/%zz"]
 )
-async def test_a_preflight_of_an_allowed_origin_is_answered_at_once(
+async def test_a_preflight_of_an_allowed_origin_gets_its_response_at_once(
     service: Service, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     def fetch(*_: object, **__: object) -> None:
@@ -208,21 +208,21 @@ async def test_a_preflight_of_an_allowed_origin_is_answered_at_once(
         "Access-Control-Request-Headers": "authorization,content-type,x-file-size",
     }
     for token in ("", "?token=garbage"):
-        answer = await call_from(service, CLOUD, "OPTIONS", target + token, asked)
-        assert (answer.status, answer.body) == (204, b"")
-    assert answer.headers["Access-Control-Allow-Origin"] == CLOUD
-    assert answer.headers["Access-Control-Allow-Credentials"] == "true"
-    methods = set(answer.headers["Access-Control-Allow-Methods"].split(", "))
+        response = await call_from(service, CLOUD, "OPTIONS", target + token, asked)
+        assert (response.status, response.body) == (204, b"")
+    assert response.headers["Access-Control-Allow-Origin"] == CLOUD
+    assert response.headers["Access-Control-Allow-Credentials"] == "true"
+    methods = set(response.headers["Access-Control-Allow-Methods"].split(", "))
     assert methods == {"GET", "HEAD", "POST", "PUT", "DELETE"}
-    names = set(answer.headers["Access-Control-Allow-Headers"].lower().split(", "))
+    names = set(response.headers["Access-Control-Allow-Headers"].lower().split(", "))
     assert names >= {
         *("authorization", "content-type", "range", "if-match", "if-none-match", "if-range"),
         *("if-modified-since", "if-unmodified-since", "x-file-size", "x-transfer-id"),
         *("x-request-id", "content-digest", "repr-digest", "expect"),
     }
     assert "*" not in names
-    assert int(answer.headers["Access-Control-Max-Age"]) > 0
-    assert varies(answer)[:1] == ["Origin"]
+    assert int(response.headers["Access-Control-Max-Age"]) > 0
+    assert varies(response)[:1] == ["Origin"]
 
 
 async def test_an_options_that_is_no_preflight_of_an_allowed_origin_says_what_the_path_takes(
@@ -236,17 +236,17 @@ async def test_an_options_that_is_no_preflight_of_an_allowed_origin_says_what_th
             (SITE, {}),
             ("https://evil.example", preflight),
         ):
-            answer = await call_from(service, origin, "OPTIONS", target, more)
-            assert answer.status == status
-            assert ("Allow" in answer.headers) == (status == 204)
-            assert (told(answer) == set()) == (origin != SITE)
-            assert "Access-Control-Allow-Methods" not in answer.headers
+            response = await call_from(service, origin, "OPTIONS", target, more)
+            assert response.status == status
+            assert ("Allow" in response.headers) == (status == 204)
+            assert (cors_fields(response) == set()) == (origin != SITE)
+            assert "Access-Control-Allow-Methods" not in response.headers
     assert (await call_from(service, SITE, "OPTIONS", "*", preflight)).status == 204
     async with connect(service.port) as connection:
         raw = f"OPTIONS /api/a HTTP/1.1\r\nHost: a\r\nOrigin: {SITE}\r\nOrigin: {CLOUD}\r\n"
         connection.send_raw(f"{raw}Access-Control-Request-Method: PUT\r\n\r\n".encode())
         twice = await connection.answer()
-        assert (twice.status, told(twice)) == (404, set())
+        assert (twice.status, cors_fields(twice)) == (404, set())
 
 
 class TestWithoutOrigins:
@@ -257,7 +257,7 @@ class TestWithoutOrigins:
     async def test_nothing_is_said_of_cors(self, service: Service) -> None:
         preflight = {"Access-Control-Request-Method": "PUT"}
         for method, target in (("GET", "/healthz"), ("OPTIONS", "/storage/default/a")):
-            answer = await call_from(service, SITE, method, target, preflight)
-            assert answer.status == (200 if method == "GET" else 204)
-            assert told(answer) == set()
-            assert "Vary" not in answer.headers
+            response = await call_from(service, SITE, method, target, preflight)
+            assert response.status == (200 if method == "GET" else 204)
+            assert cors_fields(response) == set()
+            assert "Vary" not in response.headers

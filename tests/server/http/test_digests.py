@@ -40,7 +40,7 @@ def outcome(*lines: str, body: bytes = BODY) -> str:
         ((f"sha-256=:{OTHER}:",), "mismatch"),
         ((f"sha-256=:{GOOD.rstrip('=')}:",), "ok"),
         ((f"sha-256=:{OTHER.rstrip('=')}:",), "mismatch"),
-        # Others beside it, in one line or in several (RFC 9530 §2, RFC 9651 §3.2).
+        # Others besides it, in one line or in several (RFC 9530 §2, RFC 9651 §3.2).
         ((f"sha-512=:{SHA512}:, sha-256=:{GOOD}:",), "ok"),
         ((f"sha-256=:{OTHER}:,sha-512=:{SHA512}:",), "mismatch"),
         ((f"sha-512=:{SHA512}:", f"sha-256=:{GOOD}:"), "ok"),

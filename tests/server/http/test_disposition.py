@@ -144,7 +144,7 @@ def test_content_type(name: str, expected: str) -> None:
     assert content_type(name) == expected
 
 
-def test_the_tables_of_the_machine_have_no_say() -> None:
+def test_the_tables_of_the_machine_are_not_used() -> None:
     mimetypes.add_type("text/html", ".sfs-test")
     try:
         assert content_type("a.sfs-test") == UNKNOWN

@@ -31,7 +31,7 @@ def whole(*parts: bytes, delimiter: bytes = DELIMITER) -> bytes:
 def pieces(body: bytes, cuts: list[int]) -> list[bytes]:
     """The body cut at the given places; no piece is empty."""
     places = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
-    return [body[begin:end] for begin, end in pairwise(places)]
+    return [body[start:end] for start, end in pairwise(places)]
 
 
 def take(parts: list[bytes], boundary: str = BOUNDARY) -> bytes:
@@ -185,11 +185,11 @@ def test_an_empty_file_is_a_file() -> None:
     assert take([whole(part("file", b""))]) == b""
 
 
-@pytest.mark.parametrize("begin", [b"", b"x", whole(part("file", b"x"))])
-def test_what_is_beside_the_file_is_bounded(begin: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("start", [b"", b"x", whole(part("file", b"x"))])
+def test_what_is_besides_the_file_is_bounded(start: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(form, "MAX_OTHER_BYTES", 100_000)
     endless = [b"a line\r\n" * 1000] * 100  # preamble, or epilogue
-    assert refused([begin, *endless] if begin else endless) == 413
+    assert refused([start, *endless] if start else endless) == 413
 
 
 def test_another_field_may_not_be_endless(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,16 +193,18 @@ async def test_names_that_cannot_be_are_refused_by_every_verb(service: Service, 
     async with connect(service.port) as connection:
         for path in paths:
             for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
-                answer = await connection.ask(method, path, headers)
+                response = await connection.ask(method, path, headers)
                 if path == b"/storage/namespaces/file":  # the namespace called "file"
-                    assert method in ("PUT", "DELETE") or answer.status == 405, method
+                    assert method in ("PUT", "DELETE") or response.status == 405, method
                     continue
-                assert answer.status == 400, (method, path)
+                assert response.status == 400, (method, path)
                 if method != "HEAD":
-                    assert answer.problem()
+                    assert response.problem()
         for path in paths:
-            answer = await connection.ask("GET", path.replace(b"/storage/", b"/storage/download/"))
-            assert answer.status == 400, path
+            response = await connection.ask(
+                "GET", path.replace(b"/storage/", b"/storage/download/")
+            )
+            assert response.status == 400, path
     assert os.listdir(service.data / "files" / "default") == []
 
 
@@ -249,9 +251,9 @@ async def test_paths_are_not_normalised_into_other_paths(service: Service) -> No
             ("/storage%2Fdefault/a", {404}),
             ("/storage%2Fdefault%2Fa", {404}),
         ):
-            answer = await connection.ask("GET", path)
-            assert answer.status in statuses, path
-            assert answer.problem()
+            response = await connection.ask("GET", path)
+            assert response.status in statuses, path
+            assert response.problem()
         assert (await connection.ask("GET", "/storage/default/./a")).body == b"x"
         whole = f"http://127.0.0.1:{service.port}/storage/default/a"
         assert (await connection.ask("GET", whole)).body == b"x"

@@ -39,12 +39,12 @@ def headers_of(lines: Lines) -> CIMultiDictProxy[str]:
 
 
 def status(method: str, *lines: tuple[str, str], now: float | None = LONG_AFTER) -> int:
-    answer = plan(method, headers_of(lines), INFO, now)
-    if answer.status == 200:
-        assert answer == WHOLE
-    elif answer.status != 206:
-        assert answer.ranges == ()
-    return answer.status
+    response = plan(method, headers_of(lines), INFO, now)
+    if response.status == 200:
+        assert response == WHOLE
+    elif response.status != 206:
+        assert response.ranges == ()
+    return response.status
 
 
 def test_the_entity_tag_is_the_quoted_version() -> None:
@@ -215,7 +215,7 @@ def test_if_range(expected: int, lines: list[tuple[str, str]], now: float | None
 
 
 @pytest.mark.parametrize(
-    ("method", "answer", "lines"),
+    ("method", "response", "lines"),
     [
         ("GET", Plan(416, ()), [("Range", "bytes=1000-")]),
         ("GET", WHOLE, [("Range", "bytes=1000-"), ("If-Range", '"v0"')]),
@@ -230,8 +230,8 @@ def test_if_range(expected: int, lines: list[tuple[str, str]], now: float | None
         ),
     ],
 )
-def test_ranges(method: str, answer: Plan, lines: list[tuple[str, str]]) -> None:
-    assert plan(method, headers_of(lines), INFO) == answer
+def test_ranges(method: str, response: Plan, lines: list[tuple[str, str]]) -> None:
+    assert plan(method, headers_of(lines), INFO) == response
 
 
 OTHER = FileInfo("default", "a.txt", 1, "v2", 0, (SECONDS + 60) * 10**9)

@@ -70,7 +70,7 @@ def test_what_may_mean_two_things_is_refused_and_the_connection_closed() -> None
         assert (caught.value.status, caught.value.headers) == (400, {"Connection": "close"})
 
 
-def test_what_nobody_can_expect_is_refused() -> None:
+def test_another_expectation_is_refused() -> None:
     with pytest.raises(Problem) as caught:
         check(HOST, ("Expect", "miracles"))
     assert caught.value.status == 417

@@ -1,5 +1,5 @@
 """Clients that leave, or end what they send, once their request has come whole: it is carried out
-(RFC 9110 §9), and its response goes to whoever still reads (RFC 9112 §9.6)."""
+(RFC 9110 §9), and its response is sent to a client that still reads (RFC 9112 §9.6)."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ async def test_an_upload_that_has_come_whole_is_stored(service: Service, leave: 
                 whole = request(
                     method, f"/storage/default/{name}", way, CONTENT[:size], service.bearer()
                 )
-                answer = await send_and_leave(service.port, whole, leave)
+                response = await send_and_leave(service.port, whole, leave)
                 assert await stored(service, name) == CONTENT[:size], name
-                assert answer.startswith(b"HTTP/1.1 201 ") == (leave == "half-close"), name
+                assert response.startswith(b"HTTP/1.1 201 ") == (leave == "half-close"), name
     await nothing_left(service, tasks)
 
 
@@ -67,8 +67,8 @@ async def test_every_change_that_has_come_whole_is_made(service: Service, leave:
         ("DELETE", f"{base}/n", b"", hidden, None),
     ):
         whole = encode(method, target, headers, body)
-        answer = await send_and_leave(service.port, whole, leave)
-        assert answer.startswith(b"HTTP/1.1 20") == (leave == "half-close"), (method, target)
+        response = await send_and_leave(service.port, whole, leave)
+        assert response.startswith(b"HTTP/1.1 20") == (leave == "half-close"), (method, target)
         async with asyncio.timeout(5):
             while await state() != becomes:
                 await asyncio.sleep(0.005)
@@ -113,12 +113,12 @@ async def test_what_came_whole_behind_another_request_is_carried_out_and_nothing
     put = [request("PUT", f"/storage/default/{n}", "raw", b"%d" % n, headers) for n in range(4)]
     get = encode("GET", "/storage/default/large")
     pipeline = put[0] + get + put[1] + put[2] + put[3][:-1]
-    answers = await send_and_leave(service.port, pipeline, leave)
+    responses = await send_and_leave(service.port, pipeline, leave)
     for n in range(3):
         assert await stored(service, str(n)) == b"%d" % n
     if leave == "half-close":
-        assert answers.count(b"HTTP/1.1 201 ") == 3
-        assert CONTENT * 4 in answers
+        assert responses.count(b"HTTP/1.1 201 ") == 3
+        assert CONTENT * 4 in responses
     await nothing_left(service, tasks)
     assert not (service.data / "files" / "default" / "3").exists()
 
@@ -149,8 +149,8 @@ async def test_a_client_that_sends_no_more_gets_its_response(
     await service.put("/storage/default/small", b"small")
     for target in ROUTES:
         whole = encode("GET", target, {"Accept": "*/*"}, version=f"HTTP/{version}")
-        answer = await send_and_leave(service.port, whole, "half-close")
-        head, _, body = answer.partition(b"\r\n\r\n")
+        response = await send_and_leave(service.port, whole, "half-close")
+        head, _, body = response.partition(b"\r\n\r\n")
         status, _, fields = head.partition(b"\r\n")
         assert status.split()[1] == (b"404" if target.endswith("none") else b"200"), target
         if b"Content-Length" in fields:

@@ -46,9 +46,9 @@ async def test_a_change_that_has_come_whole_is_made_and_no_other(
         for size in (*SIZES, len(CONTENT)):
             path = f"/storage/default/{way.replace(' ', '-')}-{size}"
             whole = request("PUT", path, way, CONTENT[:size], service.bearer())
-            answer = await send_and_leave(service.port, whole, leave)
+            response = await send_and_leave(service.port, whole, leave)
             await until(service, path, (200, CONTENT[:size]))
-            assert answer.startswith(b"HTTP/1.1 201 ") == (leave == "half-close"), path
+            assert response.startswith(b"HTTP/1.1 201 ") == (leave == "half-close"), path
             if size:
                 short = request("PUT", path, way, b"y" * size, service.bearer())[:-3]
                 await send_and_leave(service.port, short, leave)
@@ -67,8 +67,8 @@ async def test_a_client_that_sends_no_more_gets_its_file_and_one_that_leaves_end
 ) -> None:
     await service.put("/storage/default/f", CONTENT)
     get = encode("GET", "/storage/default/f")
-    answer = await send_and_leave(service.port, get, "half-close")
-    assert answer.partition(b"\r\n\r\n")[2] == CONTENT
+    response = await send_and_leave(service.port, get, "half-close")
+    assert response.partition(b"\r\n\r\n")[2] == CONTENT
     async with client(service.port) as channel:
         await asyncio.get_running_loop().sock_sendall(channel, get)
         await asyncio.get_running_loop().sock_recv(channel, 1000)

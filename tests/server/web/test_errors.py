@@ -45,12 +45,12 @@ async def test_every_error_is_a_problem_that_says_what_was_wrong(service: Servic
         ("GET", "/storage/default/%zz", {}, 400),
     ]
     for method, target, headers, status in cases:
-        answer = await call(service.port, method, target, headers)
-        assert answer.status == status, (method, target)
-        assert answer.problem()
-        assert answer.headers["Cache-Control"] == "no-store"
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])
+        response = await call(service.port, method, target, headers)
+        assert response.status == status, (method, target)
+        assert response.problem()
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert re.fullmatch("[0-9a-f]{32}", response.headers["X-Request-Id"])
         page = await call(service.port, method, target, {**headers, **BROWSER})
         assert page.status == status
         assert page.headers["Content-Type"] == "text/html; charset=utf-8"
@@ -74,13 +74,13 @@ async def test_a_page_for_a_browser_shows_no_markup_of_the_request(service: Serv
         ("DELETE", f"/storage/namespaces/{attack}"),
         ("PUT", f"/storage/default/a?x={attack}"),
     ):
-        answer = await call(
+        response = await call(
             service.port, method, target, {**bearer, **BROWSER, "X-File-Size": "<b>"}
         )
-        assert answer.status >= 400, target
-        assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-        assert b"<script" not in answer.body
-        assert b"<b>" not in answer.body
+        assert response.status >= 400, target
+        assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert b"<script" not in response.body
+        assert b"<b>" not in response.body
 
 
 async def test_a_client_that_takes_json_before_html_gets_json(service: Service) -> None:
@@ -97,8 +97,8 @@ async def test_a_client_that_takes_json_before_html_gets_json(service: Service) 
         ("text/html;q=x, text/htmlx", "application/problem+json"),
         ("", "application/problem+json"),
     ):
-        answer = await call(service.port, "GET", "/storage/default/absent", {"Accept": accept})
-        assert answer.headers["Content-Type"] == kind, accept
+        response = await call(service.port, "GET", "/storage/default/absent", {"Accept": accept})
+        assert response.headers["Content-Type"] == kind, accept
 
 
 async def test_a_method_that_a_path_does_not_take_is_a_405_that_lists_the_others(
@@ -119,11 +119,11 @@ async def test_a_method_that_a_path_does_not_take_is_a_405_that_lists_the_others
         for method in ("PATCH", "TRACE", "DELETE", "MKCOL"):
             if method in allowed:
                 continue
-            answer = await call(service.port, method, target, service.bearer())
-            assert answer.status == 405, (method, target)
-            listed = set(re.split(", *", answer.headers["Allow"])) - {"OPTIONS"}
+            response = await call(service.port, method, target, service.bearer())
+            assert response.status == 405, (method, target)
+            listed = set(re.split(", *", response.headers["Allow"])) - {"OPTIONS"}
             assert listed == set(allowed.split()), target
-            assert answer.problem()
+            assert response.problem()
     for method in ("GET", "HEAD", "POST"):
         assert (await call(service.port, method, "/storage/namespaces/default")).status == 405
 
@@ -152,20 +152,20 @@ async def test_an_unexpected_error_shows_nothing_of_the_machine(
     ):
         for accept in ({}, BROWSER):
             caplog.clear()
-            answer = await call(service.port, method, target, {**service.bearer(), **accept})
-            assert answer.status == 500, (method, target)
-            text = answer.body + str(answer.headers).encode()
+            response = await call(service.port, method, target, {**service.bearer(), **accept})
+            assert response.status == 500, (method, target)
+            text = response.body + str(response.headers).encode()
             for part in (b"secret", b"/srv", b"Traceback", b"RuntimeError", b".py", b"sfs_server"):
                 assert part not in text
             if method != "HEAD" and not accept:
-                assert "log" in answer.problem()
-            # The log tells what the answer hides, under the same id.
-            assert answer.headers["X-Request-Id"] in caplog.text
+                assert "log" in response.problem()
+            # The log says what the response does not, under the same id.
+            assert response.headers["X-Request-Id"] in caplog.text
             assert "secret of /srv/machine/path" in caplog.text
     assert (await call(service.port, "GET", "/healthz")).status == 200
 
 
-async def test_a_store_that_is_away_or_full_is_a_503_or_507(
+async def test_a_store_that_is_unavailable_or_full_is_a_503_or_507(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store: FileSystem = service.app[FILESYSTEM]
@@ -185,38 +185,38 @@ async def test_a_store_that_is_away_or_full_is_a_503_or_507(
         ):
             if (status, method) == (507, "GET"):
                 continue  # nothing is too full to be read
-            answer = await call(service.port, method, target, service.bearer())
-            assert answer.status == status, (method, target)
-            assert "/srv" not in answer.problem()
-            assert ("Retry-After" in answer.headers) == (status == 503)
+            response = await call(service.port, method, target, service.bearer())
+            assert response.status == status, (method, target)
+            assert "/srv" not in response.problem()
+            assert ("Retry-After" in response.headers) == (status == 503)
 
 
 async def test_without_its_database_the_service_reads_on_and_recovers_by_itself(
     service: Service, postgres: Postgres
 ) -> None:
-    await service.put("/storage/default/a", b"known")
+    await service.put("/storage/default/a", b"stored")
     bearer = service.bearer()
     await asyncio.to_thread(postgres.stop)
     try:
-        assert await service.get("/storage/default/a") == (200, b"known")
+        assert await service.get("/storage/default/a") == (200, b"stored")
         assert (await call(service.port, "GET", "/storage/files")).status == 200
-        answers = await asyncio.gather(
+        responses = await asyncio.gather(
             call(service.port, "PUT", "/storage/default/b", bearer, b"x"),
             call(service.port, "DELETE", "/storage/default/a", bearer),
             call(service.port, "GET", "/storage/unknown/a", bearer),
             call(service.port, "GET", "/storage/namespaces", bearer),
             call(service.port, "POST", "/storage/namespaces", bearer, b'{"name": "x"}'),
         )
-        for answer in answers:
-            assert answer.status == 503
-            assert "database" in answer.problem()
-            assert int(answer.headers["Retry-After"]) > 0
+        for response in responses:
+            assert response.status == 503
+            assert "database" in response.problem()
+            assert int(response.headers["Retry-After"]) > 0
         ready = await call(service.port, "GET", "/readyz")
         assert ready.status == 503
         assert ready.json()["checks"]["database"] != "ok"
         assert ready.json()["checks"]["store"] == "ok"
         assert (await call(service.port, "GET", "/healthz")).status == 200
-        assert await service.get("/storage/default/a") == (200, b"known")
+        assert await service.get("/storage/default/a") == (200, b"stored")
     finally:
         await asyncio.to_thread(postgres.start)
     async with asyncio.timeout(10):
@@ -281,11 +281,11 @@ async def test_malformed_http_gets_a_4xx_and_the_end_of_the_connection(service: 
         if not came.startswith(b"HTTP/1.1 4") and not came.startswith(b"HTTP/1.0 4"):
             wrong.append(f"{name}: {came[:60]!r}")
         elif came.count(b"\r\nDate: ") != 1:
-            wrong.append(f"{name}: more than one answer")
+            wrong.append(f"{name}: more than one response")
         elif b"Traceback" in came or b".py" in came:
             wrong.append(f"{name}: shows its inside")
         elif b"application/problem+json" not in came or b"aiohttp" in came:
-            wrong.append(f"{name}: an answer of another hand, {came!r}")
+            wrong.append(f"{name}: a response that is not ours, {came!r}")
     assert wrong == []
     assert (await service.get("/storage/default/b"))[0] == 404
     for host in ("a", "a:80", "a:", "[::1]", "[::1]:8080", "192.0.2.1:80", "xn--bcher-kva.example"):
@@ -295,25 +295,25 @@ async def test_malformed_http_gets_a_4xx_and_the_end_of_the_connection(service: 
 # The service about itself.
 
 
-async def test_readiness_tells_store_database_and_shutdown_apart(
+async def test_readiness_names_the_store_the_database_or_the_shutdown(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def checks() -> tuple[int, dict[str, str]]:
-        answer = await call(service.port, "GET", "/readyz")
-        assert answer.headers["Cache-Control"] == "no-store"
-        return answer.status, answer.json()["checks"]
+        response = await call(service.port, "GET", "/readyz")
+        assert response.headers["Cache-Control"] == "no-store"
+        return response.status, response.json()["checks"]
 
     status, found = await checks()
     assert (status, set(found.values())) == (200, {"ok"})
 
-    async def away() -> None:
+    async def unavailable() -> None:
         raise StoreUnavailable("as ordered, in /srv/path")
 
     async def never() -> None:
         await asyncio.Event().wait()
 
     for owner, name in ((service.app[FILESYSTEM], "store"), (service.app[DATABASE], "database")):
-        for failure in (away, never):
+        for failure in (unavailable, never):
             with monkeypatch.context() as patch:
                 patch.setattr("sfs_server.handlers.service.CHECK_SECONDS", 0.5)
                 patch.setattr(owner, "check", failure)
@@ -325,7 +325,7 @@ async def test_readiness_tells_store_database_and_shutdown_apart(
     async def full() -> None:
         raise StoreFull("as ordered")
 
-    with monkeypatch.context() as patch:  # it answers: reads and deletes go on
+    with monkeypatch.context() as patch:  # it responses: reads and deletes go on
         patch.setattr(service.app[FILESYSTEM], "check", full)
         assert await checks() == (200, {**dict.fromkeys(found, "ok"), "store": "full"})
     assert (await checks())[0] == 200
@@ -352,12 +352,12 @@ async def test_metrics_can_be_parsed_and_name_nobody(service: Service) -> None:
         ("PATCH", "/storage/default/a"),
     ):
         await call(service.port, method, target)
-    answer = await call(service.port, "GET", "/metrics")
-    assert answer.status == 200
-    assert answer.headers["Content-Type"].startswith("text/plain; version=")
-    assert b"private" not in answer.body.lower()
-    assert str(service.data).encode() not in answer.body
-    families = {f.name: f for f in text_string_to_metric_families(answer.body.decode())}
+    response = await call(service.port, "GET", "/metrics")
+    assert response.status == 200
+    assert response.headers["Content-Type"].startswith("text/plain; version=")
+    assert b"private" not in response.body.lower()
+    assert str(service.data).encode() not in response.body
+    families = {f.name: f for f in text_string_to_metric_families(response.body.decode())}
     requests = families["sfs_http_request_duration_seconds"]
     assert requests.type == "histogram"
     counts = {
@@ -381,9 +381,9 @@ async def test_metrics_can_be_parsed_and_name_nobody(service: Service) -> None:
 
 
 async def test_the_status_of_the_store_is_shown(service: Service) -> None:
-    answer = await call(service.port, "GET", "/storage/status")
-    assert answer.status == 200
-    status = answer.json()
+    response = await call(service.port, "GET", "/storage/status")
+    assert response.status == 200
+    status = response.json()
     assert list(status) == ["engine", "chunkserver_count", "total_servers", "capacity", "used"]
     assert status["engine"] == "embedded"
     assert 0 < status["used"] < status["capacity"]

@@ -48,11 +48,11 @@ async def sent(service: Service, *pieces: bytes, pause: float = 0.0) -> Answer:
         for piece in pieces:
             connection.send_raw(piece)
             await asyncio.sleep(pause)
-        answer = await connection.answer()
-        assert "Connection" in answer.headers, (answer.status, answer.headers)
-        assert answer.headers["Connection"] == "close"
+        response = await connection.answer()
+        assert "Connection" in response.headers, (response.status, response.headers)
+        assert response.headers["Connection"] == "close"
         assert await connection.rest() == b""
-        return answer
+        return response
 
 
 async def test_a_head_has_32_kib_in_all(service: Service) -> None:
@@ -61,8 +61,8 @@ async def test_a_head_has_32_kib_in_all(service: Service) -> None:
             connection.send_raw(filled(MAX_HEAD_BYTES + beyond))
             assert (await connection.answer()).status == status
     for size in (MAX_HEAD_BYTES + 1, 2 * MAX_HEAD_BYTES, 20 * MAX_HEAD_BYTES):
-        answer = await sent(service, filled(size))
-        assert (answer.status, "too large" in answer.problem()) == (431, True), size
+        response = await sent(service, filled(size))
+        assert (response.status, "too large" in response.problem()) == (431, True), size
     async with connect(service.port) as connection:
         for _ in range(2 * MAX_HEAD_BYTES // 1000):  # each has one of its own
             connection.send_raw(filled(1000))
@@ -100,12 +100,12 @@ async def test_what_is_too_large_in_a_head_is_said(service: Service) -> None:
         for origin in (SITE, "https://evil.example"):
             request, *fields = lines
             head = "\r\n".join((request, "Host: a", f"Origin: {origin}", *fields, "", ""))
-            answer = await sent(service, head.encode())
-            assert answer.status == status, lines
-            assert answer.problem()
-            allowed = answer.headers.get("Access-Control-Allow-Origin")
+            response = await sent(service, head.encode())
+            assert response.status == status, lines
+            assert response.problem()
+            allowed = response.headers.get("Access-Control-Allow-Origin")
             assert allowed == (SITE if origin == SITE else None), lines
-            assert answer.headers["Vary"] == "Origin"
+            assert response.headers["Vary"] == "Origin"
     visit = f"GET / HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n{cookie}\r\n\r\n"
     page = await sent(service, visit.encode())
     assert (page.status, page.headers["Content-Type"]) == (431, "text/html; charset=utf-8")
@@ -114,9 +114,9 @@ async def test_what_is_too_large_in_a_head_is_said(service: Service) -> None:
 
 async def test_a_character_that_must_be_encoded_is_named(service: Service) -> None:
     for target in ("/storage/files?prefix=é", "/storage/default/é", "/é"):
-        answer = await sent(service, f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-        assert answer.status == 400
-        assert "Percent-encode" in answer.problem()
+        response = await sent(service, f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert response.status == 400
+        assert "Percent-encode" in response.problem()
 
 
 async def test_trailers_and_chunks_that_go_on_for_ever_are_refused(service: Service) -> None:
@@ -141,11 +141,11 @@ async def test_trailers_and_chunks_that_go_on_for_ever_are_refused(service: Serv
 async def test_an_absolute_target_is_read_without_its_host(service: Service) -> None:
     await service.put("/storage/default/a", b"x")
     for host in ("b", "b:80", "[::1]:80", "xn--a", "xn--bcher-kva.example", "xn--99999999"):
-        answer = await call(service.port, "GET", f"http://{host}/storage/default/a")
-        assert (answer.status, answer.body) == (200, b"x"), host
+        response = await call(service.port, "GET", f"http://{host}/storage/default/a")
+        assert (response.status, response.body) == (200, b"x"), host
     for host in ("xn--" + "a" * 4000, "a." * 200, "[::::]", "[" + ":" * 4000 + "]", "a,b"):
-        answer = await sent(service, f"GET http://{host}/ HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-        assert answer.status == 400, host
+        response = await sent(service, f"GET http://{host}/ HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert response.status == 400, host
 
 
 async def test_a_length_of_thousands_of_digits_is_refused(service: Service) -> None:
@@ -192,9 +192,9 @@ async def test_a_path_with_dot_segments_is_the_path_without_them(service: Servic
             "/./storage/./default/././a",
             "http://b/./storage/./default/a",
         ):
-            answer = await connection.ask("GET", target)
-            assert (answer.status, answer.body) == (200, b"x"), target
-            shared = "public" in answer.headers["Cache-Control"]
+            response = await connection.ask("GET", target)
+            assert (response.status, response.body) == (200, b"x"), target
+            shared = "public" in response.headers["Cache-Control"]
             assert shared == (target == "/storage/default/a"), "no upload would evict it"
         assert (await connection.ask("GET", "/./healthz")).status == 200
         assert (await connection.ask("GET", "/storage/./files?prefix=./")).json() == []
@@ -233,7 +233,7 @@ async def test_a_stream_keeps_nothing_of_the_head_that_asked_for_it(service: Ser
 
 
 async def test_few_requests_are_read_ahead(service: Service) -> None:
-    """What a client sends behind a request that is being answered is read when its turn comes."""
+    """What a client sends behind a request that is being handled is read when its turn comes."""
     await service.put("/storage/default/large", bytes(8_000_000))
     async with connect(service.port, receive_buffer=4096) as connection:
         connection.send("GET", "/storage/default/large")
@@ -246,7 +246,7 @@ async def test_few_requests_are_read_ahead(service: Service) -> None:
 
 
 def ahead(service: Service) -> int:
-    """How many requests wait behind the one that is being answered."""
+    """How many requests wait behind the one that is being handled."""
     return max(len(connection._messages) for connection in service.connections)
 
 
@@ -270,8 +270,8 @@ async def test_a_body_without_a_length_ends_with_its_connection(service: Service
             connection.send_raw(
                 b"GET /storage/default/a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
             )
-            answer = await connection.answer()
-            assert (answer.body, answer.headers["Connection"]) == (b"x", "keep-alive")
+            response = await connection.answer()
+            assert (response.body, response.headers["Connection"]) == (b"x", "keep-alive")
 
 
 async def test_options_says_what_a_path_takes(service: Service) -> None:
@@ -284,6 +284,6 @@ async def test_options_says_what_a_path_takes(service: Service) -> None:
         for rest in (" HTTP/1.0\r\n\r\n", " HTTP/1.1\r\nHost: a\r\n\r\n"):
             async with connect(service.port) as connection:
                 connection.send_raw(f"OPTIONS {target}{rest}".encode())
-                answer = await connection.answer()
-                assert (answer.status, answer.body) == (204, b""), target
-                assert set(answer.headers["Allow"].split(", ")) == set(allowed.split())
+                response = await connection.answer()
+                assert (response.status, response.body) == (204, b""), target
+                assert set(response.headers["Allow"].split(", ")) == set(allowed.split())

@@ -1,4 +1,4 @@
-"""Bytes that no client library sends: nobody is held up by them, nothing is smuggled."""
+"""Bytes that no client library sends: they hold up no other client, and smuggle no request."""
 
 from __future__ import annotations
 
@@ -138,18 +138,18 @@ async def test_what_is_odd_and_allowed_is_read_as_it_is_meant(service: Service) 
             assert await service.get("/storage/default/b") == (200, b"x"), name
 
 
-async def test_an_upgrade_is_answered_as_if_it_had_not_been_asked_for(service: Service) -> None:
+async def test_an_upgrade_is_ignored(service: Service) -> None:
     await service.put("/storage/default/a", b"x")
     for upgrade in ("h2c", "websocket", "TLS/1.0"):
         async with connect(service.port) as connection:
             named = {"Connection": "Upgrade", "Upgrade": upgrade}
-            answer = await connection.ask("GET", "/storage/default/a", named)
-            assert (answer.status, answer.body) == (200, b"x")
-            assert answer.headers["Connection"] == "close"
+            response = await connection.ask("GET", "/storage/default/a", named)
+            assert (response.status, response.body) == (200, b"x")
+            assert response.headers["Connection"] == "close"
             assert await connection.rest() == b""
 
 
-async def test_pipelined_requests_are_answered_in_their_order(service: Service) -> None:
+async def test_pipelined_requests_get_their_responses_in_order(service: Service) -> None:
     for number in range(4):
         await service.put(f"/storage/default/{number}", b"x" * number)
     order = [number % 4 for number in range(300)]
@@ -184,14 +184,14 @@ async def test_a_head_that_does_not_come_to_its_end_is_given_up(
         async with connect(service.port) as connection:
             if again:
                 assert (await connection.ask("GET", "/healthz")).status == 200
-            began = time.monotonic()
+            started = time.monotonic()
             task = asyncio.create_task(closed(connection))
             for byte in data * 1000:
                 connection.send_raw(bytes([byte]))
                 if (await asyncio.wait({task}, timeout=pause))[0]:
                     break
             assert await task == b""
-            return time.monotonic() - began
+            return time.monotonic() - started
 
     times = await asyncio.gather(
         *(
@@ -204,7 +204,7 @@ async def test_a_head_that_does_not_come_to_its_end_is_given_up(
     assert min(times) > 0.3, times
 
 
-async def test_what_is_slow_but_no_head_is_not_hurried(
+async def test_what_is_slow_but_no_head_has_no_such_limit(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
@@ -222,20 +222,20 @@ async def test_what_is_slow_but_no_head_is_not_hurried(
         assert (await sending.ask("GET", "/storage/default/a")).body == b"x" * 1000
 
 
-async def test_hundreds_of_idle_connections_hold_nobody_up(
+async def test_hundreds_of_idle_connections_delay_no_other_client(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
     await service.put("/storage/default/a", b"x")
     async with AsyncExitStack() as stack:
-        silent, begun = [], []
+        silent, started = [], []
         for _ in range(100):
             silent.append(await stack.enter_async_context(connect(service.port)))
-            begun.append(await stack.enter_async_context(connect(service.port)))
-            begun[-1].send_raw(GET)
+            started.append(await stack.enter_async_context(connect(service.port)))
+            started[-1].send_raw(GET)
         assert await service.get("/storage/default/a") == (200, b"x")
-        assert await asyncio.gather(*map(closed, begun)) == [b""] * 100
-        # Who has not begun a request may be idle for as long as a gateway keeps a connection.
+        assert await asyncio.gather(*map(closed, started)) == [b""] * 100
+        # Without a request a connection may be idle for as long as a gateway keeps one.
         silent[0].send_raw(encode("GET", "/storage/default/a"))
         assert (await silent[0].answer()).body == b"x"
         assert not any(connection.reader.at_eof() for connection in silent)

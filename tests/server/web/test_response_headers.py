@@ -1,4 +1,4 @@
-"""What every response says, whoever makes it and however its body is sent."""
+"""What every response says, whichever handler makes it, and however its body is sent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.support.client import connect
 from tests.support.service import Service
 
 
-async def test_every_kind_of_response_says_whose_it_is(service: Service) -> None:
+async def test_every_kind_of_response_has_the_common_headers(service: Service) -> None:
     await service.put("/storage/default/a", b"x")
     async with connect(service.port) as connection:
         for method, target, named, status in (

@@ -1,7 +1,7 @@
 """A request's text is read in steps that grow no faster than the text, whatever it is made of.
 
 A step is a line of Python, of ours or of a library, or a call of a function in C, made by the event
-loop while it answers; so nothing here depends on how busy the machine is. What happens inside one
+loop while it responses; so nothing here depends on how busy the machine is. What happens inside one
 function in C (a regular expression, ``json``, ``int``, the parser) is one step: such functions were
 read, and are named in ``docs/security.md``.
 """
