@@ -1,19 +1,19 @@
 """Copying a store while it is served.
 
 A file of the store is never changed: a new version is a new file that is renamed over the old one
-(:mod:`gfs.embedded.tree`). So whatever a name leads to at some moment is one whole version, and
-stays it. A second name for that (link(2)) is a copy that takes no time and no room; where the copy
-is on another disk, the bytes are read through one descriptor, which keeps its version even when the
-name goes. A walk meanwhile finds every file that was there when it began and was not deleted since;
-of one that is replaced it finds the old or the new version. What is being written is in ``~tmp``,
-and is left out with all that begins with ``~``.
+(:mod:`gfs.embedded.tree`). So what a name leads to at any moment is one whole version. A hard link
+to it (link(2)) is a copy that takes no time and no space. Where the copy is on another disk, the
+bytes are read through one descriptor, which keeps its version even when the name is removed. A walk
+over a directory finds every file that was there when it started and is still there; of one that is
+replaced it finds the old or the new version. What is being written is in ``~tmp``, which is left
+out like every name that starts with ``~``.
 
-A store has files in directories, and no more. Whatever else somebody has put there is left out, and
-``left_out`` names it: nothing goes in silence. A file or a directory that cannot be read is left
-out too, and does not keep the others from being copied.
+A store holds directories, and files in them. What else is there was put there by another program;
+it is left out, and ``left_out`` names it. A file or a directory that cannot be read is left out
+too, and does not keep the others from being copied.
 
-The copy is a store too: the same layout, the same times, and so the same way back. What is on
-another engine is copied file by file (:mod:`gfs.copying`), to such a copy and from it.
+The copy is a store too, with the same layout and the same times, so it is restored in the same way.
+What is on another engine is copied file by file (:mod:`gfs.copying`), to such a copy and from it.
 """
 
 from __future__ import annotations
@@ -28,29 +28,31 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 
 from gfs.api import FileSystem
 from gfs.copying import Copied
-from gfs.embedded.border import DIRECTORY_FLAGS, border, reason
 from gfs.embedded.filesystem import EmbeddedFileSystem
 from gfs.embedded.listing import valid
+from gfs.embedded.oserrors import DIRECTORY_FLAGS, reason, translated
 from gfs.embedded.tree import READ_FLAGS
 from gfs.errors import StoreUnavailable
 from gfs.paths import check_directory
 
 COPY_BUFFER = 1024 * 1024
+"""How many bytes are read at once where a file cannot be linked."""
+
 LOST_FOUND = "lost+found"
-"""What ext4 has at the root of a disk."""
+"""A directory that ext4 makes at the root of every disk."""
 
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
 
 
 def copy(source: str, target: str, directories: Iterable[str]) -> Copied:
-    """Copy ``directories`` of the store under ``source`` to ``target``, which is made, or is empty;
-    durable at return.
+    """Copy ``directories`` of the store under ``source`` to the directory ``target``, which is
+    made, or is empty; durable when it returns.
 
-    Blocks. Not idempotent: what a failure leaves in ``target`` is for the caller to remove. Raises
-    StoreUnavailable, also where ``target`` is not empty, and StoreFull.
+    Blocks. Not idempotent: the caller removes what a failure leaves in ``target``. Raises
+    StoreFull, and StoreUnavailable, also if ``target`` is not empty.
     """
     copied = Copied()
-    with border():
+    with translated():
         os.makedirs(target, mode=0o700, exist_ok=True)
         with _directory(source) as store, _directory(target) as copy_of_it:
             if any(not name.startswith("~") for name in os.listdir(copy_of_it)):
@@ -63,8 +65,8 @@ def copy(source: str, target: str, directories: Iterable[str]) -> Copied:
 
 @asynccontextmanager
 async def open_copy(root: str) -> AsyncIterator[FileSystem]:
-    """The copy under ``root``, which is made if need be, to read or to fill it. At the end nothing
-    is left there but files. Raises StoreUnavailable."""
+    """Open the copy under ``root``, which is made if need be, to read or to fill it. When it is
+    closed, only the directories of files are left there. Raises StoreUnavailable."""
     fs = await EmbeddedFileSystem.start(root)
     try:
         yield fs
@@ -74,20 +76,20 @@ async def open_copy(root: str) -> AsyncIterator[FileSystem]:
 
 
 def _clear(root: str) -> None:
-    with border():
+    with translated():
         for entry in os.scandir(root):
             if entry.name.startswith("~"):
                 (shutil.rmtree if entry.is_dir() else os.unlink)(entry.path)
 
 
 def left_out(root: str, directories: Collection[str]) -> Iterator[tuple[str, str]]:
-    """What :func:`copy` leaves out of the store under ``root``, each as its path in there and what
-    it is: all that is no file of a name that can be, in one of ``directories``. Empty directories
-    that are not of those hold nothing, and are passed over. Blocks. Raises StoreUnavailable."""
-    with border("the files to be copied"), _directory(root) as store:
+    """Yield what :func:`copy` leaves out of the store under ``root``: its path in the store, and
+    what it is. Copied are the files with valid names in ``directories``; other directories are only
+    named if they are not empty. Blocks. Raises StoreUnavailable."""
+    with translated("the files to be copied"), _directory(root) as store:
         for entry in _entries(store):
             if entry.name.startswith("~") or entry.name == LOST_FOUND:
-                continue  # the store's own, and the file system's
+                continue  # of the store itself, and of the file system
             if not entry.is_dir(follow_symlinks=False):
                 yield entry.name, f"{_kind(entry)} that is in no namespace"
                 continue
@@ -149,7 +151,8 @@ class _Unreadable(Exception):
 
 
 def _copy_file(directory: int, target: int, name: str, copied: Copied) -> None:
-    """Copy what ``name`` leads to now, unless it is gone or no plain file. Raises _Unreadable."""
+    """Copy the file that ``name`` leads to now; not one that was removed, and nothing that is not a
+    plain file. Raises _Unreadable."""
     try:
         descriptor = os.open(name, READ_FLAGS, dir_fd=directory)
     except OSError as error:
@@ -188,7 +191,7 @@ def _copy_bytes(descriptor: int, target: int, name: str, found: os.stat_result) 
                 raise StoreUnavailable("a file was changed in place while it was copied")
             for attribute in os.listxattr(descriptor):
                 if attribute.startswith("user."):
-                    with suppress(OSError):  # the age of a replaced file, where it can be kept
+                    with suppress(OSError):  # the age of a replaced file, if it can be stored
                         os.setxattr(written, attribute, os.getxattr(descriptor, attribute))
             os.utime(written, ns=(found.st_mtime_ns, found.st_mtime_ns))
             os.fsync(written)

@@ -1,6 +1,8 @@
-"""The embedded engine as a :class:`gfs.api.FileSystem`. The blocking work is in
-:mod:`gfs.embedded.tree`; here it is sent to threads, reading and writing apart, so that an upload
-waiting for a slow disk does not keep downloads waiting for a thread."""
+"""The embedded engine as a :class:`gfs.api.FileSystem`.
+
+The calls that block are in :mod:`gfs.embedded.tree`; here they are made in threads. Reading and
+writing have threads of their own, so that uploads to a slow disk do not keep downloads waiting.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,19 @@ from gfs.threads import in_thread
 from gfs.types import ANYTHING, Expect, FileInfo, Status
 
 READ_THREADS = 16
+"""How many calls that read the disk may be under way at once."""
+
 WRITE_THREADS = 16
+"""The same for those that write."""
+
 CHECK_SECONDS = 5
+"""How long ``check`` waits for the disk."""
+
 LIST_FIRST = 100
+"""How many files are in the first batches of a listing, which a caller waits for."""
+
 LIST_BATCH = 250
+"""How many files are in the later ones."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,8 +50,8 @@ class EmbeddedFileSystem(FileSystem):
         self._readers = ThreadPoolExecutor(READ_THREADS, "gfs-read")
         self._writers = ThreadPoolExecutor(WRITE_THREADS, "gfs-write")
         self._emptying: set[asyncio.Task[None]] = set()
-        self._emptying_turn = asyncio.Lock()
-        self._emptying_waits = False
+        self._emptying_lock = asyncio.Lock()
+        self._emptying_waits = False  # a task waits for the lock
         self._closing = False
         self.swept = tree.swept
 
@@ -53,16 +64,16 @@ class EmbeddedFileSystem(FileSystem):
         ``reserve`` bytes of its disk free.
 
         ``swept`` of the result counts the unfinished uploads of an earlier run that were removed.
-        Raises StoreUnavailable when another process has the directory, StoreBroken when its file
-        system cannot do what is needed. What is wrong with one directory alone, or with the free
-        space, is logged.
+        Raises StoreUnavailable when another process has the directory open, StoreBroken when its
+        file system cannot do what is needed. Problems with single directories, or with the free
+        space, are only logged.
         """
         self = cls(await asyncio.to_thread(Tree, root, reserve))
-        await asyncio.to_thread(self._tell_trouble)
+        await asyncio.to_thread(self._log_problems)
         self._empty_trash()
         return self
 
-    def _tell_trouble(self) -> None:
+    def _log_problems(self) -> None:
         if self._tree.unswept.count:
             _log.warning("unfinished uploads still take space: %s", self._tree.unswept)
         for error in self._tree.unusable():
@@ -88,14 +99,14 @@ class EmbeddedFileSystem(FileSystem):
         return EmbeddedReader(self._readers, *await self._opened(directory, name))
 
     async def _opened(self, directory: str, name: str) -> tuple[int, FileInfo]:
-        """A descriptor of the current version, and what it is. Raises NoSuchFile."""
+        """Open the current version: its descriptor, and what it is. Raises NoSuchFile."""
         path = f"{check_directory(directory)}/{check_name(name)}".encode()
         try:
             descriptor = open_cached(self._tree.root, path, READ_FLAGS)
         except FileNotFoundError as error:
             raise NoSuchFile(name) from error
         except OSError:
-            descriptor = None  # whether that is of the file or of its directory is found below
+            descriptor = None  # the slow way finds out whether it is the file or the directory
         if descriptor is None:
             opening = self._tree.open
             descriptor = await in_thread(self._readers, opening, directory, name, undo=os.close)
@@ -120,7 +131,7 @@ class EmbeddedFileSystem(FileSystem):
         def start() -> tuple[int, str]:
             self._tree.require_writable(directory)
             if expect != ANYTHING:
-                expect.check(self._tree.look(directory, name))
+                expect.check(self._tree.find(directory, name))
             self._tree.require_space(size or 0, files=1)
             return self._tree.make_temporary()
 
@@ -139,7 +150,7 @@ class EmbeddedFileSystem(FileSystem):
     ) -> AsyncGenerator[list[FileInfo], None]:
         check_directory(directory)
         left = limit
-        keep, batch = listing.FIRST_PASS, LIST_FIRST
+        keep, batch = listing.FIRST_PASS_NAMES, LIST_FIRST
         while left is None or left > 0:
             names = await in_thread(
                 self._readers, self._names.names, directory, prefix, after, keep
@@ -157,10 +168,10 @@ class EmbeddedFileSystem(FileSystem):
                         return
             if len(names) < keep:
                 return
-            after, keep, batch = names[-1], listing.PASS, LIST_BATCH
+            after, keep, batch = names[-1], listing.PASS_NAMES, LIST_BATCH
 
     def _look(self, directory: str, names: list[str]) -> list[FileInfo]:
-        found = (self._tree.look(directory, name) for name in names if listing.valid(name))
+        found = (self._tree.find(directory, name) for name in names if listing.valid(name))
         return [info for info in found if info is not None]
 
     async def count(self, directory: str) -> int:
@@ -192,16 +203,16 @@ class EmbeddedFileSystem(FileSystem):
         self._tree.close()
 
     def _empty_trash(self) -> None:
-        """Free the space of removed directories, next to everything else. One that waits for its
-        turn does for all that come meanwhile."""
+        """Free the space of removed directories, in a task of its own. A task that waits for the
+        lock empties what is removed until it has it, so a second one need not wait."""
         if self._emptying_waits:
             return
         self._emptying_waits = True
 
         async def empty() -> None:
-            # What stays behind is tried again at the next removal, and at the next start. Two at
-            # once would take the files away from each other, and both give up.
-            async with self._emptying_turn:
+            # What is left is tried again at the next removal, and at the next start. Two at once
+            # would remove each other's files, and both give up.
+            async with self._emptying_lock:
                 self._emptying_waits = False
                 try:
                     left = await in_thread(

@@ -1,25 +1,25 @@
 """A sorted listing of a directory of any size in bounded memory.
 
-A directory gives its names in no order and cannot be asked for "the next ones". So each pass
-over it keeps the smallest names behind the last one listed, PASS of them, and throws the rest
-away: a million files take about 30 passes of half a second. The first pass keeps fewer, since
-somebody waits for the first line.
+A directory gives its names in no order and cannot be asked for "the next ones". So each pass over
+it keeps the smallest names after the last one listed, PASS_NAMES of them, and drops the rest: a
+million files take about 30 passes of half a second. The first pass keeps fewer, since a caller
+waits for the first names.
 
-Most directories are listed more often than they change, and page by page. So the second pass over
-a directory that has not changed since the first keeps all of its names, sorted, and whoever lists
-it next needs no pass: 100,000 names are 1.6 MB, and the first of them are there within a
-millisecond instead of 70. Only names are kept; what a file is, is looked up when it is listed.
-Names that have no room (MOST_BYTES; about 270,000 of 15 characters) are left to the passes. While
-they are being gathered they take three times that room, so only one thread at a time gathers, and
-one that comes meanwhile makes a pass.
+Most directories are listed more often than they change, and page by page. So the second pass over a
+directory that has not changed since the first caches all of its names, sorted, and the next listing
+needs no pass: 100,000 names are 1.6 MB, and the first of them are found within a millisecond
+instead of 70. Only names are cached; what a file is, is looked up when it is listed. Names for
+which the cache has no space (CACHE_BYTES; about 270,000 of 15 characters) are listed in passes.
+While names are gathered they take three times that space, so only one thread at a time gathers, and
+another one makes a pass meanwhile.
 
-What is kept is true as long as the directory's change time is the same: every entry that comes or
-goes, by this program or by another, sets it. Not the modification time, which ``rsync`` and ``tar``
-set back. The kernel's clock for it ticks every 1 to 10 ms, so a change can hide in the tick of the
-one before. Therefore names are kept only if the change time was TICKS old when the scan began; a
-time in the future, as after a clock was set back, is never old. What comes or goes during the scan
-or after it gives another time, and then what was found is not used. It follows that a directory in
-which something is published all the time is listed in passes.
+What is cached is true as long as the directory's change time is the same: every entry that is made
+or removed, by this program or another, sets it. (The modification time would not do: ``rsync`` and
+``tar`` set it back.) The kernel's clock for it ticks every 1 to 10 ms, so a change can have the
+time of the one before. Therefore names are cached only if the change time was SETTLED_NS old when
+the scan started; a time in the future, as after a clock was set back, is never old. What is made or
+removed during the scan or after it changes the time, and then what was found is not used. It
+follows that a directory in which files are published all the time is listed in passes.
 """
 
 from __future__ import annotations
@@ -35,35 +35,54 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from gfs import clock
-from gfs.embedded.border import border, open_directory
+from gfs.embedded.oserrors import open_directory, translated
 from gfs.errors import InvalidName, NoSuchDirectory
 from gfs.paths import check_name
 
-FIRST_PASS = 1_000
-PASS = 32_768
-MOST_BYTES = 8 << 20
-TICKS = 50_000_000
-"""Nanoseconds: several ticks of any clock that a kernel stamps directories with."""
+FIRST_PASS_NAMES = 1_000
+"""How many names the first pass of a listing keeps."""
 
-_RUN = 4096
-"""Names that are sorted at once. A sort does not let go of the interpreter: 1 ms, not 30."""
+PASS_NAMES = 32_768
+"""How many names each later pass keeps."""
 
-_BLOCK = 256
+CACHE_BYTES = 8 << 20
+"""How much the cached names of all directories may take, as far as it is counted here."""
+
+SETTLED_NS = 50_000_000
+"""The age, in nanoseconds, from which on a change time is trusted: several ticks of any clock by
+which a kernel dates directories."""
+
+_RUN_NAMES = 4096
+"""How many names are sorted at once. The interpreter is not free during a sort: for 1 ms, not
+30."""
+
+_BLOCK_NAMES = 256
+"""How many names are packed into one ``bytes``."""
+
 _NAME_COST = 16
+"""What a name counts against CACHE_BYTES, besides its characters."""
+
 _DIRECTORY_COST = 512
+"""What a directory counts against it, besides its names."""
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What a directory was when it was scanned: the same ``identity`` means the same names."""
+    """A directory when it was scanned. The same ``identity`` means the same names, if it was
+    ``settled``: its last change was long enough ago."""
 
     identity: tuple[int, int, int]
     settled: bool
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """What is known of a directory as long as it has this identity."""
+class _Cached:
+    """What is cached of a directory as long as it has this ``identity``.
+
+    ``passed``: there was a pass over it. ``large``: its names do not fit into the cache. ``count``:
+    how many valid names it has. ``blocks``: all names. ``cost``: what it counts against
+    CACHE_BYTES.
+    """
 
     identity: tuple[int, int, int]
     passed: bool = False
@@ -74,102 +93,104 @@ class _Known:
 
 
 class NameCache:
-    """The names in the directories under the descriptor ``root``. Its methods may be called from
-    several threads; they wait for the disk. A directory that does not exist is empty."""
+    """The names in the directories of the store, whose own descriptor is ``root``. Its methods may
+    be called from several threads, and wait for the disk. A directory that does not exist is
+    empty."""
 
     def __init__(self, root: int) -> None:
         self._root = root
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._cached: OrderedDict[str, _Cached] = OrderedDict()
         self._cost = 0
         self._lock = threading.Lock()
         self._gathering = threading.Lock()
 
     def names(self, directory: str, prefix: str, after: str, keep: int) -> list[str]:
-        """The first ``keep`` names behind ``after`` that begin with ``prefix``, sorted.
+        """The first ``keep`` names after ``after`` that start with ``prefix``, sorted.
 
-        The order is that of code points, which is that of the bytes of UTF-8. Fewer than ``keep``
-        means that there are no more. Names that are not :func:`valid` are among them.
+        The order is that of code points, which is that of the bytes of UTF-8. If there are fewer
+        than ``keep``, these are all. Names that are not :func:`valid` are among them.
         """
-        with border(directory), _opened(self._root, directory) as descriptor:
+        with translated(directory), _opened(self._root, directory) as descriptor:
             if descriptor is None:
                 return []
             state = _state(descriptor)
-            known = self._find(directory, state.identity)
-            if known.blocks is not None:
-                return _behind(known.blocks, prefix, after, keep)
+            cached = self._find(directory, state.identity)
+            if cached.blocks is not None:
+                return _names_after(cached.blocks, prefix, after, keep)
             found = scan(descriptor)
-            gathers = known.passed and not known.large and self._gathering.acquire(blocking=False)
+            gathers = cached.passed and not cached.large and self._gathering.acquire(blocking=False)
             try:
                 if gathers:
-                    known, found = _gather(known, found)
-                if known.blocks is None:
+                    cached, found = _gather(cached, found)
+                if cached.blocks is None:
                     names = smallest(found, prefix, after, keep)
                 else:
-                    names = _behind(known.blocks, prefix, after, keep)
+                    names = _names_after(cached.blocks, prefix, after, keep)
             finally:
                 if gathers:
                     self._gathering.release()
-            self._keep(directory, state, replace(known, passed=True))
+            self._keep(directory, state, replace(cached, passed=True))
             return names
 
     def count(self, directory: str) -> int:
         """How many valid names a directory holds."""
-        with border(directory), _opened(self._root, directory) as descriptor:
+        with translated(directory), _opened(self._root, directory) as descriptor:
             if descriptor is None:
                 return 0
             state = _state(descriptor)
-            known = self._find(directory, state.identity)
-            if known.count is not None:
-                return known.count
-            names = scan(descriptor) if known.blocks is None else _unpacked(known.blocks)
+            cached = self._find(directory, state.identity)
+            if cached.count is not None:
+                return cached.count
+            names = scan(descriptor) if cached.blocks is None else _unpacked(cached.blocks)
             count = sum(map(valid, names))
-            self._keep(directory, state, replace(known, count=count))
+            self._keep(directory, state, replace(cached, count=count))
             return count
 
-    def _find(self, directory: str, identity: tuple[int, int, int]) -> _Known:
+    def _find(self, directory: str, identity: tuple[int, int, int]) -> _Cached:
         with self._lock:
-            known = self._known.get(directory)
-            if known is None or known.identity != identity:
-                return _Known(identity)
-            self._known.move_to_end(directory)
-            return known
+            cached = self._cached.get(directory)
+            if cached is None or cached.identity != identity:
+                return _Cached(identity)
+            self._cached.move_to_end(directory)
+            return cached
 
-    def _keep(self, directory: str, state: _State, known: _Known) -> None:
-        """Keep what a scan has found in a directory that was in ``state`` when it began."""
+    def _keep(self, directory: str, state: _State, cached: _Cached) -> None:
+        """Cache what a scan found in a directory that was in ``state`` when the scan started."""
         if not state.settled:
             return
         with self._lock:
-            old = self._known.pop(directory, None)
+            old = self._cached.pop(directory, None)
             if old is not None:
                 self._cost -= old.cost
-            self._known[directory] = known
-            self._cost += known.cost
-            while self._cost > MOST_BYTES:
-                self._cost -= self._known.popitem(last=False)[1].cost
+            self._cached[directory] = cached
+            self._cost += cached.cost
+            while self._cost > CACHE_BYTES:
+                self._cost -= self._cached.popitem(last=False)[1].cost
 
 
-def _gather(known: _Known, found: Iterator[str]) -> tuple[_Known, Iterator[str]]:
-    """``known`` with every name, or as too large, and then the names from the first one on."""
+def _gather(cached: _Cached, found: Iterator[str]) -> tuple[_Cached, Iterator[str]]:
+    """Gather the names of ``found``: ``cached`` with all of them, or marked as too large; and an
+    iterator over the names that still have to be listed."""
     runs: list[list[str]] = []
     cost = _DIRECTORY_COST
-    while run := sorted(islice(found, _RUN)):
+    while run := sorted(islice(found, _RUN_NAMES)):
         runs.append(run)
         cost += sum(map(len, run)) + _NAME_COST * len(run)
-        if cost > MOST_BYTES:
-            return replace(known, large=True), chain(chain.from_iterable(runs), found)
+        if cost > CACHE_BYTES:
+            return replace(cached, large=True), chain(chain.from_iterable(runs), found)
     blocks = _packed(heapq.merge(*runs))
-    # The room that was counted above is for one byte a character.
+    # What was counted above is one byte for each character.
     cost = max(cost, _DIRECTORY_COST + sum(map(len, blocks)))
-    if cost > MOST_BYTES:
-        return replace(known, large=True), _unpacked(blocks)
-    return replace(known, blocks=blocks, cost=cost), found
+    if cost > CACHE_BYTES:
+        return replace(cached, large=True), _unpacked(blocks)
+    return replace(cached, blocks=blocks, cost=cost), found
 
 
 def _packed(names: Iterator[str]) -> tuple[bytes, ...]:
     """Sorted names as blocks that compare like their first names. No name contains a NUL, and a
     name that is not UTF-8 holds surrogates, which stay in their place."""
     blocks = []
-    while block := list(islice(names, _BLOCK)):
+    while block := list(islice(names, _BLOCK_NAMES)):
         blocks.append("\0".join(block).encode("utf-8", "surrogatepass"))
     return tuple(blocks)
 
@@ -179,10 +200,10 @@ def _unpacked(blocks: Iterable[bytes]) -> Iterator[str]:
         yield from block.decode("utf-8", "surrogatepass").split("\0")
 
 
-def _behind(blocks: tuple[bytes, ...], prefix: str, after: str, keep: int) -> list[str]:
-    begin = max(prefix, after).encode("utf-8", "surrogatepass")
+def _names_after(blocks: tuple[bytes, ...], prefix: str, after: str, keep: int) -> list[str]:
+    first = max(prefix, after).encode("utf-8", "surrogatepass")
     kept: list[str] = []
-    for position in range(max(bisect_right(blocks, begin) - 1, 0), len(blocks)):
+    for position in range(max(bisect_right(blocks, first) - 1, 0), len(blocks)):
         block = list(_unpacked(blocks[position : position + 1]))
         kept += [name for name in block if name > after and name.startswith(prefix)]
         if len(kept) >= keep or (block[-1] > prefix and not block[-1].startswith(prefix)):
@@ -191,7 +212,8 @@ def _behind(blocks: tuple[bytes, ...], prefix: str, after: str, keep: int) -> li
 
 
 def smallest(names: Iterable[str], prefix: str, after: str, keep: int) -> list[str]:
-    """One pass over ``names`` in any order: the first ``keep`` of them that are wanted."""
+    """The first ``keep`` names after ``after`` that start with ``prefix``, sorted, in one pass over
+    ``names``, which are in any order."""
     kept: list[str] = []
     bound = ""
     for name in names:
@@ -206,7 +228,7 @@ def smallest(names: Iterable[str], prefix: str, after: str, keep: int) -> list[s
 
 
 def scan(descriptor: int) -> Iterator[str]:
-    """The names of the plain files in the directory that is open, in no order."""
+    """Yield the names of the plain files in an open directory, in no order."""
     with os.scandir(descriptor) as entries:
         for entry in entries:
             if entry.is_file(follow_symlinks=False):
@@ -214,7 +236,7 @@ def scan(descriptor: int) -> Iterator[str]:
 
 
 def valid(name: str) -> bool:
-    """Whether ``name`` can be asked for; something else may have put a file there."""
+    """Whether ``name`` can name a file of the store; another program may have made it."""
     try:
         check_name(name)
     except InvalidName:
@@ -236,7 +258,7 @@ def _opened(root: int, directory: str) -> Iterator[int | None]:
 
 
 def _state(descriptor: int) -> _State:
-    now = clock.unix_ns()  # before the look, so that the change time is not younger than it seems
+    now = clock.unix_ns()  # before fstat: otherwise the change time would seem older than it is
     found = os.fstat(descriptor)
     identity = (found.st_dev, found.st_ino, found.st_ctime_ns)
-    return _State(identity, settled=found.st_ctime_ns + TICKS <= now)
+    return _State(identity, settled=found.st_ctime_ns + SETTLED_NS <= now)

@@ -1,4 +1,4 @@
-"""Reading a pinned version: an open descriptor is the pin, for a file is never changed in place."""
+"""Reading a pinned version: an open descriptor pins it, since a file is never changed in place."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from gfs.api import Reader
-from gfs.embedded.border import border
+from gfs.embedded.oserrors import translated
 from gfs.errors import DataLoss
 from gfs.threads import in_thread
 from gfs.types import Bytes, FileInfo
 
-PIECE = 256 * 1024
-"""Bytes of a piece: few enough to be polite to other transfers, many enough for their cost."""
+PIECE_BYTES = 256 * 1024
+"""The size of a piece: it does not hold other transfers up, and a system call for each is cheap."""
 
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
-"""Linux 4.14: read what is in memory, and say EAGAIN instead of waiting for the disk."""
+"""Linux 4.14: read what is in memory, and fail with EAGAIN instead of waiting for the disk."""
 
 
 @dataclass(eq=False)
 class EmbeddedReader(Reader):
-    """One open file. Offers its descriptor (:class:`gfs.api.DescriptorReader`). ``pool``: threads
-    for reading what is not in memory."""
+    """One open file. It has a descriptor (:class:`gfs.api.DescriptorReader`). ``pool``: threads
+    that read what is not in memory."""
 
     pool: Executor
     descriptor: int
@@ -43,9 +43,9 @@ class EmbeddedReader(Reader):
             raise ValueError(f"no {length} bytes from {start} on in {self.info.size}")
         end = start + length
         while start < end:
-            piece = self._read_cached(start, min(PIECE, end - start))
+            piece = self._read_cached(start, min(PIECE_BYTES, end - start))
             if piece is None:
-                wanted = min(PIECE, end - start)
+                wanted = min(PIECE_BYTES, end - start)
                 piece = await in_thread(self.pool, self._read, start, wanted)
             if not piece:
                 raise DataLoss("the file was cut short while it was read")
@@ -53,18 +53,18 @@ class EmbeddedReader(Reader):
             yield piece
 
     def _read(self, start: int, wanted: int) -> bytes:
-        with border():
+        with translated():
             return os.pread(self.descriptor, wanted, start)
 
     def _read_cached(self, start: int, wanted: int) -> Bytes | None:
-        """Up to ``wanted`` bytes if they are in memory; None if that needs the disk."""
+        """The next bytes, up to ``wanted``, if they are in memory; None if not."""
         if not _NOWAIT:
             return None
         buffer = bytearray(wanted)
         try:
             count = os.preadv(self.descriptor, [buffer], start, _NOWAIT)
         except OSError:
-            return None  # EAGAIN, or a file system without it: the thread will tell
+            return None  # EAGAIN, or a file system without this; a thread reads then
         return buffer if count == wanted else memoryview(buffer)[:count]
 
     async def close(self) -> None:

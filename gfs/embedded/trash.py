@@ -1,13 +1,13 @@
-"""Freeing what removed directories hold: everything below ``~trash``.
+"""Freeing the space of removed directories: everything below ``~trash``.
 
-What is in there may be anything, since an administrator may put anything below a namespace: trees
-of any depth, links, mount points, files that this process may not remove. So
+A removed directory may hold anything, since an administrator may put anything there: trees of any
+depth, links, mount points, files that this process may not remove. Therefore
 
-- a sub-directory is moved up into ``~trash`` before it is emptied: no recursion, one open
-  descriptor, whatever the depth;
-- no link is followed, and no mount point is entered: neither rename(2) nor rmdir(2) takes one;
-- what cannot be removed is named and left, and the sweep goes on behind it. Whoever calls next, for
-  another removal or at the next start, tries it again.
+- a sub-directory is moved up into ``~trash`` before it is emptied, which needs no recursion and one
+  open descriptor, whatever the depth;
+- no link is followed, and no mount point is entered, since rename(2) and rmdir(2) refuse one;
+- what cannot be removed is reported and left, and the rest is removed all the same. The next call,
+  after another removal or at the next start, tries it again.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from gfs.embedded.border import DIRECTORY_FLAGS, reason
+from gfs.embedded.oserrors import DIRECTORY_FLAGS, reason
 
-MOST_NAMED = 3
+MAX_NAMED = 3
+"""How many of the things that cannot be removed are named; the others are counted."""
 
 REMEDIES = {
     errno.EACCES: "remove it as root, or give it to the user of the service",
@@ -33,37 +34,38 @@ REMEDIES = {
 
 
 def scratch_name() -> str:
-    """A name in ``~tmp`` or ``~trash`` that nothing has."""
+    """A random name for something in ``~tmp`` or ``~trash``."""
     return secrets.token_hex(16)
 
 
 @dataclass(slots=True)
-class Left:
-    """What could not be removed: how many things, and the first of them with the reason."""
+class Leftovers:
+    """What could not be removed: how many things, and the first of them with the reasons."""
 
     count: int = 0
     named: list[str] = field(default_factory=list)
 
     def add(self, place: str, error: OSError) -> None:
-        """Note that ``place``, a path below the root of the store, is still there."""
+        """Note that ``place``, a path within the store, could not be removed."""
         self.count += 1
-        if self.count <= MOST_NAMED:
+        if self.count <= MAX_NAMED:
             remedy = REMEDIES.get(error.errno or 0, "remove it by hand")
             shown = place.encode("utf-8", "backslashreplace").decode()
             self.named.append(f"{shown} ({reason(error)}: {remedy})")
 
     def __str__(self) -> str:
-        more = f" and {self.count - MOST_NAMED} more" if self.count > MOST_NAMED else ""
+        more = f" and {self.count - MAX_NAMED} more" if self.count > MAX_NAMED else ""
         return ", ".join(self.named) + more
 
 
-def empty(trash: int, goes_on: Callable[[], bool] = lambda: True) -> Left:
-    """Remove all that is in the directory of the descriptor ``trash``, for as long as ``goes_on``.
+def empty(trash: int, goes_on: Callable[[], bool] = lambda: True) -> Leftovers:
+    """Remove everything in the directory of the descriptor ``trash``, for as long as ``goes_on``
+    returns True.
 
-    Blocks; may take long. Only one call at a time for one directory. Raises OSError where
-    ``trash`` itself cannot be read.
+    Blocks, perhaps for long. Only one call at a time for one directory. Raises OSError if ``trash``
+    itself cannot be read.
     """
-    left = Left()
+    left = Leftovers()
     waiting = os.listdir(trash)
     while waiting and goes_on():
         name = waiting.pop()
@@ -81,17 +83,18 @@ def empty(trash: int, goes_on: Callable[[], bool] = lambda: True) -> Left:
 
 
 def _empty_directory(
-    trash: int, name: str, waiting: list[str], left: Left, goes_on: Callable[[], bool]
+    trash: int, name: str, waiting: list[str], left: Leftovers, goes_on: Callable[[], bool]
 ) -> None:
-    """Remove the directory ``name`` in ``trash``, and add to ``waiting`` what is moved out of it.
-    Raises OSError where it cannot be opened, or removed though nothing in it was left."""
-    _let_in(name, trash)
+    """Remove the directory ``name`` in ``trash``. Its sub-directories are moved to ``trash``, and
+    their names there are added to ``waiting``. Raises OSError if it cannot be opened, or cannot be
+    removed though it is empty."""
+    _make_writable(name, trash)
     directory = os.open(name, DIRECTORY_FLAGS, dir_fd=trash)
     before = left.count
     try:
         removed = True
         while removed and goes_on():
-            removed = False  # a scan may miss entries while others are removed: look once more
+            removed = False  # a scan may miss entries while others are removed: scan again
             with os.scandir(directory) as entries:
                 for entry in entries:
                     if not goes_on():
@@ -113,17 +116,17 @@ def _remove(directory: int, entry: os.DirEntry[str], trash: int, waiting: list[s
         os.unlink(entry.name, dir_fd=directory)
         return
     try:
-        os.rmdir(entry.name, dir_fd=directory)  # an empty one may be somebody else's
+        os.rmdir(entry.name, dir_fd=directory)  # an empty one may belong to another user
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-        _let_in(entry.name, directory)
+        _make_writable(entry.name, directory)
         moved = scratch_name()
         os.rename(entry.name, moved, src_dir_fd=directory, dst_dir_fd=trash)
         waiting.append(moved)
 
 
-def _let_in(name: str, within: int) -> None:
-    """Make a directory that is ours fit to be emptied: what was copied may be read-only."""
+def _make_writable(name: str, within: int) -> None:
+    """Let this process remove what is in a directory of its own: a copied one may be read-only."""
     with suppress(OSError):
         os.chmod(name, 0o700, dir_fd=within)

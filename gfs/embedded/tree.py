@@ -7,27 +7,27 @@ Layout under the root, which one process at a time owns (``flock`` on ``~lock``)
 - ``~trash/<random>``: removed directories on their way out;
 - ``~id``: the id of the store.
 
-``~`` cannot begin a directory's name (:mod:`gfs.paths`), so nothing collides. All of it is one
-file system, because rename(2) and link(2) are what make a publish atomic; POSIX promises that a
-reader sees the old file or the new one, and the fsync of file and directory that it stays so
-after a power cut. What a crash left in ``~tmp`` and ``~trash`` is removed at the next start.
+No directory of a caller has a name that starts with ``~`` (:mod:`gfs.paths`), so the names do not
+collide. All of it is on one file system, because a publish is one rename(2) or link(2): a reader
+sees the old file or the new one, and after the fsync of file and directory a power cut does not
+change that. What a crash left in ``~tmp`` and ``~trash`` is removed at the next start.
 
-The root itself may be reached by a symbolic link. A directory in it may not be one: it could lead
-to another file system, where nothing can be published, and removing it would remove no file. What
-is there instead of a directory, or cannot be read or written, is StoreBroken, and never an empty
-directory.
+The root itself may be reached through a symbolic link. A directory in it may not be one: it could
+lead to another file system, where nothing can be published, and removing the link would remove no
+file. What is there instead of a directory, or cannot be read or written, is StoreBroken; it is
+never treated as an empty directory.
 
-A reserve of the disk is kept free of uploads, for what else lives there and must go on when users
-have filled the rest: the database and its log, names of directories, the deletions that help. It is
-counted in bytes, and in files where the file system has a fixed number of them: one for each
-BYTES_FOR_A_FILE of the reserve, 1,000 for 256 MB.
+A reserve of the disk is kept free of uploads, for what must go on when users have filled the rest:
+the database and its log, new directories, deletions. It is counted in bytes, and, where the file
+system has a fixed number of files, in files too: one for each BYTES_PER_FILE of the reserve, which
+is 1,000 for 256 MB.
 
-The version of a file is its inode, its size and its modification time, which is set by hand to a
-clock that never gives the same nanosecond twice. The kernel's own stamps are too coarse (4 ms):
-three publishes within one tick could come back to the same inode, size and time. A file that
-something else puts there, or changes in place, gets a version from the same three. The time when
-a name was first published lives in an extended attribute, written only when a file is replaced;
-where the file system has none, it is the time of the newest version.
+The version of a file is made of its inode, its size and its modification time, which is set to a
+clock that never gives the same nanosecond twice. The kernel's own times are too coarse (4 ms):
+after three publishes within that, the same inode, size and time could come back. A file that
+another program puts there, or changes in place, gets its version from the same three. The time when
+a name was first published is in an extended attribute, which is written only when a file is
+replaced; where the file system has none, it is the time of the newest version.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ from contextlib import suppress
 
 from gfs import clock
 from gfs.embedded import trash
-from gfs.embedded.border import (
+from gfs.embedded.oserrors import (
     DIRECTORY_FLAGS,
     FOREIGN,
-    border,
-    missing,
     not_a_directory,
     open_directory,
+    open_error,
+    translated,
 )
-from gfs.embedded.trash import Left, scratch_name
+from gfs.embedded.trash import Leftovers, scratch_name
 from gfs.errors import (
     AlreadyExists,
     GfsError,
@@ -65,14 +65,17 @@ from gfs.paths import STORE_ID_DIGITS, check_directory, check_store_id, new_stor
 from gfs.types import Expect, FileInfo, Published
 
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""A link is not followed out of the tree, and a FIFO that somebody put there does not block."""
+"""A symbolic link is not followed, and opening a FIFO does not block."""
+
+MAX_INFOS = 4096
+"""How many versions have their FileInfo cached: about 2 MB."""
+
+BYTES_PER_FILE = 256_000
+"""For so many bytes of the reserve, one file is reserved: databases and logs have files of about
+that size and more."""
 
 _CREATED = "user.sfs.created"
-MOST_KNOWN = 4096
-"""Versions whose FileInfo is kept at most: about 2 MB."""
-
-BYTES_FOR_A_FILE = 256_000
-"""Of the reserve. SQLite, PostgreSQL and logs have files of about that size and more."""
+"""The extended attribute with the time when the name was first published, in decimal."""
 
 _UNFIT = (
     "its file system has no {}, which are needed: choose one that has, as ext4, xfs, btrfs, tmpfs, "
@@ -81,23 +84,24 @@ _UNFIT = (
 
 
 class Tree:
-    """Owns the root directory. Every method but ``info`` may wait for the disk: use a thread."""
+    """The root directory, open. Every method but ``info`` may wait for the disk: call it in a
+    thread."""
 
     def __init__(self, root: str, reserve: int = 0) -> None:
-        """Open ``root``, making it if need be, and clear what a crash left in it. Uploads leave
-        ``reserve`` bytes of the disk free.
+        """Open ``root``, making it if need be, and remove what a crash left in ``~tmp``. Uploads
+        leave ``reserve`` bytes of the disk free.
 
-        Raises StoreUnavailable when another process has it, StoreBroken when its file system
-        cannot do what a publish needs, or what is in it cannot be used.
+        Raises StoreUnavailable when another process has it open, StoreBroken when its file system
+        cannot do what a publish needs, or when ``~tmp`` or ``~trash`` cannot be used.
         """
         self._reserve = reserve
-        self._publishing = threading.Lock()
-        self._stamping = threading.Lock()
-        # What a version is never changes, so what was found of one is kept: asking for the
-        # attribute costs more than all the rest of a look.
-        self._known: dict[tuple[str, str, int, int, int], FileInfo] = {}
-        self._last_stamp = 0
-        with border("the directory of the files"):
+        self._publish_lock = threading.Lock()
+        self._time_lock = threading.Lock()
+        # What a version is never changes, so it is cached: reading the attribute takes longer than
+        # everything else that finding a file needs.
+        self._infos: dict[tuple[str, str, int, int, int], FileInfo] = {}
+        self._last_time = 0
+        with translated("the directory of the files"):
             os.makedirs(root, mode=0o700, exist_ok=True)
             self.root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -106,7 +110,7 @@ class Tree:
             for scratch in ("~tmp", "~trash"):
                 self._make(scratch)
                 self.require_writable(scratch)
-            self.unswept = Left()
+            self.unswept = Leftovers()
             self.swept = self._sweep_tmp()
             self._probe()
         except BaseException:
@@ -114,14 +118,14 @@ class Tree:
             raise
 
     def close(self) -> None:
-        """Let go of the root, and of the lock on it. Idempotent."""
+        """Close the root, and give up the lock on it. Idempotent."""
         for descriptor in (getattr(self, "_lock_fd", -1), self.root):
             if descriptor >= 0:
                 os.close(descriptor)
         self._lock_fd = self.root = -1
 
     def _lock(self) -> None:
-        with border("~lock"):
+        with translated("~lock"):
             self._lock_fd = os.open(
                 "~lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self.root
             )
@@ -131,7 +135,7 @@ class Tree:
                 raise StoreUnavailable("another process serves this data directory") from error
 
     def _sweep_tmp(self) -> int:
-        """Remove unfinished uploads; how many. What cannot be removed is in ``unswept``."""
+        """Remove unfinished uploads, and return how many. ``unswept`` has those that cannot be."""
         names = self._names("~tmp")
         for name in names:
             try:
@@ -143,14 +147,14 @@ class Tree:
     def _names(self, directory: str) -> list[str]:
         descriptor = open_directory(self.root, directory)
         try:
-            with border(directory):
+            with translated(directory):
                 return os.listdir(descriptor)
         finally:
             os.close(descriptor)
 
     def _probe(self) -> None:
-        """Refuse a file system on which a publish would not be what it promises. A disk that has
-        no place for one more file has been tried before: reads and deletes go on."""
+        """Raise StoreBroken for a file system on which a publish is not atomic or a version not
+        unique. A disk that takes no more files is not tried: it was tried at an earlier start."""
         try:
             descriptor, path = self.make_temporary()
         except StoreFull:
@@ -171,7 +175,8 @@ class Tree:
             raise StoreBroken(_UNFIT.format("times in nanoseconds"))
 
     def _probe_names(self, path: str) -> None:
-        """The way of files and directories: from ``~tmp`` to the root, from there to ``~trash``."""
+        """Move a file as publishing and removing do: from ``~tmp`` to the root, and to
+        ``~trash``."""
         root = self.root
         probe = "~probe"
         with suppress(FileNotFoundError):
@@ -193,19 +198,20 @@ class Tree:
             return
         raise StoreBroken(_UNFIT.format("names that differ in case alone"))
 
-    def empty_trash(self, goes_on: Callable[[], bool] = lambda: True) -> Left:
-        """Free what removed directories still hold, for as long as ``goes_on``; what could not be
-        removed. May take long; may run next to all else, but once at a time."""
+    def empty_trash(self, goes_on: Callable[[], bool] = lambda: True) -> Leftovers:
+        """Free the space of removed directories, for as long as ``goes_on`` returns True, and
+        return what could not be removed. May take long. Other calls may run at the same time, but
+        not a second one of this."""
         descriptor = open_directory(self.root, "~trash")
         try:
-            with border("~trash"):
+            with translated("~trash"):
                 return trash.empty(descriptor, goes_on)
         finally:
             os.close(descriptor)
 
     def space(self) -> tuple[int, int, int]:
-        """Bytes of the file system: in all, used, and free for this process."""
-        with border():
+        """The bytes of the file system: all, used, and free for this process."""
+        with translated():
             found = os.fstatvfs(self.root)
         unit = found.f_frsize
         return (
@@ -215,9 +221,9 @@ class Tree:
         )
 
     def identity(self) -> str:
-        """The id of the store, which is made if need be. Raises StoreUnavailable where it cannot be
+        """The id of the store, which is made if need be. Raises StoreUnavailable if it cannot be
         read."""
-        with border():
+        with translated():
             try:
                 descriptor = os.open("~id", READ_FLAGS, dir_fd=self.root)
             except FileNotFoundError:
@@ -238,25 +244,25 @@ class Tree:
         return made
 
     def require_space(self, size: int = 0, files: int = 0) -> None:
-        """Return if ``size`` more bytes and ``files`` more files leave the reserve free. Raises
-        StoreFull."""
-        with border():
+        """Raise StoreFull unless ``size`` more bytes and ``files`` more files leave the reserve
+        free."""
+        with translated():
             found = os.fstatvfs(self.root)
         free = found.f_bavail * found.f_frsize
         if free < size + self._reserve:
             raise StoreFull(
                 f"{free} bytes are free, of which {self._reserve} are reserved; {size} are needed"
             )
-        kept = self._reserve // BYTES_FOR_A_FILE
+        kept = self._reserve // BYTES_PER_FILE
         if found.f_files and found.f_favail < files + kept:  # some file systems do not count them
             raise StoreFull(
                 f"the disk takes {found.f_favail} more files, of which {kept} are reserved"
             )
 
     def require_writable(self, directory: str) -> None:
-        """Return if files can be published in ``directory``, as far as can be seen beforehand.
-        Raises NoSuchDirectory and StoreBroken."""
-        with border(directory):
+        """Raise NoSuchDirectory or StoreBroken if it is clear beforehand that no file can be
+        published in ``directory``."""
+        with translated(directory):
             try:
                 found = os.stat(directory, dir_fd=self.root, follow_symlinks=False)
             except FileNotFoundError as error:
@@ -274,44 +280,45 @@ class Tree:
                 )
 
     def unusable(self) -> list[GfsError]:
-        """What keeps directories from being used, of each one that cannot be."""
+        """The errors of all directories that cannot be used."""
         found = []
-        with border(), os.scandir(self.root) as entries:
+        with translated(), os.scandir(self.root) as entries:
             names = [entry.name for entry in entries if not entry.name.startswith("~")]
         for name in names:
             try:
                 self.require_writable(check_directory(name))
             except (NoSuchDirectory, InvalidName):
-                continue  # gone by now, or no directory of ours
+                continue  # removed meanwhile, or not made by this store
             except GfsError as error:
                 found.append(error)
         return found
 
     def check(self) -> None:
-        """Return if the store takes files. Raises StoreFull, StoreBroken and StoreUnavailable."""
+        """Raise StoreFull, StoreBroken or StoreUnavailable if the store takes no files."""
         self.require_writable("~tmp")
         self.require_space()
 
     # Files.
 
     def info(self, descriptor: int, directory: str, name: str) -> FileInfo:
-        """The version that an open descriptor holds. Raises NoSuchFile if it is no plain file."""
+        """The version that is open as ``descriptor``. Raises NoSuchFile if it is no plain file."""
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise NoSuchFile(name)
         key = (directory, name, found.st_ino, found.st_size, found.st_mtime_ns)
-        info = self._known.get(key)
+        info = self._infos.get(key)
         if info is None:
             version = f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}"
             created = _created(descriptor, found.st_mtime_ns)
             info = FileInfo(directory, name, found.st_size, version, created, found.st_mtime_ns)
-            if len(self._known) >= MOST_KNOWN:
-                self._known.clear()
-            self._known[key] = info
+            if len(self._infos) >= MAX_INFOS:
+                self._infos.clear()
+            self._infos[key] = info
         return info
 
     def open(self, directory: str, name: str) -> int:
-        """A descriptor of the current version. Raises NoSuchFile, StoreBroken and the like."""
+        """Open the current version, and return the descriptor. Raises NoSuchFile, StoreBroken or
+        StoreUnavailable."""
         try:
             within = open_directory(self.root, directory)
         except NoSuchDirectory as error:
@@ -319,11 +326,11 @@ class Tree:
         try:
             return os.open(name.encode(), READ_FLAGS, dir_fd=within)
         except OSError as error:
-            raise missing(error, name) from error
+            raise open_error(error, name) from error
         finally:
             os.close(within)
 
-    def look(self, directory: str, name: str) -> FileInfo | None:
+    def find(self, directory: str, name: str) -> FileInfo | None:
         """The current version, or None."""
         try:
             descriptor = self.open(directory, name)
@@ -337,45 +344,46 @@ class Tree:
             os.close(descriptor)
 
     def make_temporary(self) -> tuple[int, str]:
-        """A new file in ``~tmp``: its descriptor, and its path relative to the root."""
+        """Make a file in ``~tmp``: its descriptor, and its path relative to the root."""
         path = f"~tmp/{scratch_name()}"
-        with border("~tmp"):
+        with translated("~tmp"):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             return os.open(path, flags, 0o600, dir_fd=self.root), path
 
     def drop_temporary(self, descriptor: int, path: str) -> None:
-        """Close a temporary file and remove it, published or not."""
+        """Close a temporary file, and remove its temporary name."""
         os.close(descriptor)
-        with border(), suppress(FileNotFoundError):
+        with translated(), suppress(FileNotFoundError):
             os.unlink(path, dir_fd=self.root)
 
     def seal(
         self, descriptor: int, directory: str, name: str, times_of: FileInfo | None = None
     ) -> None:
-        """Give a temporary file the stamps of a version, its own or those of a version of which it
-        is a copy, and make it durable as it is."""
-        older = times_of or self.look(directory, name)
-        with border():
-            stamp = self._stamp() if times_of is None else times_of.modified_ns
-            if older is not None and older.created_ns != stamp:
-                # Without extended attributes the age of a replaced file is lost, no more.
+        """Give a temporary file the times of a version, new ones or those of ``times_of``, of which
+        it is a copy, and make it durable."""
+        older = times_of or self.find(directory, name)
+        with translated():
+            modified = self._new_time() if times_of is None else times_of.modified_ns
+            if older is not None and older.created_ns != modified:
+                # Without extended attributes only the age of a replaced file is lost.
                 with suppress(OSError):
                     os.setxattr(descriptor, _CREATED, str(older.created_ns).encode())
-            os.utime(descriptor, ns=(stamp, stamp))
+            os.utime(descriptor, ns=(modified, modified))
             os.fsync(descriptor)
 
     def publish(
         self, descriptor: int, path: str, directory: str, name: str, expect: Expect
     ) -> Published:
-        """Put a sealed temporary file under its name. Raises what ``expect`` raises."""
+        """Give a sealed temporary file its name. Raises what ``expect`` raises, and
+        NoSuchDirectory."""
         target = f"{directory}/{name}".encode()
-        with border(directory):
+        with translated(directory):
             try:
-                with self._publishing:
-                    current = self.look(directory, name)
+                with self._publish_lock:
+                    current = self.find(directory, name)
                     expect.check(current)
                     if expect.absent:
-                        # link(2) refuses by itself: right even beside a program that is not ours.
+                        # link(2) itself refuses to replace a file, also one of another program.
                         os.link(path, target, src_dir_fd=self.root, dst_dir_fd=self.root)
                     else:
                         os.rename(path, target, src_dir_fd=self.root, dst_dir_fd=self.root)
@@ -385,44 +393,44 @@ class Tree:
                 raise NoSuchDirectory(directory) from error
             except IsADirectoryError as error:
                 raise InvalidName("something that is not a file has that name") from error
-            # Outside of the lock, so that publishes share the commits of a journal.
+            # Outside of the lock, so that several publishes share one commit of the journal.
             self._sync(directory)
             return Published(self.info(descriptor, directory, name), current is not None)
 
     def delete(self, directory: str, name: str, expect: Expect) -> None:
         """Remove a file, durably. Raises NoSuchFile, or what ``expect`` raises."""
-        with self._publishing, border(directory):
-            current = self.look(directory, name)
+        with self._publish_lock, translated(directory):
+            current = self.find(directory, name)
             if current is None:
                 raise NoSuchFile(name)
             expect.check(current)
             os.unlink(f"{directory}/{name}".encode(), dir_fd=self.root)
-        with border(directory):
+        with translated(directory):
             self._sync(directory)
 
-    def _stamp(self) -> int:
-        """Nanoseconds since the epoch, never the same twice in one process."""
-        with self._stamping:
-            self._last_stamp = max(clock.unix_ns(), self._last_stamp + 1)
-            return self._last_stamp
+    def _new_time(self) -> int:
+        """The time now in nanoseconds since the epoch, never the same twice in one process."""
+        with self._time_lock:
+            self._last_time = max(clock.unix_ns(), self._last_time + 1)
+            return self._last_time
 
     # Directories.
 
     def make_directory(self, directory: str) -> None:
-        """Make a directory, durably, unless it is there. Raises StoreFull."""
+        """Make a directory, durably, unless it exists. Raises StoreFull."""
         self._make(directory)
         os.close(open_directory(self.root, directory))
-        with border():
+        with translated():
             os.fsync(self.root)
 
     def _make(self, directory: str) -> None:
-        with border(directory), suppress(FileExistsError):
+        with translated(directory), suppress(FileExistsError):
             os.mkdir(directory, 0o700, dir_fd=self.root)
 
     def discard_directory(self, directory: str) -> None:
-        """Take a directory out of sight, durably; its files wait in ``~trash``. Raises StoreBroken
-        where its files would stay: behind a link, or at a mount point."""
-        with border(directory):
+        """Move a directory to ``~trash``, durably. Raises StoreBroken for a link or a mount point,
+        whose files would stay."""
+        with translated(directory):
             try:
                 found = os.stat(directory, dir_fd=self.root, follow_symlinks=False)
                 if not stat.S_ISDIR(found.st_mode):
@@ -453,4 +461,4 @@ def _created(descriptor: int, otherwise: int) -> int:
     try:
         return int(os.getxattr(descriptor, _CREATED))
     except (OSError, ValueError):
-        return otherwise  # never replaced, or no such attributes here, or not one of ours
+        return otherwise  # never replaced, or a file system without attributes

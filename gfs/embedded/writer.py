@@ -1,10 +1,10 @@
-"""Making a version: pieces are gathered, written by a thread while the next ones arrive, sealed,
-and published.
+"""Making a version: pieces are gathered in batches, which threads write to a temporary file while
+the next pieces arrive; then the file is made durable, and gets its name.
 
-Two batches exist at most, one being filled and one being written, so an upload holds 1 MiB
-whatever its size. The kernel is asked to begin writing back every 16 MiB, without waiting: then
-the disk works during the upload, and the fsync at its end has little left to do (1 GiB in 0.44 s
-instead of 0.72 s where it was measured) and does not keep the client waiting for its answer.
+At most two batches exist at once, one being filled and one being written, so an upload holds 1 MiB
+of memory whatever its size. Every 16 MiB the kernel is asked to start writing back, without waiting
+for it: the disk works during the upload, and the fsync at its end has little left to do (for 1 GiB
+0.44 s instead of 0.72 s when it was measured), so that the client soon gets its response.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ import os
 from concurrent.futures import Executor
 
 from gfs.api import Writer
-from gfs.embedded.border import border
+from gfs.embedded.oserrors import translated
 from gfs.embedded.tree import Tree
 from gfs.errors import StoreUnavailable
 from gfs.threads import in_thread, shielded
 from gfs.types import Bytes, Expect, FileInfo, Published
 
-BATCH = 512 * 1024
-"""Bytes that are gathered before a thread writes them: a hop to it costs about 50 µs."""
+BATCH_BYTES = 512 * 1024
+"""How many bytes are gathered before a thread writes them: a call in a thread costs about 50 µs."""
 
 BATCH_PIECES = 512
-"""Pieces that are gathered at most, below the 1024 of IOV_MAX."""
+"""How many pieces are gathered at most: writev(2) takes 1024 (IOV_MAX)."""
 
-WRITEBACK_STEP = 16 * 1024 * 1024
+WRITEBACK_BYTES = 16 * 1024 * 1024
+"""After so many bytes the kernel is asked to write back what it has."""
 
 _ADVISE = hasattr(os, "posix_fadvise")
 
 
 class EmbeddedWriter(Writer):
-    """One temporary file on its way to a name."""
+    """A temporary file that is being written, to get its name at the commit."""
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class EmbeddedWriter(Writer):
         self._sealed = False
         self._batch.append(piece)
         self._batched += len(piece)
-        if self._batched >= BATCH or len(self._batch) >= BATCH_PIECES:
+        if self._batched >= BATCH_BYTES or len(self._batch) >= BATCH_PIECES:
             await self._wait_written()
             batch, self._batch, self._batched = self._batch, [], 0
             writing = in_thread(self._pool, self._write_batch, batch)
@@ -111,7 +112,7 @@ class EmbeddedWriter(Writer):
     # In a thread:
 
     def _seal(self) -> None:
-        """Write the last batch and make the whole durable: of a small file, all at once."""
+        """Write the last batch, which of a small file is all, and make the file durable."""
         self._write_batch(self._batch)
         self._batched = 0
         self._tree.seal(self._descriptor, self._directory, self._name, self._times_of)
@@ -124,11 +125,11 @@ class EmbeddedWriter(Writer):
         return published
 
     def _write_batch(self, batch: list[Bytes]) -> None:
-        """Write the pieces of ``batch``, which is empty then."""
+        """Write the pieces of ``batch``, and empty it."""
         if not batch:
             return
-        with border():
-            # Each time: others write too, and nobody knows how long this one will be.
+        with translated():
+            # For each batch: other uploads write too, and the size of this one may be unknown.
             self._tree.require_space(sum(map(len, batch)))
             while batch:
                 count = os.writev(self._descriptor, batch)
@@ -138,8 +139,8 @@ class EmbeddedWriter(Writer):
                     del batch[0]
                 if count:
                     batch[0] = memoryview(batch[0])[count:]
-            if _ADVISE and self._written - self._advised >= WRITEBACK_STEP:
-                # Dirty pages cannot be dropped: for them the advice begins their writeback.
+            if _ADVISE and self._written - self._advised >= WRITEBACK_BYTES:
+                # Dirty pages cannot be dropped: for them the advice starts their writeback.
                 step = self._written - self._advised
                 os.posix_fadvise(self._descriptor, self._advised, step, os.POSIX_FADV_DONTNEED)
                 self._advised = self._written

@@ -87,7 +87,7 @@ class Disk:
 
 
 RESERVE = 100 * MIB
-KEPT_FILES = RESERVE // tree.BYTES_FOR_A_FILE
+KEPT_FILES = RESERVE // tree.BYTES_PER_FILE
 
 
 async def test_a_reserve_is_left_to_the_service(
@@ -135,7 +135,7 @@ async def test_an_upload_of_unknown_length_ends_at_the_reserve(place: Path) -> N
             with pytest.raises(StoreFull):
                 for number in range(400):
                     await store(fs, f"empty {number}", b"")
-            assert os.statvfs(root).f_favail == 16 * MIB // tree.BYTES_FOR_A_FILE
+            assert os.statvfs(root).f_favail == 16 * MIB // tree.BYTES_PER_FILE
         async with opened(root, 16 * MIB) as fs:
             assert await load(fs, "old") == b"old"
             await fs.remove_directory(DIR)
@@ -575,7 +575,7 @@ async def test_emptying_ends_with_the_store(place: Path, monkeypatch: pytest.Mon
 
 
 def test_only_the_first_of_what_is_left_are_named() -> None:
-    left = trash.Left()
-    for number in range(trash.MOST_NAMED + 2):
+    left = trash.Leftovers()
+    for number in range(trash.MAX_NAMED + 2):
         left.add(f"{number}\udcff", OSError("without a number"))
     assert str(left).endswith(r"2\udcff (OSError: remove it by hand) and 2 more")

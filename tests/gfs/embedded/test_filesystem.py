@@ -18,7 +18,7 @@ import pytest
 from gfs import clock, pagecache
 from gfs.embedded import listing, tree
 from gfs.embedded.filesystem import EmbeddedFileSystem
-from gfs.embedded.trash import Left
+from gfs.embedded.trash import Leftovers
 from gfs.errors import AlreadyExists, NoSuchFile, StoreFull, StoreUnavailable
 from gfs.types import ABSENT
 from tests.gfs.suite import DIR, FileSystemSuite, content, feed, load, names, store
@@ -89,7 +89,7 @@ async def test_exclusive_creation_is_right_beside_a_program_that_is_not_ours(
     fs: EmbeddedFileSystem, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (root / DIR / "f").write_bytes(b"theirs")
-    monkeypatch.setattr(tree.Tree, "look", lambda *_: None)  # they came just after we had looked
+    monkeypatch.setattr(tree.Tree, "find", lambda *_: None)  # they came just after we had looked
     with pytest.raises(AlreadyExists):
         await store(fs, "f", b"ours", expect=ABSENT)
     assert (root / DIR / "f").read_bytes() == b"theirs"
@@ -190,13 +190,13 @@ async def test_removed_directories_are_emptied_one_after_the_other(
     """Two at once would take the files away from each other, and both give up."""
     beside, most = 0, 0
 
-    def counted(*_: object) -> Left:
+    def counted(*_: object) -> Leftovers:
         nonlocal beside, most
         beside += 1
         most = max(most, beside)
         time.sleep(0.01)
         beside -= 1
-        return Left()
+        return Leftovers()
 
     monkeypatch.setattr(tree.Tree, "empty_trash", counted)
     for name in ("a", "b", "c"):
@@ -296,8 +296,8 @@ async def test_a_file_of_a_foreign_clock_and_of_no_attributes(
 async def test_a_listing_takes_as_many_passes_as_it_needs(
     fs: EmbeddedFileSystem, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "FIRST_PASS", 7)
-    monkeypatch.setattr(listing, "PASS", 10)
+    monkeypatch.setattr(listing, "FIRST_PASS_NAMES", 7)
+    monkeypatch.setattr(listing, "PASS_NAMES", 10)
     expected = [f"{n:03}" for n in range(107)]
     for name in reversed(expected):
         (root / DIR / name).touch()
@@ -322,7 +322,7 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def settle() -> None:
     """Let the last change of every directory become old enough to be trusted."""
-    time.sleep(listing.TICKS / 1e9 + 0.02)
+    time.sleep(listing.SETTLED_NS / 1e9 + 0.02)
 
 
 async def test_a_directory_that_does_not_change_is_scanned_twice(
@@ -413,7 +413,7 @@ async def test_a_directory_that_was_made_again_is_another(
     assert await names(fs) == ["new"]
 
 
-@pytest.mark.parametrize("trusted_from", [-1, listing.TICKS - 1, listing.TICKS])
+@pytest.mark.parametrize("trusted_from", [-1, listing.SETTLED_NS - 1, listing.SETTLED_NS])
 async def test_a_change_that_is_too_young_or_in_the_future_is_not_trusted(
     fs: EmbeddedFileSystem,
     root: Path,
@@ -426,7 +426,7 @@ async def test_a_change_that_is_too_young_or_in_the_future_is_not_trusted(
     monkeypatch.setattr(clock, "unix_ns", lambda: now)
     for _ in range(5):
         assert await names(fs) == ["f"]
-    assert len(scans) == (2 if trusted_from == listing.TICKS else 5)
+    assert len(scans) == (2 if trusted_from == listing.SETTLED_NS else 5)
 
 
 async def test_pages_come_from_the_names_that_are_kept(
@@ -461,8 +461,8 @@ def plant(directory: Path, *found: str) -> None:
 def test_kept_names_are_found_wherever_one_begins(
     cache: listing.NameCache, tmp_path: Path, scans: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "_BLOCK", 3)
-    monkeypatch.setattr(listing, "_RUN", 5)
+    monkeypatch.setattr(listing, "_BLOCK_NAMES", 3)
+    monkeypatch.setattr(listing, "_RUN_NAMES", 5)
     present = ["a", "a\n", "a b", "aa", "aaa", "ab", "b", "ü", "\uffee", "😀", "😀b", "\udcff", "Z"]
     plant(tmp_path / "d", *present)
     settle()
@@ -489,7 +489,7 @@ def test_the_names_used_last_are_kept(
         assert len(cache.names(directory, "", "", 1000)) == 100
         return len(scans) - before
 
-    monkeypatch.setattr(listing, "MOST_BYTES", 3 * (512 + 100 * (16 + 4)))
+    monkeypatch.setattr(listing, "CACHE_BYTES", 3 * (512 + 100 * (16 + 4)))
     for directory in "abc":
         assert [scanned(directory) for _ in range(3)] == [1, 1, 0]
     assert scanned("a") == 0
@@ -508,8 +508,8 @@ def test_names_without_room_are_left_to_the_passes(
     letter: str,
 ) -> None:
     """Whether that is seen while they are gathered, or by what they are in UTF-8."""
-    monkeypatch.setattr(listing, "MOST_BYTES", 512 + (400 if letter == "a" else 450) * (16 + 43))
-    monkeypatch.setattr(listing, "_RUN", 50)
+    monkeypatch.setattr(listing, "CACHE_BYTES", 512 + (400 if letter == "a" else 450) * (16 + 43))
+    monkeypatch.setattr(listing, "_RUN_NAMES", 50)
     gathered = Mock(wraps=listing._gather)
     monkeypatch.setattr(listing, "_gather", gathered)
     expected = [letter * 40 + f"{n:03}" for n in range(425)]
@@ -538,7 +538,7 @@ def test_one_thread_gathers_and_the_others_do_not_wait(
 def test_threads_list_what_changes_and_what_does_not(
     cache: listing.NameCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "MOST_BYTES", 2 * (512 + 300 * (16 + 3)))
+    monkeypatch.setattr(listing, "CACHE_BYTES", 2 * (512 + 300 * (16 + 3)))
     stay = [f"{n:03}" for n in range(300)]
     for directory in "abc":
         plant(tmp_path / directory, *stay)

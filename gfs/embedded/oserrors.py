@@ -1,4 +1,4 @@
-"""The embedded engine's border: what the operating system raises becomes an error of ours here."""
+"""What an error of the operating system means, as an error of :mod:`gfs.errors`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from gfs.errors import (
 )
 
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""How a directory of the store is opened: no link leads out of it."""
+"""How a directory of the store is opened: a symbolic link in its place is not followed."""
 
 FOREIGN = (
     "{} is on another file system, or is a mount of its own: files are published by rename(2), "
     "which needs one file system; put the whole store on one"
 )
 
-_ABSENT = frozenset(
+_NO_FILE = frozenset(
     {
         errno.ENOENT,
         errno.ENOTDIR,
@@ -53,15 +53,15 @@ _LASTING = frozenset(
         errno.EOPNOTSUPP,
     }
 )
-"""What does not end by itself. All else may: a disk that responds again, memory, descriptors."""
+"""What stays until an operator repairs it. Everything else may end by itself: a disk responds
+again, there is memory again, or a descriptor."""
 
 
 @contextmanager
-def border(place: str = "the disk") -> Iterator[None]:
-    """Turn what the operating system raises into errors of :mod:`gfs.errors`.
+def translated(place: str = "the disk") -> Iterator[None]:
+    """Turn each OSError that is raised within into an error of :mod:`gfs.errors`.
 
-    The messages say ``place``, a name within the store, and leave out the paths that an OSError
-    carries.
+    Its text says ``place``, a name within the store, and not the path that an OSError names.
     """
     try:
         yield
@@ -72,12 +72,12 @@ def border(place: str = "the disk") -> Iterator[None]:
             raise StoreFull("the disk is full") from error
         if error.errno == errno.ENAMETOOLONG:
             raise InvalidName("the file system does not take a name of this length") from error
-        raise trouble(error, place) from error
+        raise gfs_error(error, place) from error
 
 
-def trouble(error: OSError, place: str) -> GfsError:
-    """What an error of the operating system at ``place`` means: StoreBroken where it stays until
-    somebody mends it, or StoreUnavailable."""
+def gfs_error(error: OSError, place: str) -> GfsError:
+    """What ``error`` at ``place``, a name within the store, means: StoreBroken if it stays until an
+    operator repairs it, else StoreUnavailable."""
     if error.errno == errno.EXDEV:
         return StoreBroken(FOREIGN.format(place))
     kind = StoreBroken if error.errno in _LASTING else StoreUnavailable
@@ -85,15 +85,15 @@ def trouble(error: OSError, place: str) -> GfsError:
 
 
 def reason(error: OSError) -> str:
-    """What went wrong, without a path. Not every OSError has a number."""
+    """What went wrong, without a path; the name of the class for an OSError without a number."""
     return type(error).__name__ if error.errno is None else os.strerror(error.errno)
 
 
 def open_directory(root: int, directory: str) -> int:
-    """A descriptor of a directory of the store ``root``.
+    """Open a directory of the store, whose own descriptor is ``root``, and return the descriptor.
 
-    Raises NoSuchDirectory where nothing has that name, and StoreBroken or StoreUnavailable where it
-    is there and cannot be used: taking it for an empty one would look like a loss.
+    Raises NoSuchDirectory if nothing has that name, and StoreBroken or StoreUnavailable if it is
+    there but cannot be used: an empty listing would look like a loss of all files.
     """
     try:
         return os.open(directory, DIRECTORY_FLAGS, dir_fd=root)
@@ -102,23 +102,23 @@ def open_directory(root: int, directory: str) -> int:
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             raise not_a_directory(directory) from error
-        raise trouble(error, directory) from error
+        raise gfs_error(error, directory) from error
 
 
 def not_a_directory(directory: str) -> StoreBroken:
-    """A link or a file in the place of a directory."""
+    """The error for a link or a file in the place of a directory."""
     return StoreBroken(
         f"{directory} is a symbolic link or a file, and is not followed: put the directory itself "
         "there, or move the whole store to the other disk"
     )
 
 
-def missing(error: OSError, name: str) -> GfsError:
-    """What an ``open`` for reading that failed with ``error`` means, in a directory that is there.
+def open_error(error: OSError, name: str) -> GfsError:
+    """What it means that opening ``name`` for reading, in a directory that exists, failed.
 
-    A link, a socket, or a file that this process may not read was put there by something else.
-    It is no file of ours: for the reader there is none.
+    NoSuchFile also for a link, a socket, or a file that this process may not read: another program
+    put it there, and it is no file of this store.
     """
-    if error.errno in _ABSENT:
+    if error.errno in _NO_FILE:
         return NoSuchFile(name)
-    return trouble(error, "the disk")
+    return gfs_error(error, "the disk")
