@@ -207,6 +207,17 @@ def test_no_request_is_parsed_by_what_is_slow(name: str) -> None:
             assert node.attr not in PARSERS, f"{name} line {node.lineno}: {ast.unparse(node)}"
 
 
+@pytest.mark.parametrize("name", TREES)
+def test_libraries_are_changed_in_one_place(name: str) -> None:
+    tree = TREES[name]
+    foreign = {what or module for module, what in imports(tree) if module not in TREES}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            assert name == "sfs_server.web.patches" or ast.unparse(node.value) not in foreign, (
+                f"{name} line {node.lineno}: {ast.unparse(node)}"
+            )
+
+
 @pytest.mark.parametrize("name", [n for n in TREES if any(within(n, place) for place in PURE)])
 def test_what_is_pure_waits_for_nothing(name: str) -> None:
     waits = (ast.Await, ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith)
