@@ -85,7 +85,7 @@ def _cluster(home: Path) -> Iterator[tuple[str, Weed]]:
             (home / name).mkdir()
             servers.append(Weed(home / name, own, ports[:1], GENEROUS, {}))
             servers[-1].start()
-            servers[-1].wait_until_healthy()
+            servers[-1].wait_until_ready()
         wait_until_registered(servers[0], len(_SERVERS) - 2)
         yield str(ports[0]), servers[-1]
     finally:

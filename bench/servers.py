@@ -9,15 +9,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from bench import proc
+from manifests.laptop import server as launcher
+from manifests.laptop.weed import free_ports
 
 START_SECONDS = 60
 STOP_SECONDS = 60
@@ -75,7 +77,7 @@ class Server:
 def sfs(place: Place, masters: str | None = None) -> Iterator[Server]:
     """The service with its embedded PostgreSQL; its files are in the embedded store, or in the
     cluster of ``masters``."""
-    port = _free_port()
+    (port,) = free_ports(1)
     command = [sys.executable, "-m", "sfs_server"]
     flags = ["-addr", f"127.0.0.1:{port}", "-data", place.data, "-log-format", "json"]
     flags += ["-max-streams", "0"]  # all watchers are at one address
@@ -94,7 +96,7 @@ def nginx(place: Place) -> Iterator[Server | None]:
     if program is None:
         yield None
         return
-    port = _free_port()
+    (port,) = free_ports(1)
     home = os.path.join(place.directory, "nginx")
     os.makedirs(home, exist_ok=True)
     configuration = os.path.join(home, "nginx.conf")
@@ -135,7 +137,7 @@ def copyparty(place: Place) -> Iterator[Server | None]:
     if not command:
         yield None
         return
-    port = _free_port()
+    (port,) = free_ports(1)
     log = os.path.join(place.directory, "copyparty-access.txt")
     volume = f"{place.data}/files/default:/:rwd"
     flags = ["-i", "127.0.0.1", "-p", str(port), "-v", volume, "-lo", log, *COPYPARTY_FLAGS]
@@ -158,47 +160,16 @@ def find_copyparty() -> Sequence[str]:
     return []
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def _running(command: Sequence[str], place: Place, name: str, port: int) -> Iterator[int]:
     """Run ``command`` until the body is done; its pid, once it listens on ``port``."""
-    home = os.path.join(place.directory, "home")
-    os.makedirs(home, exist_ok=True)
-    environment = {**os.environ, "HOME": home, "XDG_CONFIG_HOME": home}
-    with open(os.path.join(place.directory, f"{name}.log"), "ab") as log:
-        # In a session of its own: an interrupt from the keyboard is for the bench, which stops it.
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            start_new_session=True,
-        )
-        try:
-            _wait(process, port, f"{name}, see {log.name}")
-            yield process.pid
-        finally:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, name: str) -> None:
-    until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise RuntimeError(f"it does not start: {name}")
+    home = Path(place.directory, name)
+    home.mkdir(exist_ok=True)
+    environment = {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home)}
+    server = launcher.Server(home, command, environment, partial(launcher.listens, port))
+    server.start()
+    try:
+        server.wait_until_ready(START_SECONDS)
+        yield server.pid
+    finally:
+        server.end(STOP_SECONDS)

@@ -23,13 +23,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import psycopg2
 
 from manifests import gateway
-from manifests.laptop.server import Server, end_leftovers
+from manifests.laptop.server import Server, end_leftovers, responds
 from manifests.laptop.weed import (
     GENEROUS,
     GRPC_OFFSET,
@@ -108,7 +109,7 @@ class Cluster:
             for server in dead:
                 server.start()
             for server in dead:
-                server.wait_until_healthy()
+                server.wait_until_ready()
             if group is others:
                 wait_until_registered(self.masters[0], len(self.volumes))
 
@@ -148,12 +149,12 @@ class Cluster:
         upstreams = [("127.0.0.1", port) for port in self.sfs_ports]
         command = gateway.render(nginx, home, listen, upstreams)
         environ = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
-        return [Server(home, command, environ, f"http://{listen}/healthz")]
+        return [Server(home, command, environ, partial(responds, f"http://{listen}/healthz"))]
 
     def _sfs(self, number: int, port: int, environ: dict[str, str]) -> Server:
         command = [sys.executable, "-m", "sfs_server", "-addr", f"127.0.0.1:{port}"]
-        health = f"http://127.0.0.1:{port}/readyz"
-        return Server(self._home("sfs", number), command, environ, health)
+        ready = partial(responds, f"http://127.0.0.1:{port}/readyz")
+        return Server(self._home("sfs", number), command, environ, ready)
 
 
 def _port(wanted: int) -> int:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,15 +32,19 @@ class Server:
     """One server. ``start`` it; whoever started it ends it, with ``end`` or ``kill``."""
 
     def __init__(
-        self, home: Path, command: Sequence[str], environ: Mapping[str, str], health: str
+        self,
+        home: Path,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        ready: Callable[[], bool],
     ) -> None:
-        """``home`` exists, and its name is the server's; ``health`` is a URL that answers 200 when
-        the server is ready."""
+        """``home`` exists, and its name is the server's; ``ready`` says whether it serves, and
+        blocks for a moment at most."""
         self.name = home.name
         self.home = home
         self._command = command
         self._environ = {"HOME": str(home), "PATH": os.environ.get("PATH", ""), **environ}
-        self._health = health
+        self._ready = ready
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -68,23 +73,13 @@ class Server:
             )
         (self.home / "pid").write_text(f"{self.pid}\n")
 
-    def wait_until_healthy(self, seconds: float = START_SECONDS) -> None:
-        """Raises RuntimeError if it ends, or is not healthy within ``seconds``."""
+    def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
+        """Raises RuntimeError if it ends, or is not ready within ``seconds``."""
         deadline = time.monotonic() + seconds
-        while not self._healthy():
+        while not self._ready():
             if not self.alive or time.monotonic() > deadline:
                 raise RuntimeError(f"{self.name} did not start: {self.log()}")
             time.sleep(POLL_SECONDS)
-
-    def _healthy(self) -> bool:
-        try:
-            with urllib.request.urlopen(self._health, timeout=1):  # noqa: S310 - of ours  # nosec B310
-                return True
-        except urllib.error.HTTPError as error:
-            error.close()
-        except OSError:
-            pass
-        return False
 
     def log(self) -> str:
         """The end of its log."""
@@ -110,6 +105,27 @@ class Server:
                 os.killpg(self.pid, signal.SIGKILL)
             self._process.wait(KILLED_SECONDS)
             (self.home / "pid").unlink(missing_ok=True)
+
+
+def responds(url: str) -> bool:
+    """Whether a GET of ``url`` gets a response that is no error, within a second."""
+    try:
+        with urllib.request.urlopen(url, timeout=1):  # noqa: S310 - of ours  # nosec B310
+            return True
+    except urllib.error.HTTPError as error:
+        error.close()
+    except OSError:
+        pass
+    return False
+
+
+def listens(port: int) -> bool:
+    """Whether a server takes connections on ``port`` of 127.0.0.1."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 def end_leftovers(homes: Iterable[Path]) -> list[str]:

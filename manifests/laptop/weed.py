@@ -15,9 +15,10 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from manifests.laptop.server import POLL_SECONDS, START_SECONDS, Server
+from manifests.laptop.server import POLL_SECONDS, START_SECONDS, Server, responds
 
 GRPC_OFFSET = 10_000
 """What SeaweedFS adds to the port of HTTP where it is not told another one for gRPC."""
@@ -140,7 +141,8 @@ class Weed(Server):
         ]
         environ = {"WEED_MASTER_VOLUME_GROWTH_COPY_2": str(sizes.volumes_grown), **settings}
         path = "/cluster/healthz" if kind == "master" else "/healthz"
-        super().__init__(home, command, environ, f"http://{bind}:{ports.http}{path}")
+        url = f"http://{bind}:{ports.http}{path}"
+        super().__init__(home, command, environ, partial(responds, url))
 
 
 def flags(kind: str, home: Path, masters: str, count: int, sizes: Sizes) -> list[str]:

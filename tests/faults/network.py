@@ -157,13 +157,14 @@ class HostedWeed(Server):
             *flags(kind, home, masters or self.dotted, 1, Sizes()),
         ]
         self._path = "/cluster/healthz" if kind == "master" else "/healthz"
-        super().__init__(home, command, settings, "")
+        super().__init__(home, command, settings, self.responds)
 
     def get(self, path: str) -> bytes:
         """The whole response to a GET; blocks. Raises OSError."""
         return self._host.get(self._host.address, HTTP, path)
 
-    def _healthy(self) -> bool:
+    def responds(self) -> bool:
+        """Whether it says that it is healthy."""
         try:
             return b" 200 " in self.get(self._path).partition(b"\r\n")[0]
         except OSError:

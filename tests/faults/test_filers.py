@@ -254,7 +254,7 @@ def hosted(store: dict[str, str], database_url: str, tmp_path: Path) -> Iterator
             weed = HostedWeed(home, hosts[name], masters, settings)
             stack.callback(weed.kill)
             weed.start()
-            weed.wait_until_healthy()
+            weed.wait_until_ready()
             weeds.append(weed)
         deadline = time.monotonic() + 20
         while weeds[0].get("/dir/status").count(b'"Url"') < 2:

@@ -7,13 +7,14 @@ import io
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 import aiohttp
 import pytest
 
-from manifests.laptop.server import Server
+from manifests.laptop.server import Server, responds
 from manifests.laptop.weed import Ports, free_ports, program
 from tests.faults.transfers import Ledger, bearer, download, serving, sha256, some_bytes, upload
 from tests.gfs.cluster import Cluster, cluster, seaweed
@@ -42,7 +43,7 @@ class S3(Server):
             *(f"-port={ports.http}", f"-port.grpc={ports.grpc}", "-localSocket=s3.sock"),
             *("-port.iceberg=0", "-port.lance=0"),
         ]
-        super().__init__(home, command, {}, f"{self.url}/healthz")
+        super().__init__(home, command, {}, partial(responds, f"{self.url}/healthz"))
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def gateway(cluster: Cluster, tmp_path: Path) -> Iterator[S3]:
     s3 = S3(home, cluster.filer.dotted)
     s3.start()
     try:
-        s3.wait_until_healthy()
+        s3.wait_until_ready()
         yield s3
     finally:
         s3.kill()

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,12 +22,12 @@ import uvloop
 from multidict import CIMultiDict
 
 from manifests.gateway import INSTALL, Nginx, find, render
-from manifests.laptop.server import Server
+from manifests.laptop.server import Server, listens
 from manifests.laptop.weed import free_ports
 from tests.gfs.cluster import Cluster, seaweed
 from tests.support import credentials
 from tests.support.client import Answer, call
-from tests.support.launcher import START_SECONDS, Process
+from tests.support.launcher import Process
 from tests.support.postgres import Postgres
 from tests.support.waiting import eventually
 
@@ -145,25 +144,15 @@ def started(
         streams=streams,
     )
     environ = {"LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", "")}
-    server = Server(home, command, environ, f"http://127.0.0.1:{port}/healthz")
+    # It listens: /healthz would not do, since nothing may be behind it yet.
+    server = Server(home, command, environ, partial(listens, port))
     try:
         server.start()
-        wait_until_it_listens(port)
+        server.wait_until_ready()
         yield port, server
     finally:
         server.end(5)
         shutil.rmtree(home, ignore_errors=True)
-
-
-def wait_until_it_listens(port: int) -> None:
-    """/healthz would not do: there may be nothing behind it yet."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        with suppress(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        time.sleep(0.01)
-    raise AssertionError("the gateway does not start")
 
 
 @pytest.fixture(scope="session")

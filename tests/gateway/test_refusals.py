@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import socket
-import subprocess
 import sys
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from manifests.gateway import Nginx
+from manifests.laptop.server import listens
 from manifests.laptop.weed import free_ports
 from tests.gateway.conftest import (
     CHECK_SECONDS,
@@ -22,9 +24,10 @@ from tests.gateway.conftest import (
     Recorders,
     from_cache,
     recording,
-    wait_until_it_listens,
 )
 from tests.support.client import Answer, call, connect
+from tests.support.launcher import START_SECONDS, Program
+from tests.support.waiting import wait_until
 
 _numbers = count()
 KIB = 1024
@@ -202,10 +205,10 @@ def test_it_starts_where_standard_output_is_a_socket(nginx: Nginx, tmp_path: Pat
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "manifests.gateway", "-listen", f"127.0.0.1:{port}"]
     command += ["-upstream", f"127.0.0.1:{upstream}", "-home", str(tmp_path), "-workers", "1"]
-    with ours, subprocess.Popen(command, stdout=theirs.fileno()) as process:
+    with ours, Program(*command, env=os.environ, stdout=theirs.fileno()) as process:
         theirs.close()
         try:
-            wait_until_it_listens(port)
+            wait_until(lambda: listens(port), START_SECONDS)
             with socket.create_connection(("127.0.0.1", port)) as client:
                 client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
                 head, _, body = client.makefile("rb").read().partition(b"\r\n\r\n")
@@ -214,6 +217,6 @@ def test_it_starts_where_standard_output_is_a_socket(nginx: Nginx, tmp_path: Pat
             ours.settimeout(10)
             assert b" GET 404 " in ours.recv(4096)
         finally:
-            process.terminate()
+            process.signal(signal.SIGTERM)
         assert process.wait(10) == 0
         assert ours.recv(4096) == b"", "whatever copies has ended"

@@ -7,15 +7,16 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from manifests.gateway import Nginx
 from manifests.gateway.__main__ import TRIES
-from manifests.laptop.server import Server
+from manifests.laptop.server import Server, listens
 from manifests.laptop.weed import free_ports
-from tests.gateway.conftest import STORABLE, Recorder, started, wait_until_it_listens
+from tests.gateway.conftest import STORABLE, Recorder, started
 from tests.support.client import connect
 
 ROOT = Path(__file__).parents[2]
@@ -42,10 +43,10 @@ async def test_a_read_gets_other_connections_and_a_change_never_a_second(
     flags = ["-listen", f"127.0.0.1:{port}", "-upstream", f"localhost:{upstream}"]
     flags += ["-trusted-proxy", "127.0.0.0/8"]
     command = [*MODULE, *flags, "-home", str(tmp_path), "-workers", "1"]
-    server = Server(tmp_path, command, {"PYTHONPATH": str(ROOT)}, "")
+    server = Server(tmp_path, command, {"PYTHONPATH": str(ROOT)}, partial(listens, port))
     server.start()
     try:
-        await asyncio.to_thread(wait_until_it_listens, port)
+        await asyncio.to_thread(server.wait_until_ready)
         async with recording(upstream) as recorder, connect(port) as client:
             recorder.dies = True
             assert (await client.ask("GET", READ)).status == 502

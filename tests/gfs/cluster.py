@@ -65,7 +65,7 @@ class Process(Weed):
         """Kill the process if it is there, and start it again on what it left."""
         self.kill()
         self.start()
-        self.wait_until_healthy()
+        self.wait_until_ready()
 
     def mend(self) -> bool:
         """Make it run, whatever a test did to it; whether there was anything to do."""
@@ -125,14 +125,14 @@ class Cluster:
         for process in self.all_masters:
             process.start()
         for process in self.all_masters:
-            process.wait_until_healthy()
+            process.wait_until_ready()
         for process in self.volumes:
             process.start()
         for process in self.filers:
             process.start()
-            process.wait_until_healthy()
+            process.wait_until_ready()
         for process in self.volumes:
-            process.wait_until_healthy()
+            process.wait_until_ready()
         wait_until_registered(self.master, VOLUME_SERVERS)
 
     def end(self) -> None:

@@ -19,10 +19,11 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from manifests.laptop.server import Server
+from manifests.laptop.server import Server, responds
 from sfs_server.postgres import files
 from tests.packaging.opened import opened
 from tests.packaging.service import Service, service
@@ -117,7 +118,8 @@ class Pod(Server):
             environ["SFS_ADDR"] = address + environ["SFS_ADDR"]
         self.port = container["ports"][0]["containerPort"]
         path = container["readinessProbe"].get("httpGet", {"path": "/healthz"})["path"]
-        super().__init__(home, words, environ, f"http://{address}:{self.port}{path}")
+        url = f"http://{address}:{self.port}{path}"
+        super().__init__(home, words, environ, partial(responds, url))
 
     @property
     def endpoint(self) -> tuple[str, int]:
@@ -180,7 +182,7 @@ def start(group: list[Pod]) -> None:
     for pod in group:
         pod.start()
     for pod in group:
-        pod.wait_until_healthy(START_SECONDS)
+        pod.wait_until_ready(START_SECONDS)
 
 
 def bring_up(place: Path, stack: ExitStack) -> tuple[dict[str, list[Pod]], Service]:

@@ -21,13 +21,14 @@ from manifests.laptop.weed import free_ports
 from tests.packaging.opened import opened
 from tests.packaging.pods import ALONE
 from tests.support import dockerfile
+from tests.support.credentials import SECRET
 from tests.support.dockerfile import ROOT, command
+from tests.support.launcher import Program
 from tests.support.rooted import require_root
 
 INSTALL_SECONDS = 300.0
 START_SECONDS = 60.0
 END_SECONDS = 20.0
-SECRET = {"JWT_SECRET": "a secret of the tests, longer than 32 bytes"}
 USER = "nobody"
 """Has a name here, as the user of the image has there; PostgreSQL wants that."""
 
@@ -56,6 +57,12 @@ def install(place: Path, what: str) -> Path:
     programs = place / "venv" / "bin"
     run(str(programs / "pip"), "install", "--quiet", what, cwd=place)
     return programs
+
+
+def alone(place: Path) -> list[str]:
+    """The words before a program that is to be process 1, and the user of the image."""
+    words = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *opened(place)]
+    return [*words, "setpriv", f"--reuid={USER}", "--regid=nogroup", "--clear-groups"]
 
 
 def get(port: int, path: str) -> bytes:
@@ -109,15 +116,12 @@ def test_without_a_database_it_says_what_is_missing(place: Path, extra: str) -> 
 def test_with_embedded_it_serves(place: Path) -> None:
     programs = install(place, f"{ROOT}[embedded]")
     (port,) = free_ports(1)
-    process = subprocess.Popen([programs / "sfs-server", "-addr", f"127.0.0.1:{port}"], cwd=place)
-    try:
+    command = (programs / "sfs-server", "-addr", f"127.0.0.1:{port}")
+    with Program(*command, env=os.environ, cwd=place) as process:
         assert b"<title>" in get(port, "/")
         assert b'"ok"' in get(port, "/readyz")
-        process.send_signal(signal.SIGINT)
+        process.signal(signal.SIGINT)
         assert process.wait(END_SECONDS) == 0
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_the_image_can_be_made_and_serves_as_process_1(place: Path) -> None:
@@ -138,7 +142,7 @@ def test_the_image_can_be_made_and_serves_as_process_1(place: Path) -> None:
             run(*words, cwd=source)
     (port,) = free_ports(1)
     environment = {
-        **SECRET,
+        "JWT_SECRET": SECRET,
         **image.environment,
         "PATH": image.environment["PATH"].replace("/opt/", f"{opt}/"),
         "SFS_ADDR": f"127.0.0.1:{port}",
@@ -146,14 +150,7 @@ def test_the_image_can_be_made_and_serves_as_process_1(place: Path) -> None:
         "SFS_DRAIN_GRACE": "0",
     }
     program, check = command(image.one("ENTRYPOINT")), image.one("HEALTHCHECK")
-    process = subprocess.Popen(
-        ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child",
-         *opened(place),
-         "setpriv", f"--reuid={USER}", "--regid=nogroup", "--clear-groups", *program],
-        env=environment,
-        cwd=data,
-    )  # fmt: skip
-    try:
+    with Program(*alone(place), *program, env=environment, cwd=data) as process:
         assert b'"ok"' in get(port, "/readyz")
         words = command(check.partition("CMD ")[2])
         words[0] = str(opt / "sfs" / "bin" / "python")
@@ -161,9 +158,6 @@ def test_the_image_can_be_made_and_serves_as_process_1(place: Path) -> None:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
         os.kill(int(children), signal.SIGTERM)
         assert process.wait(END_SECONDS) == 0
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_the_image_of_the_gateway_can_be_made_and_ends_when_its_transfers_have(
@@ -192,19 +186,13 @@ def test_the_image_of_the_gateway_can_be_made_and_ends_when_its_transfers_have(
     python = Path(sys.base_prefix).resolve() / "bin" / "python3"
     program = [str(python), *command(image.one("ENTRYPOINT"))[1:]]
     flags = ["-listen", f"127.0.0.1:{port}", "-upstream", f"127.0.0.1:{upstream}"]
-    with (place / "log").open("wb") as log, socket.create_server(("127.0.0.1", upstream)) as sfs:
+    command_line = (*alone(place), *program, *flags, "-home", str(data))
+    with (
+        (place / "log").open("wb") as log,
+        socket.create_server(("127.0.0.1", upstream)) as sfs,
+    ):
         shutil.chown(place / "log", USER)
-        process = subprocess.Popen(
-            ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child",
-             *opened(place),
-             "setpriv", f"--reuid={USER}", "--regid=nogroup", "--clear-groups",
-             *program, *flags, "-home", str(data)],
-            env=environment,
-            cwd=data,
-            stdout=log,
-            stderr=log,
-        )  # fmt: skip
-        try:
+        with Program(*command_line, env=environment, cwd=data, stdout=log, stderr=log) as process:
             with connected(port) as client:
                 client.sendall(b"GET /storage/default/a HTTP/1.1\r\nHost: a\r\n\r\n")
                 with requested(sfs) as behind:
@@ -214,9 +202,6 @@ def test_the_image_of_the_gateway_can_be_made_and_ends_when_its_transfers_have(
                     behind.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
                     assert client.makefile("rb").read().endswith(b"late")
             assert process.wait(END_SECONDS) == 0
-        finally:
-            process.kill()
-            process.wait()
 
 
 def connected(port: int) -> socket.socket:

@@ -78,7 +78,7 @@ class Roll:
         new = Pod(find("Deployment", "sfs"), count, f"10.9.1.{count}", self._place)
         self.pods[number] = new
         new.start()
-        await asyncio.to_thread(new.wait_until_healthy, START_SECONDS)
+        await asyncio.to_thread(new.wait_until_ready, START_SECONDS)
         self._service.endpoints = (*self._service.endpoints, new.endpoint)
         await asyncio.sleep(self._min_ready)
 

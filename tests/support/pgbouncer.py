@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+
+from manifests.laptop.server import listens
+from manifests.laptop.weed import free_ports
+from tests.support.launcher import Program
+from tests.support.waiting import wait_until
 
 START_SECONDS = 10.0
 
@@ -40,42 +42,17 @@ def pgbouncer(server: int, database: str, mode: str) -> Iterator[str]:
     # It refuses to be root.
     other = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
     user, group = (None, None) if other is None else (other.pw_uid, other.pw_gid)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="sfs-pgbouncer-") as place:
         os.chmod(place, 0o755)
         path = os.path.join(place, "pgbouncer.ini")
         with open(path, "w") as file:
             file.write(_CONFIG.format(database=database, server=server, port=port, mode=mode))
-        with open(os.path.join(place, "log"), "w+") as log:
-            running = subprocess.Popen(
-                [program, path],
-                user=user,
-                group=group,
-                extra_groups=None if other is None else [],
-                stdout=log,
-                stderr=log,
-            )
+        groups: list[int] | None = None if other is None else []
+        with Program(program, path, user=user, group=group, extra_groups=groups) as running:
             try:
-                _wait(port, running)
+                wait_until(lambda: listens(port) or not running.alive, START_SECONDS)
+                assert running.alive
                 yield f"postgresql://postgres@127.0.0.1:{port}/{database}"
-            except BaseException:
-                log.seek(0)
-                print(log.read())
-                raise
             finally:
-                running.terminate()
-                running.wait(START_SECONDS)
-
-
-def _wait(port: int, running: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while running.poll() is None and time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except ConnectionError:
-            time.sleep(0.02)
-        else:
-            return
-    raise AssertionError("pgbouncer does not start")
+                print(running.log)  # pytest shows it where the test fails
