@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from sfs_server.auth.tokens import mint
-from tests.support.credentials import SECRET
+from tests.support.credentials import SECRET, bearer
 from tests.support.launcher import Process
 from tests.support.postgres import Postgres
 
@@ -158,7 +158,7 @@ def namespace(site: Site, request: pytest.FixtureRequest, page: Page) -> str:
     answer = page.request.post(
         f"{site.url}/storage/namespaces",
         data={"name": name},
-        headers={"Authorization": f"Bearer {site.token()}"},
+        headers=bearer(),
     )
     assert answer.status == 201
     return name

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser.conftest import SignIn, Site, Window
+from tests.support.credentials import bearer
 
 TARGET = Path(__file__).parents[2] / "build" / "screenshots"
 SIZES = {360: 740, 768: 1024, 1440: 900}
@@ -72,7 +73,7 @@ def test_pictures(
         page.wait_for_timeout(150)
         page.screenshot(path=TARGET / f"{name}-{width}-{scheme}.png")
 
-    bearer = {"Authorization": f"Bearer {site.token()}"}
+    alice = bearer()
     for name, hidden in (
         ("photos", False),
         ("empty", False),
@@ -82,7 +83,7 @@ def test_pictures(
         page.request.post(
             f"{site.url}/storage/namespaces",
             data={"name": name, "hidden": hidden},
-            headers=bearer,
+            headers=alice,
         )
     fill(site, "photos")
 

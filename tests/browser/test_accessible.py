@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SignIn, Site, Window
+from tests.support.credentials import bearer
 
 
 def check(page: Page, state: str) -> None:
@@ -38,9 +39,9 @@ def test_nothing_stands_in_the_way_of_anybody(
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     check(page, "visitor")
     sign_in(page)
-    bearer = {"Authorization": f"Bearer {site.token()}"}
+    alice = bearer()
     page.request.post(
-        f"{site.url}/storage/namespaces", data={"name": name, "hidden": True}, headers=bearer
+        f"{site.url}/storage/namespaces", data={"name": name, "hidden": True}, headers=alice
     )
     page.goto(f"{site.url}/ns/{name}")
     expect(page.get_by_text("Drop files here")).to_be_visible()

@@ -16,7 +16,7 @@ from playwright.sync_api import Download, Page, expect
 
 from sfs_server.auth.tokens import mint
 from tests.browser.conftest import SignIn, Site, Window
-from tests.support.credentials import SECRET
+from tests.support.credentials import SECRET, bearer
 
 MANY = 100_000
 NAMES = (
@@ -351,7 +351,7 @@ def test_a_hidden_frame_of_another_origin_downloads_and_its_page_stays(
     link = page.request.post(
         f"{site.url}/storage/links",
         data={"namespace": namespace, "file": "ten.bin"},
-        headers={"Authorization": f"Bearer {site.token()}"},
+        headers=bearer(),
     ).json()["download_url"]
     frame = f'<iframe style="display:none" src="{site.url}{link}"></iframe>'
     (root / "page.html").write_text(

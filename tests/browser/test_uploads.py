@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import SignIn, Site, Window
+from tests.support.credentials import bearer
 from tests.support.launcher import Process
 from tests.support.postgres import Postgres
 
@@ -185,7 +186,7 @@ def test_a_refusal_is_said_at_the_upload(
     expect(page.get_by_text("Drop files here")).to_be_visible()
     answer = page.request.delete(
         f"{site.url}/storage/namespaces/{namespace}",
-        headers={"Authorization": f"Bearer {site.token()}"},
+        headers=bearer(),
     )
     assert answer.status == 200
     pick(page, made(tmp_path / "late.bin", 100))

@@ -19,7 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from tests.faults.transfers import Loop, bearer
+from tests.faults.transfers import Loop
+from tests.support.credentials import bearer
 from tests.support.linear import Op, age, linearizable
 
 CLIENTS = 4

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.replicas import flip, holders
-from tests.faults.transfers import Ledger, bearer, serving, sha256, some_bytes, upload
+from tests.faults.transfers import Ledger, serving, sha256, some_bytes, upload
 from tests.gfs.cluster import Cluster, running
 from tests.support.client import connect
-from tests.support.credentials import SECRET
+from tests.support.credentials import SECRET, bearer
 from tests.support.launcher import run
 from tests.support.postgres import Postgres
 

@@ -11,18 +11,10 @@ import pytest
 
 from manifests.laptop.weed import Sizes
 from tests.faults.test_clusters import leader
-from tests.faults.transfers import (
-    Ledger,
-    bearer,
-    download,
-    serving,
-    sha256,
-    some_bytes,
-    times,
-    upload,
-)
+from tests.faults.transfers import Ledger, download, serving, sha256, some_bytes, times, upload
 from tests.gfs.cluster import Cluster, running
 from tests.support.client import Answer, call, connect
+from tests.support.credentials import bearer
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -19,17 +19,10 @@ import pytest
 from manifests.laptop.weed import store_in_postgres
 from tests.faults.histories import Service, Supervised, break_and_mend
 from tests.faults.network import GRPC, HTTP, HostedWeed, Network, network, why_not
-from tests.faults.transfers import (
-    MB,
-    SCALE,
-    Ledger,
-    bearer,
-    serving,
-    times,
-    upload,
-)
+from tests.faults.transfers import MB, SCALE, Ledger, serving, times, upload
 from tests.gfs.cluster import require, running
 from tests.support.client import call
+from tests.support.credentials import bearer
 from tests.support.launcher import Process
 from tests.support.postgres import Postgres
 

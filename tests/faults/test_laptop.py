@@ -18,10 +18,10 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
 from manifests import gateway
-from sfs_server.auth.tokens import mint
 from tests.faults.transfers import MB, Ledger, download, metric, sha256, some_bytes, upload
 from tests.gfs.cluster import require
 from tests.support.client import call
+from tests.support.credentials import bearer
 from tests.support.examples import run_examples
 from tests.support.launcher import START_SECONDS, Program
 
@@ -105,10 +105,10 @@ async def test_a_cluster_on_a_laptop_serves_and_leaves_nothing_behind(
         assert (len(ports), len(victims)) == (4, 3)
         assert victims == [int((data / f"volume{n}" / "pid").read_text()) for n in range(3)]
         content = some_bytes(40_000_000, 1)
-        bearer = {"Authorization": f"Bearer {mint(launcher.secret, user='alice', ttl=600)}"}
+        alice = bearer(secret=launcher.secret)
         with ledger.loop("make cluster: kill -9 by the printed pid in four downloads") as loop:
             with loop.transfer(len(content)):
-                answer = await upload(ports[0], "/storage/default/f", content, headers=bearer)
+                answer = await upload(ports[0], "/storage/default/f", content, headers=alice)
                 assert answer.status == 201
             masters = [int(pid) for pid in launcher.found(r"master\d .* pid (\d+)")]
             for number, pid in enumerate(victims):

@@ -6,18 +6,10 @@ import asyncio
 
 import pytest
 
-from tests.faults.transfers import (
-    Ledger,
-    Loop,
-    bearer,
-    download,
-    sha256,
-    some_bytes,
-    times,
-    upload,
-)
+from tests.faults.transfers import Ledger, Loop, download, sha256, some_bytes, times, upload
 from tests.gfs.cluster import Cluster, cluster, seaweed
 from tests.support.client import call, connect
+from tests.support.credentials import bearer
 from tests.support.launcher import Process
 
 __all__ = ["cluster", "seaweed"]

@@ -16,9 +16,10 @@ import pytest
 
 from manifests.laptop.server import Server, responds
 from manifests.laptop.weed import Ports, free_ports, program
-from tests.faults.transfers import Ledger, bearer, download, serving, sha256, some_bytes, upload
+from tests.faults.transfers import Ledger, download, serving, sha256, some_bytes, upload
 from tests.gfs.cluster import Cluster, cluster, seaweed
 from tests.support.client import call
+from tests.support.credentials import bearer
 from tests.support.launcher import Process
 
 __all__ = ["cluster", "seaweed"]

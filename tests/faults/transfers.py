@@ -17,9 +17,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sfs_server.auth.tokens import mint
 from tests.support.client import Answer, Connection, call, connect, encode
-from tests.support.credentials import SECRET
+from tests.support.credentials import bearer
 from tests.support.launcher import Process
 
 MB = 1_000_000
@@ -34,10 +33,6 @@ Strike = Callable[[], Awaitable[None] | None]
 def times(count: int) -> int:
     """How often a loop runs: ``count``, or the part of it that SFS_FAULT_SCALE says."""
     return max(1, round(count * SCALE))
-
-
-def bearer(user: str = "alice") -> dict[str, str]:
-    return {"Authorization": f"Bearer {mint(SECRET, user=user, ttl=3600)}"}
 
 
 def sha256(data: bytes) -> str:

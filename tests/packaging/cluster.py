@@ -30,6 +30,7 @@ from tests.packaging.pods import (
     find,
     isolate,
 )
+from tests.support.credentials import authorization
 from tests.support.kustomize import containers
 
 END_SECONDS = 20.0
@@ -45,7 +46,7 @@ def request(pod: Pod, path: str, body: bytes | None = None) -> bytes:
             f"http://{pod.address}:{pod.port}{path}",
             data=body,
             method="GET" if body is None else "PUT",
-            headers={"Authorization": f"Bearer {token}"},
+            headers=authorization(token),
         )
         try:
             with urllib.request.urlopen(asked, timeout=RETRY_SECONDS) as answer:

@@ -13,9 +13,9 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 
-from sfs_server.auth.tokens import mint
 from tests.rehearsal.account import Account, Failed
 from tests.support.client import Answer, Connection, connect
+from tests.support.credentials import bearer
 
 EACH = 10
 """Uploads, and downloads, that run at any time."""
@@ -43,7 +43,7 @@ class Load:
     def __init__(self, endpoint: tuple[str, int], secret: str, account: Account) -> None:
         self._endpoint = endpoint
         self._account = account
-        self._bearer = {"Authorization": f"Bearer {mint(secret, user='alice', ttl=3600)}"}
+        self._bearer = bearer(secret=secret)
         self._random = random.Random(6)
         self._blob = self._random.randbytes(DOWNLOAD_BYTES)
         self._free = [f"small-{number:03}" for number in range(NAMES)]

@@ -16,16 +16,15 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
-from sfs_server.auth.tokens import mint
 from tests.support.client import call, connect
-from tests.support.credentials import SECRET
+from tests.support.credentials import SECRET, bearer
 from tests.support.launcher import launched, run
 from tests.support.uploads import WAYS, head, request
 from tests.support.waiting import eventually
 
 ROUNDS = 10
 CLIENTS = 6
-BEARER = {"Authorization": f"Bearer {mint(SECRET, user='alice', ttl=3600)}"}
+BEARER = bearer()
 
 
 def target(name: str) -> str:

@@ -16,11 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from gfs.errors import DataLoss, StoreUnavailable
 from gfs.observe import OPERATIONS
 from sfs_server import metrics
-from sfs_server.auth.tokens import mint
 from sfs_server.metrics import GfsMetrics, Metrics
 from sfs_server.web.keys import DATABASE, METRICS
 from tests.support.client import connect
-from tests.support.credentials import SECRET
+from tests.support.credentials import bearer
 from tests.support.launcher import Process
 from tests.support.postgres import Postgres
 from tests.support.promtool import promtool
@@ -29,7 +28,7 @@ from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "manifests" / "monitoring"
-BEARER = {"Authorization": f"Bearer {mint(SECRET, user='private-user', ttl=3600)}"}
+BEARER = bearer("private-user")
 
 
 def parse(text: str) -> dict[str, Metric]:

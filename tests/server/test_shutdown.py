@@ -15,10 +15,9 @@ import pytest
 from aiohttp import web
 
 from sfs_server.app import make_app
-from sfs_server.auth.tokens import mint
 from sfs_server.config import Config
 from tests.support.client import MIB, Connection, call, connect
-from tests.support.credentials import SECRET
+from tests.support.credentials import SECRET, bearer
 from tests.support.launcher import (
     SETTINGS,
     SFS_SERVER,
@@ -32,7 +31,7 @@ from tests.support.postgres import Postgres
 from tests.support.uploads import WAYS, request
 from tests.support.waiting import eventually
 
-BEARER = {"Authorization": f"Bearer {mint(SECRET, user='alice', ttl=3600)}"}
+BEARER = bearer()
 SIZE = 8 * MIB
 """More than the kernel holds for a client that does not read."""
 

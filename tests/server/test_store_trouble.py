@@ -11,12 +11,11 @@ import pytest
 from aiohttp import web
 
 from sfs_server.app import make_app
-from sfs_server.auth.tokens import mint
 from sfs_server.config import Config, ConfigError
 from sfs_server.postgres import files
 from sfs_server.web.keys import FILESYSTEM
 from tests.support.client import call, connect
-from tests.support.credentials import SECRET
+from tests.support.credentials import SECRET, bearer
 from tests.support.launcher import Process, launched
 from tests.support.mounts import fill, tmpfs
 from tests.support.rooted import place
@@ -24,7 +23,7 @@ from tests.support.service import Service
 
 __all__ = ["place"]
 
-BEARER = {"Authorization": f"Bearer {mint(SECRET, user='alice', ttl=3600)}"}
+BEARER = bearer()
 MIB = 1 << 20
 PHOTOS = "/storage/photos/a"
 

@@ -7,13 +7,18 @@ from sfs_server.auth.tokens import mint
 SECRET = "a secret of the tests, longer than 32 bytes"
 
 
-def token(user: str = "alice", *, admin: bool = False) -> str:
+def token(user: str = "alice", *, admin: bool = False, secret: str = SECRET) -> str:
     """A token of ``user`` that is good for an hour."""
-    return mint(SECRET, user=user, admin=admin, ttl=3600)
+    return mint(secret, user=user, admin=admin, ttl=3600)
 
 
-def bearer(user: str | None = "alice", *, admin: bool = False) -> dict[str, str]:
-    """The header of a request with :func:`token`; no header for None, who is anonymous."""
-    if user is None:
-        return {}
-    return {"Authorization": f"Bearer {token(user, admin=admin)}"}
+def authorization(token: str) -> dict[str, str]:
+    """The header of a request with ``token``."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+def bearer(
+    user: str | None = "alice", *, admin: bool = False, secret: str = SECRET
+) -> dict[str, str]:
+    """The header of a request of ``user``; no header for None, who is anonymous."""
+    return {} if user is None else authorization(token(user, admin=admin, secret=secret))

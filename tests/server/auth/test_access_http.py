@@ -10,7 +10,7 @@ import pytest
 from sfs_server.web.keys import ACCESS_LOG
 from tests.support import tokens
 from tests.support.client import call, connect
-from tests.support.credentials import SECRET
+from tests.support.credentials import authorization
 from tests.support.service import Service
 
 LIST = "/storage/namespaces"
@@ -18,15 +18,11 @@ LIST = "/storage/namespaces"
 
 def token(**claims: object) -> str:
     """A token of alice's with these claims, good for this service."""
-    return tokens.token({"exp": time.time() + 600, **claims}, sign=tokens.hs256(SECRET))
+    return tokens.token({"exp": time.time() + 600, **claims})
 
 
 def api_token(scopes: dict[str, list[str]]) -> str:
     return token(type="api_token", scopes=scopes)
-
-
-def bearer(text: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {text}"}
 
 
 @pytest.fixture
@@ -156,7 +152,7 @@ async def test_a_token_is_taken_from_the_query_for_reading_only(
             path = f"{target.format('secret')}{joint}token={text}"
             assert (await call(service.port, method, path)).status == 200, path
             path = target.format("secret")
-            assert (await call(service.port, method, path, bearer(text))).status == 200, path
+            assert (await call(service.port, method, path, authorization(text))).status == 200, path
         session = await call(service.port, "GET", f"/api/session?token={text}")
         assert (session.status, session.json()["user"]) == (200, "alice")
         for method in ("PUT", "POST", "DELETE"):
@@ -167,10 +163,10 @@ async def test_a_token_is_taken_from_the_query_for_reading_only(
         assert made.status == 401
     # A bad one is ignored just the same, and the header wins over the query.
     assert (
-        await call(service.port, "PUT", "/storage/default/b?token=x", bearer(good))
+        await call(service.port, "PUT", "/storage/default/b?token=x", authorization(good))
     ).status == 201
     assert (
-        await call(service.port, "GET", "/storage/secret/a?token=x", bearer(good))
+        await call(service.port, "GET", "/storage/secret/a?token=x", authorization(good))
     ).status == 200
 
 
@@ -196,18 +192,18 @@ async def test_a_bad_token_is_a_401_even_where_an_anonymous_caller_is_let_in(
     ]
     for text in bad:
         attempts: list[tuple[str, str, dict[str, str]]] = [
-            ("GET", "/storage/default/a", bearer(text)),
-            ("HEAD", "/storage/default/a", bearer(text)),
+            ("GET", "/storage/default/a", authorization(text)),
+            ("HEAD", "/storage/default/a", authorization(text)),
             ("GET", f"/storage/default/a?token={text}", {}),
-            ("GET", "/storage/files", bearer(text)),
-            ("GET", "/storage/absent/a", bearer(text)),
-            ("GET", LIST, bearer(text)),
-            ("GET", "/storage/status", bearer(text)),
-            ("PUT", "/storage/default/a", bearer(text)),
-            ("DELETE", "/storage/default/a", bearer(text)),
-            ("GET", "/api/session", bearer(text)),
-            ("POST", "/storage/links", bearer(text)),
-            ("GET", "/sse/progress?id=t", bearer(text)),
+            ("GET", "/storage/files", authorization(text)),
+            ("GET", "/storage/absent/a", authorization(text)),
+            ("GET", LIST, authorization(text)),
+            ("GET", "/storage/status", authorization(text)),
+            ("PUT", "/storage/default/a", authorization(text)),
+            ("DELETE", "/storage/default/a", authorization(text)),
+            ("GET", "/api/session", authorization(text)),
+            ("POST", "/storage/links", authorization(text)),
+            ("GET", "/sse/progress?id=t", authorization(text)),
             ("GET", f"/sse/progress?id=t&token={text}", {}),
         ]
         for method, target, headers in attempts:
@@ -217,12 +213,14 @@ async def test_a_bad_token_is_a_401_even_where_an_anonymous_caller_is_let_in(
             assert answer.headers["Cache-Control"] == "no-store"
             if method != "HEAD":
                 assert answer.problem()
-    without_end = await call(service.port, "GET", "/storage/default/a", bearer(token(exp=...)))
+    without_end = await call(
+        service.port, "GET", "/storage/default/a", authorization(token(exp=...))
+    )
     assert "exp" in without_end.problem()
     basic = await call(service.port, "GET", "/storage/default/a", {"Authorization": "Basic YTpi"})
     assert basic.status == 401
     assert (await call(service.port, "GET", "/storage/default/a")).body == b"bytes"
-    assert (await call(service.port, "GET", "/healthz", bearer("x"))).status == 200
+    assert (await call(service.port, "GET", "/healthz", authorization("x"))).status == 200
 
 
 async def test_the_session_is_of_whom_the_token_says(service: Service) -> None:
@@ -235,7 +233,7 @@ async def test_the_session_is_of_whom_the_token_says(service: Service) -> None:
         ({"admin": "true"}, {"admin": False}),
         ({"type": ""}, {"user": "alice"}),
     ):
-        answer = await call(service.port, "GET", "/api/session", bearer(token(**claims)))
+        answer = await call(service.port, "GET", "/api/session", authorization(token(**claims)))
         if claims == {"admin": "true"} and answer.status == 401:
             continue  # an ill-typed claim may be refused, but never makes an admin
         assert answer.status == 200
@@ -289,16 +287,18 @@ async def test_an_api_token_may_do_only_what_its_scopes_grant(
         for what, method, target, body in attempts:
             if what == "change":
                 await call(service.port, "POST", LIST, owner, b'{"name": "made"}')
-            answer = await call(service.port, method, target, bearer(api_token(scopes)), body)
+            answer = await call(
+                service.port, method, target, authorization(api_token(scopes)), body
+            )
             allowed = what in granted.split()
             assert (answer.status != 403) == allowed, (scopes, what, answer)
             if allowed:
                 assert answer.status in (200, 201), (scopes, what)
     # Not even what anybody may read, when the scopes do not say it; and 404 stays 404.
-    nothing = bearer(api_token({}))
+    nothing = authorization(api_token({}))
     assert (await call(service.port, "GET", "/storage/default/a", nothing)).status == 403
     assert (await call(service.port, "GET", LIST, nothing)).json() == []
-    other = bearer(token(sub="bob", type="api_token", scopes={"storage.bob": everything}))
+    other = authorization(token(sub="bob", type="api_token", scopes={"storage.bob": everything}))
     assert (await call(service.port, "GET", "/storage/secret/a", other)).status == 404
     assert (await call(service.port, "PUT", "/storage/open/a", other, b"x")).status == 403
     assert (await call(service.port, "GET", "/storage/open/a", other)).status == 200
@@ -328,7 +328,7 @@ async def test_a_token_shows_in_no_log_line_metric_or_answer(
         ):
             joint = "&" if "?" in target else "?"
             for headers, path in (
-                (bearer(text), target),
+                (authorization(text), target),
                 ({}, f"{target}{joint}token={text}"),
                 ({"Accept": "text/html"}, f"{target}{joint}token={text}"),
             ):

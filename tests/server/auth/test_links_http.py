@@ -18,7 +18,7 @@ from sfs_server.auth.links import MAX_TTL
 from sfs_server.web.keys import ACCESS_LOG, DATABASE
 from tests.support import tokens
 from tests.support.client import call, connect
-from tests.support.credentials import SECRET
+from tests.support.credentials import authorization
 from tests.support.events import watching
 from tests.support.launcher import launched
 from tests.support.service import Service
@@ -112,7 +112,7 @@ async def test_a_link_opens_nothing_else(service: Service) -> None:
     for method in ("PUT", "POST", "DELETE"):
         ignored = await call(service.port, method, url, {}, {})
         assert ignored.status == 404
-    bearer = {"Authorization": f"Bearer {token}"}
+    bearer = authorization(token)
     for method, target in (
         ("GET", "/storage/secret/a.txt"),
         ("GET", url),
@@ -135,7 +135,7 @@ async def test_who_may_not_read_the_file_cannot_make_a_link_to_it(service: Servi
     bob, root = service.bearer("bob"), service.bearer("root", admin=True)
     scopes = {"storage.bob.files.open": ["create"], "storage.bob.files.default": ["read"]}
     claims = {"sub": "bob", "type": "api_token", "scopes": scopes, "exp": time.time() + 60}
-    api = {"Authorization": f"Bearer {tokens.token(claims, sign=tokens.hs256(SECRET))}"}
+    api = authorization(tokens.token(claims))
     for namespace, name, headers, status in (
         ("default", "a.txt", {}, 201),
         ("default", "absent", {}, 404),
@@ -253,13 +253,13 @@ async def test_what_would_make_the_link_less_is_refused_and_not_ignored(
 async def test_a_link_never_outlives_the_token_that_it_was_made_with(service: Service) -> None:
     await service.put("/storage/default/a.txt", b"3")
     end = time.time() + 50
-    short = {"Authorization": f"Bearer {tokens.token({'exp': end}, sign=tokens.hs256(SECRET))}"}
+    short = authorization(tokens.token({"exp": end}))
     made = await link(service, "default", "a.txt", short, ttl=MAX_TTL)
     assert made["expires_at"] == int(end)
     assert (await to_transfer(service, "t", short, ttl=MAX_TTL))["expires_at"] == int(end)
     assert (await link(service, "default", "a.txt", short, ttl=1))["expires_at"] < end - 40
-    late = tokens.token({"exp": time.time() - 5}, sign=tokens.hs256(SECRET))
-    in_leeway = {"Authorization": f"Bearer {late}"}
+    late = tokens.token({"exp": time.time() - 5})
+    in_leeway = authorization(late)
     assert (await call(service.port, "GET", "/api/session", in_leeway)).status == 200
     for body in ({"namespace": "default", "file": "a.txt"}, {"transfer": "t"}):
         refused = await call(service.port, "POST", LINKS_PATH, in_leeway, body)
@@ -389,8 +389,8 @@ async def test_an_api_token_makes_a_link_to_a_transfer_only_if_it_may_read_every
     ):
         kind: dict[str, object] = {"type": "api_token", "exp": time.time() + 60}
         claims = {**kind, "scopes": scopes}
-        text = tokens.token(claims, sign=tokens.hs256(SECRET))
-        headers = {"Authorization": f"Bearer {text}"}
+        text = tokens.token(claims)
+        headers = authorization(text)
         answer = await call(service.port, "POST", LINKS_PATH, headers, {"transfer": "one"})
         assert answer.status == status, scopes
 
@@ -442,7 +442,7 @@ async def test_without_a_secret_of_its_own_a_service_makes_links_that_outlive_it
     key = ec.generate_private_key(ec.SECP256R1())
     (tmp_path / "key.pem").write_bytes(tokens.public_pem(key))
     text = tokens.token({"exp": time.time() + 600}, header={"alg": "ES256"}, sign=tokens.es256(key))
-    bearer = {"Authorization": f"Bearer {text}"}
+    bearer = authorization(text)
     body = json.dumps({"namespace": "default", "file": "a"}).encode()
     url, said = "", ""
     for lives in range(2):

@@ -11,14 +11,13 @@ import pytest
 from pytest_aiohttp import AiohttpServer
 
 from sfs_server.app import make_app
-from sfs_server.auth.tokens import mint
 from sfs_server.config import Config
 from sfs_server.errors import DatabaseUnavailable
 from sfs_server.progress.hub import LOST
 from sfs_server.progress.relay import Relay
 from sfs_server.web.keys import DATABASE, PROGRESS
 from tests.support.client import MIB, Connection, connect
-from tests.support.credentials import SECRET
+from tests.support.credentials import bearer
 from tests.support.events import Stream, seen, watching
 from tests.support.launcher import launched
 from tests.support.postgres import Postgres
@@ -28,7 +27,7 @@ from tests.support.waiting import eventually
 
 TARGET = "/storage/default/file?id=t"
 CONTENT = bytes(2 * MIB)
-BEARER = {"Authorization": f"Bearer {mint(SECRET, user='alice', ttl=3600)}"}
+BEARER = bearer()
 LOSE_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'test'"
 """Ends the listeners and every other session."""
 

@@ -15,10 +15,10 @@ import pytest
 
 from sfs_server.web.keys import LIFECYCLE, PROGRESS
 from tests.support.client import MIB, call, connect
-from tests.support.credentials import SECRET
+from tests.support.credentials import authorization
 from tests.support.events import Event, seen, watching
 from tests.support.service import Service
-from tests.support.tokens import hs256, token
+from tests.support.tokens import token
 from tests.support.uploads import WAYS, begin, form, framed, upload
 from tests.support.waiting import eventually
 
@@ -196,7 +196,7 @@ async def test_an_api_token_watches_only_where_its_scopes_let_it_read(service: S
     def api(scopes: dict[str, list[str]] | None) -> dict[str, str]:
         kind: dict[str, object] = {"type": "api_token", "exp": time.time() + 60}
         claims = {**kind, "scopes": scopes}
-        return {"Authorization": f"Bearer {token(claims, sign=hs256(SECRET))}"}
+        return authorization(token(claims))
 
     read = api({"storage.alice.files.default": ["read"]})
     async with AsyncExitStack() as stack:
