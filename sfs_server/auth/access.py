@@ -52,37 +52,37 @@ _NAMESPACE_SCOPES = {
 
 def require(
     principal: Principal, action: Action, namespace: Namespace | None, *, anonymous_read: bool
-) -> None:
-    """Return if ``principal`` may do ``action``, else raise Problem 401, 403 or 404.
+) -> Namespace:
+    """Return ``namespace`` if ``principal`` may do ``action`` there, else raise Problem 401, 403 or
+    404.
 
-    ``namespace`` is the one in question, None if there is none of that name. ``anonymous_read``
-    says whether ``default`` can be read by anybody. To make a namespace: ``require_creating``.
+    ``namespace`` is None if there is none of that name. ``anonymous_read`` says whether ``default``
+    can be read by anyone. To create a namespace: ``require_creating``.
     """
     if namespace is None or not may_know(principal, namespace):
         raise Problem(404, "There is no such namespace.")
-    if action is Action.READ and publicly_readable(namespace, anonymous_read=anonymous_read):
-        if not principal.anonymous:
-            _require_scope(principal, action, f"files.{namespace.name}")
-        return
-    _require_credential(principal)
-    if action in _NAMESPACE_SCOPES:
-        _require_scope(principal, action, f"namespaces.{namespace.name}")
-        if action is Action.DELETE_NAMESPACE and namespace.name == DEFAULT_NAMESPACE:
-            raise Problem(403, f"The namespace {DEFAULT_NAMESPACE} cannot be deleted.")
-        if not (principal.admin or _owns(principal, namespace)):
-            raise Problem(403, "Only its owner or an admin may change or delete a namespace.")
-        return
-    _require_scope(principal, action, f"files.{namespace.name}")
-    if action is Action.READ or namespace.owner is None:
-        return
-    if not (principal.admin or _owns(principal, namespace)):
-        raise Problem(403, "Only its owner or an admin may change the files of this namespace.")
+    if principal.user is None:
+        if action is Action.READ and publicly_readable(namespace, anonymous_read=anonymous_read):
+            return namespace
+        raise _not_signed_in()
+    on_files = action not in _NAMESPACE_SCOPES
+    if principal.scopes is not None:
+        kind = "files" if on_files else "namespaces"
+        _require_scope(principal, action, f"{kind}.{namespace.name}")
+    if action is Action.DELETE_NAMESPACE and namespace.name == DEFAULT_NAMESPACE:
+        raise Problem(403, f"The namespace {DEFAULT_NAMESPACE} cannot be deleted.")
+    open_to_users = action is Action.READ or (on_files and namespace.owner is None)
+    if not (open_to_users or principal.admin or _owns(principal, namespace)):
+        changed = "the files of this" if on_files else "or delete a"
+        raise Problem(403, f"Only its owner or an admin may change {changed} namespace.")
+    return namespace
 
 
 def require_creating(principal: Principal, name: str | None = None) -> None:
     """Return if ``principal`` may make a namespace ``name``, else raise Problem 401 or 403. Without
     a name, only whether they are signed in is asked."""
-    _require_credential(principal)
+    if principal.anonymous:
+        raise _not_signed_in()
     if name is not None:
         _require_scope(principal, Action.CREATE_NAMESPACE, f"namespaces.{name}")
 
@@ -128,9 +128,8 @@ def may_know(principal: Principal, namespace: Namespace) -> bool:
     return not namespace.hidden or principal.admin or _owns(principal, namespace)
 
 
-def _require_credential(principal: Principal) -> None:
-    if principal.anonymous:
-        raise Problem(401, "Sign in to do this.", {"WWW-Authenticate": "Bearer"})
+def _not_signed_in() -> Problem:
+    return Problem(401, "Sign in to do this.", {"WWW-Authenticate": "Bearer"})
 
 
 def _require_scope(principal: Principal, action: Action, resource: str) -> None:

@@ -124,19 +124,19 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What a token with a good signature grants, and when, in Unix seconds, leeway included."""
+    """What a token with a good signature grants: ``principal``, from the Unix second ``not_before``
+    until ``not_after``, which is excluded; the leeway is in both."""
 
     principal: Principal
     not_before: float
     not_after: float
 
-    def at(self, now: float) -> Principal:
-        """Return the principal if the token is good at ``now``, else raise InvalidToken."""
-        if now >= self.not_after:
-            raise InvalidToken("The token has expired. Sign in again.")
-        if now < self.not_before:
-            raise InvalidToken("The token is not valid yet.")
-        return self.principal
+    def refusal(self, now: float) -> InvalidToken:
+        """Why the token is refused at ``now``, before or after the time in which it is good."""
+        early = now < self.not_before
+        return InvalidToken(
+            "The token is not valid yet." if early else "The token has expired. Sign in again."
+        )
 
 
 def split(token: str) -> Compact:

@@ -140,7 +140,10 @@ class Verifier:
                 self._known.popitem(last=False)
         else:
             self._known.move_to_end(digest)
-        return verified.at(clock.unix())
+        now = clock.unix()
+        if not verified.not_before <= now < verified.not_after:
+            raise verified.refusal(now)
+        return verified.principal
 
     async def close(self) -> None:
         """End what is under way. May be called again."""

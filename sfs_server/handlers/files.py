@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 
@@ -28,6 +29,7 @@ from sfs_server.http import (
     file_path,
     file_target,
     http_date,
+    needs_current,
     new_boundary,
     plan,
     refuse_stale,
@@ -40,18 +42,18 @@ from sfs_server.web import (
     CONFIG,
     CREDENTIALED,
     FILESYSTEM,
-    LINK,
     NAMESPACES,
     PRINCIPAL,
     PROGRESS,
     changing,
     done,
+    permitted,
 )
 
 SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """What an uploaded page may do when it is shown on the service's origin: nothing."""
 
-_NOTHING = ByteRange(0, 0)
+_NS = 1_000_000_000
 
 
 async def view(request: web.Request) -> web.StreamResponse:
@@ -69,28 +71,20 @@ async def download(request: web.Request) -> web.StreamResponse:
 async def _serve(
     request: web.Request, transfer: Transfer, *, attachment: bool
 ) -> web.StreamResponse:
-    app, raw_path = request.app, request.rel_url.raw_path
-    directory, name = file_target(raw_path)
-    transfer.namespace = directory
+    app, fields = request.app, request.headers
+    transfer.namespace, name = file_target(request.rel_url.raw_path)
     if request.query_string and "archive" in request.query:
         raise Problem(400, "?archive= is not supported: get each file by itself.")
-    anonymous_read = app[CONFIG].anonymous_read
-    namespace = await app[NAMESPACES].resolve(directory, request[PRINCIPAL], stale_ok=True)
-    if LINK in request:
-        namespace = request[LINK].same(namespace)
-    require(request[PRINCIPAL], Action.READ, namespace, anonymous_read=anonymous_read)
-    # Another spelling of the target (a query, an address, "/./") is another entry of a cache, which
-    # no upload would evict.
-    public = (
-        not request[CREDENTIALED]
-        and request.raw_path in _canonical(directory, name)
-        and namespace is not None
-        and publicly_readable(namespace, anonymous_read=anonymous_read)
-    )
-    _look_again(request, directory, name)
-    async with await app[FILESYSTEM].open(directory, name) as reader:
+    namespace = await permitted(request, Action.READ, transfer.namespace, stale_ok=True)
+    fs = app[FILESYSTEM]
+    if "no-cache" in fields.get(hdrs.CACHE_CONTROL, "").lower():
+        # Of a file too, nothing that is cached (RFC 9111 §5.2.1.4): a gateway asks for that when it
+        # has just seen another process change the file.
+        fs.forget(namespace.name, name)
+    async with await fs.open(namespace.name, name) as reader:
         info = reader.info
-        planned = plan(request.method, request.headers, info, clock.unix())
+        planned = plan(request.method, fields, info, clock.unix())
+        public = not request[CREDENTIALED] and _is_public(request, namespace, name)
         headers = _version_headers(info, public=public)
         if planned.status == 412:
             raise Problem(412, "The file is not the version that the request requires.", headers)
@@ -98,40 +92,45 @@ async def _serve(
             headers[hdrs.CONTENT_RANGE] = unsatisfied_range(info.size)
             raise Problem(416, f"The file has {info.size} bytes: no range begins in it.", headers)
         if planned.status == 304:
-            app[PROGRESS].start(transfer, 0)
+            if transfer.id:
+                app[PROGRESS].start(transfer, 0)
             return web.Response(status=304, headers=headers)
-        body = _describe(headers, planned.ranges, info, attachment=attachment)
-        if planned.status == 206 and isinstance(body, ByteRange):
-            headers[hdrs.CONTENT_RANGE] = content_range(body, info.size)
+        headers |= _entity_headers(name, attachment)
+        body: ByteRange | Multipart = planned.ranges[0]
+        if len(planned.ranges) > 1:
+            kind = headers[hdrs.CONTENT_TYPE]
+            body = byteranges(planned.ranges, info.size, kind, new_boundary())
+            headers[hdrs.CONTENT_TYPE] = body.content_type
+        elif planned.status == 206:
+            headers[hdrs.CONTENT_RANGE] = content_range(planned.ranges[0], info.size)
         response = web.Response(status=planned.status, headers=headers)
-        app[PROGRESS].start(transfer, body.length)
+        if transfer.id:
+            app[PROGRESS].start(transfer, body.length)
         await send(request, response, reader, body, transfer)
         return response
 
 
+def _is_public(request: web.Request, namespace: Namespace, name: str) -> bool:
+    """Whether a shared cache may store the response to a request without a credential. Another
+    spelling of the target (a query, an address, "/./") is another entry of a cache, which no upload
+    would evict."""
+    return request.raw_path in _canonical(namespace.name, name) and publicly_readable(
+        namespace, anonymous_read=request.app[CONFIG].anonymous_read
+    )
+
+
 def _version_headers(info: FileInfo, *, public: bool) -> dict[str, str]:
+    # Never later than Date (RFC 9110 §8.8.2.1): a clock may have been set back since.
+    modified = min(info.modified_ns, clock.unix_ns()) // _NS
     return {
         hdrs.ETAG: etag_of(info),
-        # Never later than Date (RFC 9110 §8.8.2.1): a clock may have been set back since.
-        hdrs.LAST_MODIFIED: http_date(min(info.modified_ns, clock.unix_ns())),
+        hdrs.LAST_MODIFIED: http_date(modified),
         hdrs.ACCEPT_RANGES: "bytes",
         hdrs.CACHE_CONTROL: "public, max-age=0, s-maxage=30, must-revalidate"
         if public
         else "private, no-cache",
         hdrs.VARY: "Authorization, Origin",
     }
-
-
-def _describe(
-    headers: dict[str, str], ranges: tuple[ByteRange, ...], info: FileInfo, *, attachment: bool
-) -> ByteRange | Multipart:
-    """Add what describes the body to ``headers``, and return the body."""
-    headers.update(_entity_headers(info.name, attachment))
-    if len(ranges) > 1:
-        body = byteranges(ranges, info.size, headers[hdrs.CONTENT_TYPE], new_boundary())
-        headers[hdrs.CONTENT_TYPE] = body.content_type
-        return body
-    return ranges[0] if ranges else _NOTHING
 
 
 @lru_cache(4096)
@@ -162,77 +161,72 @@ async def upload(request: web.Request) -> web.Response:
 
 
 async def _upload(request: web.Request, transfer: Transfer) -> web.Response:
+    app = request.app
     directory, name = file_target(request.rel_url.raw_path)
     transfer.namespace = directory
-    app, principal = request.app, request[PRINCIPAL]
     changing(request, "upload", directory, name)
-    namespace = await app[NAMESPACES].resolve(directory, request[PRINCIPAL])
-    require(principal, Action.CREATE, namespace, anonymous_read=app[CONFIG].anonymous_read)
-    assert namespace is not None  # noqa: S101 - require() has answered 404 for None  # nosec B101
+    namespace = await permitted(request, Action.CREATE, directory)
     incoming = Upload(request, transfer)
-    expect = await _expect(request, directory, name)
-    app[PROGRESS].start(transfer, incoming.size)
+    exclusive = _is_exclusive(request)
+    expect = await _expect(request, directory, name, exclusive=exclusive)
+    if transfer.id:
+        app[PROGRESS].start(transfer, incoming.size)
     try:
         published = await _store(request, namespace, name, incoming, expect)
     except AlreadyExists:
-        if _exclusive(request):
+        if exclusive:
             raise
         raise Problem(412, "A file of that name exists.") from None  # by If-None-Match: *
-    info, path = published.info, file_path(directory, name)
+    info, etag = published.info, etag_of(published.info)
     return web.json_response(
         {
             "status": "ok",
             "name": name,
             "namespace": directory,
             "size": info.size,
-            "etag": etag_of(info),
+            "etag": etag,
         },
         status=200 if published.replaced else 201,
-        headers={hdrs.ETAG: etag_of(info), hdrs.LOCATION: path},
+        headers={hdrs.ETAG: etag, hdrs.LOCATION: file_path(directory, name)},
     )
 
 
-async def _expect(request: web.Request, directory: str, name: str) -> Expect:
-    """What the store must find at the commit. Raises Problem 412 if it cannot any more, by what is
-    there now: a refusal is a decision too, and not made by what is remembered."""
-    request.app[FILESYSTEM].forget(directory, name)
-    current = await _current(request, directory, name)
-    exclusive = _exclusive(request)
-    if exclusive and current is not None:
-        raise AlreadyExists(name)  # comes before the conditions (RFC 9110 §13.2.1)
-    _refuse_stale(request, current)
+def _is_exclusive(request: web.Request) -> bool:
+    """Whether the upload must not replace a file. Problem 400 for a PUT that says so in a query:
+    PUT replaces, and a client that asks for something else must not lose a file by it."""
+    overwrite = set(request.query.getall("overwrite", [])) if request.query_string else set()
+    if request.method == "POST":
+        return overwrite != {"true"}
+    if overwrite - {"true"}:
+        raise Problem(400, "A PUT replaces a file. To keep it, send If-None-Match: *, or use POST.")
+    return False
+
+
+async def _expect(request: web.Request, directory: str, name: str, *, exclusive: bool) -> Expect:
+    """What the store must find under the name, before the body comes and at the commit. Raises
+    Problem 412 where the current version fails a condition that the store cannot be told."""
+    current: FileInfo | None = None
+    if needs_current(request.headers):
+        with suppress(NoSuchFile):
+            current = await _current(request, directory, name)
+        if exclusive and current is not None:
+            raise AlreadyExists(name)  # comes before the conditions (RFC 9110 §13.2.1)
+        _refuse_stale(request, current)
     expect = expectation(request.method, request.headers, current, clock.unix())
     return replace(expect, absent=True) if exclusive else expect
 
 
-def _look_again(request: web.Request, directory: str, name: str) -> None:
-    """Believe nothing that is remembered of a file, if the request asks for that (RFC 9111
-    §5.2.1.4): a gateway does, when it has just seen another process change the file."""
-    if "no-cache" in request.headers.get(hdrs.CACHE_CONTROL, "").lower():
-        request.app[FILESYSTEM].forget(directory, name)
-
-
-def _exclusive(request: web.Request) -> bool:
-    """Whether the upload must not replace a file. Problem 400 for a PUT that says so in a query:
-    PUT replaces, and a client that asks for something else must not lose a file by it."""
-    replace = request.query.getall("overwrite", []) if request.query_string else []
-    if request.method == "POST":
-        return set(replace) != {"true"}
-    if set(replace) - {"true"}:
-        raise Problem(400, "A PUT replaces a file. To keep it, send If-None-Match: *, or use POST.")
-    return False
+async def _current(request: web.Request, directory: str, name: str) -> FileInfo:
+    """The version that is there now: a refusal is a decision too, and not made by what is cached.
+    Raises NoSuchFile."""
+    fs = request.app[FILESYSTEM]
+    fs.forget(directory, name)
+    return await fs.stat(directory, name)
 
 
 def _refuse_stale(request: web.Request, current: FileInfo | None) -> None:
     if refuse_stale(request.headers, current, clock.unix()):
         raise Problem(412, "The file is not the version that the request requires.")
-
-
-async def _current(request: web.Request, directory: str, name: str) -> FileInfo | None:
-    try:
-        return await request.app[FILESYSTEM].stat(directory, name)
-    except NoSuchFile:
-        return None
 
 
 async def _store(
@@ -258,19 +252,16 @@ async def _store(
 
 async def delete(request: web.Request) -> web.Response:
     """DELETE ``/storage/:ns/:file``; honours If-Match."""
+    app = request.app
     directory, name = file_target(request.rel_url.raw_path)
-    app, principal = request.app, request[PRINCIPAL]
-    anonymous_read = app[CONFIG].anonymous_read
     change = changing(request, "delete", directory, name)
-    namespace = await app[NAMESPACES].resolve(directory, request[PRINCIPAL])
-    require(principal, Action.DELETE, namespace, anonymous_read=anonymous_read)
-    assert namespace is not None  # noqa: S101 - require() has answered 404 for None  # nosec B101
-    app[FILESYSTEM].forget(directory, name)  # a refusal is a decision too
-    current = await app[FILESYSTEM].stat(directory, name)
+    namespace = await permitted(request, Action.DELETE, directory)
+    current = await _current(request, directory, name)
     _refuse_stale(request, current)
     expect = expectation(request.method, request.headers, current, clock.unix())
     async with app[NAMESPACES].guard(namespace, name) as fresh:
-        require(principal, Action.DELETE, fresh, anonymous_read=anonymous_read)
+        anonymous_read = app[CONFIG].anonymous_read
+        require(request[PRINCIPAL], Action.DELETE, fresh, anonymous_read=anonymous_read)
         deleting = app[FILESYSTEM].delete(directory, name, expect=expect)
         await shielded(done(deleting, change))
     return web.json_response({"status": "ok", "name": name, "namespace": directory})

@@ -15,14 +15,13 @@ from sfs_server.auth import (
     Namespace,
     Subject,
     file_subject,
-    require,
     transfer_subject,
 )
 from sfs_server.errors import INVALID_TOKEN, Problem
 from sfs_server.handlers.json_body import members, refuse_misread, string
 from sfs_server.http import check_namespace, download_path, file_path
 from sfs_server.progress import check_id
-from sfs_server.web import CONFIG, FILESYSTEM, LINKS, NAMESPACES, PRINCIPAL, changing
+from sfs_server.web import FILESYSTEM, LINKS, PRINCIPAL, changing, permitted
 
 _TTL = 'say how long the link is good in "ttl", in seconds'
 _UNSUPPORTED = {
@@ -48,14 +47,12 @@ async def create_link(request: web.Request) -> web.Response:
 
 
 async def _to_file(request: web.Request, wanted: dict[str, Any]) -> dict[str, object]:
-    app, principal = request.app, request[PRINCIPAL]
     directory = check_namespace(string(wanted, "namespace"))
     name = check_name(string(wanted, "file"))
     changing(request, "create a link", directory, name)
     ttl = _ttl(wanted)
-    namespace = await app[NAMESPACES].resolve(directory, request[PRINCIPAL])
-    require(principal, Action.READ, namespace, anonymous_read=app[CONFIG].anonymous_read)
-    await app[FILESYSTEM].stat(directory, name)
+    namespace = await permitted(request, Action.READ, directory)
+    await request.app[FILESYSTEM].stat(directory, name)
     token, expires_at = _make(request, file_subject(directory, name), namespace, ttl)
     return {
         "url": f"{file_path(directory, name)}?token={token}",

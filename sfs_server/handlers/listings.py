@@ -15,11 +15,11 @@ from aiohttp import hdrs, web
 from multidict import MultiMapping
 
 from gfs.types import FileInfo
-from sfs_server.auth import DEFAULT_NAMESPACE, Action, require
+from sfs_server.auth import DEFAULT_NAMESPACE, Action
 from sfs_server.errors import Problem
 from sfs_server.http import check_namespace, content_type, etag_of, file_path, limit_of, next_page
 from sfs_server.transfer import ClientSocket
-from sfs_server.web import CONFIG, FILESYSTEM, NAMESPACES, PRINCIPAL
+from sfs_server.web import FILESYSTEM, permitted
 
 _NS = 1_000_000_000
 _quoted = json.JSONEncoder(ensure_ascii=False).encode
@@ -37,9 +37,7 @@ async def list_files(request: web.Request) -> web.StreamResponse:
     _refuse_other_lists(query)
     prefix, after = query.get("prefix", ""), query.get("after", "")
     limit = limit_of(request.query)
-    namespace = await request.app[NAMESPACES].resolve(directory, request[PRINCIPAL], stale_ok=True)
-    anonymous_read = request.app[CONFIG].anonymous_read
-    require(request[PRINCIPAL], Action.READ, namespace, anonymous_read=anonymous_read)
+    await permitted(request, Action.READ, directory, stale_ok=True)
     batches = request.app[FILESYSTEM].list_files(
         directory, prefix=prefix, after=after, limit=None if limit is None else limit + 1
     )

@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 
 from gfs.errors import StoreBroken
 from gfs.threads import shielded
-from sfs_server.auth import DEFAULT_NAMESPACE, Action, Namespace, require, require_creating
+from sfs_server.auth import DEFAULT_NAMESPACE, Action, Namespace, require_creating
 from sfs_server.errors import Problem
 from sfs_server.handlers.json_body import members, refuse_misread, string
 from sfs_server.http import check_namespace, decode, limit_of, next_page
@@ -26,6 +26,7 @@ from sfs_server.web import (
     REQUEST_ID,
     changing,
     done,
+    permitted,
 )
 
 PAGE = 1000
@@ -132,11 +133,7 @@ async def _delete(request: web.Request, namespace: Namespace) -> None:
 async def _target(request: web.Request, action: Action) -> Namespace:
     name = check_namespace(decode(request.rel_url.raw_path.rsplit("/", 1)[1]))
     changing(request, action.value, name)
-    namespace = await request.app[NAMESPACES].resolve(name, request[PRINCIPAL])
-    anonymous_read = request.app[CONFIG].anonymous_read
-    require(request[PRINCIPAL], action, namespace, anonymous_read=anonymous_read)
-    assert namespace is not None  # noqa: S101 - require() has answered 404 for None  # nosec B101
-    return namespace
+    return await permitted(request, action, name)
 
 
 async def _count(request: web.Request, name: str) -> int | None:

@@ -23,7 +23,14 @@ from sfs_server.http.names import (
     file_target,
 )
 from sfs_server.http.paging import MAX_LIMIT, limit_of, next_page
-from sfs_server.http.preconditions import etag_of, expectation, http_date, plan, refuse_stale
+from sfs_server.http.preconditions import (
+    etag_of,
+    expectation,
+    http_date,
+    needs_current,
+    plan,
+    refuse_stale,
+)
 from sfs_server.http.ranges import (
     ByteRange,
     Multipart,
@@ -86,6 +93,7 @@ __all__ = [
     "http_date",
     "is_form",
     "limit_of",
+    "needs_current",
     "new_boundary",
     "next_page",
     "parse_network",

@@ -10,11 +10,12 @@ Theory of operation. Preconditions are evaluated in the order of RFC 9110 §13.2
 
 ``Range`` is defined for GET alone (§14.2): HEAD describes the whole file.
 
-:func:`plan` does all of it for a read. A write is judged twice: :func:`refuse_stale` before its
-body is read, and at the commit the store compares again, atomically, by what :func:`expectation`
-says. Only the second closes the race between two writers. Neither decides about a request that
-would fail without its preconditions, such as a DELETE of nothing: that failure comes first
-(§13.2.1), and is the caller's.
+:func:`plan` does all of it for a read. A write is judged by the store, which compares what is under
+the name with what :func:`expectation` says: before the body is read, and again at the commit,
+atomically, which closes the race between two writers. What the store cannot be told is decided
+beforehand by :func:`refuse_stale`; :func:`needs_current` says whether there is any of that. None of
+them decides about a request that would fail without its preconditions, such as a DELETE of nothing:
+that failure comes first (§13.2.1), and is the caller's.
 
 Tags. Ours are always strong (§8.8.3). The list of tags may be spread over several header lines. A
 field that is not a list of tags, or is longer than 8 KiB, must not be read as if it were absent:
@@ -100,13 +101,9 @@ def etag_of(info: FileInfo) -> str:
     return f'"{info.version}"'
 
 
-def http_date(ns: int) -> str:
-    """Nanoseconds since the epoch as an IMF-fixdate (RFC 9110 §5.6.7), floored to the second."""
-    return _fixdate(ns // _NS)
-
-
 @lru_cache(maxsize=4096)
-def _fixdate(seconds: int) -> str:
+def http_date(seconds: int) -> str:
+    """Seconds since the epoch as an IMF-fixdate (RFC 9110 §5.6.7)."""
     year, month, day, hour, minute, second, weekday, *_ = time.gmtime(seconds)
     return (
         f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} "
@@ -142,6 +139,12 @@ def plan(method: str, headers: MultiMapping[str], info: FileInfo, now: float | N
         if ranges is not None:
             return Plan(206, ranges) if ranges else _UNSATISFIABLE
     return Plan(200, (ByteRange(0, info.size),))
+
+
+def needs_current(headers: MultiMapping[str]) -> bool:
+    """Whether the preconditions of a write depend on more of the current version than an Expect can
+    say: on its date, or on its not being one of those in ``If-None-Match``."""
+    return "If-Unmodified-Since" in headers or headers.get("If-None-Match", "*").strip() != "*"
 
 
 def refuse_stale(

@@ -129,21 +129,17 @@ class Namespaces:
         """``ok`` while ``listening``, else why not, in words for an operator."""
         return self._listener.state
 
-    def cached(self, name: str) -> Namespace | None:
-        """The namespace, None if only the database knows. No I/O."""
-        return self._cache.get(name) if self._listener.trusted else None
-
     async def resolve(
         self, name: str, principal: Principal, *, stale_ok: bool = False
     ) -> Namespace | None:
-        """The namespace of that name, None if there is none that ``principal`` may know of. From
-        the cache, it does not yield to the loop.
+        """The namespace of that name, None if there is none that ``principal`` may know of. Where
+        it is cached, it is returned without I/O, and without yielding to the loop.
 
         With ``stale_ok``, for reads, a row that was confirmed within STALE_SECONDS does when the
         database is unavailable. Raises DatabaseUnavailable.
         """
-        found = self.cached(name)
-        if found is not None and may_know(principal, found):
+        found = self._cache.get(name) if self._listener.trusted else None
+        if found is not None and (not found.hidden or may_know(principal, found)):
             return found
         now, confirmed_at = self._loop.time(), self._listener.confirmed_at
         stale = self._cache.stale(name, now, confirmed_at) if stale_ok else None

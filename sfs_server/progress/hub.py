@@ -91,14 +91,13 @@ class Hub:
         )
 
     def start(self, transfer: Transfer, total: int | None) -> None:
-        """A transfer of this process starts, of ``total`` bytes if that is known. The caller calls
-        ``end``, whatever happens. One without an id is ignored: nobody can watch it."""
+        """A transfer of this process that has an id starts, of ``total`` bytes if that is known.
+        The caller calls ``end``, whatever happens."""
         transfer.total = total
-        if transfer.id:
-            transfer.run = os.urandom(8).hex()
-            transfer.started = self._loop.time()
-            self._add(transfer)
-            self._show(transfer)
+        transfer.run = os.urandom(8).hex()
+        transfer.started = self._loop.time()
+        self._add(transfer)
+        self._show(transfer)
 
     def end(self, transfer: Transfer, error: str | None = None) -> None:
         """A transfer that was started here has ended: well, or with an ``error``, a sentence for

@@ -289,7 +289,7 @@ class ClientSocket:
         consumer takes does not count. Raises ConnectionError when the client goes away. So do the
         three other ways below.
         """
-        content, seconds = self._request.content, self._idle_seconds
+        content, seconds = self._request.content, self._request.app[CONFIG].upload_idle_timeout
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None) as idle:
@@ -374,12 +374,9 @@ class ClientSocket:
                 raise
 
     async def _readable(self, target: int) -> None:
-        if not await _ready(target, self._idle_seconds, to_read=True):
-            raise _silent(self._idle_seconds)
-
-    @property
-    def _idle_seconds(self) -> float:
-        return self._request.app[CONFIG].upload_idle_timeout
+        seconds = self._request.app[CONFIG].upload_idle_timeout
+        if not await _ready(target, seconds, to_read=True):
+            raise _silent(seconds)
 
     # Both.
 

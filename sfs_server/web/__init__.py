@@ -12,7 +12,7 @@ changes nothing.
 from sfs_server.web.audit import changing, done
 from sfs_server.web.connection import ServerLog, connection_of
 from sfs_server.web.cors import respond_to_preflight, share_response
-from sfs_server.web.identity import identify
+from sfs_server.web.identity import identify, permitted
 from sfs_server.web.keys import (
     ACCESS_LOG,
     CHANGE,
@@ -79,6 +79,7 @@ __all__ = [
     "identify",
     "install",
     "log_request",
+    "permitted",
     "respond_to_errors",
     "respond_to_preflight",
     "share_response",

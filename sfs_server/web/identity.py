@@ -1,4 +1,5 @@
-"""Who is asking: the principal of each request, from a token or a link; or a 401."""
+"""Who is asking: the principal of each request, from a token or a link, or a 401; and the namespace
+that they may use."""
 
 from __future__ import annotations
 
@@ -8,17 +9,29 @@ from aiohttp import hdrs, web
 
 from sfs_server.auth import (
     ANONYMOUS,
+    Action,
     InvalidToken,
+    Namespace,
     Subject,
     credential,
     file_subject,
     looks_like_link,
+    require,
     transfer_subject,
 )
 from sfs_server.errors import INVALID_TOKEN, Problem
 from sfs_server.http import file_target
 from sfs_server.progress import check_id
-from sfs_server.web.keys import CREDENTIALED, IN_URL, LINK, LINKS, PRINCIPAL, VERIFIER
+from sfs_server.web.keys import (
+    CONFIG,
+    CREDENTIALED,
+    IN_URL,
+    LINK,
+    LINKS,
+    NAMESPACES,
+    PRINCIPAL,
+    VERIFIER,
+)
 
 _OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths where a credential is not looked at: what a probe sends with it need not be one of ours."""
@@ -63,3 +76,20 @@ def _subject(request: web.Request) -> Subject | None:
     if raw_path == "/sse/progress":
         return transfer_subject(check_id(request.query.get("id", "")))
     return None
+
+
+async def permitted(
+    request: web.Request, action: Action, name: str, *, stale_ok: bool = False
+) -> Namespace:
+    """The namespace ``name``, in which the caller may do ``action``.
+
+    Raises Problem 401, 403 or 404 if they may not, and DatabaseUnavailable if that cannot be found
+    out. A link opens files only in the namespace in which it was made, and not in another one that
+    has its name by now. ``stale_ok``: for reads, a row that was cached a while ago does while the
+    database is unavailable.
+    """
+    app, principal = request.app, request[PRINCIPAL]
+    namespace = await app[NAMESPACES].resolve(name, principal, stale_ok=stale_ok)
+    if LINK in request:
+        namespace = request[LINK].same(namespace)
+    return require(principal, action, namespace, anonymous_read=app[CONFIG].anonymous_read)

@@ -6,10 +6,9 @@ import pytest
 
 from gfs.embedded.filesystem import EmbeddedFileSystem
 from gfs.types import FileInfo
+from sfs_server.web.keys import FILESYSTEM
 from tests.support.client import Answer, call
 from tests.support.service import Service
-
-CHANGES = ("PUT", "DELETE")
 
 
 @pytest.mark.both_loops
@@ -23,23 +22,32 @@ async def test_what_was_put_is_served_to_the_byte(service: Service) -> None:
     )
 
 
-async def test_a_change_and_a_request_with_no_cache_have_the_store_look_again(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("method", "headers", "looks"),
+    [
+        ("GET", {}, False),
+        ("GET", {"Cache-Control": "max-age=0"}, False),
+        ("GET", {"Cache-Control": "No-Cache, no-store"}, True),
+        ("HEAD", {"Cache-Control": "no-cache"}, True),
+        ("DELETE", {}, True),
+        ("PUT", {}, False),  # neither is asked of the cache, before the commit or at it
+        ("PUT", {"If-None-Match": '"another"'}, True),
+        ("PUT", {"If-Unmodified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}, True),
+    ],
+)
+async def test_what_must_not_be_decided_by_a_cache_has_the_store_look_again(
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    headers: dict[str, str],
+    looks: bool,
 ) -> None:
-    forgotten: list[str] = []
-    path, asked = "/storage/default/f", ""
-    monkeypatch.setattr(
-        EmbeddedFileSystem, "forget", lambda _, directory, name: forgotten.append(asked)
-    )
-    for cached in ("", "max-age=0", "No-Cache, no-store"):
-        for method in ("PUT", "GET", "HEAD", "DELETE"):
-            asked = f"{method} {cached}".strip()
-            headers = {**service.bearer(), **({"Cache-Control": cached} if cached else {})}
-            answer = await call(service.port, method, path, headers)
-            assert answer.status in (200, 201), method
-    changes = [f"{method} {cached}".strip() for cached in ("", "max-age=0") for method in CHANGES]
-    last = [f"{method} No-Cache, no-store" for method in ("PUT", "GET", "HEAD", "DELETE")]
-    assert forgotten == changes + last
+    path, looked = "/storage/default/f", []
+    await service.put(path, b"1")
+    monkeypatch.setattr(service.app[FILESYSTEM], "forget", lambda *names: looked.append(names))
+    answer = await call(service.port, method, path, {**service.bearer(), **headers})
+    assert answer.status == 200
+    assert looked == ([("default", "f")] if looks else [])
 
 
 async def test_no_change_is_refused_by_what_is_remembered(
@@ -54,7 +62,7 @@ async def test_no_change_is_refused_by_what_is_remembered(
         return remembered[0] if remembered else await stat(self, directory, name)
 
     monkeypatch.setattr(EmbeddedFileSystem, "stat", cached)
-    monkeypatch.setattr(EmbeddedFileSystem, "forget", lambda *_: remembered.clear())
+    monkeypatch.setattr(service.app[FILESYSTEM], "forget", lambda *_: remembered.clear())
     old = FileInfo("default", "f", 1, "0" * 32, 0, 0)
 
     async def ask(method: str, **headers: str) -> Answer:
@@ -67,3 +75,4 @@ async def test_no_change_is_refused_by_what_is_remembered(
     assert (await ask("DELETE", **current)).status == 200
     assert (await ask("POST")).status == 201
     assert (await ask("PUT", **current)).status == 412
+    assert (await ask("PUT", **{"If-None-Match": f'"{old.version}"'})).status == 200

@@ -52,24 +52,22 @@ def test_the_entity_tag_is_the_quoted_version() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ns", "text"),
+    ("seconds", "text"),
     [
         (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
-        (999_999_999, "Thu, 01 Jan 1970 00:00:00 GMT"),
         (-1, "Wed, 31 Dec 1969 23:59:59 GMT"),
-        (784_111_777 * 10**9, "Sun, 06 Nov 1994 08:49:37 GMT"),
-        (INFO.modified_ns, "Thu, 29 Feb 2024 12:30:45 GMT"),
+        (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+        (INFO.modified_ns // 10**9, "Thu, 29 Feb 2024 12:30:45 GMT"),
     ],
 )
-def test_http_date(ns: int, text: str) -> None:
-    assert http_date(ns) == text
+def test_http_date(seconds: int, text: str) -> None:
+    assert http_date(seconds) == text
 
 
 @given(st.datetimes(min_value=datetime(1, 1, 1), max_value=datetime(9999, 12, 31)))
 def test_http_date_agrees_with_the_standard_library(naive: datetime) -> None:
     moment = naive.replace(microsecond=0, tzinfo=UTC)
-    ns = int(moment.timestamp()) * 10**9 + naive.microsecond * 1000
-    assert http_date(ns) == format_datetime(moment, usegmt=True)
+    assert http_date(int(moment.timestamp())) == format_datetime(moment, usegmt=True)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
