@@ -1,7 +1,8 @@
-"""Who is asking, and what they may do.
+"""Authentication and authorization: who sent a request, and what they may do.
 
-A credential becomes a ``Principal`` (tokens, JWK sets, signed links). A Principal and a Namespace
-become yes, or a Problem 401, 403 or 404 (:mod:`sfs_server.auth.access`, pure).
+Tokens, JWK sets and links turn the credential of a request into a ``Principal``.
+:mod:`sfs_server.auth.access`, which is pure, decides whether a Principal may do an action in a
+Namespace: it returns, or raises a Problem 401, 403 or 404.
 """
 
 from sfs_server.auth.access import (

@@ -1,9 +1,10 @@
-"""Who may do what: a principal, an action and a namespace in, nothing or a refusal out. Pure.
+"""Who may do what: whether a principal may do an action in a namespace. Pure.
 
-The rules are the table 'Who may do what' of the HTTP contract. They are asked in an order that
-tells a caller no more than they may know: first whether they may know the namespace (404, the same
-answer in every byte as for one that does not exist), then who they are (401), then what their API
-token grants, then what they themselves may do (403).
+The rules are the table 'Who may do what' of the HTTP contract. They are checked in an order that
+reveals no more to a caller than they may learn: first whether they may learn that the namespace
+exists (if not, 404, with the same bytes as for one that does not exist), then whether they sent a
+credential (401), then what the scopes of their API token allow (403), then whether they own the
+namespace or are an admin (403).
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from sfs_server.auth.claims import Principal
 from sfs_server.errors import Problem
 
 DEFAULT_NAMESPACE = "default"
-"""The one that always exists: shared, and readable without a credential if so configured."""
+"""The name of the namespace that always exists. It is shared, and can be read without a credential
+if the server is configured so (``anonymous_read``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A namespace as the database has it; ``created_at`` is aware, in UTC.
-
-    ``owner`` is the user who made it, or None for a shared one.
+    """A row of the table ``namespaces``. ``owner`` is the user who created the namespace, None if
+    it is shared. ``created_at`` has the time zone UTC.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Namespace:
 
 
 class Action(Enum):
-    """What is asked for. The first three are done to files; READ includes listing them."""
+    """What a request wants to do. The first three concern files; READ includes listing them."""
 
     READ = "read"
     CREATE = "create"
@@ -56,8 +57,8 @@ def require(
     """Return ``namespace`` if ``principal`` may do ``action`` there, else raise Problem 401, 403 or
     404.
 
-    ``namespace`` is None if there is none of that name. ``anonymous_read`` says whether ``default``
-    can be read by anyone. To create a namespace: ``require_creating``.
+    ``namespace`` is None if the request names one that does not exist. ``anonymous_read``: whether
+    everyone may read ``default``. For CREATE_NAMESPACE call ``require_creating`` instead.
     """
     if namespace is None or not may_know(principal, namespace):
         raise Problem(404, "There is no such namespace.")
@@ -79,8 +80,8 @@ def require(
 
 
 def require_creating(principal: Principal, name: str | None = None) -> None:
-    """Return if ``principal`` may make a namespace ``name``, else raise Problem 401 or 403. Without
-    a name, only whether they are signed in is asked."""
+    """Return if ``principal`` may create a namespace ``name``, else raise Problem 401 or 403.
+    Without a name, only check that they are signed in (401)."""
     if principal.anonymous:
         raise _not_signed_in()
     if name is not None:
@@ -88,7 +89,8 @@ def require_creating(principal: Principal, name: str | None = None) -> None:
 
 
 def visible(principal: Principal, namespace: Namespace, *, anonymous_read: bool) -> bool:
-    """Whether the list of namespaces shows ``namespace`` to ``principal``: they may read it."""
+    """Whether the list of namespaces shows ``namespace`` to ``principal``, that is, whether they
+    may read its files."""
     if principal.anonymous:
         return publicly_readable(namespace, anonymous_read=anonymous_read)
     return may_know(principal, namespace) and principal.granted(
@@ -97,8 +99,9 @@ def visible(principal: Principal, namespace: Namespace, *, anonymous_read: bool)
 
 
 def listed_names(principal: Principal, *, anonymous_read: bool) -> frozenset[str] | None:
-    """The only names that the list of namespaces can show to ``principal``; None: any. Which of
-    them it does, ``visible`` says."""
+    """The names that the list of namespaces may contain for ``principal``, by ``anonymous_read`` or
+    by their scopes; None for no restriction. Which of these namespaces exist, and are hidden from
+    ``principal``, is not checked here; see ``visible``."""
     if principal.anonymous:
         return frozenset({DEFAULT_NAMESPACE} if anonymous_read else ())
     if principal.scopes is None or principal.granted("files", Action.READ.value):
@@ -108,7 +111,7 @@ def listed_names(principal: Principal, *, anonymous_read: bool) -> frozenset[str
     return frozenset(
         name
         for name in names
-        if name.isprintable()  # as every name of a namespace
+        if name.isprintable()  # no namespace has another name
         and principal.granted(f"files.{name}", Action.READ.value)
     )
 
@@ -119,12 +122,12 @@ def publicly_readable(namespace: Namespace, *, anonymous_read: bool) -> bool:
 
 
 def _owns(principal: Principal, namespace: Namespace) -> bool:
-    # Nobody owns a shared namespace; in particular not the anonymous caller, whose user is None.
+    # A shared namespace has the owner None, and an anonymous caller the user None: not an owner.
     return namespace.owner is not None and principal.user == namespace.owner
 
 
 def may_know(principal: Principal, namespace: Namespace) -> bool:
-    """Whether ``principal`` may learn that there is this namespace."""
+    """Whether ``principal`` may learn that ``namespace`` exists."""
     return not namespace.hidden or principal.admin or _owns(principal, namespace)
 
 

@@ -1,17 +1,17 @@
-"""What a token says, before and after its signature is checked. Pure.
+"""Parses tokens: the header before the signature is checked, the claims afterwards. Pure.
 
 A token is a JWS in compact form (RFC 7515 §7.1): three base64url segments, header, payload and
-signature. This module takes it apart (``split``, ``read_header``), and reads the payload of one
-whose signature has been found good (``read_claims``). Everything is read in one spelling only:
-base64url without padding and with zero trailing bits (RFC 4648 §3.5), JSON without duplicate
-members (RFC 8725 §2.4 and RFC 8259 §4) and without NaN or Infinity. So two different texts are
-never one token, and no two readers of one token see different claims. The size is bounded before
-anything is parsed. ``crit`` and ``b64`` (RFC 7515 §4.1.11, RFC 7797) ask for processing that is
-not done here, and are refused. What the header offers as a key (``jku``, ``jwk``, ``x5u``,
-``x5c``) is not looked at (RFC 8725 §3.10).
+signature. ``split`` and ``read_header`` take it apart; ``read_claims`` reads the payload, and is to
+be called only when the signature is valid. Each part is accepted in one spelling only: base64url
+without padding and with zero trailing bits (RFC 4648 §3.5), JSON without duplicate members (RFC
+8725 §2.4 and RFC 8259 §4) and without NaN or Infinity. So one token has only one text, and
+different parsers cannot read different claims in it. The size is checked before anything is parsed.
+``crit`` and ``b64`` (RFC 7515 §4.1.11, RFC 7797) ask for processing that is not implemented here,
+and are refused. Keys in the header (``jku``, ``jwk``, ``x5u``, ``x5c``) are ignored (RFC 8725
+§3.10).
 
-The times are RFC 7519 §4.1.4 to 4.1.6: a token is good from the later of ``nbf`` and ``iat``, that
-instant included, until ``exp``, that instant excluded, both widened by LEEWAY_SECONDS.
+The times are those of RFC 7519 §4.1.4 to 4.1.6: a token is valid from the later of ``nbf`` and
+``iat`` (inclusive) until ``exp`` (exclusive), with LEEWAY_SECONDS added at both ends.
 """
 
 from __future__ import annotations
@@ -28,33 +28,39 @@ from types import MappingProxyType
 from typing import Any
 
 MAX_TOKEN_CHARACTERS = 8192
-"""As much as fits, with the rest of a request's header, into what HTTP servers commonly allow."""
+"""The longest token that is accepted. With the other headers of a request it still fits into the
+limit that HTTP servers commonly have for a header section."""
 
 LEEWAY_SECONDS = 30.0
-"""How far the clocks of the issuer and of this machine may be apart."""
+"""How far the clocks of the issuer and of this machine may differ."""
 
 MAX_USER_CHARACTERS = 255
-"""RFC 7519 sets no limit for ``sub``; OpenID Connect Core §2 sets this one."""
+"""The longest name of a user. RFC 7519 has no limit for ``sub``; this one is that of OpenID Connect
+Core §2."""
 
 _TYPES = frozenset({"jwt", "at+jwt"})
-"""What a header's ``typ`` may say: a JWT (RFC 7519 §5.1), or one that is an OAuth access token (RFC
-9068 §2.1, and §4 for both spellings). It is a media type without regard to case, whose
-``application/`` may be left out (RFC 7515 §4.1.9)."""
+"""The values of ``typ`` in a header that are accepted: a JWT (RFC 7519 §5.1), and a JWT that is an
+OAuth access token (RFC 9068 §2.1, and §4 for both spellings). ``typ`` is a media type, compared
+without regard to case, and ``application/`` may be left out (RFC 7515 §4.1.9)."""
 
 API_TOKEN = "api_token"  # noqa: S105 - a kind of token, not one  # nosec B105
+"""The value of the claim ``type`` in an API token, which has scopes."""
 
 MAX_NESTING = 64
-"""Arrays and objects inside each other. What is sent to SFS has two or three."""
+"""How many arrays and objects of a JSON text may be inside each other. What clients of SFS and
+issuers of tokens send has two or three levels."""
 
 _PREFIX = "ecloud_"
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
-_MARKS = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
-"""What opens or closes something in a JSON text, and its strings. One that is not closed matches to
-the end, so that the search never starts anew inside it."""
+_BRACKETS_AND_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
+"""A bracket or brace of a JSON text, or a whole string, so that brackets inside strings are not
+counted. A string that is not closed matches up to the end of the text: the search does not start
+again inside it, and takes linear time."""
 
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Control characters, lone surrogates, and what ends a line: they forge log lines."""
+"""The Unicode categories that a user's name must not contain: control characters, lone surrogates,
+line and paragraph separators. With them a name could forge log lines."""
 
 
 class InvalidToken(Exception):
@@ -63,13 +69,14 @@ class InvalidToken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking: nobody known (``user`` is None), a user, an admin, or an API token of one.
+    """Who sent a request: an anonymous caller (``user`` is None), a user, an admin, or an API token
+    of a user.
 
-    ``user`` identifies, ``username`` is for show. ``scopes`` is None unless the caller holds an
-    ``api_token``; then it maps a resource (``storage.<user>.files.<ns>``,
-    ``storage.<user>.namespaces.<ns>`` or a shorter prefix of one) to the actions it allows there,
-    and nothing else is allowed. ``expires`` is the ``exp`` of the token, in Unix seconds, without
-    leeway; infinity for who has none.
+    ``user`` identifies the user, ``username`` is the name to display. ``scopes`` is None unless the
+    credential is an API token. Then it maps a resource (``storage.<user>.files.<ns>``,
+    ``storage.<user>.namespaces.<ns>``, or a shorter one: ``storage.<user>.files``,
+    ``storage.<user>``) to the actions that are allowed there; all others are refused. ``expires``
+    is the claim ``exp``, in Unix seconds, without leeway; infinity for an anonymous caller.
     """
 
     user: str | None
@@ -80,15 +87,16 @@ class Principal:
 
     @property
     def anonymous(self) -> bool:
-        """Whether the caller showed no credential."""
+        """Whether the request has no credential."""
         return self.user is None
 
     def granted(self, resource: str, action: str) -> bool:
-        """Whether the scopes leave ``action`` on ``resource`` to the rights of the user.
+        """Whether the scopes allow ``action`` on ``resource``. Always True without scopes. The user
+        may still lack the right.
 
-        ``resource`` is ``files.<ns>`` or ``namespaces.<ns>``, or ``files`` for every namespace at
-        once. Without scopes the result is True. Keys are compared whole: a namespace's name may
-        contain dots, so a key that is merely the beginning of another one grants nothing there.
+        ``resource`` is ``files.<ns>`` or ``namespaces.<ns>``, or ``files`` for all namespaces at
+        once. Scopes are compared whole, not as prefixes of text: the name of a namespace may
+        contain dots, so a scope for the namespace ``a`` must not apply to ``a.b``.
         """
         if self.scopes is None:
             return True
@@ -98,11 +106,12 @@ class Principal:
 
 
 ANONYMOUS = Principal(None)
+"""The principal of a request without a credential."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compact:
-    """A token taken apart: the segments as they were sent, of the right alphabet, not decoded."""
+    """The three segments of a token: base64url text, not decoded yet."""
 
     header: str
     payload: str
@@ -110,13 +119,14 @@ class Compact:
 
     @property
     def signing_input(self) -> bytes:
-        """The bytes under the signature (RFC 7515 §5.2)."""
+        """The bytes that were signed (RFC 7515 §5.2)."""
         return f"{self.header}.{self.payload}".encode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The part of a header that matters: the algorithm it claims, and the name of the key."""
+    """The members of a token's header that are used: ``alg``, and ``kid``, the name of the key,
+    None if it has none. ``kid`` is compared with names, and so may be of any JSON type."""
 
     algorithm: str
     kid: object
@@ -124,15 +134,15 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What a token with a good signature grants: ``principal``, from the Unix second ``not_before``
-    until ``not_after``, which is excluded; the leeway is in both."""
+    """A token whose signature is valid. It is to be accepted as ``principal`` from ``not_before``
+    (inclusive) until ``not_after`` (exclusive), in Unix seconds with the leeway added."""
 
     principal: Principal
     not_before: float
     not_after: float
 
     def refusal(self, now: float) -> InvalidToken:
-        """Why the token is refused at ``now``, before or after the time in which it is good."""
+        """The error for a token that is not valid at ``now`` (Unix seconds)."""
         early = now < self.not_before
         return InvalidToken(
             "The token is not valid yet." if early else "The token has expired. Sign in again."
@@ -140,7 +150,8 @@ class Verified:
 
 
 def split(token: str) -> Compact:
-    """Take ``token`` apart; one leading ``ecloud_`` is dropped. Raises InvalidToken."""
+    """Return the segments of ``token``; one prefix ``ecloud_`` is removed. Raises InvalidToken if
+    it is too long, or not three base64url segments."""
     if len(token) > MAX_TOKEN_CHARACTERS:
         raise InvalidToken(f"The token is longer than {MAX_TOKEN_CHARACTERS} characters.")
     found = _COMPACT.fullmatch(token.removeprefix(_PREFIX))
@@ -150,7 +161,8 @@ def split(token: str) -> Compact:
 
 
 def decode_segment(segment: str) -> bytes:
-    """Decode base64url in its one canonical spelling. Raises InvalidToken for any other."""
+    """The bytes of a base64url text. Raises InvalidToken unless it is in canonical form: without
+    padding, and with zero trailing bits."""
     try:
         decoded = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
     except binascii.Error:
@@ -161,26 +173,27 @@ def decode_segment(segment: str) -> bytes:
 
 
 class RepeatedMember(ValueError):
-    """An object names a member twice, and readers would differ in which one they believe."""
+    """A JSON object has two members of one name. Parsers differ in which of them they use."""
 
 
 def _nesting(text: str) -> int:
-    """How deep the arrays and objects of a JSON text are nested; 0 for few of them. Linear."""
+    """How deep the arrays and objects of a JSON text are nested; 0 if there are at most MAX_NESTING
+    of them. Takes linear time."""
     if text.count("[") + text.count("{") <= MAX_NESTING:
         return 0
     depth = deepest = 0
-    for mark in _MARKS.findall(text):
-        depth += (mark in "[{") - (mark in "]}")
+    for found in _BRACKETS_AND_STRINGS.findall(text):
+        depth += (found in "[{") - (found in "]}")
         deepest = max(deepest, depth)
     return deepest
 
 
 def load_json_object(text: bytes) -> dict[str, Any]:
-    """Read one JSON object in UTF-8.
+    """Parse ``text``, one JSON object in UTF-8.
 
-    Raises RepeatedMember, and ValueError for anything else that is not plain JSON (RFC 8259): NaN,
-    Infinity, more than one value; and for what is nested deeper than MAX_NESTING (RFC 8259 §9 lets
-    a parser set a limit; that of Python's own differs between its versions).
+    Raises RepeatedMember; ValueError for a text that is not JSON by RFC 8259 (NaN, Infinity, more
+    than one value), not an object, or nested deeper than MAX_NESTING (RFC 8259 §9 allows a limit;
+    that of Python's parser differs between its versions).
     """
     decoded = text.decode("utf-8")
     if _nesting(decoded) > MAX_NESTING:
@@ -192,7 +205,8 @@ def load_json_object(text: bytes) -> dict[str, Any]:
 
 
 def read_header(segment: str) -> Header:
-    """Read the first segment. Raises InvalidToken for what this service does not process."""
+    """Parse the first segment of a token. Raises InvalidToken if it is no header of a JWT, or asks
+    for an extension."""
     header = _object(segment)
     algorithm = header.get("alg")
     if not isinstance(algorithm, str):
@@ -207,12 +221,12 @@ def read_header(segment: str) -> Header:
 
 
 def read_claims(segment: str, *, issuer: str | None, audience: str | None) -> Verified:
-    """Read the second segment of a token whose signature is good.
+    """Parse the second segment of a token whose signature is valid.
 
-    ``issuer`` and ``audience`` are what ``iss`` must be and ``aud`` must contain. Without
-    ``issuer``, ``iss`` is not looked at. Without ``audience`` there must be no ``aud``: whoever
-    does not find themselves in it has to refuse the token (RFC 7519 §4.1.3). The times are
-    returned, not judged. Raises InvalidToken.
+    The claim ``iss`` must be ``issuer``, and ``aud`` must contain ``audience``. If ``issuer`` is
+    None, ``iss`` is ignored. If ``audience`` is None, the token must have no ``aud``: a service
+    that is not named there has to refuse it (RFC 7519 §4.1.3). The times are not compared with the
+    clock here. Raises InvalidToken.
     """
     claims = _object(segment)
     expires = _time(claims, "exp")
@@ -238,7 +252,8 @@ def read_claims(segment: str, *, issuer: str | None, audience: str | None) -> Ve
 
 
 def check_user(user: object) -> str:
-    """Return ``user`` if it can identify or name one, else raise InvalidToken."""
+    """Return ``user``, the identity or the display name of a user, if it is a text of 1 to
+    MAX_USER_CHARACTERS characters and has no control characters; else raise InvalidToken."""
     if not isinstance(user, str) or not user:
         raise InvalidToken("The token names no user.")
     if len(user) > MAX_USER_CHARACTERS:
@@ -263,12 +278,13 @@ def _object(segment: str) -> dict[str, object]:
     try:
         return load_json_object(decode_segment(segment))
     except ValueError:
-        # The parser's own text quotes what it read; it stays here.
+        # The message of the parser quotes the token, so it is not passed on.
         raise InvalidToken("A segment of the token is not a plain JSON object.") from None
 
 
 def _time(claims: Mapping[str, object], name: str) -> float | None:
-    """A NumericDate (RFC 7519 §2) in Unix seconds, or None where there is none."""
+    """The claim ``name``, a NumericDate (RFC 7519 §2), in Unix seconds; None if it is missing.
+    Raises InvalidToken."""
     if name not in claims:
         return None
     value = claims[name]

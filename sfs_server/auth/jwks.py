@@ -1,21 +1,22 @@
-"""The issuer's published keys (RFC 7517 §5), fetched from a URL and kept for a while.
+"""The JWK set of the issuer (RFC 7517 §5), its public keys, fetched from a URL and cached.
 
-No request waits for the issuer while there is a set that may be used. The first request fetches
-one. From then on a timer fetches it again, next to the requests: FRESH_SECONDS after a fetch that
-went well, REFETCH_SECONDS after one that failed. Until a fetch has gone well the set that is there
-is used (stale-while-revalidate and stale-if-error of RFC 5861), but never one that is older than
-STALE_SECONDS: a key that was withdrawn is trusted for FRESH_SECONDS and the time of a fetch where
-the issuer can be reached, and for STALE_SECONDS at most where it cannot. After that, and before the
-first fetch, requests wait for the fetch, for FETCH_TIMEOUT_SECONDS at most.
+Requests do not wait for the issuer while the cached set may be used. The first request fetches the
+set. From then on a timer fetches it again in the background: FRESH_SECONDS after a fetch that
+succeeded, REFETCH_SECONDS after one that failed. Meanwhile the cached set is used
+(stale-while-revalidate and stale-if-error of RFC 5861) until it is STALE_SECONDS old. So a key that
+the issuer withdraws is trusted for FRESH_SECONDS plus one fetch if the issuer can be reached, and
+for STALE_SECONDS at most if it cannot. Before the first fetch, and when the set is too old,
+requests wait for a fetch, for FETCH_TIMEOUT_SECONDS at most.
 
-A token that names a key which is not in the set (keys rotate) waits for a fetch too, and nobody
-else does. There is one fetch at a time, which all who wait share, and one for such names at most
-every REFETCH_SECONDS: made-up names must not become traffic to the issuer. A fetch is a task of its
-own, so a caller that leaves does not break it for the others. A set that was fetched well is
-believed even if it is empty; that is how keys are revoked.
+A request also waits for a fetch if its token names a key that is not in the set, because the issuer
+may have rotated its keys. Such fetches start at most every REFETCH_SECONDS, so that made-up names
+do not cause traffic to the issuer. There is one fetch at a time, shared by all requests that wait.
+It is a task of its own: a request that is cancelled does not cancel it for the others. An empty set
+that was fetched successfully replaces the cached one; this is how an issuer revokes all keys.
 
-What is fetched is trusted to name keys, not to be small or well-formed: its size is bounded while
-it is read, compression is neither asked for nor undone, and a redirect is a failure.
+The issuer is trusted to name keys, but its response may still be too large or malformed: its size
+is checked while it is read, compression is neither requested nor decoded, and a redirect is a
+failure.
 """
 
 from __future__ import annotations
@@ -33,31 +34,36 @@ from sfs_server.config import ConfigError
 from sfs_server.errors import RETRY_AFTER_SECONDS, Problem
 
 FRESH_SECONDS = 300.0
-"""How long a set is used before it is fetched again."""
+"""The time from a successful fetch to the next one."""
 
 STALE_SECONDS = 3600.0
-"""How long a set is used at most, while it cannot be fetched again."""
+"""The longest time that a set is used after it was fetched, if later fetches fail."""
 
 REFETCH_SECONDS = 30.0
-"""Between two fetches, where one has failed or a token names a key that is not in the set."""
+"""The time from a failed fetch to the next one, and the shortest time from any fetch to one because
+a token names a key that is not in the set."""
 
 FETCH_TIMEOUT_SECONDS = 5.0
+"""The longest time that one fetch takes."""
+
 MAX_BYTES = 64 * 1024
+"""The size of the largest response that is accepted."""
 
 _log = logging.getLogger(__name__)
 
 Jwk = Mapping[str, object]
+"""One key of a JWK set, a JSON object (RFC 7517 §4). None of its members has been checked."""
 
 
 class _Unusable(Exception):
-    """The answer is not a JWK set that can be used. The text says why, for the log."""
+    """The response is not a JWK set that can be used. The text says why, for the log."""
 
 
 class Jwks:
-    """The JWK set at one URL. Belongs to one event loop; ``close`` ends what is under way."""
+    """The JWK set at one URL, cached. Belongs to one event loop. ``close`` it after use."""
 
     def __init__(self, url: str) -> None:
-        """Raises ConfigError for a URL that is not http(s)."""
+        """Raises ConfigError if ``url`` is not an http or https URL. Does not fetch it yet."""
         try:
             self._url = yarl.URL(url)
         except ValueError:
@@ -74,22 +80,24 @@ class Jwks:
         return f"<Jwks {self._url.host} keys={len(self._keys)} fetched_at={self._fetched_at}>"
 
     async def current(self) -> tuple[Jwk, ...]:
-        """The keys, raw and unjudged; the same object as last time unless they have changed.
+        """The keys of the set, unchecked; the same tuple object as last time if they are the same.
 
-        Does not suspend while there is a set younger than STALE_SECONDS. Raises Problem 503 if
-        there is none, and none can be fetched.
+        Does not suspend while the cached set is younger than STALE_SECONDS. Else it is fetched
+        first; raises Problem 503 if that fails.
         """
         if not self._usable():
-            await self._fetch_once(float(RETRY_AFTER_SECONDS))  # what the 503 has clients wait
+            # Not more often than the 503 asks clients to try again.
+            await self._fetch_once(float(RETRY_AFTER_SECONDS))
         return self._current()
 
     async def refetched(self) -> tuple[Jwk, ...]:
-        """As ``current``, after a fetch unless there was one in the last REFETCH_SECONDS."""
+        """Like ``current``, but fetch the set first, unless that was tried in the last
+        REFETCH_SECONDS."""
         await self._fetch_once(REFETCH_SECONDS)
         return self._current()
 
     async def close(self) -> None:
-        """End a fetch under way, and start no other. May be called again."""
+        """Cancel the timer and the fetch that is running. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
         if self._fetching is not None:
@@ -110,8 +118,8 @@ class Jwks:
         return self._keys
 
     async def _fetch_once(self, pause: float) -> None:
-        """Wait for the fetch that is under way, or for a new one unless there was one in the last
-        ``pause`` seconds."""
+        """Wait for the fetch that is running, or start one and wait for it. Return at once if none
+        is running and the last one started less than ``pause`` seconds ago."""
         fetching = self._fetching
         if fetching is None:
             if self._attempted_at is not None and clock.monotonic() - self._attempted_at < pause:
@@ -120,19 +128,19 @@ class Jwks:
         await asyncio.shield(fetching)
 
     def _start(self) -> asyncio.Task[None]:
-        """Start a fetch, while there is none, in place of the one that the timer would start."""
+        """Start a fetch now, and cancel the timer for the next one. Only while none is running."""
         if self._timer is not None:
             self._timer.cancel()
         self._attempted_at = clock.monotonic()
-        self._fetching = asyncio.create_task(self._fetch_and_keep(), name="jwks")
+        self._fetching = asyncio.create_task(self._fetch_and_cache(), name="jwks")
         return self._fetching
 
-    async def _fetch_and_keep(self) -> None:
+    async def _fetch_and_cache(self) -> None:
         again = REFETCH_SECONDS
         try:
             keys = await self._fetch()
         except (aiohttp.ClientError, OSError, _Unusable) as error:
-            # A timeout is an OSError. The URL may contain a password; its host does not.
+            # A timeout is an OSError. Only the host is logged: the URL may contain a password.
             _log.warning(
                 "the JWK set of %s could not be fetched: %s",
                 self._url.host,
@@ -156,7 +164,7 @@ class Jwks:
             session.get(self._url, headers=headers, allow_redirects=False) as response,
         ):
             if response.status != 200:
-                raise _Unusable(f"it answered {response.status}")
+                raise _Unusable(f"the status is {response.status}")
             body = bytearray()
             async for piece in response.content.iter_any():
                 body += piece

@@ -1,23 +1,24 @@
-"""Links: tokens in URLs that open one thing, for a while, with the rights of whoever made them.
+"""Links: tokens in URLs, each for one file or transfer, with the rights of the user who created it.
 
-A URL ends up in logs, histories and Referer fields, so its token says as little as it can. It is
-the 16 bytes of a synthetic IV and an encrypted payload (AES-SIV, RFC 5297), in base64url: when it
-ends, who made it, and when the namespace was made in which the file is. What it opens is not in
-it: that goes into the seal as associated data, and is taken from the path of the request that
-brings the token. So a token opens nothing but what it was made for, and whoever finds one learns
-nothing from it.
+A link gives access to its *subject* (a file, or the events of a transfer) for a limited time.
+URLs end up in logs, histories and Referer fields, so the token reveals nothing. It is base64url of
+a synthetic IV of 16 bytes and an encrypted payload (AES-SIV, RFC 5297): when the link expires, who
+created it, and when the namespace of the file was created. The subject is not in the payload but is
+the associated data of the encryption, and is taken from the path of the request. So a token is
+valid only for the subject that it was created for.
 
-Nobody can take one for a user's token, nor the reverse (RFC 8725 §3.11, §3.12): the key is another
-one, and a link has no dot where a JWT must have two. Its key is made by the database on which all
-processes agree, once (``migrate``), because where tokens are checked by a public key there is
-no secret to derive one from. A deleted row ends all links at the next start.
+A link cannot be used as a user's token, nor the reverse (RFC 8725 §3.11, §3.12): they have
+different keys, and a link has no dot while a JWT has two. The database makes the key of the links
+once (``migrate``), and all processes use it; it cannot be derived from a secret for tokens, since
+there is none where tokens are checked by a public key. If the row is deleted, the next start makes
+a new key, and all links are invalid.
 
-The rights are those of the maker, as they are when the link is used: the namespace is looked up
-again, it has to be the same one and not another that was made under its name, and
-:func:`sfs_server.auth.access.require` decides for the maker. What only the maker's token said, that
-they are an admin, is taken from the link; the scopes of an API token cannot change, and were asked
-when the link was made. A link never outlives the token that it was made with: it ends at that
-token's ``exp``, if not before. No leeway is added, neither to that nor to its own end.
+A link has the rights that its creator has when it is used. The namespace is looked up again; it
+must be the same one, not a new one of that name; and :func:`sfs_server.auth.access.require` is
+called with the creator as principal. Whether the creator is an admin is known only from their
+token, and is stored in the link. Scopes are not stored: they are checked when the link is created,
+and those of an API token never change. A link expires no later than the token with which it was
+created, at that token's ``exp``. No leeway is added to either time.
 """
 
 from __future__ import annotations
@@ -38,10 +39,14 @@ from sfs_server.auth.claims import ANONYMOUS, InvalidToken, Principal, decode_se
 from sfs_server.database import Database
 
 DEFAULT_TTL = 300
+"""How long a link is valid, in seconds, if the request that creates it does not say."""
+
 MAX_TTL = 7 * 86400
+"""The longest time for which a link can be valid, in seconds."""
 
 _HEAD = struct.Struct(">BQq")
-"""Flags, the end in Unix milliseconds, the namespace's time in Unix microseconds; then the user."""
+"""The first fields of the payload: flags, the time when the link expires (Unix milliseconds), the
+time when the namespace was created (Unix microseconds, 0 without one). The user follows."""
 
 _ADMIN, _ANONYMOUS = 1, 2
 _SIV_BYTES = 16
@@ -49,43 +54,49 @@ _ALPHABET = re.compile(r"[A-Za-z0-9_-]+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Subject = tuple[bytes, ...]
-"""What a link opens: the kind, and the names that say which."""
+"""What a link is for: first the kind, ``file`` or ``transfer``, then the names that identify it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link that is good now: whose rights it has, and in which namespace it was made."""
+    """A link that is valid now: the principal whose rights it has, and the creation time of its
+    namespace (Unix microseconds, 0 without one)."""
 
     maker: Principal
     made_in: int
 
     def same(self, namespace: Namespace | None) -> Namespace | None:
-        """``namespace``, or None if it is not the one that the link was made in."""
+        """``namespace``, or None if it is not the namespace of the link but a later one of the same
+        name."""
         if namespace is None or _identity(namespace) != self.made_in:
             return None
         return namespace
 
 
 class Links:
-    """Makes links, and opens those that any process with the same key has made."""
+    """Makes links, and checks links made by any process that has the same key."""
 
     def __init__(self, key: bytes) -> None:
-        """``key`` has 32 bytes."""
+        """``key`` has 32 bytes (AES-128-SIV)."""
         self._seal = AESSIV(key)
 
     @classmethod
     async def of(cls, database: Database) -> Links:
-        """Those of ``database``, whose schema has been applied. Raises DatabaseUnavailable."""
+        """The Links with the key in ``database``, after ``migrate``. Raises DatabaseUnavailable."""
         [(key,)] = await database.fetch("SELECT key FROM link_key", idempotent=True)
         return cls(bytes(key))
 
     def make(
         self, maker: Principal, subject: Subject, namespace: Namespace | None, ttl: int
     ) -> tuple[str, int]:
-        """A token for ``subject`` (in ``namespace``, if it is a file) that is good for ``ttl``
-        seconds, but never longer than the token of its ``maker``; and the Unix second from which on
-        it may be dead. Whether ``maker`` may see the subject has been asked. Raises InvalidToken
-        where the maker's token has expired, and is good only by leeway."""
+        """Make a link for ``subject`` (in ``namespace``, if it is a file). It is valid for ``ttl``
+        seconds, but no longer than the token of ``maker``, its creator. The caller has checked that
+        ``maker`` may read the subject.
+
+        Returns the token of the link, and the time when it expires in Unix seconds, rounded down.
+        Raises InvalidToken if the token of ``maker`` has expired, and is accepted only because of
+        the leeway.
+        """
         now = clock.unix()
         end = min(now + ttl, maker.expires)
         if end <= now:
@@ -97,8 +108,8 @@ class Links:
         return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode(), math.floor(end)
 
     def open(self, token: str, subject: Subject) -> Link:
-        """The link that ``token`` is. Raises InvalidToken unless it is one for ``subject`` and has
-        not ended."""
+        """Decrypt ``token``. Raises InvalidToken unless it is a link for ``subject`` that has not
+        expired."""
         sealed = decode_segment(token)
         if len(sealed) < _SIV_BYTES + _HEAD.size:
             raise InvalidToken("The link is not one of this service.")
@@ -116,20 +127,21 @@ class Links:
 
 
 def looks_like_link(token: str) -> bool:
-    """Whether ``token`` can only be a link: every other one has dots."""
+    """Whether ``token`` has the form of a link: it has no dots, and every other token has."""
     return _ALPHABET.fullmatch(token) is not None
 
 
 def file_subject(namespace: str, name: str) -> Subject:
-    """What a link to a file opens, by view and by download."""
+    """The subject of a link to the file ``name``, for viewing it and for downloading it."""
     return b"sfs link 1: file", namespace.encode(), name.encode()
 
 
 def transfer_subject(id_: str) -> Subject:
-    """What a link to the events of a transfer opens."""
+    """The subject of a link to the events of the transfer ``id_``."""
     return b"sfs link 1: transfer", id_.encode()
 
 
 def _identity(namespace: Namespace) -> int:
-    """When ``namespace`` was made: another one of its name was made later."""
+    """When ``namespace`` was created, in Unix microseconds. It differs from that of any later
+    namespace of the same name."""
     return (namespace.created_at - _EPOCH) // timedelta(microseconds=1)

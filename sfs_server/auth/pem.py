@@ -1,8 +1,8 @@
-"""Public keys that check tokens: which algorithm each is for, and how one is read from a file.
+"""Public keys that check tokens: the algorithm of each, and reading one from a PEM file.
 
-A key's type decides its algorithm, and its size whether it is strong enough: RSA of 2048 bits or
-more is RS256 (RFC 7518 §3.3), an elliptic curve key on P-256 is ES256 (§3.4), anything else is of
-no use. P-256 is told by the curve itself: secp256k1 has as many bits.
+The type of a key decides its algorithm: RSA with 2048 bits or more is RS256 (RFC 7518 §3.3), an
+elliptic curve key on P-256 is ES256 (§3.4). Other keys are refused. The curve itself is compared,
+not its number of bits, because secp256k1 has 256 too.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from sfs_server.config import ConfigError
 
 MIN_RSA_BITS = 2048
+"""The length of the shortest RSA key that is accepted (RFC 7518 §3.3)."""
+
 MAX_FILE_BYTES = 64 * 1024
+"""How much of a PEM file is read."""
 
 
 def algorithm_of(public: object) -> str | None:
-    """The algorithm for a public key by its type and size; None if it is of no use."""
+    """The algorithm of a public key of ``cryptography``: RS256, ES256, or None if the key is too
+    weak or of another type."""
     if isinstance(public, rsa.RSAPublicKey):
         return "RS256" if public.key_size >= MIN_RSA_BITS else None
     if isinstance(public, ec.EllipticCurvePublicKey):
@@ -27,9 +31,10 @@ def algorithm_of(public: object) -> str | None:
 
 
 def read_public_key(path: str) -> tuple[str, object]:
-    """Return the algorithm, and the key as cryptography has it, of the PEM file ``path``.
+    """Read the public key in the PEM file ``path``, and return its algorithm (RS256 or ES256) and
+    the key, an object of ``cryptography``.
 
-    Raises ConfigError, which names the path as the operator typed it and says what to give instead.
+    Raises ConfigError; its text repeats ``path``, and says what to give instead.
     """
     flag = f"-jwt-public-key {path}"
     try:

@@ -1,7 +1,8 @@
 """The secret for tokens, and files that only this user may read.
 
-On the embedded default the server makes the secret once, and keeps it under ``-data``: tokens
-stay valid after a restart, and ``sfs-server token`` can sign. Anyone who can read it can sign.
+If no secret and no key is configured, the server makes a secret at its first start, and keeps it
+under ``-data``: tokens stay valid after a restart, and ``sfs-server token`` can sign tokens. Anyone
+who can read the file can sign tokens too.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ MIN_SECRET_BYTES = 16
 """The length of the shortest secret for tokens."""
 
 MAX_SECRET_FILE_BYTES = 4096
-"""The length of the longest file with a secret that is copied."""
+"""How much of the file with the secret is copied; one that SFS made has 64 bytes."""
 
 SECRET_FILE = "jwt-secret"  # noqa: S105 - the name of a file  # nosec B105
-"""The file under ``-data`` with the secret for tokens that SFS has made."""
+"""The name of the file under ``-data`` with the secret for tokens that SFS has made."""
 
 
 def secret_of(config: Config, *, make: bool = True) -> str | None:
-    """The HS256 secret: JWT_SECRET, or on the embedded default one that is made once and kept
-    under ``-data`` with mode 0600. None where a key flag says how tokens are checked.
+    """The HS256 secret: JWT_SECRET, or else the content of the file SECRET_FILE under ``-data``,
+    which has mode 0600. None if ``-jwt-public-key`` or ``-jwks-url`` is given.
 
-    ``make``: make one where there is none, which is for the server alone: a command that did could
-    leave one that the server cannot read, or that none uses. Raises ConfigError when it cannot be
-    read or made, or there is none.
+    ``make``: make the file if there is none. Only the server does so: a file that another command
+    made might belong to another user, and the server could not read it. Raises ConfigError if
+    there is no file, or it cannot be read or made.
     """
     if config.jwt_public_key or config.jwks_url:
         return None
@@ -37,7 +38,7 @@ def secret_of(config: Config, *, make: bool = True) -> str | None:
     try:
         if make and not os.path.exists(path):
             os.makedirs(config.data, exist_ok=True)
-            with suppress(FileExistsError):  # another process was first: its secret is the one
+            with suppress(FileExistsError):  # another process was first: its secret is used
                 write_private(path, os.urandom(32).hex().encode(), replace=False)
         with open(path, encoding="ascii") as file:
             secret = file.read().strip()
@@ -46,7 +47,7 @@ def secret_of(config: Config, *, make: bool = True) -> str | None:
             raise _unusable(os.strerror(error.errno or 0)) from error
         raise ConfigError(
             f"No server has made a secret for tokens under -data (here {config.data!r}): start the "
-            "server once, give the -data of the server, or set the JWT_SECRET that it has."
+            "server once, give the -data of the server, or set the JWT_SECRET that it uses."
         ) from error
     except OSError as error:
         raise _unusable(os.strerror(error.errno or 0)) from error
@@ -62,22 +63,25 @@ def secret_of(config: Config, *, make: bool = True) -> str | None:
 
 
 def copy_secret(source: str, target: str) -> None:
-    """Copy the secret from one directory to another, where SFS has made one. Raises OSError."""
+    """Copy the file with the secret from the directory ``source`` to the directory ``target``, if
+    there is one in ``source``. Raises OSError."""
     with suppress(FileNotFoundError), open(os.path.join(source, SECRET_FILE), "rb") as file:
         content = file.read(MAX_SECRET_FILE_BYTES)
         write_private(os.path.join(target, SECRET_FILE), content, replace=True)
 
 
 def write_private(path: str, content: bytes, *, replace: bool) -> None:
-    """Write a file that only this user may read (mode 0600): whole or not at all, and durable.
+    """Write the file ``path`` so that only this user can read it (mode 0600). The write is atomic,
+    and durable (fsync) when this returns.
 
-    One that is there is replaced; or it stays, and FileExistsError is raised. Raises OSError.
+    ``replace``: what to do if the file exists: replace it, or raise FileExistsError. Raises
+    OSError.
     """
     directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
     temporary = f"{path}.{os.getpid()}"
     try:
         with suppress(FileNotFoundError):
-            os.unlink(temporary)  # of a process that was killed
+            os.unlink(temporary)  # left by a process that was killed
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with open(os.open(temporary, flags, 0o600), "wb") as file:
             file.write(content)

@@ -1,19 +1,19 @@
-"""From a request's credential to a Principal. The only module that knows python-jose.
+"""Turns the credential of a request into a Principal. The only module that uses python-jose.
 
-The threats are those of RFC 8725. One algorithm family comes from the server's configuration:
-HS256 with a secret, RS256 or ES256 by the type of a public key, or, with a JWK set, RS256 or ES256
-by the type of each key in it. The token's ``alg`` must be the one its key has, and selects nothing
-(§2.1, §3.1); so ``none``, and a public key used as an HMAC secret, cannot happen. Its ``kid`` only
-selects among the keys of the configured set. Each key must be strong enough for its algorithm:
-RSA 2048 bits (RFC 7518 §3.3), P-256 (§3.4); a secret should have the 32 bytes of §3.2, has to have
-MIN_SECRET_BYTES, and is called weak in between. jose is asked only to load keys, to sign, and to
-check one signature with one loaded key: its own ``decode`` would read a secret that happens to be
-JSON as something else.
+The threats are those of RFC 8725. The configuration of the server decides the algorithm: HS256 with
+a secret, RS256 or ES256 by the type of the public key, or, with a JWK set, by the type of each key
+in it. The ``alg`` of a token must be the algorithm of its key, and never selects one (§2.1, §3.1);
+so ``none`` is refused, and a public key is never used as an HMAC secret. The ``kid`` of a token
+selects one of the keys of the JWK set. Each key must be strong enough for its algorithm: RSA 2048
+bits (RFC 7518 §3.3), P-256 (§3.4). A secret must have MIN_SECRET_BYTES, and one shorter than the 32
+bytes of §3.2 is logged as weak. jose is used only to load keys, to sign, and to check one signature
+with one loaded key. Its ``decode`` is not used, because it would take a secret that happens to be
+JSON for a JWK.
 
-A page of thumbnails shows one token a hundred times. So the result for a good token is remembered
-under the token's SHA-256, for the CACHE_ENTRIES tokens used last: measured, 4 microseconds instead
-of 30 (HS256), 65 (RS256) or 130 (ES256). The times are judged again on each use, and a change of
-the keys empties the memory.
+A page of thumbnails sends the same token a hundred times. So the results for valid tokens are
+cached under the SHA-256 of the token, for the CACHE_ENTRIES tokens used last: measured, 4
+microseconds instead of 30 (HS256), 65 (RS256) or 130 (ES256). The times of a token are checked
+again at each use, and the cache is emptied when the JWK set changes.
 """
 
 from __future__ import annotations
@@ -53,22 +53,28 @@ from sfs_server.config import Config, ConfigError
 __all__ = ["ANONYMOUS", "InvalidToken", "Principal", "Verifier", "credential", "mint"]
 
 MIN_SECRET_VARIETY = 5
-"""Different bytes in a secret. Of random secrets of 16 hexadecimal digits, fewer than one in two
-million has less."""
+"""How many different bytes a secret must have. Fewer than one in two million random secrets of 16
+hexadecimal digits has less."""
 
 STRONG_SECRET_BYTES = 32
+"""The length from which a secret is not called weak (RFC 7518 §3.2)."""
+
 MAX_TTL_SECONDS = 10 * 365 * 86400.0
+"""The longest validity of a token that ``mint`` makes."""
+
 CACHE_ENTRIES = 1024
+"""For how many tokens the result of checking them is cached."""
 
 _log = logging.getLogger(__name__)
 
 _JWK_KINDS = {"RSA": ("RS256", ("n", "e")), "EC": ("ES256", ("crv", "x", "y"))}
-"""Type of key → its one algorithm, and the members that make its public half (RFC 7518 §6)."""
+"""The type of a key (``kty``) → its algorithm, and the members of its public half (RFC 7518 §6)."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """A loaded key and the one algorithm it is used with; ``kid`` as a JWK set names it."""
+    """A key as jose has loaded it, and its algorithm. ``kid`` is its name in the JWK set, None if
+    it has none there or is from the configuration."""
 
     algorithm: str
     loaded: Any
@@ -87,23 +93,24 @@ class Verifier:
         weak: bool = False,
     ) -> None:
         self.weak = weak
-        """Whether the secret is shorter than RFC 7518 §3.2 asks for."""
+        """Whether the secret is shorter than RFC 7518 §3.2 requires."""
         self._keys = tuple(keys)
         self._jwks = jwks
-        self._raw: tuple[Jwk, ...] | None = None
+        self._jwk_set: tuple[Jwk, ...] | None = None
+        """The JWK set that ``_keys`` were made from."""
         self._issuer = config.jwt_issuer
         self._audience = config.jwt_audience
-        self._known: OrderedDict[bytes, Verified] = OrderedDict()
+        self._cache: OrderedDict[bytes, Verified] = OrderedDict()
 
     def __repr__(self) -> str:
-        return f"<Verifier keys={len(self._keys)} jwks={self._jwks!r} cached={len(self._known)}>"
+        return f"<Verifier keys={len(self._keys)} jwks={self._jwks!r} cached={len(self._cache)}>"
 
     @classmethod
     def from_config(cls, config: Config, secret: str | None) -> Verifier:
-        """Build the one that ``config`` asks for; ``secret`` is the HS256 secret, if there is one.
+        """Make the Verifier for ``config``. ``secret`` is the HS256 secret, None if there is none.
 
-        A key flag wins: with it, no token signed by ``secret`` is accepted. Reads the key file;
-        does not touch the network. Raises ConfigError.
+        If ``-jwt-public-key`` or ``-jwks-url`` is given, ``secret`` is not used. Reads the key
+        file, but does not fetch the JWK set. Raises ConfigError.
         """
         if config.jwt_public_key is not None and config.jwks_url is not None:
             raise ConfigError("-jwt-public-key and -jwks-url exclude each other: give one of them.")
@@ -122,31 +129,31 @@ class Verifier:
         return cls([key], None, config, weak=weak)
 
     async def verify(self, token: str) -> Principal:
-        """Return whom ``token`` stands for. Suspends only while a JWK set is being fetched.
+        """Check ``token`` and return its principal. Suspends only while a JWK set is being fetched.
 
-        Raises InvalidToken, and Problem 503 when the JWK set cannot be had.
+        Raises InvalidToken; Problem 503 if the JWK set cannot be fetched.
         """
         digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
-        # What is no token is refused before the keys are asked for: it must not cause traffic.
-        compact = None if digest in self._known else split(token)
+        # Before the JWK set is fetched: a text that is no token must not cause that.
+        compact = None if digest in self._cache else split(token)
         if self._jwks is not None:
-            self._take(await self._jwks.current())
-        verified = self._known.get(digest)
+            self._use(await self._jwks.current())
+        verified = self._cache.get(digest)
         if verified is None:
             verified = await self._check(compact or split(token))
             # Nothing suspends between the check and here: the keys are still those it used.
-            self._known[digest] = verified
-            if len(self._known) > CACHE_ENTRIES:
-                self._known.popitem(last=False)
+            self._cache[digest] = verified
+            if len(self._cache) > CACHE_ENTRIES:
+                self._cache.popitem(last=False)
         else:
-            self._known.move_to_end(digest)
+            self._cache.move_to_end(digest)
         now = clock.unix()
         if not verified.not_before <= now < verified.not_after:
             raise verified.refusal(now)
         return verified.principal
 
     async def close(self) -> None:
-        """End what is under way. May be called again."""
+        """Stop fetching the JWK set. Idempotent."""
         if self._jwks is not None:
             await self._jwks.close()
 
@@ -155,7 +162,7 @@ class Verifier:
         signature = decode_segment(compact.signature)
         keys = self._candidates(header)
         if not keys and self._jwks is not None and header.algorithm in ("RS256", "ES256"):
-            self._take(await self._jwks.refetched())
+            self._use(await self._jwks.refetched())
             keys = self._candidates(header)
         if not keys:
             raise InvalidToken("The token is not signed with a key that this service trusts.")
@@ -166,9 +173,9 @@ class Verifier:
     def _candidates(self, header: Header) -> list[_Key]:
         """The keys that may have signed a token with this header.
 
-        A key from the configuration has no name, and is used whatever the token's ``kid`` says. In
-        a JWK set, a token without ``kid`` needs the set to have one key of its algorithm (OpenID
-        Connect Core §10.1).
+        A key from the configuration has no name, and is used whatever ``kid`` the token has. With a
+        JWK set, a token without ``kid`` is accepted only if the set has exactly one key of its
+        algorithm (OpenID Connect Core §10.1).
         """
         keys = [key for key in self._keys if key.algorithm == header.algorithm]
         if self._jwks is None:
@@ -177,12 +184,13 @@ class Verifier:
             return keys if len(keys) == 1 else []
         return [key for key in keys if key.kid == header.kid]
 
-    def _take(self, raw: tuple[Jwk, ...]) -> None:
-        if raw is self._raw:
+    def _use(self, jwk_set: tuple[Jwk, ...]) -> None:
+        """Check tokens with the keys of ``jwk_set`` from now on."""
+        if jwk_set is self._jwk_set:
             return
-        self._raw = raw
-        self._keys = tuple(key for key in map(_key_of_jwk, raw) if key is not None)
-        self._known.clear()
+        self._jwk_set = jwk_set
+        self._keys = tuple(key for key in map(_key_of_jwk, jwk_set) if key is not None)
+        self._cache.clear()
         if not self._keys:
             _log.warning("the JWK set has no RSA or P-256 key that can check signatures")
 
@@ -194,11 +202,12 @@ def credential(
     *,
     event_stream: bool = False,
 ) -> str | None:
-    """Return the token that a request carries, or None if it carries none.
+    """Return the token of a request, or None if it has none.
 
-    ``query_token`` (``?token=``) counts for GET, HEAD and the event stream, and only if there is
-    no ``Authorization``; elsewhere it is ignored. Raises InvalidToken for an ``Authorization`` that
-    is not one ``Bearer`` token (RFC 6750 §2.1), and for a token that is empty.
+    ``query_token`` is the value of ``?token=``. It is used for GET, for HEAD and for the event
+    stream, and only if the request has no ``Authorization``; else it is ignored. Raises
+    InvalidToken if ``Authorization`` is not one ``Bearer`` token (RFC 6750 §2.1), or the token is
+    empty.
     """
     values = headers.getall("Authorization", [])
     if len(values) > 1:
@@ -227,10 +236,10 @@ def mint(
     issuer: str | None = None,
     audience: str | None = None,
 ) -> str:
-    """Return an HS256 token for ``user`` that is good for ``ttl`` seconds from now on, by
-    ``issuer`` and for ``audience`` where they are given.
+    """Return an HS256 token for ``user`` that is valid for ``ttl`` seconds from now on. ``issuer``
+    becomes its claim ``iss`` and ``audience`` its ``aud``, if they are given.
 
-    Raises ValueError for a ttl or a name that cannot be, ConfigError for an unusable secret.
+    Raises ValueError if ``ttl`` or a name is not allowed, ConfigError if ``secret`` is not.
     """
     if not 0 < ttl <= MAX_TTL_SECONDS:
         raise ValueError(f"the ttl must be more than 0 and at most {MAX_TTL_SECONDS:.0f} seconds")
@@ -240,14 +249,15 @@ def mint(
         raise ValueError("the user must be 1 to 255 characters, none a control one") from None
     now = clock.unix()
     times = {"iat": int(now), "exp": math.ceil(now + ttl)}
-    ends = {"iss": issuer, "aud": audience}
-    claims = {**names, "admin": admin, **times, **{k: v for k, v in ends.items() if v is not None}}
+    parties = {"iss": issuer, "aud": audience}
+    given = {name: value for name, value in parties.items() if value is not None}
+    claims = {**names, "admin": admin, **times, **given}
     key = _key_of_secret(secret)
     return str(jws.sign(claims, key.loaded, algorithm=key.algorithm))
 
 
 def _secret_bytes(secret: str) -> bytes:
-    # Bytes that are not UTF-8 come from the environment as lone surrogates (PEP 383).
+    # Bytes of an environment variable that are not UTF-8 are lone surrogates in text (PEP 383).
     return secret.encode("utf-8", "surrogateescape")
 
 
@@ -279,9 +289,8 @@ def _key_of_secret(secret: str) -> _Key:
 
 
 def _key_of_jwk(raw: Jwk) -> _Key | None:
-    """The key in one member of a JWK set, or None if it is not one for checking signatures.
-
-    A member that shows its private half is compromised, and not used either.
+    """The key in one member of a JWK set, or None if it is not an RSA or P-256 key for checking
+    signatures, or contains the private half (``d``): such a key has been published.
     """
     kty, kid = raw.get("kty"), raw.get("kid")
     if not isinstance(kty, str) or kty not in _JWK_KINDS or not isinstance(kid, str | None):
