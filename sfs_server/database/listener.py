@@ -87,6 +87,9 @@ class Listener:
         self._task: asyncio.Task[None] | None = None
         self._arrived = asyncio.Event()
         self._confirmed_at = -math.inf
+        self.trusted_until = -math.inf
+        """The end of the time, by the loop's clock, in which only changes of the last TRUST_SECONDS
+        can have been missed."""
         self._up = False
         self._reason = "not connected yet"
         self._warn_at = -math.inf
@@ -96,8 +99,8 @@ class Listener:
 
     @property
     def trusted(self) -> bool:
-        """Whether only changes of the last TRUST_SECONDS can have been missed. No I/O."""
-        return self._up and self._loop.time() - self._confirmed_at < TRUST_SECONDS
+        """Whether it is before ``trusted_until``. No I/O."""
+        return self._loop.time() < self.trusted_until
 
     @property
     def state(self) -> str:
@@ -177,6 +180,7 @@ class Listener:
     def _down(self) -> None:
         if self._up:
             self._up = False
+            self.trusted_until = -math.inf
             self._on_lost()
 
     async def _receive(self, session: Session) -> None:
@@ -205,6 +209,7 @@ class Listener:
             if not self._up:
                 self._on_return()
             self._confirmed_at = sent_at
+            self.trusted_until = sent_at + TRUST_SECONDS
             self._up = True
             resolve(first, None)
             await asyncio.sleep(PING_SECONDS)

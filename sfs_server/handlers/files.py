@@ -10,6 +10,7 @@ from functools import lru_cache
 from aiohttp import hdrs, web
 
 from gfs import clock
+from gfs.api import Reader
 from gfs.errors import AlreadyExists, NoSuchDirectory, NoSuchFile
 from gfs.threads import shielded
 from gfs.types import Expect, FileInfo, Published
@@ -71,43 +72,55 @@ async def download(request: web.Request) -> web.StreamResponse:
 async def _serve(
     request: web.Request, transfer: Transfer, *, attachment: bool
 ) -> web.StreamResponse:
-    app, fields = request.app, request.headers
-    transfer.namespace, name = file_target(request.rel_url.raw_path)
+    directory, name = file_target(request.rel_url.raw_path)
+    transfer.namespace = directory
     if request.query_string and "archive" in request.query:
         raise Problem(400, "?archive= is not supported: get each file by itself.")
-    namespace = await permitted(request, Action.READ, transfer.namespace, stale_ok=True)
-    fs = app[FILESYSTEM]
-    if "no-cache" in fields.get(hdrs.CACHE_CONTROL, "").lower():
-        # Of a file too, nothing that is cached (RFC 9111 §5.2.1.4): a gateway asks for that when it
-        # has just seen another process change the file.
-        fs.forget(namespace.name, name)
-    async with await fs.open(namespace.name, name) as reader:
-        info = reader.info
-        planned = plan(request.method, fields, info, clock.unix())
-        public = not request[CREDENTIALED] and _is_public(request, namespace, name)
-        headers = _version_headers(info, public=public)
-        if planned.status == 412:
-            raise Problem(412, "The file is not the version that the request requires.", headers)
-        if planned.status == 416:
-            headers[hdrs.CONTENT_RANGE] = unsatisfied_range(info.size)
-            raise Problem(416, f"The file has {info.size} bytes: no range begins in it.", headers)
-        if planned.status == 304:
-            if transfer.id:
-                app[PROGRESS].start(transfer, 0)
-            return web.Response(status=304, headers=headers)
-        headers |= _entity_headers(name, attachment)
-        body: ByteRange | Multipart = planned.ranges[0]
-        if len(planned.ranges) > 1:
-            kind = headers[hdrs.CONTENT_TYPE]
-            body = byteranges(planned.ranges, info.size, kind, new_boundary())
-            headers[hdrs.CONTENT_TYPE] = body.content_type
-        elif planned.status == 206:
-            headers[hdrs.CONTENT_RANGE] = content_range(planned.ranges[0], info.size)
-        response = web.Response(status=planned.status, headers=headers)
+    namespace = await permitted(request, Action.READ, directory, stale_ok=True)
+    public = not request[CREDENTIALED] and _is_public(request, namespace, name)
+    fs = request.app[FILESYSTEM]
+    if "no-cache" in request.headers.get(hdrs.CACHE_CONTROL, "").lower():
+        # Nothing that is cached of the file is to be used (RFC 9111 §5.2.1.4): a gateway asks for
+        # that when it has just seen another process change it.
+        fs.forget(directory, name)
+    reader = await fs.open(directory, name)
+    try:
+        return await _respond(request, transfer, reader, public=public, attachment=attachment)
+    finally:
+        await reader.close()
+
+
+async def _respond(
+    request: web.Request, transfer: Transfer, reader: Reader, *, public: bool, attachment: bool
+) -> web.StreamResponse:
+    """What the version that ``reader`` has pinned, and the conditions of the request, ask for."""
+    info = reader.info
+    planned = plan(request.method, request.headers, info, clock.unix())
+    # Last-Modified is never later than Date (RFC 9110 §8.8.2.1): a clock may have been set back.
+    modified = min(info.modified_ns, clock.unix_ns()) // _NS
+    headers = {**_version_headers(info, modified, public)}
+    if planned.status == 412:
+        raise Problem(412, "The file is not the version that the request requires.", headers)
+    if planned.status == 416:
+        headers[hdrs.CONTENT_RANGE] = unsatisfied_range(info.size)
+        raise Problem(416, f"The file has {info.size} bytes: no range begins in it.", headers)
+    if planned.status == 304:
         if transfer.id:
-            app[PROGRESS].start(transfer, body.length)
-        await send(request, response, reader, body, transfer)
-        return response
+            request.app[PROGRESS].start(transfer, 0)
+        return web.Response(status=304, headers=headers)
+    headers |= _entity_headers(info.name, attachment)
+    body: ByteRange | Multipart = planned.ranges[0]
+    if len(planned.ranges) > 1:
+        kind = headers[hdrs.CONTENT_TYPE]
+        body = byteranges(planned.ranges, info.size, kind, new_boundary())
+        headers[hdrs.CONTENT_TYPE] = body.content_type
+    elif planned.status == 206:
+        headers[hdrs.CONTENT_RANGE] = content_range(planned.ranges[0], info.size)
+    response = web.Response(status=planned.status, headers=headers)
+    if transfer.id:
+        request.app[PROGRESS].start(transfer, body.length)
+    await send(request, response, reader, body, transfer)
+    return response
 
 
 def _is_public(request: web.Request, namespace: Namespace, name: str) -> bool:
@@ -119,16 +132,15 @@ def _is_public(request: web.Request, namespace: Namespace, name: str) -> bool:
     )
 
 
-def _version_headers(info: FileInfo, *, public: bool) -> dict[str, str]:
-    # Never later than Date (RFC 9110 §8.8.2.1): a clock may have been set back since.
-    modified = min(info.modified_ns, clock.unix_ns()) // _NS
+@lru_cache(4096)
+def _version_headers(info: FileInfo, modified: int, public: bool) -> Mapping[str, str]:
+    """What describes a version; ``modified`` is its Last-Modified in Unix seconds."""
+    shared = "public, max-age=0, s-maxage=30, must-revalidate"
     return {
         hdrs.ETAG: etag_of(info),
         hdrs.LAST_MODIFIED: http_date(modified),
         hdrs.ACCEPT_RANGES: "bytes",
-        hdrs.CACHE_CONTROL: "public, max-age=0, s-maxage=30, must-revalidate"
-        if public
-        else "private, no-cache",
+        hdrs.CACHE_CONTROL: shared if public else "private, no-cache",
         hdrs.VARY: "Authorization, Origin",
     }
 

@@ -27,23 +27,20 @@ class NamespaceCache:
     def __init__(self) -> None:
         self.generation = 0
         """Another one after each notification, and after each loss of them."""
-        self._present: dict[str, Namespace] = {}
+        self.present: dict[str, Namespace] = {}
+        """What can be used while the listener is trusted; to be read only."""
         self._stale: dict[str, tuple[Namespace, float]] = {}
 
     def __repr__(self) -> str:
         return (
-            f"<NamespaceCache present={len(self._present)} stale={len(self._stale)} "
+            f"<NamespaceCache present={len(self.present)} stale={len(self._stale)} "
             f"generation={self.generation}>"
         )
-
-    def get(self, name: str) -> Namespace | None:
-        """The namespace, None if it is not cached."""
-        return self._present.get(name)
 
     def stale(self, name: str, now: float, confirmed_at: float) -> Namespace | None:
         """A row that was right within the last STALE_SECONDS. ``confirmed_at``: up to when all
         notifications have arrived."""
-        present = self._present.get(name)
+        present = self.present.get(name)
         if present is not None:
             found, confirmed = present, confirmed_at
         elif name in self._stale:
@@ -56,28 +53,28 @@ class NamespaceCache:
         """Keep what was read of a name. ``trusted``: whether the listener was, before that."""
         self._stale.pop(name, None)
         if trusted:
-            _keep(self._present, name, found)
+            _keep(self.present, name, found)
         else:
             _keep(self._stale, name, (found, now))
 
     def forget(self, name: str) -> None:
         """The namespace was changed, here or elsewhere."""
         self.generation += 1
-        self._present.pop(name, None)
+        self.present.pop(name, None)
         self._stale.pop(name, None)
 
     def clear(self) -> None:
         """All of them were changed."""
         self.generation += 1
-        self._present.clear()
+        self.present.clear()
         self._stale.clear()
 
     def lose(self, confirmed_at: float) -> None:
         """No notifications arrive any more; those up to ``confirmed_at`` have."""
         self.generation += 1
-        for name, found in self._present.items():
+        for name, found in self.present.items():
             _keep(self._stale, name, (found, confirmed_at))
-        self._present.clear()
+        self.present.clear()
 
     def start(self) -> None:
         """Notifications arrive again: a row that is being read may be from before."""

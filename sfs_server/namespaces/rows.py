@@ -138,11 +138,12 @@ class Namespaces:
         With ``stale_ok``, for reads, a row that was confirmed within STALE_SECONDS does when the
         database is unavailable. Raises DatabaseUnavailable.
         """
-        found = self._cache.get(name) if self._listener.trusted else None
-        if found is not None and (not found.hidden or may_know(principal, found)):
-            return found
-        now, confirmed_at = self._loop.time(), self._listener.confirmed_at
-        stale = self._cache.stale(name, now, confirmed_at) if stale_ok else None
+        now = self._loop.time()
+        if now < self._listener.trusted_until:
+            found = self._cache.present.get(name)
+            if found is not None and (not found.hidden or may_know(principal, found)):
+                return found
+        stale = self._cache.stale(name, now, self._listener.confirmed_at) if stale_ok else None
         if stale is None or not may_know(principal, stale):
             return await self._read(name, principal)
         if now >= self._unavailable_until:

@@ -212,7 +212,9 @@ class ClientSocket:
 
     async def flush(self, release: Release | None = None) -> asyncio.Transport:
         """Wait until the transport has given the kernel all that it was given, and return it."""
-        transport = self._open_transport()
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise _gone()
         if transport.get_write_buffer_size():
             await asyncio.sleep(0)  # uvloop hands over at the end of a turn what it was given in it
             if not transport.is_closing() and transport.get_write_buffer_size():
