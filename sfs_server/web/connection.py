@@ -291,7 +291,7 @@ class Connection(web.RequestHandler):
             self.state = "lost"
             self._drop_reads()
             return (_UNSENT, False) if self._messages else (response, True)
-        if not request.keep_alive:
+        if request._message.should_close:  # perhaps only since the response started
             response.force_close()
         return response, False
 

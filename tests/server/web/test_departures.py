@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from gfs.api import Writer
+from gfs.api import Reader, Writer
 from sfs_server.auth.claims import Principal
 from sfs_server.web.keys import FILESYSTEM, LIFECYCLE, NAMESPACES, PROGRESS
 from tests.support.client import encode
 from tests.support.departures import LEAVES, SIZES, client, everything, send_and_leave
 from tests.support.service import Service
-from tests.support.uploads import WAYS, nothing_left, request
+from tests.support.uploads import WAYS, nothing_left, request, vanish
 from tests.support.waiting import eventually
 
 CONTENT = random.Random(11).randbytes(3_000_000)
@@ -123,6 +123,33 @@ async def test_what_came_whole_behind_another_request_is_carried_out_and_nothing
     assert not (service.data / "files" / "default" / "3").exists()
 
 
+@pytest.mark.both_loops
+@pytest.mark.parametrize("ahead", [0, 1])
+@pytest.mark.parametrize("half_closed", [False, True])
+async def test_a_read_that_waits_ends_with_its_client(
+    service: Service, monkeypatch: pytest.MonkeyPatch, ahead: int, half_closed: bool
+) -> None:
+    """Also with another one behind it, and if the client has sent its last byte before."""
+    tasks, reached = asyncio.all_tasks(), asyncio.Event()
+
+    async def endless(*args: Any, **named: Any) -> Reader:
+        reached.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(service.app[FILESYSTEM], "open", endless)
+    get = encode("GET", "/storage/default/a")
+    async with client(service.port) as channel:
+        await asyncio.get_running_loop().sock_sendall(channel, get * (1 + ahead))
+        await asyncio.wait_for(reached.wait(), 5)
+        if half_closed:
+            channel.shutdown(socket.SHUT_WR)
+            await asyncio.sleep(0.05)
+            assert service.app[LIFECYCLE].running == 1
+        vanish(channel)
+    await nothing_left(service, tasks)
+
+
 ROUTES = (
     "/storage/default/large",
     "/storage/download/default/large",
@@ -165,6 +192,21 @@ async def test_a_client_that_sends_no_more_gets_its_response(
     assert await send_and_leave(service.port, b"", "half-close") == b""
     assert await send_and_leave(service.port, b"GET / HTTP/1.1\r\nHo", "half-close") == b""
     await nothing_left(service, tasks)
+
+
+@pytest.mark.both_loops
+async def test_a_connection_ends_after_a_response_during_which_its_client_ended_its_side(
+    service: Service,
+) -> None:
+    await service.put("/storage/default/large", CONTENT * 4)
+    loop = asyncio.get_running_loop()
+    async with client(service.port) as channel:
+        await loop.sock_sendall(channel, encode("GET", "/storage/default/large"))
+        started = await loop.sock_recv(channel, 1000)
+        channel.shutdown(socket.SHUT_WR)
+        head, _, body = (started + await everything(channel)).partition(b"\r\n\r\n")
+    assert b"Connection: close" not in head, "the test does not do what it is for"
+    assert body == CONTENT * 4
 
 
 @pytest.mark.both_loops
