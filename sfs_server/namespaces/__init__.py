@@ -1,6 +1,7 @@
-"""The rows of namespaces.
+"""The table ``namespaces``: its rows, a cache of them, and the locks of names.
 
-They are cached for reads, and locked while a file is published or a namespace deleted.
+``Namespaces`` reads and changes the rows, and locks names while a file is published or a namespace
+is deleted.
 """
 
 from sfs_server.namespaces.rows import Namespaces

@@ -1,10 +1,11 @@
-"""Which namespaces are cached, and since when. Pure.
+"""The cached rows of namespaces: fresh ones, and stale ones for when the database fails. Pure.
 
-While the listener is trusted, a row is right until a notification of its change arrives. A read and
-a change may cross: what was read is kept only if no notification arrived between the SELECT and its
-response, by which ``generation`` would have changed. When the listener is not trusted any more,
-what was kept counts as confirmed when its last ping was sent: it is *stale*, and does for reads
-while the database is unavailable, for STALE_SECONDS. Nothing is kept of names that do not exist.
+A row is *fresh* while the listener is trusted and no notification of a change of it has arrived. A
+change may happen while a row is being read: the caller compares ``generation`` before and after the
+SELECT, and puts the row into the cache only if no notification arrived in between. When the
+listener loses its connection, the fresh rows become *stale*: each is known to have been right when
+the listener's last ping was sent. For STALE_SECONDS after that a stale row may be used for reads
+while the database is unavailable. Names that do not exist are not cached.
 """
 
 from __future__ import annotations
@@ -14,75 +15,80 @@ from typing import Any
 from sfs_server.auth import Namespace
 
 MAX_CACHED = 4096
-"""How many rows that are right are kept, and how many stale ones."""
+"""How many fresh rows are cached, and how many stale ones."""
 
 STALE_SECONDS = 300.0
-"""How long after it was confirmed a stale row may be used."""
+"""How long a stale row may be used after the last moment when it was known to be right."""
 
 
 class NamespaceCache:
-    """Namespaces by their names. Times are the loop's; whether the listener is trusted now is the
-    caller's to know."""
+    """Namespaces by their names. All times are seconds of the loop's clock. The cache does not know
+    whether the listener is trusted: the caller checks that before it uses ``fresh``."""
 
     def __init__(self) -> None:
         self.generation = 0
-        """Another one after each notification, and after each loss of them."""
-        self.present: dict[str, Namespace] = {}
-        """What can be used while the listener is trusted; to be read only."""
+        """A number that grows with each notification, and when the listener's connection is lost
+        or made again: a row whose SELECT was sent before may be out of date."""
+        self.fresh: dict[str, Namespace] = {}
+        """Name → row, to be used only while the listener is trusted. Callers do not change it."""
         self._stale: dict[str, tuple[Namespace, float]] = {}
+        """Name → row, and the last moment when it was known to be right."""
 
     def __repr__(self) -> str:
         return (
-            f"<NamespaceCache present={len(self.present)} stale={len(self._stale)} "
+            f"<NamespaceCache fresh={len(self.fresh)} stale={len(self._stale)} "
             f"generation={self.generation}>"
         )
 
     def stale(self, name: str, now: float, confirmed_at: float) -> Namespace | None:
-        """A row that was right within the last STALE_SECONDS. ``confirmed_at``: up to when all
-        notifications have arrived."""
-        present = self.present.get(name)
-        if present is not None:
-            found, confirmed = present, confirmed_at
+        """The fresh or stale row of ``name``, None if there is none that was known to be right
+        within the last STALE_SECONDS. ``confirmed_at``: the time up to which all notifications have
+        arrived, at which the fresh rows were right."""
+        fresh = self.fresh.get(name)
+        if fresh is not None:
+            found, confirmed = fresh, confirmed_at
         elif name in self._stale:
             found, confirmed = self._stale[name]
         else:
             return None
         return found if now - confirmed < STALE_SECONDS else None
 
-    def keep(self, name: str, found: Namespace, now: float, *, trusted: bool) -> None:
-        """Keep what was read of a name. ``trusted``: whether the listener was, before that."""
+    def put(self, name: str, found: Namespace, now: float, *, trusted: bool) -> None:
+        """Cache the row ``found``, which was read just now. ``trusted``: whether the listener was
+        trusted before it was read; if not, the row is stale."""
         self._stale.pop(name, None)
         if trusted:
-            _keep(self.present, name, found)
+            _put(self.fresh, name, found)
         else:
-            _keep(self._stale, name, (found, now))
+            _put(self._stale, name, (found, now))
 
-    def forget(self, name: str) -> None:
-        """The namespace was changed, here or elsewhere."""
+    def remove(self, name: str) -> None:
+        """Remove the row of ``name``, because it was changed, by this process or another one."""
         self.generation += 1
-        self.present.pop(name, None)
+        self.fresh.pop(name, None)
         self._stale.pop(name, None)
 
     def clear(self) -> None:
-        """All of them were changed."""
+        """Remove all rows, because all were changed."""
         self.generation += 1
-        self.present.clear()
+        self.fresh.clear()
         self._stale.clear()
 
-    def lose(self, confirmed_at: float) -> None:
-        """No notifications arrive any more; those up to ``confirmed_at`` have."""
+    def make_stale(self, confirmed_at: float) -> None:
+        """Make all fresh rows stale, because notifications do not arrive any more.
+        ``confirmed_at``: the time up to which they have arrived."""
         self.generation += 1
-        for name, found in self.present.items():
-            _keep(self._stale, name, (found, confirmed_at))
-        self.present.clear()
+        for name, found in self.fresh.items():
+            _put(self._stale, name, (found, confirmed_at))
+        self.fresh.clear()
 
-    def start(self) -> None:
-        """Notifications arrive again: a row that is being read may be from before."""
+    def listening_again(self) -> None:
+        """Notifications arrive from now on; a row that is being read may have changed before."""
         self.generation += 1
 
 
-def _keep(cache: dict[str, Any], name: str, value: object) -> None:
-    """Put ``value`` into ``cache``, whose oldest entry goes if it is full."""
+def _put(cache: dict[str, Any], name: str, value: object) -> None:
+    """Set ``cache[name]``; the oldest entry is removed if there are MAX_CACHED."""
     cache.pop(name, None)
     if len(cache) >= MAX_CACHED:
         del cache[next(iter(cache))]

@@ -1,34 +1,37 @@
-"""The namespaces in the database, and a cache of them that other processes' changes empty.
+"""The table ``namespaces``, a cache of its rows, and the locks of namespaces and files.
 
-Every request asks for a namespace, so the row is kept (:mod:`sfs_server.namespaces.cache`), and
-taken from there while the listener (:mod:`sfs_server.database.listener`) is trusted: the triggers
-of ``schema.sql`` send a notification for every change, whoever makes it. So a change elsewhere is
-seen at once where the connection is well (a millisecond or so), and after ``TRUST_SECONDS`` at the
-latest where it broke silently. Own changes are seen at once. While the database is unavailable,
-reads may go on (``stale_ok``) with what was confirmed within the last ``STALE_SECONDS``.
+*Cache.* Every request needs the row of a namespace. It is taken from the cache
+(:mod:`sfs_server.namespaces.cache`) while the listener (:mod:`sfs_server.database.listener`) is
+trusted: the triggers of ``schema.sql`` send a notification for every change. So this process sees
+its own changes at once, and those of other processes within a few milliseconds, or after
+``TRUST_SECONDS`` at the latest if the connection broke silently. While the database is unavailable,
+reads may use (``stale_ok``) rows that were known to be right within the last ``STALE_SECONDS``.
 
-A caller who may not know of a namespace must not learn of it by the time that a 404 takes. So the
-cache serves only those who may know what is in it. For everyone else one SELECT is sent, which
-finds nothing, whether there is no such namespace or one that is hidden from them, in use or not.
+*Timing.* The time that a 404 takes must not reveal that a hidden namespace exists. So a cached row
+is used only for principals who may know of the namespace. For all others one SELECT is sent, which
+finds no row both when the namespace does not exist and when it is hidden from them.
 
-Deleting a namespace and publishing a file in it exclude each other by row locks: ``guard`` holds
-FOR KEY SHARE, which any number of publishers share, and ``deleting`` holds the lock of the DELETE.
-Row locks are not handed out in the order of asking: publishers that follow each other closely would
-keep a DELETE waiting for ever. Both therefore take an advisory lock on the name first, which is
-fair, and which holds up only the publishers that came after a DELETE in waiting.
+*Locks of a namespace.* A namespace must not be deleted while a file is published in it. ``guard``,
+for publishing, locks the row FOR KEY SHARE, which many transactions can hold together; ``deleting``
+holds the lock of the DELETE, which excludes them. PostgreSQL does not grant row locks in the order
+of the waiting: publishers that follow each other closely could keep a DELETE waiting for ever. So
+both take an advisory lock on the name first. These are granted in order: while a DELETE waits, only
+the publishers that came after it wait too.
 
-What is published under one name takes turns too, by another advisory lock. A cluster's filers keep
-"create, unless it exists" and "replace this version" among those who use the same filer; which one
-that is can differ between two processes while a filer comes or goes.
+*Locks of a file.* Another advisory lock lets only one process at a time publish under the name of
+a file. Each filer of a cluster makes "create unless it exists" and "replace this version" atomic
+only among requests to that filer, and two processes may use different filers while one is failing
+or coming back.
 
-Waiting for a lock takes a session of the database, of which there are few. So whoever would wait
-for the same lock waits in this process first, in ``Turns``: one file costs one session at most, and
-so does a namespace that is being deleted.
+*Sessions.* A transaction that waits for a lock holds one of the few sessions of the pool. So tasks
+that need the same lock wait in this process first, in ``Turns``: a file takes one session at most,
+and so does a namespace that is being deleted.
 
-The keys of these locks have 64 bits of a hash. The version before this one used 32 (``hashtext``),
-under which names met by accident. While its processes are still running next to these, a file is
-kept from both by its old lock too: it is shared among the new ones, which therefore do not meet
-there. A namespace needs none, since the row locks hold in both versions.
+*Keys.* The key of an advisory lock is 64 bits of a hash. The version before this one used 32 bits
+(``hashtext``), so that two names could have the same key by accident. While processes of that
+version are still running, a file also needs its lock of 32 bits: processes of this version share
+it, which keeps out only the old ones. A namespace does not need its old lock, since both versions
+use the row locks.
 """
 
 from __future__ import annotations
@@ -51,37 +54,43 @@ from sfs_server.namespaces.cache import NamespaceCache
 from sfs_server.namespaces.turns import Turns
 
 CHANNEL = "sfs_namespaces"
+"""The channel of the notifications that the triggers of ``schema.sql`` send."""
+
 STALE_PATIENCE_SECONDS = 1.0
-"""How long a read that could do with a stale row waits for the database."""
+"""How long a read waits for the database before it uses a stale row."""
 
 UNAVAILABLE_SECONDS = 2.0
-"""After a failure, reads that have a stale row do not ask the database again for so long."""
+"""How long after a failure of the database reads use a stale row without trying it again."""
 
 _COLUMNS = "name, hidden, owner, created_at"
-_SAME = (
+_IS_SAME = (
     "name = %(name)s AND coalesce(created_at, 'epoch') = %(created_at)s "
     "AND owner IS NOT DISTINCT FROM %(owner)s"
 )
-"""That a row is a certain namespace, and not another one that was made under its name since: with
-the parameters that ``_identity`` gives."""
+"""The condition that a row is a certain namespace, and not one of the same name that was created
+later. Its parameters come from ``_identity``."""
 
 _TRY_LOCKS = (
     "SELECT pg_try_advisory_xact_lock_shared(%(lock)s), pg_advisory_xact_lock(%(file_lock)s), "
     "pg_advisory_xact_lock_shared(7562868, hashtext(%(path)s))"
 )
-"""Of the namespace, of the file in it, and of the file as the version before this one has it."""
+"""Takes the advisory locks of the namespace (not granted while a DELETE holds or awaits it), of the
+file, and of the file by the key of the version before this one."""
 
 _LOCKS = _TRY_LOCKS.replace("pg_try_", "pg_")
-_SELECT = f"SELECT {_COLUMNS} FROM namespaces WHERE {_SAME}"  # noqa: S608  # nosec B608
+"""Takes the same locks, and waits for that of the namespace too."""
+
+_SELECT = f"SELECT {_COLUMNS} FROM namespaces WHERE {_IS_SAME}"  # noqa: S608  # nosec B608
 _TRY_GUARD = f"{_TRY_LOCKS}; {_SELECT} AND pg_try_advisory_xact_lock_shared(%(lock)s) FOR KEY SHARE"
-"""Gives the row of the namespace, locked; none while it is being deleted. A lock that was granted
-is granted again."""
+"""Returns the row of the namespace, locked; no row while it is being deleted. Trying again for an
+advisory lock that the transaction holds already always succeeds."""
 
 _GUARD = f"{_LOCKS}; {_SELECT} FOR KEY SHARE"
-"""Gives the row, locked, after it has waited for those who are deleting the namespace."""
+"""Returns the row, locked, after it has waited for a DELETE of the namespace; no row if the
+namespace was deleted."""
 
-_UPDATE = f"UPDATE namespaces SET hidden = %(hidden)s WHERE {_SAME} RETURNING {_COLUMNS}"  # noqa: S608  # nosec B608
-_DELETE = f"DELETE FROM namespaces WHERE {_SAME} RETURNING name"  # noqa: S608  # nosec B608
+_UPDATE = f"UPDATE namespaces SET hidden = %(hidden)s WHERE {_IS_SAME} RETURNING {_COLUMNS}"  # noqa: S608  # nosec B608
+_DELETE = f"DELETE FROM namespaces WHERE {_IS_SAME} RETURNING name"  # noqa: S608  # nosec B608
 _LOCK_AND_DELETE = f"SELECT pg_advisory_xact_lock(%(lock)s); {_DELETE}"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -92,7 +101,8 @@ _log = logging.getLogger(__name__)
 
 
 class Namespaces:
-    """The table ``namespaces``. ``start`` it before use, ``close`` it before its Database."""
+    """The table ``namespaces``, cached. Call ``start`` before use, and ``close`` before the
+    Database is closed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -103,7 +113,7 @@ class Namespaces:
             CHANNEL,
             on_notify=self._on_notify,
             on_lost=self._on_lost,
-            on_return=self._cache.start,
+            on_return=self._cache.listening_again,
         )
         self._unavailable_until = -math.inf
         self._turns = Turns()
@@ -112,7 +122,8 @@ class Namespaces:
         return f"<Namespaces {self._cache!r} {self._listener!r} {self._turns!r}>"
 
     async def start(self) -> None:
-        """Start to listen. A database that is unavailable is not an error: it is tried again."""
+        """Start to listen to changes. If the database is unavailable, the listener goes on trying;
+        nothing is raised."""
         await self._listener.start()
 
     async def close(self) -> None:
@@ -132,15 +143,15 @@ class Namespaces:
     async def resolve(
         self, name: str, principal: Principal, *, stale_ok: bool = False
     ) -> Namespace | None:
-        """The namespace of that name, None if there is none that ``principal`` may know of. Where
-        it is cached, it is returned without I/O, and without yielding to the loop.
+        """The namespace ``name``, None if there is none or ``principal`` may not know of it. If it
+        is cached, it is returned without I/O, and without yielding to the loop.
 
-        With ``stale_ok``, for reads, a row that was confirmed within STALE_SECONDS does when the
-        database is unavailable. Raises DatabaseUnavailable.
+        ``stale_ok``, for reads: while the database is unavailable, a row that was right within the
+        last STALE_SECONDS may be returned. Raises DatabaseUnavailable.
         """
         now = self._loop.time()
         if now < self._listener.trusted_until:
-            found = self._cache.present.get(name)
+            found = self._cache.fresh.get(name)
             if found is not None and (not found.hidden or may_know(principal, found)):
                 return found
         stale = self._cache.stale(name, now, self._listener.confirmed_at) if stale_ok else None
@@ -158,9 +169,9 @@ class Namespaces:
     async def list(
         self, principal: Principal, *, anonymous_read: bool, after: str = "", limit: int
     ) -> list[Namespace]:
-        """The first ``limit`` namespaces behind ``after`` that the list shows to ``principal``, in
-        the order of their names' bytes. What others have does not make it slower. Raises
-        DatabaseUnavailable."""
+        """The first ``limit`` namespaces that the list shows to ``principal`` whose names are
+        greater than ``after``, ordered by the bytes of their names. Namespaces hidden from
+        ``principal`` do not make it slower. Raises DatabaseUnavailable."""
         names = listed_names(principal, anonymous_read=anonymous_read)
         asked = {
             "after": _ascii(after),
@@ -168,7 +179,8 @@ class Namespaces:
             "names": None if names is None else sorted(names),
             "owner": principal.user,
         }
-        # access.visible, by an index for each part: nobody reads past what others hide.
+        # The rule of access.visible. Each part of the UNION has an index, so that PostgreSQL does
+        # not read the rows that are hidden from this principal.
         parts = ["true"] if principal.admin else ["hidden IS NOT TRUE", "owner = %(owner)s"]
         named = "" if names is None else "AND name = ANY (%(names)s)"
         selects = " UNION ".join(
@@ -184,16 +196,19 @@ class Namespaces:
         return [_namespace(row) for row in rows]
 
     async def require_fewer(self, owner: str | None, most: int) -> None:
-        """Return if ``owner`` has fewer than ``most`` namespaces; 0 is no limit. Raises Problem
-        403, DatabaseUnavailable."""
+        """Return if ``owner`` has fewer than ``most`` namespaces, or ``most`` is 0 (no limit). Else
+        raises Problem 403. Raises DatabaseUnavailable."""
         await _require_fewer(self._database.fetch, owner, most)
 
     async def create(
         self, name: str, *, hidden: bool, owner: str | None, most: int = 0
     ) -> Namespace:
-        """Add a namespace and return it. ``most``: how many the owner may have then, in all
-        processes together; 0 is no limit. Raises Problem 403 and 409, DatabaseUnavailable (then it
-        may have been added). Not idempotent."""
+        """Create a namespace and return it. ``most``: how many namespaces ``owner`` may have,
+        including this one; 0 is no limit. It holds also when several processes create some at once.
+
+        Raises Problem 403 (too many), Problem 409 (the name exists), DatabaseUnavailable (the
+        namespace may have been created all the same). Not idempotent.
+        """
         sql = (
             f"INSERT INTO namespaces ({_COLUMNS}) "  # noqa: S608  # nosec B608
             f"VALUES (%s, %s, %s, now() AT TIME ZONE 'UTC') RETURNING {_COLUMNS}"
@@ -202,7 +217,7 @@ class Namespaces:
             if owner is None or not most:
                 rows = await self._database.fetch(sql, (name, hidden, owner))
             else:
-                lock = _key("owner", owner)
+                lock = _lock_key("owner", owner)
                 async with self._turns.of(lock), self._database.transaction() as session:
                     await session.fetch("SELECT pg_advisory_xact_lock(%s)", (lock,))
                     await _require_fewer(session.fetch, owner, most)
@@ -210,36 +225,37 @@ class Namespaces:
         except UniqueViolation:
             raise Problem(409, "A namespace of that name exists.") from None
         finally:
-            self._cache.forget(name)
+            self._cache.remove(name)
         return _namespace(rows[0])
 
     async def update(self, namespace: Namespace, *, hidden: bool) -> Namespace | None:
-        """Change a namespace and return it; None if it is gone, or another one by now, which was
-        made again under its name. Idempotent. Raises DatabaseUnavailable."""
+        """Set whether ``namespace`` is hidden, and return its new row; None if it has been deleted,
+        even if there is a new one of the same name. Idempotent. Raises DatabaseUnavailable."""
         try:
             rows = await self._database.fetch(
                 _UPDATE, {**_identity(namespace), "hidden": hidden}, idempotent=True
             )
         finally:
-            self._cache.forget(namespace.name)
+            self._cache.remove(namespace.name)
         return _namespace(rows[0]) if rows else None
 
     @asynccontextmanager
     async def guard(self, namespace: Namespace, name: str = "") -> AsyncIterator[Namespace]:
-        """Keep ``namespace`` from being deleted while the body publishes the file ``name`` in it,
-        or without one makes its directory; nobody else does the same meanwhile, in any process.
+        """Lock ``namespace`` and the file ``name`` in it while the body publishes that file, or,
+        without ``name``, while it makes the directory of the namespace. During the body the
+        namespace cannot be deleted, and no other body for the same ``name`` runs in any process.
 
-        Gives the row as it is now. Raises NoSuchDirectory when the namespace is gone or is another
-        one by now, which was made again under its name; DatabaseUnavailable, also when others have
-        kept it waiting for TURN_SECONDS or LOCK_SECONDS. The body should
-        be short, and must not use the database. An error that comes after the body, because the
-        transaction could not be ended, does not undo what the body did; since nothing was
-        written, it is logged and not raised.
+        Yields the row of the namespace as it is now. Raises NoSuchDirectory if the namespace has
+        been deleted, even if there is a new one of the same name; DatabaseUnavailable, of which
+        Busy if the locks were not granted within TURN_SECONDS and LOCK_SECONDS. The body should be
+        short, and must not use the database. If the transaction cannot be ended after the body,
+        what the body did remains; since the transaction has written nothing, that error is only
+        logged.
         """
         asked = {
             **_identity(namespace),
-            "lock": _key("namespace", namespace.name),
-            "file_lock": _key("file", namespace.name, name),
+            "lock": _lock_key("namespace", namespace.name),
+            "file_lock": _lock_key("file", namespace.name, name),
             "path": f"{namespace.name}/{name}",
         }
         done = False
@@ -247,13 +263,13 @@ class Namespaces:
             async with self._turns.of((namespace.name, name)), AsyncExitStack() as stack:
                 session = await stack.enter_async_context(self._database.transaction())
                 rows = await session.fetch(_TRY_GUARD, asked)
-                if not rows:  # it was deleted; or it is being deleted, which may fail
+                if not rows:  # it was deleted, or is being deleted: wait for what comes of that
                     await stack.aclose()
                     async with self._turns.of(namespace.name):
                         session = await stack.enter_async_context(self._database.transaction())
                         rows = await session.fetch(_GUARD, asked)
                 if not rows:
-                    self._cache.forget(namespace.name)
+                    self._cache.remove(namespace.name)
                     raise NoSuchDirectory("the namespace was deleted")
                 yield _namespace(rows[0])
                 done = True
@@ -264,31 +280,34 @@ class Namespaces:
 
     @asynccontextmanager
     async def deleting(self, namespace: Namespace) -> AsyncIterator[None]:
-        """Delete ``namespace`` if the body, which removes its files, succeeds; else it stays.
+        """Delete the row of ``namespace``. The body removes its files; if it raises, the row stays.
+        During the body no file is published in the namespace.
 
-        Nothing is published in it meanwhile. Raises NoSuchDirectory when it is gone or another
-        one by now; DatabaseUnavailable, after the body also when it is not known whether the row
-        was deleted. The body must not use the database.
+        Raises NoSuchDirectory if the namespace has been deleted, even if there is a new one of the
+        same name; DatabaseUnavailable (if it comes after the body, the row may have been deleted or
+        not). The body must not use the database.
         """
         try:
             async with (
                 self._turns.of(namespace.name),
                 self._database.transaction() as session,
             ):
-                lock = _key("namespace", namespace.name)
+                lock = _lock_key("namespace", namespace.name)
                 asked = {**_identity(namespace), "lock": lock}
                 rows = await session.fetch(_LOCK_AND_DELETE, asked)
                 if not rows:
                     raise NoSuchDirectory("the namespace was deleted")
                 yield
         finally:
-            self._cache.forget(namespace.name)
+            self._cache.remove(namespace.name)
 
     async def _read(self, name: str, principal: Principal) -> Namespace | None:
+        """Read the row of ``name`` from the database and cache it; None if there is none or
+        ``principal`` may not know of it. Raises DatabaseUnavailable."""
         trusted, generation = self._listener.trusted, self._cache.generation
         rows = await self._database.fetch(
             f"SELECT {_COLUMNS} FROM namespaces "  # noqa: S608  # nosec B608
-            "WHERE name = %s AND (hidden IS NOT TRUE OR owner = %s OR %s)",  # access.may_know
+            "WHERE name = %s AND (hidden IS NOT TRUE OR owner = %s OR %s)",  # = access.may_know
             (name, principal.user, principal.admin),
             idempotent=True,
         )
@@ -296,22 +315,24 @@ class Namespaces:
         if not rows:
             return None
         found = _namespace(rows[0])
-        if generation == self._cache.generation:  # else it may have changed on its way
-            self._cache.keep(name, found, self._loop.time(), trusted=trusted)
+        if generation == self._cache.generation:  # else it may have changed since the SELECT
+            self._cache.put(name, found, self._loop.time(), trusted=trusted)
         return found
 
     def _on_notify(self, payload: str) -> None:
+        """``payload`` is the name of the namespace that was changed, or ``*`` for all of them."""
         if payload == "*":
             self._cache.clear()
         else:
-            self._cache.forget(payload)
+            self._cache.remove(payload)
 
     def _on_lost(self) -> None:
-        self._cache.lose(self._listener.confirmed_at)
+        self._cache.make_stale(self._listener.confirmed_at)
 
 
-def _key(kind: str, *names: str) -> int:
-    """The key of an advisory lock: 64 bits, so that no two names have the same one by accident."""
+def _lock_key(kind: str, *names: str) -> int:
+    """The key of the advisory lock of a ``namespace``, ``file`` or ``owner`` (``kind``): a signed
+    number of 64 bits, so that two names do not have the same one by accident."""
     text = "\0".join(("sfs", kind, *names))
     return int.from_bytes(sha256(text.encode()).digest()[:8], "big", signed=True)
 
@@ -330,19 +351,21 @@ async def _require_fewer(fetch: _Fetch, owner: str | None, most: int) -> None:
 
 
 def _ascii(after: str) -> str:
-    """A text of ASCII that sorts where ``after`` does among names, which are all ASCII. PostgreSQL
-    keeps no NUL, and psycopg2 sends no half of a surrogate pair."""
+    """An ASCII text that sorts among the names of namespaces, which are ASCII, where ``after``
+    does. ``after`` itself may contain what a statement cannot: PostgreSQL refuses NUL, and psycopg2
+    lone surrogates."""
     return re.sub("[^\x01-\x7f].*", "\x7f", after.partition("\0")[0], flags=re.DOTALL)
 
 
 def _identity(namespace: Namespace) -> dict[str, object]:
-    """What makes a namespace this one: the parameters of ``_SAME``."""
+    """The parameters of ``_IS_SAME``."""
     created_at = namespace.created_at.replace(tzinfo=None)
     return {"name": namespace.name, "created_at": created_at, "owner": namespace.owner}
 
 
 def _namespace(row: tuple[Any, ...]) -> Namespace:
-    """A row of name, hidden, owner, created_at; a table made by hand may have NULLs in it."""
+    """The Namespace of a row of ``_COLUMNS``. In a table that was made by hand, ``hidden`` and
+    ``created_at`` may be NULL."""
     name, hidden, owner, created_at = row
     return Namespace(
         name=name,

@@ -1,4 +1,4 @@
-"""One at a time for each key, in the order of asking, within this process."""
+"""Locks by key, for the tasks of this process: each is granted in the order of the waiting."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from weakref import WeakValueDictionary
 from sfs_server.errors import Busy
 
 TURN_SECONDS = 15.0
-"""How long anyone waits for their turn."""
+"""The longest time that a task waits for a lock."""
 
 
 class Turns:
-    """Locks by their keys. A key that nobody holds or waits for takes no memory."""
+    """Locks by key. One that no task holds or waits for takes no memory."""
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
@@ -24,7 +24,8 @@ class Turns:
 
     @asynccontextmanager
     async def of(self, key: Hashable) -> AsyncIterator[None]:
-        """Have the turn of ``key`` during the body. Raises Busy after TURN_SECONDS."""
+        """Hold the lock of ``key`` during the body. Raises Busy if it is not granted within
+        TURN_SECONDS."""
         lock = self._locks.get(key)
         if lock is None:
             lock = self._locks[key] = asyncio.Lock()

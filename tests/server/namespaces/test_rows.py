@@ -54,7 +54,7 @@ async def theirs(database_url: str) -> AsyncIterator[Namespaces]:
 
 def cached(namespaces: Namespaces, name: str) -> Namespace | None:
     """The namespace, None if only the database knows."""
-    return namespaces._cache.present.get(name) if namespaces.listening else None
+    return namespaces._cache.fresh.get(name) if namespaces.listening else None
 
 
 async def cached_again(namespaces: Namespaces, name: str) -> Namespace | None:
@@ -270,7 +270,7 @@ async def test_a_read_that_crosses_a_change_is_not_kept(
 
     default = await ours.resolve("default", ADMIN)
     assert default is not None
-    ours._cache.forget("default")
+    ours._cache.remove("default")
     monkeypatch.setattr(Database, "fetch", slow)
     reading = asyncio.create_task(ours.resolve("default", ADMIN))
     await asyncio.sleep(0.05)
