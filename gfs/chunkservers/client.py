@@ -134,8 +134,7 @@ class Response:
 class Connections:
     """The connections of one process to its chunkservers. ``close`` it after the last answer."""
 
-    def __init__(self, connect_seconds: float = CONNECT_SECONDS) -> None:
-        self._connect_seconds = connect_seconds
+    def __init__(self) -> None:
         self._idle: dict[str, deque[Connection]] = {}
         self._edges: Edges | None = None
         self._sweep: asyncio.TimerHandle | None = None
@@ -228,7 +227,7 @@ class Connections:
         if self._edges is None:
             self._edges = Edges()
         try:
-            async with asyncio.timeout(self._connect_seconds):
+            async with asyncio.timeout(CONNECT_SECONDS):
                 return await connect(address, self._edges)
         except TimeoutError as error:
             raise StoreUnavailable("no connection in time") from error

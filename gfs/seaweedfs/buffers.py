@@ -80,7 +80,7 @@ class Buffers:
         """Bytes that are granted."""
 
         self._sending = 0
-        self._chunk_bytes = chunk_bytes
+        self.chunk_bytes = chunk_bytes
         self._fillers: dict[Filler, None] = {}
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._spare: list[Buffer] = []
@@ -101,7 +101,7 @@ class Buffers:
             self.held += buffer.granted
         else:
             try:
-                buffer = Buffer(self._chunk_bytes)
+                buffer = Buffer(self.chunk_bytes)
             except OSError as error:
                 raise StoreUnavailable("the system gives no memory for a chunk") from error
         self._fillers[filler] = None

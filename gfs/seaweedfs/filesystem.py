@@ -33,7 +33,7 @@ from gfs.seaweedfs.reader import SeaweedReader
 from gfs.seaweedfs.servers import Channels, Filers, Masters, Room, VolumeServers, parse_list
 from gfs.seaweedfs.uploads import CHUNK_BYTES, Uploads
 from gfs.seaweedfs.watch import Count, EntryCache, Known
-from gfs.seaweedfs.writer import MANIFEST_CHUNKS, SeaweedWriter
+from gfs.seaweedfs.writer import SeaweedWriter
 from gfs.threads import shielded
 from gfs.types import ANYTHING, Expect, FileInfo, Published, Status, Tls
 
@@ -69,22 +69,18 @@ class SeaweedFileSystem(FileSystem):
         masters: Masters,
         volumes: VolumeServers,
         prefix: str,
-        chunk_bytes: int,
-        manifest_chunks: int,
         upload_buffer: int,
     ) -> None:
         self._channels = channels
         self._masters = masters
         self._volumes = volumes
         self._filers = Filers(channels, masters, prefix)
-        self._buffers = Buffers(upload_buffer, chunk_bytes)
+        self._buffers = Buffers(upload_buffer, CHUNK_BYTES)
         self._uploads = Uploads(masters, self._filers, volumes, self._buffers)
         self._cache = EntryCache(self._filers, prefix)
         self._directories = Directories(self._filers, self._cache, prefix)
         self._publisher = Publisher(self._filers, self._cache, self._directories, prefix)
         self._prefix = prefix
-        self._chunk_bytes = chunk_bytes
-        self._manifest_chunks = manifest_chunks
         self._room: tuple[float, Room] | None = None
         self._keys_asked = -math.inf
         self._refused: str | None = None
@@ -101,8 +97,6 @@ class SeaweedFileSystem(FileSystem):
         read_key: bytes | None = None,
         write_key: bytes | None = None,
         tls: Tls | None = None,
-        chunk_bytes: int = CHUNK_BYTES,
-        manifest_chunks: int = MANIFEST_CHUNKS,
         upload_buffer: int = UPLOAD_BUFFER,
         on_failover: Callable[[GfsError], None] | None = None,
     ) -> SeaweedFileSystem:
@@ -127,8 +121,6 @@ class SeaweedFileSystem(FileSystem):
             leaders,
             volumes,
             prefix.rstrip("/"),
-            chunk_bytes,
-            manifest_chunks,
             upload_buffer,
         )
         try:
@@ -185,8 +177,6 @@ class SeaweedFileSystem(FileSystem):
             f"{self._path(directory)}/{name}",
             publish,
             times_of=times_of,
-            chunk_bytes=self._chunk_bytes,
-            manifest_chunks=self._manifest_chunks,
         )
 
     async def delete(self, directory: str, name: str, *, expect: Expect = ANYTHING) -> None:

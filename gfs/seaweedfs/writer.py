@@ -39,7 +39,7 @@ from gfs.seaweedfs.proto.filer_pb2 import (
 )
 from gfs.seaweedfs.publishing import CommitUnknown
 from gfs.seaweedfs.servers import fid as fids
-from gfs.seaweedfs.uploads import CHUNK_BYTES, IN_FLIGHT, Sender, Uploads
+from gfs.seaweedfs.uploads import IN_FLIGHT, Sender, Uploads
 from gfs.threads import shielded
 from gfs.types import Bytes, FileInfo, Published
 
@@ -72,16 +72,12 @@ class SeaweedWriter(Writer):
         publish: Publish,
         *,
         times_of: FileInfo | None = None,
-        chunk_bytes: int = CHUNK_BYTES,
-        manifest_chunks: int = MANIFEST_CHUNKS,
     ) -> None:
         self._uploads = uploads
         self._sender = Sender(uploads, path)
         self._name = path.rpartition("/")[2]
         self._publish = publish
         self._times_of = times_of
-        self._chunk_bytes = chunk_bytes
-        self._manifest_chunks = manifest_chunks
         self._buffers = uploads.buffers
         self._buffer: Buffer | None = None
         self._lent: memoryview | None = None
@@ -119,7 +115,7 @@ class SeaweedWriter(Writer):
             if self._buffer is None:
                 self._buffer = self._buffers.open(self)
             buffer = self._buffer
-            count = min(most, SPACE_BYTES, self._chunk_bytes - buffer.filled)
+            count = min(most, SPACE_BYTES, self._buffers.chunk_bytes - buffer.filled)
             missing = max(buffer.filled + count - buffer.granted, 0)
             if missing:
                 await self._buffers.grant(missing)
@@ -141,7 +137,7 @@ class SeaweedWriter(Writer):
             self.moved_at = asyncio.get_running_loop().time()
         buffer.filled += count
         self._buffers.settle(buffer)
-        if buffer.filled == self._chunk_bytes:
+        if buffer.filled == self._buffers.chunk_bytes:
             self.send_on()
 
     async def flush(self) -> None:
@@ -269,10 +265,10 @@ class SeaweedWriter(Writer):
 
     async def _with_manifests(self, chunks: list[FileChunk]) -> list[FileChunk]:
         """The chunks; if they are many, each group of them replaced by its manifest."""
-        if len(chunks) <= self._manifest_chunks:
+        if len(chunks) <= MANIFEST_CHUNKS:
             return chunks
-        groups = range(0, len(chunks), self._manifest_chunks)
-        return [await self._manifest(chunks[g : g + self._manifest_chunks]) for g in groups]
+        groups = range(0, len(chunks), MANIFEST_CHUNKS)
+        return [await self._manifest(chunks[g : g + MANIFEST_CHUNKS]) for g in groups]
 
     async def _manifest(self, chunks: list[FileChunk]) -> FileChunk:
         """Store a list of chunks as a chunk."""

@@ -195,19 +195,12 @@ class Verifier:
             _log.warning("the JWK set has no RSA or P-256 key that can check signatures")
 
 
-def credential(
-    headers: MultiMapping[str],
-    query_token: str | None,
-    method: str,
-    *,
-    event_stream: bool = False,
-) -> str | None:
+def credential(headers: MultiMapping[str], query_token: str | None, method: str) -> str | None:
     """Return the token of a request, or None if it has none.
 
-    ``query_token`` is the value of ``?token=``. It is used for GET, for HEAD and for the event
-    stream, and only if the request has no ``Authorization``; else it is ignored. Raises
-    InvalidToken if ``Authorization`` is not one ``Bearer`` token (RFC 6750 §2.1), or the token is
-    empty.
+    ``query_token`` is the value of ``?token=``. It is used for GET and for HEAD, and only if the
+    request has no ``Authorization``; else it is ignored. Raises InvalidToken if ``Authorization``
+    is not one ``Bearer`` token (RFC 6750 §2.1), or the token is empty.
     """
     values = headers.getall("Authorization", [])
     if len(values) > 1:
@@ -217,7 +210,7 @@ def credential(
         if scheme.lower() != "bearer":
             raise InvalidToken("The Authorization header is not of the scheme Bearer.")
         token = token.lstrip(" ")
-    elif query_token is not None and (event_stream or method in ("GET", "HEAD")):
+    elif query_token is not None and method in ("GET", "HEAD"):
         token = query_token
     else:
         return None

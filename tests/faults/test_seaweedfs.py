@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
@@ -368,16 +368,32 @@ async def test_what_was_written_here_is_served_by_the_filer(
     assert digest == hashlib.sha256(data).hexdigest()
 
 
+@asynccontextmanager
+async def small_chunks(
+    cluster: Cluster, group: int, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[SeaweedFileSystem]:
+    """A file system that writes chunks of 1000 bytes, and manifests of ``group`` chunks."""
+    monkeypatch.setattr("gfs.seaweedfs.filesystem.CHUNK_BYTES", 1000)
+    monkeypatch.setattr("gfs.seaweedfs.writer.MANIFEST_CHUNKS", group)
+    fs = await SeaweedFileSystem.start(cluster.masters)
+    try:
+        yield fs
+    finally:
+        await fs.close()
+
+
 @pytest.mark.parametrize(("chunks", "group"), [(57, 10), (57, 4), (1001, 1000)])
 async def test_long_chunk_lists_are_in_manifests(
-    cluster: Cluster, fs: SeaweedFileSystem, written: list[str], chunks: int, group: int
+    cluster: Cluster,
+    fs: SeaweedFileSystem,
+    written: list[str],
+    chunks: int,
+    group: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     data = content(chunks * 1000 - 1)
-    small = await SeaweedFileSystem.start(cluster.masters, chunk_bytes=1000, manifest_chunks=group)
-    try:
+    async with small_chunks(cluster, group, monkeypatch) as small:
         await store(small, "f", data)
-    finally:
-        await small.close()
     assert len(written) > chunks
     assert await load(fs, "f") == data
     assert await load(fs, "f", 12_345, 6789) == data[12_345 : 12_345 + 6789]
@@ -400,10 +416,11 @@ async def chunks_of(fs: SeaweedFileSystem, name: str) -> list[pb.FileChunk]:
     return list(entry.chunks)
 
 
-async def test_manifests_inside_manifests_are_read(fs: SeaweedFileSystem, cluster: Cluster) -> None:
+async def test_manifests_inside_manifests_are_read(
+    fs: SeaweedFileSystem, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = content(9000)
-    small = await SeaweedFileSystem.start(cluster.masters, chunk_bytes=1000, manifest_chunks=3)
-    try:
+    async with small_chunks(cluster, 3, monkeypatch) as small:
         await store(small, "f", data)
         writer = await small.create(DIR, "nested")
         assert isinstance(writer, SeaweedWriter)
@@ -412,8 +429,6 @@ async def test_manifests_inside_manifests_are_read(fs: SeaweedFileSystem, cluste
         assert await load(fs, "nested") == data
         assert await load(fs, "nested", 4567, 1111) == data[4567:5678]
         await writer.abort()
-    finally:
-        await small.close()
 
 
 async def test_overlapping_chunks_and_holes_are_read_as_others_read_them(

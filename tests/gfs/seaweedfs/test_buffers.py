@@ -54,13 +54,11 @@ class Chunks:
         self.most = 0
         self.fails: Callable[[], bool] = lambda: False
 
-    def writer(self, manifest_chunks: int = 10**9) -> SeaweedWriter:
+    def writer(self) -> SeaweedWriter:
         writer = SeaweedWriter(
             Mock(slots=self.slots, buffers=self.buffers),
             "/sfs/d/f",
             AsyncMock(),
-            chunk_bytes=self.buffers._chunk_bytes,
-            manifest_chunks=manifest_chunks,
         )
         writer._sender = AsyncMock(send=self.send, stop=Mock())
         return writer
@@ -386,11 +384,13 @@ def test_one_byte_takes_one_page() -> None:
 
 
 @pytest.fixture
-async def tight(cluster: Cluster) -> AsyncIterator[SeaweedFileSystem]:
+async def tight(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[SeaweedFileSystem]:
     """A file system with memory for four chunks."""
-    fs = await SeaweedFileSystem.start(
-        cluster.masters, chunk_bytes=100_000, upload_buffer=400_000, manifest_chunks=7
-    )
+    monkeypatch.setattr("gfs.seaweedfs.filesystem.CHUNK_BYTES", 100_000)
+    monkeypatch.setattr("gfs.seaweedfs.writer.MANIFEST_CHUNKS", 7)
+    fs = await SeaweedFileSystem.start(cluster.masters, upload_buffer=400_000)
     await fs.make_directory(DIR)
     try:
         yield fs

@@ -35,7 +35,7 @@ from tests.gfs.cluster import require
 
 require()
 
-from gfs.chunkservers import Chunk, ChunkReading, Connections, reading  # noqa: E402
+from gfs.chunkservers import Chunk, ChunkReading, reading  # noqa: E402
 from gfs.seaweedfs.servers import Channels, VolumeServers  # noqa: E402
 
 KEY = "3,0163007037d6"
@@ -78,10 +78,8 @@ class Outcome:
 class Servers(VolumeServers):
     """Volume servers that are asked in the order in which the masters name them."""
 
-    def __init__(self, key: bytes | None = None, connect_seconds: float | None = None) -> None:
+    def __init__(self, key: bytes | None = None) -> None:
         super().__init__(Channels(), Mock(locations=self._locations), read_key=key, write_key=None)
-        if connect_seconds is not None:
-            self.connections = Connections(connect_seconds)
         self.replicas: Sequence[str] = ()
         self.outcome = Outcome()
 
@@ -131,8 +129,8 @@ async def serving(*behaviours: Behaviour, data: bytes = DATA) -> AsyncIterator[l
 
 
 @asynccontextmanager
-async def volume_servers(connect_seconds: float | None = None) -> AsyncIterator[Servers]:
-    servers = Servers(connect_seconds=connect_seconds)
+async def volume_servers() -> AsyncIterator[Servers]:
+    servers = Servers()
     try:
         yield servers
     finally:
@@ -398,14 +396,17 @@ async def test_whole_responses_share_a_connection() -> None:
         assert server.requests == [WHOLE] * 5
 
 
-async def test_a_connection_that_cannot_be_made_fails_in_time() -> None:
+async def test_a_connection_that_cannot_be_made_fails_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gfs.chunkservers.client.CONNECT_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as stack:
         # The queue of a listener that does not accept takes one or two, then drops what comes.
         for _ in range(3):
             filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
             filler.connect_ex(full.getsockname())
-        async with volume_servers(connect_seconds=0.1) as volumes, asyncio.timeout(10):
+        async with volume_servers() as volumes, asyncio.timeout(10):
             outcome = await volumes.read([f"127.0.0.1:{full.getsockname()[1]}"])
     assert type(outcome.error) is StoreUnavailable
 

@@ -100,7 +100,7 @@ async def test_of_two_chunks_that_fail_at_once_nobody_complains_twice() -> None:
     complaints = Mock()
     asyncio.get_running_loop().set_exception_handler(complaints)
     uploads = Mock(slots=asyncio.Semaphore(2), buffers=Buffers(10, 1))
-    writer = SeaweedWriter(uploads, "/sfs/d/f", AsyncMock(), chunk_bytes=1)
+    writer = SeaweedWriter(uploads, "/sfs/d/f", AsyncMock())
     writer._sender.send = AsyncMock(side_effect=StoreUnavailable("away"))  # type: ignore[method-assign]
     await writer.write(b"ab")
     await asyncio.wait(writer._tasks)

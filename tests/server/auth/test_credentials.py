@@ -171,26 +171,25 @@ def headers(*authorization: str) -> CIMultiDict[str]:
 
 
 @pytest.mark.parametrize(
-    ("authorization", "query", "method", "event_stream", "expected"),
+    ("authorization", "query", "method", "expected"),
     [
-        ([], None, "GET", False, None),
-        (["Bearer abc"], None, "PUT", False, "abc"),
-        (["bEARER   abc "], None, "GET", False, "abc"),
-        (["Bearer abc"], "q", "GET", False, "abc"),
-        ([], "q", "GET", False, "q"),
-        ([], "q", "HEAD", False, "q"),
-        ([], "q", "GET", True, "q"),
-        ([], "q", "POST", False, None),
-        ([], "q", "PUT", False, None),
-        ([], "q", "DELETE", False, None),
-        ([], "q", "get", False, None),
-        ([], "", "POST", False, None),
+        ([], None, "GET", None),
+        (["Bearer abc"], None, "PUT", "abc"),
+        (["bEARER   abc "], None, "GET", "abc"),
+        (["Bearer abc"], "q", "GET", "abc"),
+        ([], "q", "GET", "q"),
+        ([], "q", "HEAD", "q"),
+        ([], "q", "POST", None),
+        ([], "q", "PUT", None),
+        ([], "q", "DELETE", None),
+        ([], "q", "get", None),
+        ([], "", "POST", None),
     ],
 )
 def test_credential(
-    authorization: list[str], query: str | None, method: str, event_stream: bool, expected: object
+    authorization: list[str], query: str | None, method: str, expected: object
 ) -> None:
-    found = credential(headers(*authorization), query, method, event_stream=event_stream)
+    found = credential(headers(*authorization), query, method)
     assert found == expected
 
 
