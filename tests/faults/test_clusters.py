@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from manifests.laptop.weed import Sizes
 from tests.gfs.cluster import VOLUME_SERVERS, Cluster, Process, require, running
+from tests.support.waiting import eventually
 
 require()
 
@@ -38,12 +39,10 @@ def leads(cluster: Cluster, master: Process) -> bool:
 
 
 async def leader(cluster: Cluster) -> Process:
-    async with asyncio.timeout(20):
-        while True:
-            for master in cluster.all_masters:
-                if leads(cluster, master):
-                    return master
-            await asyncio.sleep(0.05)
+    found: Process = await eventually(
+        lambda: next((one for one in cluster.all_masters if leads(cluster, one)), None), 20
+    )
+    return found
 
 
 async def serving(fs: SeaweedFileSystem) -> bool:
@@ -71,9 +70,7 @@ async def test_the_leading_master_is_found_and_followed() -> None:
                 await feed(writer, data[CHUNK:])
                 await writer.commit()
             assert await load(fs, "g") == data
-            async with asyncio.timeout(20):
-                while not await serving(fs):
-                    await asyncio.sleep(0.1)
+            await eventually(lambda: serving(fs), 20)
         finally:
             await fs.close()
 
@@ -83,9 +80,7 @@ async def test_another_filer_serves_while_the_first_is_away() -> None:
     with running(filers=2) as cluster:
         fs = await SeaweedFileSystem.start(cluster.masters)
         try:
-            async with asyncio.timeout(10):
-                while len(fs._masters.filers) < 2:
-                    await asyncio.sleep(0.05)
+            await eventually(lambda: len(fs._masters.filers) >= 2)
             await fs.make_directory(DIR)
             await store(fs, "f", b"1")
             assert (await fs.status()).servers == VOLUME_SERVERS + 1 + 2
@@ -95,9 +90,7 @@ async def test_another_filer_serves_while_the_first_is_away() -> None:
             assert await load(fs, "f") == b"1"
             assert (await store(fs, "f", b"2")).replaced
             assert await load(fs, "f") == b"2"
-            async with asyncio.timeout(10):
-                while not fs._cache.up:
-                    await asyncio.sleep(0.05)
+            await eventually(lambda: fs._cache.up)
             assert await load(fs, "f") == b"2"
         finally:
             await fs.close()

@@ -13,6 +13,7 @@ import pytest
 
 from tests.faults.replicas import flip, holders
 from tests.gfs.cluster import Cluster, Process, cluster, seaweed
+from tests.support.waiting import eventually
 
 # The engine's libraries are there from here on.
 from gfs.errors import DataLoss, NoSuchFile, StoreUnavailable  # isort: skip
@@ -488,9 +489,7 @@ async def test_a_long_listing_with_a_prefix_is_complete(fs: SeaweedFileSystem) -
 
 async def cached(fs: SeaweedFileSystem) -> None:
     """Wait until the cache is used."""
-    async with asyncio.timeout(10):
-        while not fs._cache.up:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: fs._cache.up)
 
 
 @pytest.fixture
@@ -562,9 +561,7 @@ async def test_without_the_subscription_the_cache_is_not_used(
     await store(fs, "f", b"1")
     await load(fs, "f")
     cluster.filer.kill()
-    async with asyncio.timeout(5):
-        while fs._cache.up:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not fs._cache.up)
     cluster.filer.start()
     assert await load(fs, "f") == b"1"
     assert "f" in lookups

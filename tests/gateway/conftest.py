@@ -78,6 +78,9 @@ class Gateway:
     async def get(self, target: str | bytes, headers: Mapping[str, str] | None = None) -> Answer:
         return await call(self.port, "GET", target, headers)
 
+    async def status(self, target: str) -> int:
+        return (await self.get(target)).status
+
     async def stored(self, target: str, headers: Mapping[str, str] | None = None) -> Answer:
         """Ask until the answer comes from the cache: the second time, or when no change of the
         namespace holds that up any more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from functools import partial
 from itertools import count
 
 import pytest
@@ -22,6 +23,7 @@ from tests.gateway.conftest import (
     started,
 )
 from tests.support.client import MIB, Answer, call, connect
+from tests.support.waiting import eventually
 
 _numbers = count()
 
@@ -303,9 +305,7 @@ async def test_hiding_the_namespace_evicts_what_is_in_it_and_stores_nothing_for_
         await _hide(gateway, True)
         for path in paths:
             assert not from_cache(await gateway.get(path))
-            async with asyncio.timeout(5):
-                while (await gateway.get(path)).status != 404:
-                    await asyncio.sleep(0.01)
+            await eventually(partial(gateway.status, path), equals=404)
         await asyncio.sleep(HOLD_SECONDS)
         assert [(await gateway.get(path)).status for path in paths] == [404, 404]
     finally:

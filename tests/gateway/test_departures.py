@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,8 @@ async def test_an_upload_that_has_come_whole_is_stored(gateway: Gateway, leave: 
             path = f"/storage/default/{leave}-{way.replace(' ', '-')}-{size}"
             whole = request("PUT", path, way, CONTENT[:size], gateway.bearer())
             answer = await send_and_leave(gateway.port, whole, leave)
-            async with asyncio.timeout(10):
-                while (found := await gateway.get(path)).status != 200:
-                    await asyncio.sleep(0.02)
-            assert found.body == CONTENT[:size]
+            await eventually(partial(gateway.status, path), equals=200)
+            assert (await gateway.get(path)).body == CONTENT[:size]
             assert answer.startswith(b"HTTP/1.1 201 ") == (leave == "half-close"), path
             await gateway.delete(path)
 

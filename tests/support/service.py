@@ -64,6 +64,10 @@ class Service:
         assert response.status == 201, response
         return response.json()
 
+    async def status(self, target: str) -> int:
+        """The status that a GET of anyone gets."""
+        return (await self.get(target))[0]
+
     async def etag(self, target: str) -> str:
         """The ETag of a file."""
         return (await call(self.port, "HEAD", target)).headers["ETag"]

@@ -15,29 +15,30 @@ or has to be shorter, says so. Below 15 s, at which an event stream sends a comm
 POLL_SECONDS = 0.005
 
 
+_TRUE = object()
+
+
 async def eventually(
-    condition: Callable[[], Any], seconds: float = SECONDS, poll: float = POLL_SECONDS
+    condition: Callable[[], Any], seconds: float = SECONDS, *, equals: object = _TRUE
 ) -> Any:
-    """Call ``condition``, which may be a coroutine function, until what it returns is true; that.
-    Fails the test after ``seconds``, and says what was returned last."""
+    """Call ``condition``, which may be a coroutine function, until what it returns is true, or
+    ``equals`` that; return it. Fails the test after ``seconds``, with what was returned last."""
     deadline = time.monotonic() + seconds
     while True:
         last = condition()
         if inspect.isawaitable(last):
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            async with asyncio.timeout(max(POLL_SECONDS, deadline - time.monotonic())):
                 last = await last
-        if last:
+        if bool(last) if equals is _TRUE else last == equals:
             return last
         assert time.monotonic() < deadline, f"not within {seconds} s; it is {last!r}"
-        await asyncio.sleep(poll)
+        await asyncio.sleep(POLL_SECONDS)
 
 
-def wait_until(
-    condition: Callable[[], Any], seconds: float = SECONDS, poll: float = POLL_SECONDS
-) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = SECONDS) -> Any:
     """As :func:`eventually`, for a test that has no event loop."""
     deadline = time.monotonic() + seconds
     while not (last := condition()):
         assert time.monotonic() < deadline, f"not within {seconds} s; it is {last!r}"
-        time.sleep(poll)
+        time.sleep(POLL_SECONDS)
     return last

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import os
@@ -22,6 +21,7 @@ from gfs.errors import GfsError, StoreBroken, StoreFull, StoreUnavailable
 from tests.gfs.suite import DIR, content, feed, load, store
 from tests.support.mounts import fill, mounted, tmpfs
 from tests.support.rooted import place, require_root
+from tests.support.waiting import eventually
 
 __all__ = ["place"]
 
@@ -47,9 +47,7 @@ async def fs(place: Path) -> AsyncIterator[EmbeddedFileSystem]:
 
 
 async def swept(fs: EmbeddedFileSystem) -> None:
-    async with asyncio.timeout(60):
-        while fs._emptying:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not fs._emptying, 60)
 
 
 @contextmanager

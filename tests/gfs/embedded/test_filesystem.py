@@ -22,6 +22,7 @@ from gfs.embedded.trash import Leftovers
 from gfs.errors import AlreadyExists, NoSuchFile, StoreFull, StoreUnavailable
 from gfs.types import ABSENT
 from tests.gfs.suite import DIR, FileSystemSuite, content, feed, load, names, store
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -178,9 +179,7 @@ async def test_a_start_removes_what_a_crash_left(root: Path) -> None:
     assert fs.swept == 1
     assert leftovers(root) == []
     assert await load(fs, "kept") == b"1"
-    async with asyncio.timeout(5):
-        while os.listdir(root / "~trash"):
-            await asyncio.sleep(0.01)
+    await eventually(lambda: os.listdir(root / "~trash"), equals=[])
     await fs.close()
 
 

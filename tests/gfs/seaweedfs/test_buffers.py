@@ -18,6 +18,7 @@ import pytest
 from gfs.errors import StoreUnavailable
 from gfs.types import Bytes
 from tests.gfs.cluster import Cluster, cluster, require, seaweed
+from tests.support.waiting import eventually
 
 require()
 
@@ -165,9 +166,7 @@ async def test_of_those_that_do_not_move_the_fullest_are_sent_on() -> None:
     buffers = Buffers(100, 100)
     idle = [await Idle(buffers).fill(count) for count in (1, 30, 10, 40, 19)]
     waiting = asyncio.create_task(buffers.grant(30))
-    async with asyncio.timeout(5):
-        while not any(one.sent for one in idle):
-            await asyncio.sleep(0.01)
+    await eventually(lambda: any(one.sent for one in idle))
     # Until half of the limit is free; what has too little of it is left alone.
     assert [one.sent for one in idle] == [False, True, False, True, False]
     buffers.stored(idle[3].buffer)
@@ -181,9 +180,7 @@ async def test_if_all_move_and_wait_the_fullest_is_sent_on() -> None:
     future = asyncio.get_running_loop().time() + 1000
     moving = [await Idle(buffers, future).fill(count) for count in (40, 50, 10)]
     waiting = asyncio.create_task(buffers.grant(10))
-    async with asyncio.timeout(5):
-        while not any(one.sent for one in moving):
-            await asyncio.sleep(0.01)
+    await eventually(lambda: any(one.sent for one in moving))
     await asyncio.sleep(0.1)
     assert [one.sent for one in moving] == [False, True, False]  # and that is enough
     buffers.drop(moving[1], moving[1].buffer, sent=True)
@@ -222,9 +219,7 @@ async def test_memory_is_used_again_and_given_back_in_the_end(
     third.send_on()
     buffers.stored(third.buffer)
     assert buffers._spare == [third.buffer]
-    async with asyncio.timeout(5):
-        while buffers._spare:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not buffers._spare)
     buffers.close()
 
 
@@ -337,9 +332,7 @@ async def test_memory_that_was_lent_and_not_filled_is_given_back_at_the_end() ->
     chunks = Chunks(10 * PAGE, PAGE)
     writer = chunks.writer()
     await writer.write(bytes(PAGE))
-    async with asyncio.timeout(5):
-        while not chunks.buffers._spare:
-            await asyncio.sleep(0.001)
+    await eventually(lambda: chunks.buffers._spare)
     await writer.space(10)
     await writer.advance(0)
     assert chunks.content(await writer._sealed()) == bytes(PAGE)

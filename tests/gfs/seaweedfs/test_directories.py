@@ -9,6 +9,7 @@ from contextlib import aclosing, contextmanager, nullcontext
 import pytest
 
 from tests.gfs.cluster import Cluster, cluster, seaweed
+from tests.support.waiting import eventually
 
 # The engine's libraries are there from here on.
 from gfs.errors import NoSuchDirectory, NoSuchFile, StoreUnavailable  # isort: skip
@@ -50,9 +51,7 @@ async def left(fs: SeaweedFileSystem) -> list[str]:
 
 async def emptied(fs: SeaweedFileSystem) -> None:
     """Wait until nothing is left."""
-    async with asyncio.timeout(10):
-        while await left(fs):
-            await asyncio.sleep(0.02)
+    await eventually(lambda: left(fs), equals=[])
 
 
 async def test_a_directory_disappears_before_its_files_are_deleted(
@@ -177,9 +176,7 @@ async def test_what_cannot_be_deleted_does_not_keep_what_comes_behind_it(
     with monkeypatch.context() as patch:
         patch.setattr(Filers, "delete_all", refused)
         await fs.remove_directory(DIR)
-        async with asyncio.timeout(5):
-            while await fs._filers.lookup(f"{PREFIX}/{DIR}", "c") is not None:
-                await asyncio.sleep(0.02)
+        await eventually(lambda: fs._filers.lookup(f"{PREFIX}/{DIR}", "c"), equals=None)
         with pytest.raises(StoreUnavailable, match="cannot be deleted"):
             await fs._directories._empty(DIR)
     assert await fs._filers.lookup(f"{PREFIX}/{DIR}", "b") is not None
@@ -315,9 +312,7 @@ async def test_a_directory_that_cannot_be_emptied_does_not_keep_those_behind_it(
         patch.setattr(Directories, "_empty", refused)
         other = await SeaweedFileSystem.start(cluster.masters)
         try:
-            async with asyncio.timeout(10):
-                while await left(fs) != ["another"]:
-                    await asyncio.sleep(0.02)
+            await eventually(lambda: left(fs), equals=["another"])
         finally:
             await other.close()
     await fs._directories._empty("another")

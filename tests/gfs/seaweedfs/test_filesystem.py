@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.gfs.cluster import Cluster, cluster, seaweed
+from tests.support.waiting import eventually
 
 # The engine's libraries are there from here on.
 from gfs.errors import NoSuchFile, StoreUnavailable, VersionMismatch  # isort: skip
@@ -44,9 +45,7 @@ class TestSeaweed(FileSystemSuite):
 
 async def used(fs: SeaweedFileSystem, *, up: bool = True) -> None:
     """Wait until the cache is used, or is not."""
-    async with asyncio.timeout(10):
-        while fs._cache.up is not up:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: fs._cache.up is up)
 
 
 async def test_while_a_filer_is_silent_it_is_asked_last_and_nothing_is_read_from_the_cache(
@@ -362,9 +361,8 @@ async def test_files_are_counted_again_when_one_has_come_or_gone(
         for number in range(3):
             await store(fs, f"f{number}", b"x")
             assert await fs.count(DIR) == number + 1  # what one has done oneself shows at once
+        await eventually(lambda: other.count(DIR), equals=3)
         async with asyncio.timeout(10):
-            while await other.count(DIR) != 3:
-                await asyncio.sleep(0.01)
             monkeypatch.setattr(Filers, "listing", seen)
             counted.append("not yet")  # the last change may not have been heard of
             while counted:
@@ -375,9 +373,7 @@ async def test_files_are_counted_again_when_one_has_come_or_gone(
         assert counted == []
         await fs.delete(DIR, "f0")
         assert await fs.count(DIR) == 2
-        async with asyncio.timeout(10):
-            while await other.count(DIR) != 2:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: other.count(DIR), equals=2)
         await fs.remove_directory(DIR)
         assert await fs.count(DIR) == 0
         await fs.make_directory(DIR)

@@ -18,6 +18,7 @@ from sfs_server.auth.tokens import InvalidToken, Principal, Verifier
 from sfs_server.config import Config, ConfigError
 from sfs_server.errors import Problem
 from tests.support.tokens import b64, es256, hs256, public_jwk, rs256, token
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("still_clock")
 
@@ -219,18 +220,18 @@ async def test_the_keys_are_fetched_again_and_again_by_themselves(
     monkeypatch.setattr("sfs_server.auth.jwks.FRESH_SECONDS", 0.01)
     monkeypatch.setattr("sfs_server.auth.jwks.REFETCH_SECONDS", 0.01)
     text = by_ec()
+
+    async def fetched(times: int) -> None:
+        before = issuer.fetches
+        await eventually(lambda: issuer.fetches >= before + times)
+
     await issuer.verify(text)
     for answer in (issuer.bad, issuer.good):  # also after a failure
-        issuer.answer, before = answer, issuer.fetches
-        async with asyncio.timeout(10):
-            while issuer.fetches < before + 3:
-                await asyncio.sleep(0.01)
+        issuer.answer = answer
+        await fetched(3)
         await issuer.verify(text)
     issuer.keys = []  # withdrawn, and nobody asks for anything
-    before = issuer.fetches
-    async with asyncio.timeout(10):
-        while issuer.fetches < before + 2:
-            await asyncio.sleep(0.01)
+    await fetched(2)
     await issuer.refuses(text)
     await issuer.verifier.close()
     before = issuer.fetches

@@ -18,6 +18,7 @@ from sfs_server.web.keys import METRICS
 from tests.support.client import Connection, call, connect
 from tests.support.postgres import Postgres
 from tests.support.service import Service
+from tests.support.waiting import eventually
 
 ALL = "/storage/namespaces"
 
@@ -406,9 +407,7 @@ async def upload_under_way(
     async with connect(service.port) as connection:
         headers = {**service.bearer(user), "Content-Length": "10"}
         connection.send("PUT", target, headers, b"01234")
-        async with asyncio.timeout(5):
-            while not os.listdir(temporary):
-                await asyncio.sleep(0.005)
+        await eventually(lambda: os.listdir(temporary))
         yield connection
     assert os.listdir(temporary) == []
 

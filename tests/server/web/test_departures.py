@@ -69,9 +69,7 @@ async def test_every_change_that_has_come_whole_is_made(service: Service, leave:
         whole = encode(method, target, headers, body)
         response = await send_and_leave(service.port, whole, leave)
         assert response.startswith(b"HTTP/1.1 20") == (leave == "half-close"), (method, target)
-        async with asyncio.timeout(5):
-            while await state() != becomes:
-                await asyncio.sleep(0.005)
+        await eventually(state, equals=becomes)
 
 
 @pytest.mark.both_loops

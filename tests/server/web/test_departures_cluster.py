@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,14 +30,6 @@ def config(config: Config, cluster: Cluster) -> Config:
     return replace(config, master=cluster.masters, prefix=f"/{Path(config.data).parent.name}")
 
 
-async def until(service: Service, path: str, expected: tuple[int, bytes | None]) -> None:
-    status, body = expected
-    async with asyncio.timeout(10):
-        while (found := await service.get(path))[0] != status:
-            await asyncio.sleep(0.01)
-    assert body is None or found[1] == body
-
-
 @pytest.mark.both_loops
 @pytest.mark.parametrize("leave", LEAVES)
 async def test_a_change_that_has_come_whole_is_made_and_no_other(
@@ -47,7 +40,7 @@ async def test_a_change_that_has_come_whole_is_made_and_no_other(
             path = f"/storage/default/{way.replace(' ', '-')}-{size}"
             whole = request("PUT", path, way, CONTENT[:size], service.bearer())
             response = await send_and_leave(service.port, whole, leave)
-            await until(service, path, (200, CONTENT[:size]))
+            await eventually(partial(service.get, path), equals=(200, CONTENT[:size]))
             assert response.startswith(b"HTTP/1.1 201 ") == (leave == "half-close"), path
             if size:
                 short = request("PUT", path, way, b"y" * size, service.bearer())[:-3]
@@ -58,7 +51,7 @@ async def test_a_change_that_has_come_whole_is_made_and_no_other(
             path = f"/storage/default/{way.replace(' ', '-')}-{size}"
             assert await service.get(path) == (200, CONTENT[:size])
             await send_and_leave(service.port, encode("DELETE", path, service.bearer()), leave)
-            await until(service, path, (404, None))
+            await eventually(partial(service.status, path), equals=404)
 
 
 @pytest.mark.both_loops

@@ -17,6 +17,7 @@ from sfs_server.web.keys import DATABASE, FILESYSTEM, LIFECYCLE
 from tests.support.client import call
 from tests.support.postgres import Postgres
 from tests.support.service import Service
+from tests.support.waiting import eventually
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
@@ -219,9 +220,7 @@ async def test_without_its_database_the_service_reads_on_and_recovers_by_itself(
         assert await service.get("/storage/default/a") == (200, b"stored")
     finally:
         await asyncio.to_thread(postgres.start)
-    async with asyncio.timeout(10):
-        while (await call(service.port, "GET", "/readyz")).status != 200:
-            await asyncio.sleep(0.05)
+    await eventually(lambda: service.status("/readyz"), equals=200)
     await service.put("/storage/default/b", b"healed")
     assert await service.get("/storage/default/b") == (200, b"healed")
 
