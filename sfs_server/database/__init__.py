@@ -1,7 +1,8 @@
-"""PostgreSQL: the only room that knows aiopg and psycopg2.
+"""Access to PostgreSQL. Only this package uses aiopg and psycopg2.
 
-A ``Database`` is a pool; each statement or transaction takes a ``Session`` of it. A ``Listener``
-receives notifications on a connection of its own. At the start the tables are checked and made.
+A ``Database`` is a pool of connections; each statement and each transaction takes one of them, a
+``Session``. A ``Listener`` receives notifications on a connection that is not in the pool.
+``migrate`` checks the tables, and makes or changes them, when a server starts.
 """
 
 from sfs_server.database.listener import Listener

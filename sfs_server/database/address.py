@@ -1,8 +1,9 @@
-"""Where a database is: the parts of its URL, and the addresses to try in turn. No SQL here.
+"""Where a database is: the parts of its URL, and the addresses to which to connect. No SQL here.
 
-libpq resolves host names with a blocking call, which would stop the event loop for as long as a
-resolver takes (5 s and more when it is unavailable). Names are therefore resolved by the loop's own
-resolver, in a thread, and handed to libpq as ``hostaddr`` next to the ``host`` that TLS verifies.
+libpq resolves host names with a blocking call, which would stop the event loop for as long as the
+resolver takes (5 s and more when it does not respond). So the names are resolved with
+``loop.getaddrinfo``, in a thread, and libpq gets the address as ``hostaddr``, besides the name as
+``host``, which TLS verifies.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from sfs_server.config import ConfigError
 
 MAX_ADDRESSES = 8
-"""Of the hosts of one URL: how many are tried."""
+"""How many IP addresses are tried at most, those of all hosts of one URL together."""
 
 _KEEPALIVE = {
     "keepalives_idle": "10",
@@ -22,7 +23,8 @@ _KEEPALIVE = {
     "keepalives_count": "3",
     "tcp_user_timeout": "15000",
 }
-"""TCP's own watch over idle connections, where the URL does not set it: dead after 25 s."""
+"""Parameters of libpq, used where the URL does not set them, by which TCP finds dead connections:
+an idle one after 25 s, one with unacknowledged data after 15 s."""
 
 BAD_URL = (
     "the database URL cannot be read: it has the form postgresql://USER:PASSWORD@HOST:PORT/NAME, "
@@ -31,10 +33,11 @@ BAD_URL = (
 
 
 class DatabaseAddress:
-    """The address in ``parts``, libpq's connection parameters by their names.
+    """Where a database is, from ``parts``: libpq's connection parameters by their names.
 
-    Raises ConfigError for an address that makes no sense. A separator in the password that is not
-    percent-encoded makes such a one: it would put a part of the password where it is shown.
+    Raises ConfigError if the host, port or name of the database contains what none can contain.
+    That happens when an ``@`` or ``/`` in the password is not percent-encoded: a part of the
+    password would be taken for one of these, and would be logged.
     """
 
     def __init__(self, parts: Mapping[str, str]) -> None:
@@ -48,18 +51,19 @@ class DatabaseAddress:
             raise ConfigError(BAD_URL)
 
     def __str__(self) -> str:
-        """``host:port/name``, to be shown to an operator."""
+        """``host:port/name``, for messages to operators."""
         return f"{self._host or 'the default host'}:{self._port or 5432}/{self._name}"
 
     def without_password(self, text: str) -> str:
-        """``text`` with the password, should it be in there, replaced."""
+        """``text``, in which the password is replaced by ``***`` if it occurs."""
         password = self._parts.get("password")
         return text.replace(password, "***") if password else text
 
     async def candidates(self) -> list[dict[str, str]]:
-        """What to override in the URL for each address to try: 1 to MAX_ADDRESSES of them.
+        """The addresses to try in this order, 1 to MAX_ADDRESSES of them: for each the connection
+        parameters that override those of the URL.
 
-        Raises OSError when no host of the URL can be resolved.
+        Raises OSError if no host of the URL can be resolved.
         """
         common = {key: value for key, value in _KEEPALIVE.items() if key not in self._parts}
         if not self._host or "hostaddr" in self._parts:
@@ -85,7 +89,8 @@ class DatabaseAddress:
 
 
 async def _resolve(host: str) -> list[str]:
-    """The addresses of ``host`` in the order in which to try them, without repetitions."""
+    """The IP addresses of ``host`` in the order in which to try them, without duplicates. Raises
+    OSError."""
     loop = asyncio.get_running_loop()
-    answers = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
+    infos = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in infos))

@@ -1,9 +1,9 @@
-"""Whether SFS can use a database, asked before anything in it is changed.
+"""Checks whether SFS can use a database, before anything in it is changed.
 
-A database may be of a server that is too old, have an encoding in which not every name can be kept,
-or be another program's, whose tables happen to have our names. It may be damaged: a table, a column
-or a trigger that an applied migration made is not there any more. Its role may lack the right to
-make tables, or to write to them. Each of these is a sentence for the operator that says what to do.
+The server may be too old, or the encoding of the database one that cannot store every name. The
+tables may belong to another program that happens to use our names. A table, a column or a trigger
+that an applied migration made may have been deleted. The role may have no right to create or change
+tables. For each of these there is a ConfigError whose text says to the operator what to do.
 """
 
 from __future__ import annotations
@@ -17,24 +17,26 @@ from sfs_server.database.pool import Database
 from sfs_server.database.session import Session
 
 MIN_VERSION = 13
-"""Of PostgreSQL: the oldest major version that SFS works with."""
+"""The oldest major version of PostgreSQL with which SFS works."""
 
 _ENCODING = "UTF8"
 _TEXT = ("text", "character varying")
+"""The types that a column with text may have."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """What SFS needs of a table of its own."""
+    """What SFS requires of one of its tables."""
 
-    made: int
-    """The number of the migration that makes it."""
+    created_by: int
+    """The number of the migration that creates the table."""
     columns: Mapping[str, tuple[str, ...]]
-    """Each with the types that it may have. The first one is the key."""
-    added: Mapping[str, int] = field(default_factory=dict)
-    """Columns that a migration adds where the table is there already, with its number."""
+    """Name of a column → the types that it may have. The first column must be unique."""
+    added_by: Mapping[str, int] = field(default_factory=dict)
+    """Name of a column that may be missing in an old table → the number of the migration that adds
+    it there."""
     triggers: Mapping[str, int] = field(default_factory=dict)
-    """Triggers, with the numbers of the migrations that make them."""
+    """Name of a trigger → the number of the migration that creates it."""
 
 
 _TABLES = {
@@ -50,7 +52,7 @@ _TABLES = {
             "created_at": ("timestamp without time zone",),
             "owner": _TEXT,
         },
-        added={"owner": 1},
+        added_by={"owner": 1},
         triggers={"sfs_namespaces_row": 1, "sfs_namespaces_all": 1},
     ),
     "link_key": _Table(1, {"one": ("boolean",), "key": ("bytea",)}),
@@ -70,11 +72,14 @@ JOIN pg_attribute field ON field.attrelid = class.oid AND field.attnum > 0 AND N
 WHERE class.relnamespace = quote_ident(current_schema())::regnamespace AND class.relname = ANY (%s)
 ORDER BY class.relname, field.attnum
 """
+"""For each column of the tables that are named: the table, whether it is one (not a view, say), and
+the fields of a ``_Column``."""
 
 _TRIGGERS = """
 SELECT class.relname, tgname FROM pg_trigger JOIN pg_class class ON class.oid = tgrelid
 WHERE class.relnamespace = quote_ident(current_schema())::regnamespace AND class.relname = ANY (%s)
 """
+"""The triggers of the tables that are named: the table and the trigger."""
 
 _RIGHTS = """
 SELECT quote_ident(current_user), quote_ident(current_schema()),
@@ -82,25 +87,30 @@ SELECT quote_ident(current_user), quote_ident(current_schema()),
         WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relname = ANY (%s)
         AND NOT pg_has_role(relowner, 'USAGE') LIMIT 1)
 """
+"""The role; the schema, NULL if there is none; the owner of a table that the role may not change,
+NULL if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
+    """A column of a table in the database."""
+
     name: str
     type: str
     required: bool
-    """An INSERT has to give it a value."""
+    """Whether every INSERT must give it a value."""
     unique: bool
+    """Whether it alone has a unique index."""
 
 
 async def require_fit(database: Database) -> dict[int, str]:
-    """Return the migrations that were applied to ``database`` (see ``applied_migrations``) if SFS
-    can work with it, by this version's migrations or without any.
+    """Return the migrations that were applied to ``database`` (see ``applied_migrations``), if SFS
+    can use it as it is or after the missing migrations of this version.
 
-    Raises ConfigError; DatabaseUnavailable, StatementFailed like ``fetch``.
+    Raises ConfigError if not, and what ``fetch`` raises: DatabaseUnavailable, StatementFailed.
     """
     async with database.transaction() as session:
-        # All of it at one moment: another process may be applying a migration.
+        # One snapshot for all that follows: another process may be applying a migration.
         await session.fetch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         await _require_server(session, database)
         tables: dict[str, dict[str, _Column]] = {}
@@ -111,7 +121,7 @@ async def require_fit(database: Database) -> dict[int, str]:
             tables.setdefault(table, {})[found.name] = found
         triggers = set(await session.fetch(_TRIGGERS, (list(_TABLES),)))
         applied: dict[int, str] = {}
-        # The first table says which migrations were applied: whether the others should be there.
+        # The first table lists the applied migrations, by which the other ones are judged.
         for table, wanted in _TABLES.items():
             if table in tables:
                 differences = list(_differences(wanted, tables[table], applied))
@@ -119,24 +129,25 @@ async def require_fit(database: Database) -> dict[int, str]:
                     raise _foreign(database, table, differences)
                 if table == "sfs_migrations":
                     applied = await applied_migrations(session)
-        lost = list(_lost(tables, triggers, applied))
-    if lost:
+        deleted = list(_deleted(tables, triggers, applied))
+    if deleted:
         raise ConfigError(
-            f"The database {database} is damaged: {'; '.join(lost)}. Nothing was changed. Restore "
-            "it from a backup, or give -database an empty one."
+            f"The database {database} is damaged: {'; '.join(deleted)}. Nothing was changed. "
+            "Restore it from a backup, or give -database an empty one."
         )
     return applied
 
 
 async def applied_migrations(session: Session) -> dict[int, str]:
-    """The names of the migrations that were applied to the database of ``session``, by their
-    numbers; of a newer version too. Raises like ``fetch``."""
+    """The migrations that were applied to the database of ``session``, also those of a newer
+    version: number → name. Raises what ``fetch`` raises."""
     sql = "SELECT to_regclass(quote_ident(current_schema()) || '.sfs_migrations') IS NULL"
     [(none,)] = await session.fetch(sql)
     return {} if none else dict(await session.fetch("SELECT number, name FROM sfs_migrations"))
 
 
 async def _require_server(session: Session, database: Database) -> None:
+    """Raise ConfigError if the version of the server or the encoding of the database is wrong."""
     [(version,)] = await session.fetch("SHOW server_version_num")
     if int(version) // 10000 < MIN_VERSION:
         raise ConfigError(
@@ -153,6 +164,7 @@ async def _require_server(session: Session, database: Database) -> None:
 
 
 def _foreign(database: Database, table: str, differences: list[str]) -> ConfigError:
+    """The error for a table that has our name and is not ours."""
     return ConfigError(
         f"The database {database} has a table {table} that is not one of SFS: "
         f"{'; '.join(differences)}. Nothing was changed. Give -database a database of its own: "
@@ -163,12 +175,12 @@ def _foreign(database: Database, table: str, differences: list[str]) -> ConfigEr
 def _differences(
     wanted: _Table, columns: Mapping[str, _Column], applied: Mapping[int, str]
 ) -> Iterator[str]:
-    """How a table differs from the one that is ``wanted`` and that will be when all of this
-    version's migrations are applied."""
+    """How the ``columns`` of a table differ from the ``wanted`` ones. A column is not reported as
+    missing if a migration that is not ``applied`` yet will add it."""
     for name, types in wanted.columns.items():
         column = columns.get(name)
         if column is None:
-            if name not in wanted.added or wanted.added[name] in applied:
+            if name not in wanted.added_by or wanted.added_by[name] in applied:
                 yield f"the column {name} is missing"
         elif column.type not in types:
             yield f"{name} is {column.type} and not {types[0]}"
@@ -180,12 +192,12 @@ def _differences(
             yield f"{name} must have a value"
 
 
-def _lost(
+def _deleted(
     tables: Mapping[str, object], triggers: Set[tuple[str, str]], applied: Mapping[int, str]
 ) -> Iterator[str]:
-    """What applied migrations made, and is not there any more."""
+    """The tables and triggers that applied migrations made and that do not exist any more."""
     for table, wanted in _TABLES.items():
-        if wanted.made in applied and table not in tables:
+        if wanted.created_by in applied and table not in tables:
             yield f"the table {table} is missing"
         for trigger, number in wanted.triggers.items():
             if number in applied and (table, trigger) not in triggers:
@@ -193,8 +205,8 @@ def _lost(
 
 
 async def refusal(database: Database) -> ConfigError:
-    """What to say when the role of ``database`` was not allowed (42501, 3F000) to make the tables
-    or to use them. Raises like ``fetch``."""
+    """The error to raise after PostgreSQL refused the role of ``database`` the right to create or
+    to use the tables (SQLSTATE 42501, 3F000). Raises what ``fetch`` raises."""
     row: tuple[Any, ...]
     [row] = await database.fetch(_RIGHTS, (list(_TABLES),), idempotent=True)
     role, schema, owner = row

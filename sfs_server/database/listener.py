@@ -1,17 +1,17 @@
-"""LISTEN on a session of its own, with a check every two seconds that notifications arrive.
+"""Receives notifications (LISTEN) on a separate session, and checks that they arrive, by pings.
 
-Notifications come over a connection that is silent when nothing happens, so silence says nothing:
-a server that is stopped, a network that drops packets (aio-libs/aiopg#249) and a pooler that gives
-each statement another connection (PgBouncer's ``pool_mode=transaction``) all look the same. The
-listener therefore listens to a second channel, which nobody else knows, and sends a notification
-there, the ping, every ``PING_SECONDS``. It must arrive within ``ARRIVAL_SECONDS``. It is sent on
-another session: what is sent on the listening one would arrive through a pooler too, because both
-would use the same connection for that moment.
+A connection on which no notification arrives may be idle or broken. A server that is stopped, a
+network that drops packets (aio-libs/aiopg#249) and a pooler that gives each statement another
+connection (PgBouncer's ``pool_mode=transaction``) all look the same. So the listener also listens
+to a channel with a random name, and sends a notification there, the *ping*, every ``PING_SECONDS``.
+It must arrive within ``ARRIVAL_SECONDS``. It is sent on a second session: one sent on the listening
+session would arrive even through such a pooler, because both statements could use the same
+connection at that moment.
 
 PostgreSQL delivers the notifications of all channels in the order of the commits. So when a ping
-has arrived, everything that was committed before it was sent has been handed on, and what the
-notifications say can be relied on while ``trusted`` is true. Where the connection broke silently,
-it is out of date for ``TRUST_SECONDS`` at most.
+arrives, the notifications of everything that was committed before it was sent have arrived too.
+While ``trusted`` is true, a change is known after ``TRUST_SECONDS`` at the latest, even if the
+connection has broken silently.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from sfs_server.database.pool import Database, Session
 from sfs_server.errors import DatabaseUnavailable
 
 PING_SECONDS = 2.0
-"""Between the arrival of a ping and the next one."""
+"""The pause from the arrival of a ping until the next one is sent."""
 
 ARRIVAL_SECONDS = 3.0
-"""How long a ping may take until it arrives."""
+"""The time from sending a ping within which it must arrive, else the connection counts as lost."""
 
 TRUST_SECONDS = 6.0
-"""How long ago the last ping that arrived may have been sent. More than PING_SECONDS +
-ARRIVAL_SECONDS, so that a slow ping is not taken for a loss."""
+"""How long the listener is trusted after a ping was sent that arrived. More than PING_SECONDS +
+ARRIVAL_SECONDS, so that a slow ping is not taken for a lost connection."""
 
 BACKOFF_FIRST_SECONDS = 0.1
 """The pause before the listener connects again; it doubles with each failure in a row."""
@@ -44,7 +44,7 @@ BACKOFF_LAST_SECONDS = 5.0
 """The longest of these pauses."""
 
 WARN_SECONDS = 300.0
-"""Between two warnings that notifications do not arrive."""
+"""The shortest time between two warnings that notifications do not arrive."""
 
 NO_NOTIFICATIONS = (
     "notifications of the database do not arrive: perhaps a pooler in between does not keep "
@@ -55,15 +55,16 @@ _log = logging.getLogger(__name__)
 
 
 class _NoNotifications(Exception):
-    """LISTEN was executed, a NOTIFY was executed, and nothing arrived."""
+    """LISTEN and NOTIFY were executed without an error, but the notification did not arrive."""
 
 
 class Listener:
-    """Keeps ``LISTEN channel`` going on a session of its own, from ``start`` until ``close``.
+    """Listens to ``channel`` from ``start`` until ``close``, and connects again whenever the
+    connection is lost.
 
-    ``on_notify`` gets the payload of each notification, ``on_lost`` is called when the connection
-    is lost, ``on_return`` when it listens again (and the first time), before ``trusted`` becomes
-    true. They are called in the loop, and must neither block nor raise.
+    ``on_notify`` is called with the payload of each notification; ``on_lost`` when the connection
+    is lost; ``on_return`` when the listener listens, for the first time or again, just before
+    ``trusted`` becomes true. They are called in the event loop, and must neither block nor raise.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Listener:
         on_return: Callable[[], None],
     ) -> None:
         if not channel.isidentifier():
-            raise ValueError("a channel's name is an identifier")
+            raise ValueError("the name of a channel must be an identifier")
         self._database = database
         self._channel = channel
         self._ping_channel = f"sfs_ping_{secrets.token_hex(8)}"
@@ -88,14 +89,15 @@ class Listener:
         self._arrived = asyncio.Event()
         self._confirmed_at = -math.inf
         self.trusted_until = -math.inf
-        """The end of the time, by the loop's clock, in which only changes of the last TRUST_SECONDS
-        can have been missed."""
-        self._up = False
+        """Until when the listener is trusted, in seconds of the loop's clock. Until then, the
+        notifications of all that was committed more than TRUST_SECONDS ago have arrived."""
+        self._listening = False
         self._reason = "not connected yet"
         self._warn_at = -math.inf
 
     def __repr__(self) -> str:
-        return f"<Listener {self._channel} {'up' if self._up else self._reason!r}>"
+        state = "listening" if self._listening else repr(self._reason)
+        return f"<Listener {self._channel} {state}>"
 
     @property
     def trusted(self) -> bool:
@@ -104,32 +106,37 @@ class Listener:
 
     @property
     def state(self) -> str:
-        """``ok`` while ``trusted``, else why not, in words for an operator."""
+        """``ok`` if ``trusted``, else the reason, a text for operators."""
         return "ok" if self.trusted else self._reason
 
     @property
     def confirmed_at(self) -> float:
-        """When the last ping that arrived was sent, by the loop's clock: what was committed before
-        has been handed on. Minus infinity before the first."""
+        """When the last ping that arrived was sent, in seconds of the loop's clock: ``on_notify``
+        has been called for everything that was committed before. Minus infinity if none has arrived
+        yet."""
         return self._confirmed_at
 
     async def start(self) -> None:
-        """Start, and wait for the first ping or the first failure, which is not an error: the
-        listener goes on trying. At most 2 * (ACQUIRE_SECONDS + ARRIVAL_SECONDS)."""
+        """Start to listen, and wait until the first ping has arrived or the first attempt has
+        failed: at most 2 * (ACQUIRE_SECONDS + ARRIVAL_SECONDS). A failure is not raised; the
+        listener goes on trying."""
         first = self._loop.create_future()
-        self._task = asyncio.create_task(self._keep(first), name=f"listen {self._channel}")
+        self._task = asyncio.create_task(self._run(first), name=f"listen {self._channel}")
         await first
 
     async def close(self) -> None:
-        """Stop and close the connections. Idempotent. Nothing is called any more afterwards."""
+        """Stop, and close the connections. After it returns, none of the functions is called any
+        more. Idempotent."""
         task, self._task = self._task, None
         while task is not None and not task.done():
-            # Again and again: asyncio.wait_for of Python 3.11, inside aiopg, loses a cancellation
-            # that comes together with the response.
+            # Repeatedly: asyncio.wait_for of Python 3.11, which aiopg uses, loses a cancellation
+            # that comes together with a response.
             task.cancel()
             await asyncio.wait({task}, timeout=0.1)
 
-    async def _keep(self, first: asyncio.Future[None]) -> None:
+    async def _run(self, first: asyncio.Future[None]) -> None:
+        """Connect and listen, again after each failure. Sets the result of ``first`` after the
+        first ping or failure."""
         delay = BACKOFF_FIRST_SECONDS
         while True:
             before = self._confirmed_at
@@ -143,7 +150,7 @@ class Listener:
             except DatabaseUnavailable as error:
                 self._reason = str(error)
                 _log.warning("not listening to the database: %s; trying again", error)
-            except Exception:  # noqa: BLE001 - logged; one that ended would be silent for ever
+            except Exception:  # noqa: BLE001 - logged; a listener must not end on an unexpected error
                 self._reason = "failed; see the log"
                 _log.exception("listening to the database failed; trying again")
             finally:
@@ -154,7 +161,7 @@ class Listener:
             delay = min(delay * 2, BACKOFF_LAST_SECONDS)
 
     async def _connect_and_serve(self, first: asyncio.Future[None]) -> None:
-        """Listen until that fails. Raises _NoNotifications, DatabaseUnavailable."""
+        """Listen until the connection fails. Raises _NoNotifications, DatabaseUnavailable."""
         session = await self._database.open_session()
         try:
             sender = await self._database.open_session()
@@ -172,19 +179,17 @@ class Listener:
         finally:
             session.close()
             sender.close()
-            self._down()
+            if self._listening:
+                self._listening = False
+                self.trusted_until = -math.inf
+                self._on_lost()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _down(self) -> None:
-        if self._up:
-            self._up = False
-            self.trusted_until = -math.inf
-            self._on_lost()
-
     async def _receive(self, session: Session) -> None:
-        """Hand on notifications, until the connection fails."""
+        """Pass notifications to ``on_notify`` until the connection fails. Raises
+        DatabaseUnavailable."""
         while True:
             channel, payload = await session.notification()
             if channel == self._ping_channel:
@@ -193,7 +198,7 @@ class Listener:
                 self._on_notify(payload)
 
     async def _ping(self, sender: Session, first: asyncio.Future[None]) -> None:
-        """Send a ping to this listener now and then, until one does not arrive."""
+        """Send pings until one does not arrive. Raises DatabaseUnavailable, _NoNotifications."""
         while True:
             sent_at = self._loop.time()
             self._arrived.clear()
@@ -203,13 +208,13 @@ class Listener:
                 async with asyncio.timeout_at(sent_at + ARRIVAL_SECONDS):
                     await self._arrived.wait()
             except TimeoutError:
-                if self._up:
-                    raise DatabaseUnavailable("the listening connection fell silent") from None
+                if self._listening:
+                    raise DatabaseUnavailable("a ping did not arrive") from None
                 raise _NoNotifications from None
-            if not self._up:
+            if not self._listening:
                 self._on_return()
             self._confirmed_at = sent_at
             self.trusted_until = sent_at + TRUST_SECONDS
-            self._up = True
+            self._listening = True
             resolve(first, None)
             await asyncio.sleep(PING_SECONDS)

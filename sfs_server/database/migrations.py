@@ -1,19 +1,20 @@
-"""The numbered files of ``schema/``: each is applied once, in order, to make or change tables.
+"""Applies the migrations, the numbered files of ``schema/``: each once, in order.
 
-What was applied is in the table ``sfs_migrations``, which the first of the files makes. Each file
-is applied in a transaction of its own, which also records it: a process that dies in the middle
-leaves nothing of it, and the next start applies it again. Starts take turns by an advisory lock,
-which versions without migrations take as well. A start that finds nothing to apply takes no lock
-and makes nothing, so its role needs no right to.
+The table ``sfs_migrations``, which the first migration makes, lists those that were applied. Each
+migration and its row there are one transaction: if the process dies in the middle, nothing of it
+remains, and the next start applies it again. Processes that start at the same time apply migrations
+one after the other, by an advisory lock; versions without migrations take the same lock. If there
+is nothing to apply, no lock is taken and nothing is made, so that the role needs no right to make
+tables.
 
-Processes are replaced one by one, and a new version may be taken back. So each migration is one
-that the version before it can live with, and a number that is not known here, which a newer version
-has applied, is logged and not refused. A known number is never applied again, whatever its file
-says now: to change a table, add a file. The same number under another name was applied by a version
-that this one does not follow from, and is refused.
+Processes are replaced one by one, and an update may be undone. So the version before a migration
+must be able to work with the tables that it makes, and an applied migration whose number this
+version does not have, because a newer version applied it, is logged and not refused. A migration is
+never applied twice, even if its file has changed: to change a table, add a file. If the same number
+has another name in the database, another branch of SFS made the tables, and they are refused.
 
-A migration waits for the locks of running requests ``LOCK_SECONDS`` at most, as every statement
-does, because requests that come after it wait behind it.
+A migration waits for locks that requests hold for ``LOCK_SECONDS`` at most, like every statement,
+because the requests that come after it have to wait for it.
 """
 
 from __future__ import annotations
@@ -31,20 +32,21 @@ from sfs_server.database.session import LOCK_SECONDS
 from sfs_server.errors import DatabaseUnavailable
 
 MIGRATION_SECONDS = 30.0
-"""What one migration may take, and what it may wait for those of other processes: an index of a
-million rows takes longer than any statement of a request may."""
+"""The longest time that one migration may take, and the longest that it waits for migrations of
+other processes. More than STATEMENT_SECONDS, since an index of a million rows takes longer."""
 
 _LOCK = 7562867
-"""The key of the advisory lock, the ASCII of "sfs" as a number: the same in every version."""
+"""The key of the advisory lock: the ASCII codes of "sfs" as a number. It is the same in every
+version."""
 
 _MILLISECONDS = int((MIGRATION_SECONDS + 1) * 1000)
-_TAKE_TURNS = (
+_TAKE_LOCK = (
     f"SET LOCAL statement_timeout = {_MILLISECONDS}; SET LOCAL lock_timeout = {_MILLISECONDS}; "
     f"SELECT pg_advisory_xact_lock({_LOCK}); SET LOCAL lock_timeout = {int(LOCK_SECONDS * 1000)}"
 )
 
 _FORBIDDEN = ("42501", "3F000")
-"""The SQLSTATE of a role that lacks a right, and of one that has no schema to make tables in."""
+"""SQLSTATEs: the role lacks a right; the role has no schema in which to create tables."""
 
 _ROWS = """
 INSERT INTO link_key (key)
@@ -53,15 +55,16 @@ ON CONFLICT (one) DO NOTHING;
 INSERT INTO namespaces (name, created_at) VALUES ('default', now() AT TIME ZONE 'UTC')
 ON CONFLICT (name) DO NOTHING
 """
-"""Makes the rows that there always are, where one is missing: the key of the links, which has 244
-random bits, and the shared namespace."""
+"""Inserts the rows that must always exist, unless they do: the key of the links, from 244 random
+bits, and the shared namespace."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file of ``schema/``, as ``0001_tables.sql``: its number, its name, its statements."""
+    """One file of ``schema/``. That of ``0001_tables.sql`` has the number 1 and the name
+    ``tables``; ``sql`` is its text."""
 
     number: int
     name: str
@@ -72,7 +75,7 @@ class Migration:
 
 
 def read_migrations() -> list[Migration]:
-    """All that this version has, by their numbers. Raises OSError where the package has none."""
+    """The migrations of this version, ordered by number. Raises OSError if the package has none."""
     packaged = Path(str(resources.files("sfs_server"))) / "schema"
     directory = packaged if packaged.exists() else packaged.parents[1] / "schema"
     return [
@@ -82,12 +85,12 @@ def read_migrations() -> list[Migration]:
 
 
 async def migrate(database: Database) -> None:
-    """Bring the tables of ``database`` up to this version, and make the rows that there always are.
-    Idempotent, and safe in several processes at once.
+    """Apply the missing migrations of this version to ``database``, and insert the rows that must
+    always exist. Idempotent, and safe in several processes at once.
 
-    Raises ConfigError, and changes nothing, where the database is not one for SFS or its role may
-    not; DatabaseUnavailable, StatementFailed. A migration that fails or is cancelled leaves nothing
-    behind; those before it stay.
+    Raises ConfigError, and changes nothing, if SFS cannot use the database or the role has too few
+    rights; DatabaseUnavailable, StatementFailed. A migration that fails or is cancelled changes
+    nothing; those before it remain applied.
     """
     migrations = await asyncio.to_thread(read_migrations)
     try:
@@ -105,8 +108,8 @@ async def migrate(database: Database) -> None:
 
 
 async def _require_transactions(database: Database) -> None:
-    """Raise ConfigError where the server responds and a transaction cannot be started: PgBouncer
-    ends the connection of a client that tries in ``pool_mode=statement``."""
+    """Raise ConfigError if the server responds but a transaction cannot be started: PgBouncer with
+    ``pool_mode=statement`` closes the connection of a client that tries."""
     await database.check()
     try:
         async with database.transaction():
@@ -119,29 +122,30 @@ async def _require_transactions(database: Database) -> None:
 
 
 def _compare(database: Database, migrations: list[Migration], applied: dict[int, str]) -> None:
-    """Log what a newer version has applied. Raises ConfigError where it was not one of ours."""
+    """Log the applied migrations that this version does not have. Raises ConfigError if an applied
+    one has the number of one of ours and another name."""
     ours = {migration.number: migration for migration in migrations}
     for number, name in sorted(applied.items()):
         if number not in ours:
             _log.warning(
-                "a newer version has changed the tables of the database (%04d_%s): going on, since "
-                "this version can live with that",
+                "a newer version has changed the tables of the database (%04d_%s); this version "
+                "can use them too",
                 number,
                 name,
             )
         elif ours[number].name != name:
             raise ConfigError(
                 f"In the database {database} the migration {number:04} is {name}, and here it is "
-                f"{ours[number].name}: its tables were made by a version that this one does not "
-                "follow from. Nothing was changed. Start that version, or give -database a "
+                f"{ours[number].name}: its tables were made by a version that is not one before or "
+                "after this one. Nothing was changed. Start that version, or give -database a "
                 "database of its own."
             )
 
 
 async def _apply(database: Database, migration: Migration) -> None:
-    """Apply ``migration``, unless another process has done so before the lock was granted."""
+    """Apply ``migration``, unless another process applied it while this one waited for the lock."""
     async with database.transaction() as session:
-        await session.fetch(_TAKE_TURNS, seconds=MIGRATION_SECONDS)
+        await session.fetch(_TAKE_LOCK, seconds=MIGRATION_SECONDS)
         if migration.number in await applied_migrations(session):
             return
         await session.fetch(migration.sql, seconds=MIGRATION_SECONDS)
@@ -149,5 +153,5 @@ async def _apply(database: Database, migration: Migration) -> None:
             "INSERT INTO sfs_migrations (number, name) VALUES (%s, %s)",
             (migration.number, migration.name),
         )
-    if migration.number > 1:  # the first one makes the tables: that is no news
+    if migration.number > 1:  # the first start of every server applies the first: not logged
         _log.info("applied the migration %s to the database", migration)

@@ -1,20 +1,21 @@
-"""PostgreSQL: a small pool of checked sessions, bounded statements, transactions.
+"""A pool of sessions on one PostgreSQL: statements with time limits, retries, transactions.
 
-aiopg's own pool is not used: it hands out connections that died with a restarted server
+The pool of aiopg is not used: it returns connections that died with a restarted server
 (aio-libs/aiopg#20), it connects while it holds the lock that every other acquire needs, and it
 leaks a connection whose ``on_connect`` fails. The pool here is a semaphore and a stack. A session
-that lay idle for more than ``IDLE_TRUST_SECONDS`` responds to a ping (0.2 ms on one machine) before
-it is used, and where one is dead all idle ones are dropped, because they died of the same cause.
+that was idle for more than ``IDLE_TRUST_SECONDS`` is pinged (0.2 ms on one machine) before it is
+used. If it is dead, all idle sessions are closed, because probably they died for the same reason.
 
-Retries. A statement that was sent may have been executed even though no response came, so it is
-sent twice only if the caller says that it is ``idempotent``. Any other one is sent only on a
-session that has responded just before, which leaves as unsafe no more than a server that dies in
-the milliseconds between. For those of a transaction its BEGIN is that ping.
+Retries. When no response comes, the statement may have been executed all the same. So it is sent a
+second time only if the caller says that it is ``idempotent``. Every other statement is sent on a
+session that has just responded to a ping, so that it fails only if the server dies in the
+milliseconds after the ping. In a transaction the BEGIN is that ping.
 
 Time. Waiting for a session, connecting and pinging take at most ``ACQUIRE_SECONDS`` together, a
-statement ``STATEMENT_SECONDS``, a fetch with its retry ``FETCH_SECONDS``.
+statement ``STATEMENT_SECONDS``, and a fetch with its retry ``FETCH_SECONDS``.
 
-Cancellation. A session whose statement is cancelled or takes too long is closed, never given back.
+Cancellation. A session whose statement is cancelled or takes too long is closed, and does not
+return to the pool.
 """
 
 from __future__ import annotations
@@ -46,34 +47,35 @@ from sfs_server.errors import DatabaseUnavailable
 __all__ = ["Database", "Params", "Session", "StatementFailed", "UniqueViolation"]
 
 ACQUIRE_SECONDS = 5.0
-"""To wait for a session of the pool, and to connect or to ping."""
+"""The longest time to get a session: to wait for one of the pool, and to ping it or to connect."""
 
 FETCH_SECONDS = ACQUIRE_SECONDS + STATEMENT_SECONDS
-"""For a statement on its own, with its retry."""
+"""The longest time for a statement outside a transaction, with its retry."""
 
 ADDRESS_SECONDS = 2.0
-"""For one of several addresses to respond; the last of them gets all that is left."""
+"""The longest time to connect to one of several addresses; the last one gets the time that is
+left."""
 
 IDLE_TRUST_SECONDS = 0.5
-"""How long after its last response a session is taken to be alive, for what may be sent twice."""
+"""How long after its last response a session is used without a ping, for idempotent statements."""
 
 CONNECT_SECONDS = 30.0
-"""How long a start waits for a database that does not respond."""
+"""How long ``Database.connect`` tries to reach a database that does not respond."""
 
 RETRY_SECONDS = 0.5
-"""The pause between two attempts to reach a database that is starting."""
+"""The pause between two of these attempts."""
 
 WAIT_LOG_SECONDS = 5.0
-"""The least time between two log lines that say so."""
+"""The shortest time between two log lines about these attempts."""
 
 ROLLBACK_SECONDS = 1.0
-"""For a ROLLBACK; after that its session is closed."""
+"""The longest time for a ROLLBACK; after that the session is closed."""
 
 CLOSE_SECONDS = 5.0
-"""For the statements in flight when the pool is closed."""
+"""How long ``Database.close`` waits for the statements that are running."""
 
 MAX_REASON_CHARACTERS = 300
-"""Of an error of libpq, for the operator."""
+"""How much of libpq's message of an error is logged."""
 
 _PING = "SELECT 1"
 
@@ -82,18 +84,23 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PoolUsage:
-    """How a pool is used now: sessions at most, in use and idle; callers that wait for one; and
-    how often, so far, it raised DatabaseUnavailable."""
+    """How a pool is used now, for metrics."""
 
     size: int
+    """How many sessions the pool may have."""
     busy: int
+    """How many sessions are in use."""
     idle: int
+    """How many sessions are open and not in use."""
     waiting: int
+    """How many tasks wait for a session."""
     failures: int
+    """How often the pool has raised DatabaseUnavailable since it was made."""
 
 
 class Database:
-    """A pool of sessions on one PostgreSQL. Made by ``connect``; whoever made it closes it."""
+    """A pool of sessions on one PostgreSQL. Call ``connect`` to make one, and ``close`` it after
+    use."""
 
     def __init__(self, url: str, *, size: int = 8) -> None:
         self._url = url
@@ -116,11 +123,12 @@ class Database:
 
     @classmethod
     async def connect(cls, url: str, *, size: int = 8) -> Database:
-        """Return a Database of at most ``size`` sessions whose server has responded.
+        """Make a pool of at most ``size`` sessions on the database at ``url``, and return it when
+        the server has responded.
 
-        A server that does not respond may be starting: it is tried again for CONNECT_SECONDS, and
-        the log says so. Raises ConfigError, whose text has no password, when the URL makes no
-        sense or the time is up.
+        A server that does not respond may be starting, so it is tried again for CONNECT_SECONDS;
+        this is logged. Raises ConfigError if ``url`` is malformed or the time is up; its text does
+        not contain the password.
         """
         self = cls(url, size=size)
         deadline, next_log = Deadline(CONNECT_SECONDS), Deadline(0.0)
@@ -138,7 +146,7 @@ class Database:
                 return self
 
     def __str__(self) -> str:
-        """``host:port/name``, to be shown to an operator."""
+        """``host:port/name``, for messages to operators."""
         return str(self._address)
 
     @property
@@ -151,13 +159,14 @@ class Database:
     async def fetch(
         self, sql: str, params: Params = (), *, idempotent: bool = False
     ) -> list[tuple[Any, ...]]:
-        """Execute one statement on its own and return its rows; at most ``FETCH_SECONDS``.
+        """Execute one statement outside a transaction, and return its rows. Takes FETCH_SECONDS at
+        most.
 
-        ``idempotent`` (a SELECT, say) allows to send it a second time when the connection broke.
-        Raises UniqueViolation, StatementFailed, DatabaseUnavailable. A cancelled statement may
-        have been executed.
+        ``idempotent``: whether the statement (a SELECT, say) may be sent a second time if the
+        connection breaks. Raises UniqueViolation, StatementFailed, DatabaseUnavailable. A statement
+        that is cancelled may have been executed.
         """
-        with self._counted():
+        with self._count_failures():
             try:
                 async with asyncio.timeout(FETCH_SECONDS):
                     if idempotent:
@@ -184,14 +193,15 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
-        """A READ COMMITTED transaction: COMMIT at the end of the body, ROLLBACK where it raises.
+        """Run the body in a READ COMMITTED transaction, on the session that is yielded: COMMIT
+        after the body, ROLLBACK if it raises or is cancelled.
 
-        Raises DatabaseUnavailable when COMMIT gets no response: then, as when it is cancelled, it
-        may or may not have been executed. Any other cancellation rolls back. The body must not ask
-        the same Database for anything else: enough such bodies at once would wait for each
-        other's sessions until ACQUIRE_SECONDS are over.
+        Raises DatabaseUnavailable, StatementFailed. If COMMIT gets no response or is cancelled, the
+        transaction may have been committed or not. The body must not call other methods of the same
+        Database: each would need a second session, and many such bodies at once would wait for each
+        other until ACQUIRE_SECONDS are over.
         """
-        with self._counted():
+        with self._count_failures():
             session = await self._take(BEGIN)
             try:
                 yield session
@@ -200,13 +210,13 @@ class Database:
                 await _roll_back(session)
                 raise
             except BaseException:
-                session.close()  # which rolls back, and waits for nothing
+                session.close()  # rolls back, without waiting
                 raise
             finally:
                 self._give_back(session)
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _count_failures(self) -> Iterator[None]:
         try:
             yield
         except DatabaseUnavailable:
@@ -214,12 +224,13 @@ class Database:
             raise
 
     async def check(self) -> None:
-        """Return if the server responds, else raise DatabaseUnavailable; at most FETCH_SECONDS."""
+        """Return if the server responds, else raise DatabaseUnavailable. Takes FETCH_SECONDS at
+        most."""
         await self.fetch(_PING, idempotent=True)
 
     async def open_session(self) -> Session:
-        """A session that is not of the pool, which the caller closes. Raises
-        DatabaseUnavailable within ACQUIRE_SECONDS."""
+        """Connect, and return a session that is not in the pool; the caller closes it. Takes
+        ACQUIRE_SECONDS at most. Raises DatabaseUnavailable."""
         try:
             async with asyncio.timeout(ACQUIRE_SECONDS):
                 *others, last = await self._address.candidates()
@@ -233,9 +244,9 @@ class Database:
             raise translated(error) from error
 
     async def _take(self, start: str = "", *, idle_trust: float = 0.0) -> Session:
-        """A session of the pool, to be given back: one that has just executed the statement
-        ``start``, or without one, has responded within the last ``idle_trust`` seconds. Raises
-        DatabaseUnavailable after at most ACQUIRE_SECONDS."""
+        """Take a session from the pool; the caller passes it to ``_give_back``. It has just
+        executed the statement ``start``, or, without one, has responded within the last
+        ``idle_trust`` seconds. Takes ACQUIRE_SECONDS at most. Raises DatabaseUnavailable."""
         try:
             async with asyncio.timeout(ACQUIRE_SECONDS):
                 self._waiting += 1
@@ -296,12 +307,14 @@ class Database:
             self._idle.pop().close()
 
     def _reason(self, error: BaseException) -> str:
-        """What an operator is to know of ``error``: libpq's words, on one line, no password."""
+        """The message of libpq that caused ``error``, for operators: on one line, without the
+        password, and at most MAX_REASON_CHARACTERS long."""
         text = " ".join(str(error.__cause__ or "").split()) or str(error)
         return self._address.without_password(text)[:MAX_REASON_CHARACTERS]
 
     async def close(self) -> None:
-        """Close every session; those in use get ``CLOSE_SECONDS`` to finish. Idempotent."""
+        """Close all sessions. Those in use have CLOSE_SECONDS to finish their statements.
+        Idempotent."""
         self._closed = True
         self._drop_idle()
         if self._busy:
@@ -310,13 +323,13 @@ class Database:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await self._all_returned.wait()
             except TimeoutError:
-                _log.warning("closing the database under %d statements", len(self._busy))
+                _log.warning("closing the database while %d statements run", len(self._busy))
         for session in list(self._busy):
             session.close()
 
 
 class _ConnectionLost(DatabaseUnavailable):
-    """The connection was lost under a statement; whether it was executed is not known."""
+    """The connection was lost during a statement, which may have been executed."""
 
 
 async def _roll_back(session: Session) -> None:
@@ -325,4 +338,4 @@ async def _roll_back(session: Session) -> None:
     try:
         await session.fetch("ROLLBACK", seconds=ROLLBACK_SECONDS)
     except DatabaseUnavailable:
-        session.close()  # which rolls back as well
+        session.close()  # rolls back as well

@@ -1,21 +1,21 @@
-"""One connection to PostgreSQL. aiopg and psycopg2 live here alone, and what they raise ends here.
+"""One connection to PostgreSQL. Only this module uses aiopg and psycopg2 and sees their errors.
 
-aiopg 1.4.0 drives psycopg2's asynchronous mode: one statement at a time, autocommit only. Five of
-its habits are dealt with in this module.
+aiopg 1.4.0 uses psycopg2's asynchronous mode: one statement at a time, and autocommit. This module
+handles five of its peculiarities.
 
-- It closes a connection whose statement is cancelled or takes too long. That is wanted, and
-  ``Session.reusable`` says so.
-- It reports a statement that the *server* cancelled (``statement_timeout``) as a cancellation of
-  the calling task. ``fetch`` tells the two apart by ``Task.cancelling``, and the server's
-  ``statement_timeout`` is a second longer than the wait here, so that it only ends the statements
-  of clients that are gone.
-- On Python 3.11 it loses a real cancellation that comes together with a response, because
-  asyncio.wait_for does (cpython#86296). ``Task.cancelling`` tells that, too.
-- It watches only the first of the sockets that libpq tries, so ``open_session`` is given one
-  address at a time.
-- After a refused connection it leaves a descriptor that libpq has closed in the loop, as one to
-  write to. uvloop 0.23 then refuses every later connection that gets the same number, for ever.
-  ``_Connection`` takes it out.
+- It closes a connection whose statement is cancelled or takes too long. ``Session.reusable`` is
+  false then.
+- When the *server* cancels a statement (``statement_timeout``), it raises CancelledError as if the
+  calling task had been cancelled. ``fetch`` distinguishes the two by ``Task.cancelling``. Besides,
+  the server's ``statement_timeout`` is one second longer than the wait here, so that it concerns
+  only statements whose client has died.
+- On Python 3.11 it loses a cancellation of the task that comes together with a response, because
+  asyncio.wait_for does (cpython#86296). ``fetch`` finds out by ``Task.cancelling`` too.
+- It watches only the first of the sockets that libpq tries, so ``open_session`` connects to one
+  address only.
+- After a refused connection, the event loop still watches a descriptor that libpq has closed.
+  uvloop 0.23 then refuses every later connection whose descriptor has the same number.
+  ``_Connection`` removes the descriptor from the loop.
 """
 
 from __future__ import annotations
@@ -35,14 +35,19 @@ from sfs_server.database.address import BAD_URL
 from sfs_server.errors import Busy, DatabaseFull, DatabaseUnavailable
 
 STATEMENT_SECONDS = 5.0
+"""The longest time that a statement takes, unless its caller gives another one."""
+
 PING_SECONDS = 2.0
+"""The longest time that the ping takes by which the pool checks a session."""
+
 LOCK_SECONDS = 4.0
-"""How long a statement waits for a row that another transaction holds."""
+"""The longest time that a statement waits for a lock that another transaction holds."""
 
 IDLE_TRANSACTION_SECONDS = 120
-"""After this long the server ends a transaction whose client is silent, and frees its locks."""
+"""The time after which the server ends a transaction whose client sends nothing, and releases its
+locks."""
 
-_BOUNDS = {
+_TIMEOUTS_MS = {
     "statement_timeout": int((STATEMENT_SECONDS + 1) * 1000),
     "lock_timeout": int(LOCK_SECONDS * 1000),
     "idle_in_transaction_session_timeout": IDLE_TRANSACTION_SECONDS * 1000,
@@ -52,31 +57,31 @@ _SETTINGS = "; ".join(
     (
         "SET TIME ZONE 'UTC'",
         "SET default_transaction_isolation = 'read committed'",
-        *(f"SET {name} = {milliseconds}" for name, milliseconds in _BOUNDS.items()),
+        *(f"SET {name} = {milliseconds}" for name, milliseconds in _TIMEOUTS_MS.items()),
     )
 )
 
 BEGIN = "; ".join(
     (
         "BEGIN ISOLATION LEVEL READ COMMITTED",
-        *(f"SET LOCAL {name} = {milliseconds}" for name, milliseconds in _BOUNDS.items()),
+        *(f"SET LOCAL {name} = {milliseconds}" for name, milliseconds in _TIMEOUTS_MS.items()),
     )
 )
 """Starts a transaction. It repeats the settings of the session, because a pooler in transaction
-mode may run it on a connection that never got them, or that another program has set differently."""
+mode may run it on a connection that does not have them or has those of another program."""
 
 
 Params = Sequence[object] | Mapping[str, object]
-"""What stands for each ``%s``, or for each ``%(name)s``, of a statement."""
+"""The values for the placeholders of a statement, ``%s`` or ``%(name)s``."""
 
 
 class UniqueViolation(Exception):
-    """The row would be the second one with its key. Nothing was written."""
+    """A row with the same key exists already. Nothing was written."""
 
 
 class StatementFailed(Exception):
-    """PostgreSQL refused a statement for a reason that trying again will not change. ``code`` is
-    its SQLSTATE."""
+    """PostgreSQL refused a statement, and would refuse it again. ``code`` is the SQLSTATE of the
+    error, empty if there is none."""
 
     def __init__(self, text: str, code: str = "") -> None:
         super().__init__(text)
@@ -97,26 +102,27 @@ _TRANSLATIONS: tuple[tuple[Any, type[Exception], str], ...] = (
     (TimeoutError, DatabaseUnavailable, "the database did not respond in time"),
     (OSError, DatabaseUnavailable, "the database cannot be reached"),
 )
-"""The first row that fits says what becomes of an error. By SQLSTATE (PostgreSQL, appendix A):
-23505; 53100; 55P03; whatever psycopg2 calls operational (classes 08, 40, 53, 55, 57, 58 and others
-that may pass by themselves); 25006."""
+"""Class of an error → our class that is raised instead, and its text. The first row that matches is
+used. The SQLSTATEs (PostgreSQL, appendix A) of the first five: 23505; 53100; 55P03; all that are
+OperationalErrors of psycopg2, which may disappear without a change of the statement (classes 08,
+40, 53, 55, 57, 58 and others); 25006."""
 
 
 def translated(error: Exception) -> Exception:
-    """What is raised instead of ``error``, which psycopg2, aiopg or the operating system raised:
-    DatabaseUnavailable or one of its kinds, UniqueViolation, StatementFailed."""
+    """The error of ours to raise instead of ``error``, which psycopg2, aiopg or the operating
+    system raised: UniqueViolation, StatementFailed, or DatabaseUnavailable or a subclass of it."""
     for kinds, ours, text in _TRANSLATIONS:
         if isinstance(error, kinds):
             return ours(text)
     code = getattr(error, "pgcode", None)
-    if code is None:  # not the server's word: the connection broke in the middle of a response
+    if code is None:  # not from the server: the connection broke in the middle of a response
         return DatabaseUnavailable("the connection to the database broke")
     return StatementFailed(f"PostgreSQL refused a statement ({code})", code)
 
 
 class _Connection(aiopg.Connection):
-    """aiopg's connection, which lets go of a descriptor in the moment when libpq has closed it:
-    a moment later its number may be another socket's."""
+    """A connection of aiopg that removes its descriptor from the event loop as soon as libpq has
+    closed it. Later, another socket may have the same number."""
 
     @staticmethod
     def _ready(weak_self: weakref.ref[Any]) -> None:
@@ -128,9 +134,9 @@ class _Connection(aiopg.Connection):
 
 
 class Session:
-    """One connection. Used by one task at a time; whoever opened it closes it.
+    """One connection. Only one task may use it at a time. The code that opened it closes it.
 
-    Inside ``Database.transaction`` it is the transaction, and ``fetch`` is all that is needed.
+    The body of ``Database.transaction`` gets one in a transaction, and only calls ``fetch``.
     """
 
     def __init__(self, connection: Any) -> None:
@@ -145,10 +151,10 @@ class Session:
     async def fetch(
         self, sql: str, params: Params = (), *, seconds: float = STATEMENT_SECONDS
     ) -> list[tuple[Any, ...]]:
-        """Execute ``sql`` with ``params`` and return its rows, if it has any.
+        """Execute ``sql`` with ``params``, and return its rows; an empty list if it returns none.
 
-        Raises UniqueViolation, StatementFailed, and DatabaseUnavailable after at most ``seconds``.
-        A cancellation closes the session.
+        Raises UniqueViolation, StatementFailed; DatabaseUnavailable, also if there is no response
+        within ``seconds``. A cancellation closes the session.
         """
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         cancelled = task.cancelling()
@@ -159,7 +165,7 @@ class Session:
             self.close()
             if task.cancelling() > cancelled:
                 raise
-            # Nobody cancelled this task: the server cancelled the statement.
+            # This task was not cancelled: the server has cancelled the statement.
             raise translated(TimeoutError()) from None
         except (psycopg2.Error, OSError) as error:
             raise translated(error) from error
@@ -168,29 +174,30 @@ class Session:
             raise asyncio.CancelledError
         self.last_used = self._loop.time()
         if not self._listens:
-            # A pooler that does not keep sessions hands on what another session listens to.
+            # A pooler that shares connections may deliver notifications for another session.
             arrived = self._connection.notifies
             while not arrived.empty():
                 arrived.get_nowait()
         return list(await cursor.fetchall()) if cursor.description else []
 
     async def commit(self) -> None:
-        """End the transaction. Raises like ``fetch``; StatementFailed where a statement of it has
-        failed, so that it can only be rolled back: the response to COMMIT would not say so."""
+        """Commit the transaction. Raises what ``fetch`` raises; also StatementFailed if one of its
+        statements has failed: PostgreSQL would roll back, and COMMIT would not report an error."""
         if self._connection.raw.get_transaction_status() == TRANSACTION_STATUS_INERROR:
             raise StatementFailed("a statement of the transaction has failed")
         await self.fetch("COMMIT")
 
     async def listen(self, *channels: str, seconds: float = STATEMENT_SECONDS) -> None:
-        """Listen to ``channels``, which are identifiers. Raises like ``fetch``."""
+        """Listen to ``channels``, whose names must be identifiers: they are put into the statement
+        unquoted. Raises what ``fetch`` raises."""
         self._listens = True
         await self.fetch("; ".join(f"LISTEN {channel}" for channel in channels), seconds=seconds)
 
     async def notification(self) -> tuple[str, str]:
-        """Wait for the next notification: its channel and its payload.
+        """Wait for the next notification, and return its channel and its payload.
 
-        Not to be cancelled while the session goes on to be used: what arrives at that moment would
-        be lost. Raises DatabaseUnavailable when the connection is seen to be dead.
+        If this is cancelled, a notification that arrives at that moment may be lost; close the
+        session then. Raises DatabaseUnavailable if the connection breaks and that is noticed.
         """
         try:
             found = await self._connection.notifies.get()
@@ -200,28 +207,29 @@ class Session:
 
     @property
     def closed(self) -> bool:
-        """The connection is gone: it broke, or it was closed here."""
+        """Whether the connection is closed, by ``close`` or because it broke."""
         return bool(self._connection.closed)
 
     @property
     def reusable(self) -> bool:
-        """Open, with nothing in flight and no transaction."""
+        """Whether the connection is open, with no statement running and no transaction started."""
         connection = self._connection.raw
         status = connection.get_transaction_status()
         return not connection.closed and status == TRANSACTION_STATUS_IDLE
 
     def close(self) -> None:
-        """Close the connection at once; the server rolls back what was open. Idempotent."""
-        # 0 is open, 1 closed, 2 broken with a descriptor that is still watched. aiopg forgets that
-        # it has closed (1), and would take a descriptor that is another's by now from the loop.
+        """Close the connection at once; the server rolls back its transaction. Idempotent."""
+        # 0: open; 1: closed; 2: broken, and the loop still watches its descriptor. aiopg does not
+        # check for 1: it would remove a descriptor that may belong to another socket by now.
         if self._connection.closed != 1:
             self._connection.close()
 
 
 async def open_session(url: str, address: Mapping[str, str], seconds: float) -> Session:
-    """Connect to one ``address``, which overrides parameters of ``url``, and set the session up.
+    """Connect to the database at ``url``, and apply our settings to the session. ``address`` has
+    the connection parameters that override those of ``url``, of one address.
 
-    Raises DatabaseUnavailable after at most ``seconds``. A cancellation leaves nothing open.
+    Takes ``seconds`` at most. Raises DatabaseUnavailable. A cancellation leaves nothing open.
     """
     task = cast("asyncio.Task[Any]", asyncio.current_task())
     parameters: dict[str, Any] = {"client_encoding": "UTF8", **address}
@@ -252,9 +260,10 @@ async def open_session(url: str, address: Mapping[str, str], seconds: float) -> 
 
 
 def parse_url(url: str) -> dict[str, str]:
-    """libpq's connection parameters in ``url``, by their names. Raises ConfigError."""
+    """The connection parameters of libpq in ``url``, by their names. Raises ConfigError if it is
+    malformed."""
     try:
         return dict(parse_dsn(url))
     except psycopg2.Error:
-        # The text may quote a part of the password.
+        # The message of psycopg2 is dropped: it may quote a part of the password.
         raise ConfigError(BAD_URL) from None
