@@ -1,7 +1,9 @@
-"""The embedded PostgreSQL: started for ``-data`` where no ``-database`` is given.
+"""The embedded PostgreSQL, which is used if ``-database`` is not given. Its files are under
+``-data``.
 
-``start`` gives a running server with a socket that only this user can open. It ends with the
-process, and one that a killed process has left is found and ended.
+``start`` returns a running server, whose socket only the user of this process can open; its
+``stop`` shuts it down. If this process is killed, PostgreSQL goes on running, and the next
+``start`` stops it first.
 """
 
 from sfs_server.postgres.data_directory import InUse, refuse_root, sole_user

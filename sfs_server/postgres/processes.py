@@ -1,10 +1,11 @@
-"""The processes of the embedded PostgreSQL: which are ours, and how they end.
+"""The processes of the embedded PostgreSQL: finding and stopping them.
 
-Processes named ``postgres`` whose working directory is that of our database (PostgreSQL changes to
-it) are what a run that was killed has left, whatever ``postmaster.pid`` says: its number may be
-another's by now. They are stopped at once (SIGQUIT; the next start recovers). A shutdown that takes
-its time (SIGINT) writes into ``pg_control``, by the file's path, and after somebody removed the
-directory that may be another database's. Everything here blocks, and runs in a thread.
+If an earlier SFS was killed, its PostgreSQL is still running. Its processes are those named
+``postgres`` whose working directory is that of our database. ``postmaster.pid`` does not identify
+them: another process may have that number by now. They are stopped at once (SIGQUIT), and the next
+start recovers the database. They are not shut down normally (SIGINT), because then they would write
+to ``pg_control`` by its path: if the directory was deleted and made anew, that is the file of
+another database. All functions block; run them in a thread.
 """
 
 from __future__ import annotations
@@ -19,30 +20,38 @@ from gfs.clock import Deadline
 
 try:
     import psutil  # type: ignore[import-untyped,unused-ignore]
-except ImportError:  # it comes with the extra
+except ImportError:  # the extra ``embedded`` is not installed
     psutil = None
 
 AVAILABLE = psutil is not None
-"""Whether what is needed for the rest is installed."""
+"""Whether psutil is installed, which all functions need."""
 
 FAST_SECONDS = 10.0
+"""How long to wait for a process after SIGINT, PostgreSQL's fast shutdown."""
+
 IMMEDIATE_SECONDS = 5.0
+"""How long to wait after SIGQUIT, its immediate shutdown."""
+
 KILLED_SECONDS = 5.0
+"""How long to wait after SIGKILL."""
+
 POLL_SECONDS = 0.01
+"""The pause between two looks at whether a process has ended."""
 
 _log = logging.getLogger(__name__)
 
 
 def stop(pid: int) -> None:
-    """Stop the server whose first process is ``pid``: fast for FAST_SECONDS, then at once for
-    IMMEDIATE_SECONDS, then by force. It was running a moment ago."""
+    """Stop the server whose postmaster has the process id ``pid``, and was running a moment ago:
+    SIGINT, then SIGQUIT after FAST_SECONDS, then SIGKILL after IMMEDIATE_SECONDS."""
     with contextlib.suppress(psutil.NoSuchProcess):
         _stop(psutil.Process(pid), at_once=False)
 
 
 def stop_left(pgdata: str, postmaster: str) -> None:
-    """Stop at once, then by force, all that works in ``pgdata``: first the process of the number
-    ``postmaster``, should it live, which stops the others."""
+    """Stop the processes that an earlier SFS left in ``pgdata``: SIGQUIT, then SIGKILL after
+    IMMEDIATE_SECONDS. The one with the process id ``postmaster`` is the first, if it is among them,
+    because it stops the others; the text is empty if the id is not known."""
     left = _working_in(pgdata)
     if left:
         _log.warning("stopping the embedded database of a run that was killed")
@@ -51,9 +60,10 @@ def stop_left(pgdata: str, postmaster: str) -> None:
 
 
 def _working_in(pgdata: str) -> list[Any]:
+    """The processes named ``postgres`` whose working directory is ``pgdata``."""
     found = []
     for process in psutil.process_iter():
-        # Others' processes do not show their directory, and some end meanwhile.
+        # The directory of other users' processes cannot be read, and some processes have ended.
         with contextlib.suppress(psutil.Error):
             if process.name() == "postgres" and process.cwd() == pgdata:
                 found.append(process)
@@ -61,8 +71,9 @@ def _working_in(pgdata: str) -> list[Any]:
 
 
 def _stop(process: Any, *, at_once: bool) -> None:
-    """Stop a process, ever less kindly. Its number may be another's by now: psutil compares the
-    time of its start before it signals."""
+    """Send SIGINT, SIGQUIT and SIGKILL in turn until ``process`` ends; without SIGINT if
+    ``at_once``. Before each signal psutil compares the start time of the process, so that another
+    one that has got its id is not hit."""
     steps = (
         (signal.SIGINT, FAST_SECONDS),
         (signal.SIGQUIT, IMMEDIATE_SECONDS),
@@ -76,11 +87,12 @@ def _stop(process: Any, *, at_once: bool) -> None:
             if _ended(process):
                 return
             time.sleep(POLL_SECONDS)
-        _log.warning("the embedded database does not stop at %s", number.name)
+        _log.warning("the embedded database does not stop on %s", number.name)
 
 
 def _ended(process: Any) -> bool:
-    """Whether a process is gone, or a zombie: not every process 1 collects its children soon."""
+    """Whether ``process`` has ended. A zombie has too: in some containers process 1 collects its
+    children late or never."""
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

