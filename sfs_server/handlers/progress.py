@@ -20,7 +20,7 @@ from sfs_server.web import (
 )
 
 SEND_BUFFER = 8 * 1024
-"""Bytes that the kernel is asked to hold for a watcher that does not read: some fifty events."""
+"""Bytes that the kernel is asked to hold for a client that does not read: some fifty events."""
 
 _HEADERS = {
     hdrs.CONTENT_TYPE: "text/event-stream",
@@ -30,14 +30,14 @@ _HEADERS = {
 
 
 async def progress(request: web.Request) -> web.StreamResponse:
-    """Tell of the transfer ``?id=`` until it ends, from its newest state on."""
+    """Send the states of the transfer ``?id=``, from its newest one until it ends."""
     id_ = request.query.get("id")
     if id_ is None:
         raise Problem(400, "Say which transfer: ?id=ID.")
     lifecycle = request.app[LIFECYCLE]
     response = web.StreamResponse(headers=_HEADERS)
-    response.force_close()  # its socket is set up for a stream
-    # Who may watch what is asked of every transfer, by may_see(), when the watcher is seated.
+    response.force_close()  # its socket is set up for a stream, see hold_little()
+    # Whether the caller may watch is decided for each transfer of that id, by may_see().
     user = None if LINK in request else request[PRINCIPAL].user
     with (
         request.app[STREAMS].one(request[CLIENT], user),
@@ -50,14 +50,14 @@ async def progress(request: web.Request) -> web.StreamResponse:
         client.hold_little(SEND_BUFFER)
         connection = connection_of(request)
         connection.forget(request)
-        lifecycle.running -= 1  # nothing that a stop waits for: it ends when the draining begins
+        lifecycle.running -= 1  # a stop does not wait for it: it ends when the draining starts
         try:
             await client.write(COMMENT)  # so that the headers go out
             chunked = hdrs.TRANSFER_ENCODING in response.headers
-            watcher.sink = partial(_send_at_once, client, chunked)
-            connection.on_half_close = watcher.prod
+            watcher.send_at_once = partial(_send_at_once, client, chunked)
+            connection.on_half_close = watcher.wake
             while not watcher.over:
-                await watcher.news()
+                await watcher.wait()
                 await client.write(watcher.take())
         finally:
             lifecycle.running += 1
@@ -65,5 +65,5 @@ async def progress(request: web.Request) -> web.StreamResponse:
 
 
 def _send_at_once(client: ClientSocket, chunked: bool, state: State) -> bool:
-    """Send an event if all that was sent before has gone; whether it was done."""
+    """Send an event if all that was sent before has left; whether it was sent."""
     return client.write_at_once(state.chunk if chunked else state.event)

@@ -1,31 +1,31 @@
-"""Who watches which transfer: the hub between byte loops that count and streams that tell.
+"""Who watches which transfer: the hub between byte loops, which count, and event streams.
 
-A transfer counts its bytes in an integer, which its byte loop adds to and nobody waits for; the hub
-knows those that have an id. A clock of the hub's looks at the integers of the transfers that
-somebody watches, every SAMPLE_SECONDS, and makes a :class:`State` of each that has moved. So the
-cost of watching does not depend on how fast the bytes are: 3 events a second and watcher, each
-encoded once for all watchers of the transfer. The contract has an event at least every 500 ms while
-bytes move, and at most every 100 ms: the clock is between the two, with 100 ms to spare for the way
-by another process, and only the first and the last event of a stream come beside it, so each stream
-keeps GAP_SECONDS of its own between two. Measured on a busy machine: an event costs 10 to 28 µs, so
-a thousand watchers take 3 to 9 % of a core; ten thousand idle ones take 14 KiB each. They are
-served BATCH by BATCH, other work between.
+A transfer counts its bytes in an integer, which its byte loop adds to and nobody waits for. The hub
+knows the transfers that have an id. Every SAMPLE_SECONDS it reads the integers of those that are
+watched, and makes a :class:`State` of each that has changed. So the cost of watching does not
+depend on how fast the bytes are: it is 3 events a second and watcher, each encoded once for all
+watchers of the transfer. The contract promises an event at least every 500 ms while bytes move, and
+at most every 100 ms. SAMPLE_SECONDS is between the two, with 100 ms to spare for the way through
+another process. The first and the last event of a stream come outside of that rhythm, so each
+stream keeps GAP_SECONDS between two events. Measured on a busy machine: an event costs 10 to 28 µs,
+so a thousand watchers take 3 to 9 % of a core; ten thousand idle ones take 14 KiB each. Watchers
+are served BATCH by BATCH, with other work in between.
 
-A watcher whose socket has taken all before gets an event at once. Else it has one slot, with the
-newest state that it has not sent yet, and no queue: states replace each other in the slot, and its
-handler takes what is there when what it sent before has gone. So a slow client loses what lies
-between, never the last state, and holds nothing up.
+A watcher whose socket has taken all before is sent an event at once. Otherwise it holds one state,
+the newest that it has not sent, and no queue: a newer state replaces it, and the handler sends what
+is there when its last event has left. So a slow client misses states, but never the last one, and
+delays nobody.
 
 A watcher waits until there is a transfer of its id that it may see, and then stays with that one:
-its ``bytes`` never fall, whoever uses the id again. If there are several, its own user's come
-first, then those that run, then the youngest. A transfer is remembered for KEEP_SECONDS after its
-end, of at most MAX_ENDED the youngest.
+its ``bytes`` never fall, even if the id is used again. If there are several, those of its own user
+come first, then those that run, then the youngest. A transfer is kept for KEEP_SECONDS after its
+end; if more than MAX_ENDED have ended, only the youngest of them.
 
-Other processes: :mod:`sfs_server.progress.relay` tells them of transfers that they want to know,
-and tells the hub of theirs (``hear``). There they are transfers like any other, with a state that
-arrives instead of being sampled. Because an id may have ended here and run again elsewhere, the
-end of a transfer is shown to a watcher who comes after it only when nobody has answered within
-ANSWER_SECONDS that it runs.
+Other processes: :mod:`sfs_server.progress.relay` sends them the states of transfers that they
+request, and gives the hub the states of theirs (``receive``). There they are transfers like any
+other, whose state arrives instead of being sampled. A transfer may have ended here while another
+one with its id runs in another process. So a watcher that comes after an end is shown that end only
+when no process has responded within RESPONSE_SECONDS that it has one that runs.
 """
 
 from __future__ import annotations
@@ -35,13 +35,12 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from sfs_server.auth import Principal
 from sfs_server.errors import RETRY_AFTER_SECONDS, Problem
-from sfs_server.progress.types import (
+from sfs_server.progress.transfers import (
     MAX_ERROR_CHARACTERS,
-    Elsewhere,
-    Nowhere,
     State,
     Transfer,
     Watcher,
@@ -49,37 +48,73 @@ from sfs_server.progress.types import (
 )
 
 SAMPLE_SECONDS = 0.3
+"""Between two looks at how many bytes the watched transfers have moved."""
+
 KEEP_SECONDS = 60.0
-ANSWER_SECONDS = 0.2
+"""How long the end of a transfer can be watched."""
+
+RESPONSE_SECONDS = 0.2
+"""How long other processes have to respond that a transfer runs there."""
+
 BATCH = 100
-"""Watchers that are served in one turn of the loop, which takes 1 to 2 ms."""
+"""Watchers that are served in one turn of the event loop, which takes 1 to 2 ms."""
 
 MAX_ENDED = 50_000
-"""Some 25 MB; more than 800 transfers with an id would have to end in each second."""
+"""Transfers that are kept after their end. They take some 25 MB; there are more only if over 800
+transfers with an id end in each second."""
 
 MAX_WATCHERS = 30_000
+"""Event streams that may be open in one process."""
+
 MAX_REMOTE = 30_000
+"""Transfers of other processes that are kept while they run."""
 
 LOST = "The server that had this transfer has fallen silent."
+
+
+class OtherProcesses(Protocol):
+    """The other processes, as the hub sees them. No method waits."""
+
+    def requested(self, id_: str) -> bool:
+        """Whether another process has requested the transfers of ``id_``: it has a watcher."""
+
+    def send(self, transfer: Transfer) -> None:
+        """Send them the state of ``transfer`` soon, the newest there is then."""
+
+    def request(self, id_: str) -> bool:
+        """Request their transfers of ``id_``, now and from now on. False if none can respond."""
+
+
+class NoOtherProcesses:
+    """Of a process that is alone."""
+
+    def requested(self, id_: str) -> bool:
+        return False
+
+    def send(self, transfer: Transfer) -> None:
+        pass
+
+    def request(self, id_: str) -> bool:
+        return False
 
 
 class Hub:
     """The transfers and the watchers of one process. Belongs to one event loop.
 
-    ``watchers`` is how many streams there are now. ``elsewhere`` is set before the first use.
+    ``watchers`` is how many streams there are now. ``others`` is set before the first use.
     """
 
     def __init__(self) -> None:
         self.watchers = 0
-        self.elsewhere: Elsewhere = Nowhere()
+        self.others: OtherProcesses = NoOtherProcesses()
         self.ended: deque[Transfer] = deque()
         """Those that have ended, of this process and of others, in the order of their ends."""
         self.remote: dict[str, Transfer] = {}
         """Those that run in other processes, by their run."""
-        self._runs: dict[str, dict[str, Transfer]] = {}
-        self._waiting: dict[str, set[Watcher]] = {}
-        self._seated: set[Watcher] = set()
-        self._sampled: dict[Transfer, None] = {}
+        self._runs: dict[str, dict[str, Transfer]] = {}  # all, by id and run
+        self._waiting: dict[str, set[Watcher]] = {}  # without a transfer, by id
+        self._open: set[Watcher] = set()
+        self._sampled: dict[Transfer, None] = {}  # in the order in which they were added
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
         self._loop = asyncio.get_running_loop()
@@ -109,101 +144,105 @@ class Hub:
         self._finish(transfer, self._loop.time())
         self._show(transfer)
 
-    def hear(self, told: Transfer) -> None:
-        """Another process has told of a transfer of its own. What is no news is ignored.
+    def receive(self, sent: Transfer) -> None:
+        """Another process has sent the state of a transfer of its own. What is older than the state
+        that is known, or of no interest, is ignored.
 
-        An end is remembered for KEEP_SECONDS from now on, whether anybody has asked or not: a
-        process that stops leaves its ends to the others.
+        An end is kept for KEEP_SECONDS from now on, even if nobody watches: a process that stops
+        sends its ends to the others.
         """
         now = self._loop.time()
-        known = self._runs.get(told.id, {}).get(told.run)
+        known = self._runs.get(sent.id, {}).get(sent.run)
         if known is None:
-            asked = told.id in self._waiting and len(self.remote) < MAX_REMOTE
-            if told.ended is None and not asked:
+            watched = sent.id in self._waiting and len(self.remote) < MAX_REMOTE
+            if sent.ended is None and not watched:
                 return
-            known = told
-            self._add(told)
-            self.remote[told.run] = told
-        elif known.heard is None or known.ended is not None:
+            known = sent
+            self._add(sent)
+            self.remote[sent.run] = sent
+        elif known.last_received is None or known.ended is not None:
             return
-        known.heard = now
-        known.moved = max(known.moved, told.moved)
-        known.total, known.error = told.total, told.error
-        if told.ended is not None:
+        known.last_received = now
+        known.moved = max(known.moved, sent.moved)
+        known.total, known.error = sent.total, sent.error
+        if sent.ended is not None:
             self._finish(known, now)
-        if known.state() is not known.shown:
+        if known.state() is not known.last_shown:
             self._show(known)
 
     def lose(self, transfer: Transfer) -> None:
-        """Nothing is heard any more of a transfer of another process."""
+        """The process of a remote transfer sends nothing any more."""
         transfer.error = LOST
         transfer.ended = self._loop.time()
         self.remote.pop(transfer.run, None)
         self._show(transfer)
-        self._remove(transfer)  # it may be heard of again
+        self._remove(transfer)  # its process may send again
 
-    def wanted(self, id_: str) -> None:
-        """Another process has a watcher of ``id_``: tell it what there is, and go on telling."""
-        self._forget()
+    def send_requested(self, id_: str) -> None:
+        """Another process has requested ``id_``: send it the states that there are, and go on
+        sampling."""
+        self._drop_old()
         for transfer in self._runs.get(id_, {}).values():
-            if transfer.heard is None:
-                self._follow(transfer)
-                self.elsewhere.tell(transfer)
+            if transfer.last_received is None:
+                self._sample(transfer)
+                self.others.send(transfer)
 
-    def asking(self) -> set[str]:
-        """The ids of which other processes may know more."""
+    def ids_to_request(self) -> set[str]:
+        """The watched ids of which other processes may have transfers."""
         watched = {transfer.id for transfer in self.remote.values() if transfer.watchers}
         return watched.union(self._waiting)
 
-    def running(self) -> list[Transfer]:
-        """The transfers of this process that somebody watches."""
+    def sampled(self) -> list[Transfer]:
+        """The transfers of this process that are watched, here or in other processes."""
         return list(self._sampled)
 
     @contextmanager
     def watch(self, id_: str, principal: Principal) -> Iterator[Watcher]:
-        """A stream of ``id_`` for ``principal``, until the body ends. Raises Problem 503."""
+        """A stream of ``id_`` for ``principal``, until the body of the ``with`` ends. Raises
+        Problem 503."""
         if self.watchers >= MAX_WATCHERS:
             retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
             raise Problem(503, "Too many event streams are open. Try again later.", retry)
         watcher = Watcher(id_, principal)
         self.watchers += 1
-        self._seated.add(watcher)
+        self._open.add(watcher)
         try:
             if self._draining:
                 watcher.leave()
-            self._seat(watcher)
+            self._find_transfer(watcher)
             yield watcher
         finally:
             self.watchers -= 1
-            self._seated.discard(watcher)
-            self._unseat(watcher)
+            self._open.discard(watcher)
+            self._detach(watcher)
 
     def drain(self) -> None:
-        """End every stream, and those that come, with a hint to come back."""
+        """End every stream, and those that come, so that clients connect to another process."""
         self._draining = True
-        for watcher in self._seated:
+        for watcher in self._open:
             watcher.leave()
 
     def close(self) -> None:
-        """Stop the clock."""
+        """Stop sampling."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def _seat(self, watcher: Watcher) -> None:
-        """Show ``watcher`` what there is, or let it wait."""
+    def _find_transfer(self, watcher: Watcher) -> None:
+        """Show ``watcher`` the transfer that there is, or let it wait for one."""
         best = self._best(watcher)
-        here = best is not None and best.ended is None and best.heard is None
-        asked = not here and self.elsewhere.ask(watcher.id)
-        if best is not None and not (best.ended is not None and asked):
+        runs_here = best is not None and best.ended is None and best.last_received is None
+        requested = not runs_here and self.others.request(watcher.id)
+        if best is not None and not (best.ended is not None and requested):
             self._attach(watcher, best)
             watcher.offer(best.state())
             return
         self._waiting.setdefault(watcher.id, set()).add(watcher)
         if best is not None:
-            self._loop.call_later(ANSWER_SECONDS, self._settle, watcher)
+            self._loop.call_later(RESPONSE_SECONDS, self._accept_end, watcher)
 
-    def _settle(self, watcher: Watcher) -> None:
-        """Nobody has said that the transfer runs: its end is what there is."""
+    def _accept_end(self, watcher: Watcher) -> None:
+        """No process has responded that the transfer runs: show ``watcher`` the end of the one that
+        there was, if it still waits."""
         if watcher in self._waiting.get(watcher.id, ()):
             best = self._best(watcher)
             if best is not None:
@@ -212,7 +251,7 @@ class Hub:
 
     def _best(self, watcher: Watcher) -> Transfer | None:
         """The transfer that ``watcher`` is to see, of those that it may see."""
-        self._forget()
+        self._drop_old()
         user = watcher.principal.user
         visible = (
             transfer
@@ -226,12 +265,13 @@ class Hub:
         )
 
     def _attach(self, watcher: Watcher, transfer: Transfer) -> None:
-        self._unseat(watcher)
+        self._detach(watcher)
         watcher.transfer = transfer
         transfer.watchers.add(watcher)
-        self._follow(transfer)
+        self._sample(transfer)
 
-    def _unseat(self, watcher: Watcher) -> None:
+    def _detach(self, watcher: Watcher) -> None:
+        """Take ``watcher`` from its transfer, or from those that wait for one."""
         if watcher.transfer is not None:
             watcher.transfer.watchers.discard(watcher)
             return
@@ -242,18 +282,18 @@ class Hub:
                 del self._waiting[watcher.id]
 
     def _show(self, transfer: Transfer) -> None:
-        """Show the newest state to everybody who is to see it."""
+        """Show the newest state to all who are to see it, also in other processes."""
         for watcher in list(self._waiting.get(transfer.id, ())):
             if may_see(watcher.principal, transfer):
                 if transfer.ended is None:
                     self._attach(watcher, transfer)
                 else:
-                    self._loop.call_later(ANSWER_SECONDS, self._settle, watcher)
-        transfer.shown = state = transfer.state()
+                    self._loop.call_later(RESPONSE_SECONDS, self._accept_end, watcher)
+        transfer.last_shown = state = transfer.state()
         self._offer(state, list(transfer.watchers))
-        if transfer.heard is None and self.elsewhere.wants(transfer.id):
-            self._follow(transfer)
-            self.elsewhere.tell(transfer)
+        if transfer.last_received is None and self.others.requested(transfer.id):
+            self._sample(transfer)
+            self.others.send(transfer)
 
     def _offer(self, state: State, watchers: list[Watcher]) -> None:
         """Offer ``state`` to ``watchers``, and let the loop do other things between many."""
@@ -263,25 +303,25 @@ class Hub:
         if watchers:
             self._loop.call_soon(self._offer, state, watchers)
 
-    def _follow(self, transfer: Transfer) -> None:
-        """Sample a transfer of this process from now on, as long as somebody watches."""
-        if transfer.heard is None and transfer.ended is None:
+    def _sample(self, transfer: Transfer) -> None:
+        """Sample a transfer of this process from now on, as long as it is watched and runs."""
+        if transfer.last_received is None and transfer.ended is None:
             self._sampled[transfer] = None
-            self._wind()
+            self._start_timer()
 
-    def _wind(self) -> None:
+    def _start_timer(self) -> None:
         if self._timer is None:
-            self._timer = self._loop.call_later(SAMPLE_SECONDS, self._tick)
+            self._timer = self._loop.call_later(SAMPLE_SECONDS, self._on_timer)
 
-    def _tick(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
         for transfer in list(self._sampled):
-            if not transfer.watchers and not self.elsewhere.wants(transfer.id):
+            if not transfer.watchers and not self.others.requested(transfer.id):
                 del self._sampled[transfer]
-            elif transfer.state() is not transfer.shown:
+            elif transfer.state() is not transfer.last_shown:
                 self._show(transfer)
         if self._sampled:
-            self._wind()
+            self._start_timer()
 
     def _add(self, transfer: Transfer) -> None:
         self._runs.setdefault(transfer.id, {})[transfer.run] = transfer
@@ -291,13 +331,13 @@ class Hub:
         self._sampled.pop(transfer, None)
         self.remote.pop(transfer.run, None)
         self.ended.append(transfer)
-        self._forget()
+        self._drop_old()
 
-    def _forget(self) -> None:
-        """Forget what has ended long ago, and what is too much."""
-        old = self._loop.time() - KEEP_SECONDS
+    def _drop_old(self) -> None:
+        """Remove the transfers that ended more than KEEP_SECONDS ago, or exceed MAX_ENDED."""
+        oldest = self._loop.time() - KEEP_SECONDS
         ended = self.ended
-        while ended and (len(ended) > MAX_ENDED or (ended[0].ended or 0.0) < old):
+        while ended and (len(ended) > MAX_ENDED or (ended[0].ended or 0.0) < oldest):
             self._remove(ended.popleft())
 
     def _remove(self, transfer: Transfer) -> None:

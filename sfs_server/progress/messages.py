@@ -1,13 +1,13 @@
-"""What processes tell each other of transfers: the payloads of NOTIFY. Pure.
+"""What processes send each other about transfers: the payloads of NOTIFY. Pure.
 
-A payload is lines of JSON. The first is the sender, a string; each other one is an item: ``null``
-says that the sender has just begun to listen and knows of nobody's interest, a string is an id
-whose transfers the sender wants to know of, an object is the state of a transfer of the sender.
-PostgreSQL takes payloads of less than 8000 bytes, so items are packed into as few as hold them;
-the longest item (a user of 255 characters and an error of 200, each escaped to 12 bytes) has 6 KB.
+A payload is lines of JSON. The first is the sender, a string. Each other one is an item. ``null``
+says that the sender has just started to listen, and does not know what others request. A string is
+an id whose transfers the sender requests. An object is the state of a transfer of the sender.
+PostgreSQL takes payloads of less than 8000 bytes, so items are packed into as few as hold them; the
+longest item (a user of 255 characters and an error of 200, each escaped to 12 bytes) has 6 KB.
 
-Whoever can connect to the database can send anything: what is not as it should be is dropped,
-item by item. Clocks of machines differ, so a state has an age, and no time.
+Everyone who can connect to the database can send anything: what is not as it should be is dropped,
+item by item. The clocks of machines differ, so a state has an age, and no time.
 """
 
 from __future__ import annotations
@@ -19,22 +19,27 @@ from typing import Any
 from gfs.paths import MAX_DIRECTORY_CHARACTERS
 from sfs_server.auth import MAX_USER_CHARACTERS
 from sfs_server.errors import Problem
-from sfs_server.progress.types import MAX_ERROR_CHARACTERS, Transfer, check_id
+from sfs_server.progress.transfers import MAX_ERROR_CHARACTERS, Transfer, check_id
 
 MAX_PAYLOAD_BYTES = 7900
+
 HELLO = "null"
+"""The item of a process that has just started to listen."""
 
 _MOST = 2**63 - 1
+"""The largest number that is accepted, of bytes or seconds."""
+
 _RUN_CHARACTERS = 16
+"""The longest run that is accepted: as long as the hub makes them."""
 
 
-def encode_want(id_: str) -> str:
-    """The item that asks for the transfers of ``id_``."""
+def encode_request(id_: str) -> str:
+    """The item that requests the transfers of ``id_``."""
     return json.dumps(id_)
 
 
 def encode_state(transfer: Transfer, now: float) -> str:
-    """The item that tells of ``transfer``."""
+    """The item that has the newest state of ``transfer``; ``now`` is the event loop's time."""
     state = transfer.state()
     return json.dumps(
         {
@@ -68,9 +73,10 @@ def pack(sender: str, items: Iterable[str]) -> Iterator[str]:
 
 
 def parse(payload: str, now: float) -> tuple[str | None, list[Transfer | str | None]]:
-    """The sender of a payload, and its items: None for a hello, an id, or a transfer.
+    """The sender of a payload, and its items: None for HELLO, an id, or a transfer. ``now`` is the
+    event loop's time.
 
-    The sender is None if the payload is none of these.
+    The sender is None if this is no payload of ours.
     """
     head, *lines = payload.split("\n")
     sender = _json(head)
@@ -125,7 +131,7 @@ def _transfer(found: dict[str, Any], now: float) -> Transfer | None:
         started=now - found["age"],
         ended=now if done else None,
         error=error,
-        heard=now,
+        last_received=now,
     )
 
 

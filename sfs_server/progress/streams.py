@@ -1,8 +1,8 @@
 """How many event streams one client may have open in a process.
 
-They are counted by the address of the client, and by its user where it has one. An address of IPv6
-counts with all of its network of 64 bits, which is what one customer is given (RFC 6177). A link is
-opened by others than the user who made it, so it counts by the address alone.
+They are counted by the address of the client, and by its user where there is one. An IPv6 address
+counts together with its whole network of 64 bits, which is what one customer is given (RFC 6177). A
+link is opened by others than the user who made it, so it counts by the address alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Streams:
 
     @contextmanager
     def one(self, address: str, user: str | None) -> Iterator[None]:
-        """A stream, until the body ends. Raises Problem 429 if there are too many."""
+        """Count a stream of ``address``, and of ``user`` unless it is None, until the body of the
+        ``with`` ends. Raises Problem 429 if there are too many."""
         keys = [("address", client_network(address))]
         if user is not None:
             keys.append(("user", user))

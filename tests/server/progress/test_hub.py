@@ -1,4 +1,4 @@
-"""The hub: what is sampled, who sees it, what is remembered."""
+"""The hub: what is sampled, who sees it, what is kept after the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from sfs_server.auth.claims import ANONYMOUS, Principal
 from sfs_server.errors import Problem
 from sfs_server.progress.hub import LOST, Hub
-from sfs_server.progress.types import (
+from sfs_server.progress.transfers import (
     COMMENT,
     RETRY,
     Direction,
@@ -29,21 +29,21 @@ ALICE, BOB, ADMIN = Principal("alice"), Principal("bob"), Principal("root", admi
 class Others:
     """Other processes, scripted."""
 
-    def __init__(self, *wanted: str, answering: bool = True) -> None:
-        self.wanted = set(wanted)
-        self.answering = answering
-        self.told: list[Transfer] = []
-        self.asked: list[str] = []
+    def __init__(self, *requested: str, responding: bool = True) -> None:
+        self.they_requested = set(requested)
+        self.responding = responding
+        self.sent: list[Transfer] = []
+        self.we_requested: list[str] = []
 
-    def wants(self, id_: str) -> bool:
-        return id_ in self.wanted
+    def requested(self, id_: str) -> bool:
+        return id_ in self.they_requested
 
-    def tell(self, transfer: Transfer) -> None:
-        self.told.append(transfer)
+    def send(self, transfer: Transfer) -> None:
+        self.sent.append(transfer)
 
-    def ask(self, id_: str) -> bool:
-        self.asked.append(id_)
-        return self.answering
+    def request(self, id_: str) -> bool:
+        self.we_requested.append(id_)
+        return self.responding
 
 
 @pytest.fixture
@@ -55,12 +55,12 @@ def stack() -> Iterator[ExitStack]:
 @pytest.fixture
 async def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
     monkeypatch.setattr("sfs_server.progress.hub.SAMPLE_SECONDS", 0.01)
-    monkeypatch.setattr("sfs_server.progress.hub.ANSWER_SECONDS", 0.05)
-    monkeypatch.setattr("sfs_server.progress.types.GAP_SECONDS", 0.0)
+    monkeypatch.setattr("sfs_server.progress.hub.RESPONSE_SECONDS", 0.05)
+    monkeypatch.setattr("sfs_server.progress.transfers.GAP_SECONDS", 0.0)
     return Hub()
 
 
-def begun(
+def started(
     hub: Hub, id_: str = "t", owner: str | None = "alice", total: int | None = None
 ) -> Transfer:
     transfer = Transfer("upload", id_, owner)
@@ -69,24 +69,26 @@ def begun(
 
 
 def remote(run: str, *, moved: int = 0, done: bool = False, age: float = 1.0) -> Transfer:
-    """What another process tells of alice's transfer ``t``."""
+    """A state of alice's transfer ``t`` as another process sends it."""
     now = asyncio.get_running_loop().time()
-    transfer = Transfer("upload", "t", "alice", moved=moved, run=run, started=now - age, heard=now)
+    transfer = Transfer(
+        "upload", "t", "alice", moved=moved, run=run, started=now - age, last_received=now
+    )
     if done:
         transfer.ended, transfer.total = now, moved
     return transfer
 
 
-async def taken(watcher: Watcher, seconds: float = 1.0) -> bytes:
-    """What is to be sent next."""
+async def next_sent(watcher: Watcher, seconds: float = 1.0) -> bytes:
+    """What the watcher is to send next."""
     async with asyncio.timeout(seconds):
-        await watcher.news()
+        await watcher.wait()
     return watcher.take()
 
 
-async def given(watcher: Watcher, seconds: float = 1.0) -> tuple[int, bool]:
-    """The bytes and ``done`` of what the watcher is to send next."""
-    event = await taken(watcher, seconds)
+async def next_state(watcher: Watcher, seconds: float = 1.0) -> tuple[int, bool]:
+    """The bytes and ``done`` of the state that the watcher is to send next."""
+    event = await next_sent(watcher, seconds)
     assert event.startswith(b"data: ")
     shown = json.loads(event.removeprefix(b"data: "))
     return shown["bytes"], shown["done"]
@@ -94,7 +96,7 @@ async def given(watcher: Watcher, seconds: float = 1.0) -> tuple[int, bool]:
 
 async def nothing(watcher: Watcher, seconds: float = 0.1) -> None:
     with pytest.raises(TimeoutError):
-        await given(watcher, seconds)
+        await next_state(watcher, seconds)
 
 
 @pytest.mark.parametrize(
@@ -157,51 +159,49 @@ def test_an_id_cannot_be(text: str) -> None:
     assert caught.value.status == 400
 
 
-async def test_a_watcher_sees_the_beginning_what_moves_and_the_end(
-    hub: Hub, stack: ExitStack
-) -> None:
+async def test_a_watcher_sees_the_start_what_moves_and_the_end(hub: Hub, stack: ExitStack) -> None:
     watcher = stack.enter_context(hub.watch("t", ALICE))
     await nothing(watcher)
-    transfer = begun(hub, total=10)
-    assert await given(watcher) == (0, False)
+    transfer = started(hub, total=10)
+    assert await next_state(watcher) == (0, False)
     await nothing(watcher)  # nothing has moved
     transfer.moved += 4
-    assert await given(watcher) == (4, False)
+    assert await next_state(watcher) == (4, False)
     transfer.moved += 6
     hub.end(transfer)
-    assert await given(watcher) == (10, True)
+    assert await next_state(watcher) == (10, True)
     assert watcher.over
 
 
 async def test_a_second_watcher_takes_nothing_from_the_first(hub: Hub, stack: ExitStack) -> None:
     first = stack.enter_context(hub.watch("t", ALICE))
-    transfer = begun(hub)
-    assert await given(first) == (0, False)
+    transfer = started(hub)
+    assert await next_state(first) == (0, False)
     second = stack.enter_context(hub.watch("t", ALICE))
-    assert await given(second) == (0, False)
+    assert await next_state(second) == (0, False)
     transfer.moved = 3
-    assert [await given(first), await given(second)] == [(3, False)] * 2
+    assert [await next_state(first), await next_state(second)] == [(3, False)] * 2
     hub.end(transfer)
-    assert [await given(first), await given(second)] == [(3, True)] * 2
+    assert [await next_state(first), await next_state(second)] == [(3, True)] * 2
 
 
-async def test_a_slow_watcher_has_one_slot(hub: Hub, stack: ExitStack) -> None:
+async def test_a_slow_watcher_holds_one_state(hub: Hub, stack: ExitStack) -> None:
     watcher = stack.enter_context(hub.watch("t", ALICE))
-    transfer = begun(hub)
+    transfer = started(hub)
     for moved in range(1, 6):
         transfer.moved = moved
         await asyncio.sleep(0.02)
     hub.end(transfer)
-    assert await given(watcher) == (5, True)
+    assert await next_state(watcher) == (5, True)
 
 
-async def test_what_is_offered_late_or_again_is_no_news(hub: Hub, stack: ExitStack) -> None:
+async def test_a_state_that_is_offered_late_or_again_is_ignored(hub: Hub, stack: ExitStack) -> None:
     watcher = stack.enter_context(hub.watch("t", ALICE))
     older = State("t", "upload", 1, 9, done=False)
     newer = State("t", "upload", 2, 9, done=False)
     watcher.offer(newer)
     watcher.offer(older)
-    assert await given(watcher) == (2, False)
+    assert await next_state(watcher) == (2, False)
     watcher.offer(newer)
     await nothing(watcher, 0.03)
 
@@ -211,38 +211,38 @@ async def test_a_free_stream_is_sent_to_at_once_but_for_the_end(hub: Hub, stack:
     sent: list[int] = []
     free = True
 
-    def sink(state: State) -> bool:
+    def send_at_once(state: State) -> bool:
         if free:
             sent.append(state.moved)
         return free
 
-    watcher.sink = sink
-    transfer = begun(hub)
+    watcher.send_at_once = send_at_once
+    transfer = started(hub)
     transfer.moved = 1
     await asyncio.sleep(0.05)
     assert sent == [0, 1]
     free = False
     transfer.moved = 2
-    assert await given(watcher) == (2, False)
+    assert await next_state(watcher) == (2, False)
     free = True
     hub.end(transfer)
-    assert await given(watcher) == (2, True)
+    assert await next_state(watcher) == (2, True)
     assert sent == [0, 1]
 
 
 async def test_many_watchers_all_see_the_end(hub: Hub, stack: ExitStack) -> None:
     watchers = [stack.enter_context(hub.watch("t", ALICE)) for _ in range(250)]
-    transfer = begun(hub)
+    transfer = started(hub)
     hub.end(transfer)
-    assert {await given(watcher) for watcher in watchers} == {(0, True)}
+    assert {await next_state(watcher) for watcher in watchers} == {(0, True)}
 
 
 async def test_an_end_without_a_total_has_its_bytes_for_one(hub: Hub, stack: ExitStack) -> None:
-    transfer = begun(hub)
+    transfer = started(hub)
     transfer.moved = 7
     hub.end(transfer)
     assert transfer.state().total == 7
-    failed = begun(hub)
+    failed = started(hub)
     hub.end(failed, "x" * 1000)
     assert failed.state().total is None
     assert len(failed.state().error or "") == 200
@@ -251,35 +251,35 @@ async def test_an_end_without_a_total_has_its_bytes_for_one(hub: Hub, stack: Exi
 async def test_events_of_a_stream_keep_their_distance(
     hub: Hub, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sfs_server.progress.types.GAP_SECONDS", 0.12)
+    monkeypatch.setattr("sfs_server.progress.transfers.GAP_SECONDS", 0.12)
     loop = asyncio.get_running_loop()
     watcher = stack.enter_context(hub.watch("t", ALICE))
-    transfer = begun(hub)
-    await given(watcher)
+    transfer = started(hub)
+    await next_state(watcher)
     before = loop.time()
     transfer.moved = 1
     await asyncio.sleep(0.02)
     transfer.moved = 2
     hub.end(transfer)
-    assert await given(watcher) == (2, True)
+    assert await next_state(watcher) == (2, True)
     assert loop.time() - before >= 0.119
 
 
-async def test_foreign_transfers_are_not_there(hub: Hub, stack: ExitStack) -> None:
+async def test_transfers_of_other_users_are_not_shown(hub: Hub, stack: ExitStack) -> None:
     bob, nobody, admin = (
         stack.enter_context(hub.watch("t", who)) for who in (BOB, ANONYMOUS, ADMIN)
     )
-    transfer = begun(hub)
+    transfer = started(hub)
     late = stack.enter_context(hub.watch("t", BOB))
-    assert await given(admin) == (0, False)
+    assert await next_state(admin) == (0, False)
     hub.end(transfer)
     latest = stack.enter_context(hub.watch("t", BOB))
     for watcher in (bob, nobody, late, latest):
         await nothing(watcher, 0.03)
-    own = begun(hub, owner="bob")
+    own = started(hub, owner="bob")
     own.moved = 1
-    assert await given(bob) == (0, False)
-    assert await given(late) == (0, False)
+    assert await next_state(bob) == (0, False)
+    assert await next_state(late) == (0, False)
     await nothing(nobody, 0.03)
 
 
@@ -287,46 +287,46 @@ async def test_ones_own_comes_first_then_what_runs_then_the_youngest(
     hub: Hub, stack: ExitStack
 ) -> None:
     for owner, moved in (("alice", 1), (None, 2), ("bob", 3)):
-        transfer = begun(hub, owner=owner)
+        transfer = started(hub, owner=owner)
         transfer.moved = moved
         if owner == "alice":
             hub.end(transfer)
     expected = ((ALICE, (1, True)), (BOB, (3, False)), (ANONYMOUS, (2, False)), (ADMIN, (3, False)))
     for principal, event in expected:
-        assert await given(stack.enter_context(hub.watch("t", principal))) == event
+        assert await next_state(stack.enter_context(hub.watch("t", principal))) == event
 
 
-async def test_an_id_that_is_used_again_begins_a_new_transfer(hub: Hub, stack: ExitStack) -> None:
-    first = begun(hub)
+async def test_an_id_that_is_used_again_is_a_new_transfer(hub: Hub, stack: ExitStack) -> None:
+    first = started(hub)
     first.moved = 9
     watcher = stack.enter_context(hub.watch("t", ALICE))
-    assert await given(watcher) == (9, False)
-    second = begun(hub)
+    assert await next_state(watcher) == (9, False)
+    second = started(hub)
     await nothing(watcher, 0.03)  # it stays with the one that it has seen
-    assert await given(stack.enter_context(hub.watch("t", ALICE))) == (0, False)
+    assert await next_state(stack.enter_context(hub.watch("t", ALICE))) == (0, False)
     hub.end(first, "cut")
-    assert await given(watcher) == (9, True)
+    assert await next_state(watcher) == (9, True)
     hub.end(second)
-    assert await given(stack.enter_context(hub.watch("t", ALICE))) == (0, True)
+    assert await next_state(stack.enter_context(hub.watch("t", ALICE))) == (0, True)
 
 
-async def test_an_end_is_remembered_for_a_while_and_no_longer(
+async def test_an_end_can_be_watched_for_a_while(
     hub: Hub, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sfs_server.progress.hub.KEEP_SECONDS", 0.1)
-    hub.end(begun(hub))
-    assert await given(stack.enter_context(hub.watch("t", ALICE))) == (0, True)
+    hub.end(started(hub))
+    assert await next_state(stack.enter_context(hub.watch("t", ALICE))) == (0, True)
     await asyncio.sleep(0.12)
     await nothing(stack.enter_context(hub.watch("t", ALICE)), 0.03)
     assert not hub.ended
 
 
-async def test_what_is_remembered_is_bounded(
+async def test_the_number_of_ends_that_are_kept_is_bounded(
     hub: Hub, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sfs_server.progress.hub.MAX_ENDED", 3)
     for number in range(5):
-        hub.end(begun(hub, f"t{number}"))
+        hub.end(started(hub, f"t{number}"))
     assert [transfer.id for transfer in hub.ended] == ["t2", "t3", "t4"]
     assert list(hub._runs) == ["t2", "t3", "t4"]
 
@@ -343,139 +343,139 @@ async def test_too_many_watchers_are_refused(
     assert hub.watchers == 0
 
 
-async def test_watchers_that_go_leave_nothing(hub: Hub) -> None:
+async def test_nothing_is_kept_of_watchers_that_have_left(hub: Hub) -> None:
     with hub.watch("t", ALICE), hub.watch("other", ALICE):
-        transfer = begun(hub)
-    assert (hub.watchers, transfer.watchers, hub._waiting, hub._seated) == (0, set(), {}, set())
+        transfer = started(hub)
+    assert (hub.watchers, transfer.watchers, hub._waiting, hub._open) == (0, set(), {}, set())
     await asyncio.sleep(0.03)
-    assert hub.running() == []
+    assert hub.sampled() == []
     assert hub._timer is None
 
 
-async def test_an_idle_stream_comments(
+async def test_an_idle_stream_sends_comments(
     hub: Hub, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sfs_server.progress.types.COMMENT_SECONDS", 0.02)
+    monkeypatch.setattr("sfs_server.progress.transfers.COMMENT_SECONDS", 0.02)
     watcher = stack.enter_context(hub.watch("t", ALICE))
-    assert await taken(watcher) == COMMENT
-    assert await taken(watcher) == COMMENT
+    assert await next_sent(watcher) == COMMENT
+    assert await next_sent(watcher) == COMMENT
     assert not watcher.over
 
 
-async def test_draining_ends_streams_with_a_hint_but_tells_an_end_first(
+async def test_draining_ends_streams_with_a_hint_but_shows_an_end_first(
     hub: Hub, stack: ExitStack
 ) -> None:
     waiting = stack.enter_context(hub.watch("other", ALICE))
     running = stack.enter_context(hub.watch("t", ALICE))
-    transfer = begun(hub)
+    transfer = started(hub)
     ended = stack.enter_context(hub.watch("t", ALICE))
-    await given(ended)
+    await next_state(ended)
     hub.end(transfer)
     hub.drain()
-    assert await given(running) == (0, True)
-    assert await given(ended) == (0, True)
+    assert await next_state(running) == (0, True)
+    assert await next_state(ended) == (0, True)
     late = stack.enter_context(hub.watch("other", ALICE))
     for watcher in (waiting, late):
-        assert await taken(watcher) == RETRY
+        assert await next_sent(watcher) == RETRY
         assert watcher.over
 
 
-async def test_what_is_watched_elsewhere_is_told_and_nothing_else(hub: Hub) -> None:
-    hub.elsewhere = others = Others("t")
-    begun(hub, "unwatched").moved = 5
-    transfer = begun(hub)
+async def test_states_are_sent_of_what_others_requested_and_of_nothing_else(hub: Hub) -> None:
+    hub.others = others = Others("t")
+    started(hub, "unwatched").moved = 5
+    transfer = started(hub)
     transfer.moved = 5
     await asyncio.sleep(0.05)
-    assert others.told == [transfer, transfer]
+    assert others.sent == [transfer, transfer]
     hub.end(transfer)
-    assert others.told == [transfer] * 3
-    others.wanted.clear()
-    other = begun(hub)
-    hub.wanted("t")  # somebody asks: the one that has ended and the one that runs
-    assert others.told[3:] == [transfer, other]
+    assert others.sent == [transfer] * 3
+    others.they_requested.clear()
+    other = started(hub)
+    hub.send_requested("t")  # the one that has ended, and the one that runs
+    assert others.sent[3:] == [transfer, other]
     hub.close()
 
 
-async def test_the_others_are_asked_unless_it_runs_here(hub: Hub, stack: ExitStack) -> None:
-    hub.elsewhere = others = Others()
+async def test_a_transfer_is_requested_unless_it_runs_here(hub: Hub, stack: ExitStack) -> None:
+    hub.others = others = Others()
     stack.enter_context(hub.watch("t", ALICE))
     stack.enter_context(hub.watch("t", ALICE))
-    assert others.asked == ["t", "t"]
-    assert hub.asking() == {"t"}
-    transfer = begun(hub)
+    assert others.we_requested == ["t", "t"]
+    assert hub.ids_to_request() == {"t"}
+    transfer = started(hub)
     stack.enter_context(hub.watch("t", ALICE))
-    assert others.asked == ["t", "t"]
-    assert hub.asking() == set()
+    assert others.we_requested == ["t", "t"]
+    assert hub.ids_to_request() == set()
     hub.end(transfer)
     stack.enter_context(hub.watch("t", ALICE))
-    assert others.asked == ["t"] * 3
+    assert others.we_requested == ["t"] * 3
 
 
-async def test_what_is_heard_is_shown_and_never_falls(hub: Hub, stack: ExitStack) -> None:
-    hub.elsewhere = Others()
+async def test_what_arrives_is_shown_and_never_falls(hub: Hub, stack: ExitStack) -> None:
+    hub.others = Others()
     watcher = stack.enter_context(hub.watch("t", ALICE))
     foreign = stack.enter_context(hub.watch("t", BOB))
-    hub.hear(remote("a", moved=3))
-    assert await given(watcher) == (3, False)
-    assert hub.asking() == {"t"}
-    hub.hear(remote("a", moved=2))
+    hub.receive(remote("a", moved=3))
+    assert await next_state(watcher) == (3, False)
+    assert hub.ids_to_request() == {"t"}
+    hub.receive(remote("a", moved=2))
     await nothing(watcher, 0.03)
-    hub.hear(remote("a", moved=5))
-    hub.hear(remote("b", moved=1))  # another one of that id
-    assert await given(watcher) == (5, False)
-    hub.hear(remote("a", moved=6, done=True))
-    hub.hear(remote("a", moved=7))
-    assert await given(watcher) == (6, True)
+    hub.receive(remote("a", moved=5))
+    hub.receive(remote("b", moved=1))  # another one of that id
+    assert await next_state(watcher) == (5, False)
+    hub.receive(remote("a", moved=6, done=True))
+    hub.receive(remote("a", moved=7))
+    assert await next_state(watcher) == (6, True)
     await nothing(foreign, 0.03)
 
 
-async def test_nothing_is_kept_of_what_nobody_asked_for_but_an_end(
+async def test_only_the_end_is_kept_of_a_transfer_that_nobody_watches(
     hub: Hub, stack: ExitStack
 ) -> None:
-    hub.elsewhere = Others()
-    hub.hear(remote("a", moved=3))
+    hub.others = Others()
+    hub.receive(remote("a", moved=3))
     assert hub.remote == {}
-    hub.hear(remote("b", moved=3, done=True))
-    assert await given(stack.enter_context(hub.watch("t", ALICE))) == (3, True)
+    hub.receive(remote("b", moved=3, done=True))
+    assert await next_state(stack.enter_context(hub.watch("t", ALICE))) == (3, True)
 
 
-async def test_an_end_waits_for_word_that_it_runs_elsewhere(
+async def test_an_end_is_shown_only_if_it_does_not_run_in_another_process(
     hub: Hub, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sfs_server.progress.hub.ANSWER_SECONDS", 3.0)
-    hub.elsewhere = Others()
-    hub.end(begun(hub))
-    for ended_elsewhere in (False, True):
+    monkeypatch.setattr("sfs_server.progress.hub.RESPONSE_SECONDS", 3.0)
+    hub.others = Others()
+    hub.end(started(hub))
+    for ended_there in (False, True):
         watcher = stack.enter_context(hub.watch("t", ALICE))
-        if ended_elsewhere:
-            hub.hear(remote("a", moved=1, done=True))
+        if ended_there:
+            hub.receive(remote("a", moved=1, done=True))
         await nothing(watcher, 0.02)
-        hub.hear(remote(f"b{ended_elsewhere}", moved=2))
-        assert await given(watcher) == (2, False)
-        hub.hear(remote(f"b{ended_elsewhere}", moved=2, done=True))
-        assert await given(watcher) == (2, True)
-    hub.elsewhere = Others(answering=False)
+        hub.receive(remote(f"b{ended_there}", moved=2))
+        assert await next_state(watcher) == (2, False)
+        hub.receive(remote(f"b{ended_there}", moved=2, done=True))
+        assert await next_state(watcher) == (2, True)
+    hub.others = Others(responding=False)
     hub.remote.clear()
     hub._runs.clear()
-    hub.end(begun(hub))
+    hub.end(started(hub))
     with hub.watch("t", ALICE) as watcher:
         async with asyncio.timeout(1.5):
-            assert b'"done": true' in await taken(watcher)
+            assert b'"done": true' in await next_sent(watcher)
 
 
-async def test_a_transfer_of_which_nothing_is_heard_ends_and_may_come_back(
+async def test_a_transfer_whose_process_is_silent_ends_and_may_come_back(
     hub: Hub, stack: ExitStack
 ) -> None:
     watcher = stack.enter_context(hub.watch("t", ALICE))
-    hub.elsewhere = Others()
-    hub.hear(remote("a", moved=3))
+    hub.others = Others()
+    hub.receive(remote("a", moved=3))
     (transfer,) = hub.remote.values()
     hub.lose(transfer)
-    event = await taken(watcher)
+    event = await next_sent(watcher)
     assert json.loads(event[6:])["error"] == LOST
     assert watcher.over
     assert hub.remote == {}
     again = stack.enter_context(hub.watch("t", ALICE))
     await nothing(again)
-    hub.hear(remote("a", moved=4))
-    assert await given(again) == (4, False)
+    hub.receive(remote("a", moved=4))
+    assert await next_state(again) == (4, False)

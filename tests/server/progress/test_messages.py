@@ -1,4 +1,4 @@
-"""What processes tell each other: it survives the way, fits, and is not trusted."""
+"""What processes send each other: it arrives as it was sent, fits, and is not trusted."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 from sfs_server.progress.messages import (
     HELLO,
     MAX_PAYLOAD_BYTES,
+    encode_request,
     encode_state,
-    encode_want,
     pack,
     parse,
 )
-from sfs_server.progress.types import Transfer
+from sfs_server.progress.transfers import Transfer
 
 
 def transfer(**changed: Any) -> Transfer:
@@ -41,7 +41,7 @@ def known(one: Transfer) -> tuple[object, ...]:
         {"namespace": "ns.1"},
     ],
 )
-def test_a_state_survives_the_way_to_another_clock(changed: dict[str, Any]) -> None:
+def test_a_state_arrives_as_it_was_sent_at_another_clock(changed: dict[str, Any]) -> None:
     sent = transfer(**changed)
     (payload,) = pack("me", [encode_state(sent, 100.0)])
     sender, items = parse(payload, 7.0)
@@ -49,12 +49,12 @@ def test_a_state_survives_the_way_to_another_clock(changed: dict[str, Any]) -> N
     (got,) = items
     assert isinstance(got, Transfer)
     assert known(got) == known(sent)
-    assert (got.started, got.heard) == (-3.0, 7.0)
+    assert (got.started, got.last_received) == (-3.0, 7.0)
     assert got.ended == (7.0 if changed.get("ended") else None)
 
 
-def test_hello_and_wishes_survive_the_way() -> None:
-    (payload,) = pack("me", [HELLO, encode_want("a"), encode_want("b.c")])
+def test_hello_and_requests_arrive_as_they_were_sent() -> None:
+    (payload,) = pack("me", [HELLO, encode_request("a"), encode_request("b.c")])
     assert parse(payload, 0.0) == ("me", [None, "a", "b.c"])
     assert list(pack("me", [])) == []
 
@@ -62,7 +62,7 @@ def test_hello_and_wishes_survive_the_way() -> None:
 def test_payloads_fit_and_keep_the_order() -> None:
     longest = transfer(id="x" * 128, owner="\U0001f600" * 255, error="\U0001f600" * 200, ended=1.0)
     longest.namespace = "n" * 63
-    items = [encode_state(longest, 1e9) for _ in range(5)] + [encode_want("y" * 128)] * 500
+    items = [encode_state(longest, 1e9) for _ in range(5)] + [encode_request("y" * 128)] * 500
     payloads = list(pack("0123456789abcdef", items))
     assert all(len(payload.encode()) <= MAX_PAYLOAD_BYTES for payload in payloads)
     assert len(payloads) < 20

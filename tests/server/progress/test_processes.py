@@ -37,14 +37,14 @@ async def other(
     config: Config, tmp_path: Path, aiohttp_server: AiohttpServer, service: Service
 ) -> Service:
     """A second process (in this one) on the same database."""
-    elsewhere = replace(config, data=str(tmp_path / "other"))
+    second = replace(config, data=str(tmp_path / "other"))
     pass_for_one_store(service.data, tmp_path / "other")
-    server = await aiohttp_server(make_app(elsewhere))
-    return Service(server, Path(elsewhere.data))
+    server = await aiohttp_server(make_app(second))
+    return Service(server, Path(second.data))
 
 
 def relay(service: Service) -> Relay:
-    found = service.app[PROGRESS].elsewhere
+    found = service.app[PROGRESS].others
     assert isinstance(found, Relay)
     return found
 
@@ -60,7 +60,9 @@ async def finish(client: Connection, rest: bytes) -> None:
     assert (await client.answer()).status in (200, 201)
 
 
-async def test_a_watcher_elsewhere_sees_all_of_it(service: Service, other: Service) -> None:
+async def test_a_watcher_in_another_process_sees_all_of_it(
+    service: Service, other: Service
+) -> None:
     async with (
         watching(other.port, "t", BEARER) as early,
         watching(other.port, "t") as foreign,
@@ -80,7 +82,9 @@ async def test_a_watcher_elsewhere_sees_all_of_it(service: Service, other: Servi
     assert await seen(service.port, "t", BEARER) == early.events[-1]
 
 
-async def test_a_refusal_and_a_cut_are_told_elsewhere(service: Service, other: Service) -> None:
+async def test_a_refusal_and_a_cut_are_shown_in_another_process(
+    service: Service, other: Service
+) -> None:
     await service.put("/storage/default/file", b"old")
     async with watching(other.port, "t", BEARER) as stream:
         answer = await upload(service, "POST", TARGET, b"new")
@@ -117,7 +121,7 @@ async def test_a_transfer_that_nobody_watches_costs_the_database_nothing(
         return await fetch(sql, params, **more)  # type: ignore[arg-type]
 
     idle = relay(service)
-    await eventually(lambda: not (idle._hello or idle._wishes or idle._news.is_set()))
+    await eventually(lambda: not (idle._hello or idle._requests or idle._pending.is_set()))
     await asyncio.sleep(0.2)  # what was being sent has been
     monkeypatch.setattr(service.app[DATABASE], "fetch", counted)
     async with connect(service.port) as client:
@@ -138,7 +142,7 @@ async def test_a_lost_listener_catches_up(
     async with connect(service.port) as client, watching(other.port, "t", BEARER) as stream:
         rest = await begin(service, client, "PUT", TARGET, CONTENT)
         await until(stream, MIB)
-        # Both listeners die, and what moves then is moved while neither hears anything.
+        # Both listeners die, and no notification of what moves then arrives.
         for service_ in (service, other):
             assert relay(service_)._listener.trusted
         await asyncio.to_thread(postgres.execute, LOSE_ALL)
@@ -147,19 +151,21 @@ async def test_a_lost_listener_catches_up(
         await asyncio.to_thread(postgres.execute, LOSE_ALL)
         await finish(client, rest[1000:])
         assert (await stream.last())["bytes"] == 2 * MIB
-    # A wish that nobody heard is made again, after a hello.
+    # A request that did not arrive is made again, after a HELLO.
     await asyncio.to_thread(postgres.execute, LOSE_ALL)
     async with watching(other.port, "u", BEARER) as stream:
         await upload(service, "PUT", "/storage/default/file?id=u", b"abc")
         assert (await stream.last())["bytes"] == 3
 
 
-async def test_who_comes_back_asks_what_the_others_want(service: Service, other: Service) -> None:
+async def test_the_others_repeat_their_requests_for_a_process_that_comes_back(
+    service: Service, other: Service
+) -> None:
     async with watching(other.port, "t", BEARER):
-        await eventually(lambda: relay(service).wants("t"))
-        relay(service)._wanted.clear()  # as if it had not heard
+        await eventually(lambda: relay(service).requested("t"))
+        relay(service)._requested.clear()  # as if none had arrived
         relay(service)._on_return()
-        await eventually(lambda: relay(service).wants("t"))
+        await eventually(lambda: relay(service).requested("t"))
 
 
 async def test_what_could_not_be_sent_is_sent_later(
@@ -182,13 +188,13 @@ async def test_what_could_not_be_sent_is_sent_later(
     assert failures == 2
 
 
-async def test_a_database_that_is_away_ends_nothing_and_local_watchers_go_on(
+async def test_an_unavailable_database_ends_nothing_and_local_watchers_go_on(
     service: Service, other: Service, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sfs_server.progress.relay.SILENCE_SECONDS", 1.0)
-    monkeypatch.setattr("sfs_server.progress.relay.TURN_SECONDS", 0.1)
+    monkeypatch.setattr("sfs_server.progress.relay.CHECK_SECONDS", 0.1)
     monkeypatch.setattr("sfs_server.database.listener.PING_SECONDS", 0.1)
-    monkeypatch.setattr("sfs_server.progress.relay.BEAT_SECONDS", 0.2)
+    monkeypatch.setattr("sfs_server.progress.relay.REPEAT_SECONDS", 0.2)
     async with (
         connect(service.port) as client,
         watching(service.port, "t", BEARER) as local,
@@ -211,7 +217,7 @@ async def test_a_database_that_is_away_ends_nothing_and_local_watchers_go_on(
         assert (await local.last())["bytes"] == (await remote.last())["bytes"] == 2 * MIB
 
 
-async def test_ends_are_left_to_the_others_by_a_process_that_stops(
+async def test_a_process_that_stops_sends_the_ends_to_the_others(
     service: Service, other: Service
 ) -> None:
     for number in range(3):
@@ -223,37 +229,37 @@ async def test_ends_are_left_to_the_others_by_a_process_that_stops(
         assert (event["bytes"], event["total"], event["done"]) == (3, 3, True)
 
 
-async def test_wishes_are_forgotten_when_nobody_renews_them(
+async def test_requests_are_dropped_when_nobody_renews_them(
     service: Service, other: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sfs_server.progress.relay.WANT_SECONDS", 0.4)
-    monkeypatch.setattr("sfs_server.progress.relay.TURN_SECONDS", 0.05)
+    monkeypatch.setattr("sfs_server.progress.relay.REQUEST_SECONDS", 0.4)
+    monkeypatch.setattr("sfs_server.progress.relay.CHECK_SECONDS", 0.05)
     monkeypatch.setattr("sfs_server.progress.relay.RENEW_SECONDS", 0.1)
     await asyncio.sleep(0.1)
     relay(other)._renew_at = 0.0
     async with watching(other.port, "t", BEARER):
-        await eventually(lambda: relay(service).wants("t"))
+        await eventually(lambda: relay(service).requested("t"))
         await asyncio.sleep(0.8)
-        assert relay(service).wants("t")
-    await eventually(lambda: not relay(service).wants("t"))
+        assert relay(service).requested("t")
+    await eventually(lambda: not relay(service).requested("t"))
 
 
-async def test_what_cannot_be_is_ignored_and_what_is_wanted_is_bounded(
+async def test_malformed_payloads_are_ignored_and_requests_are_bounded(
     service: Service, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sfs_server.progress.relay.MAX_WANTED", 3)
+    monkeypatch.setattr("sfs_server.progress.relay.MAX_REQUESTED", 3)
     hub = service.app[PROGRESS]
     for payload in ("", "nonsense", '"a"\n{"id": 5}', '"a"\n[]', '"a"\n"../x"'):
         statement = f"SELECT pg_notify('sfs_progress', $${payload}$$)"
         await asyncio.to_thread(postgres.execute, statement, "test")
-    wishes = "\n".join(f'"t{number}"' for number in range(5))
-    statement = f"SELECT pg_notify('sfs_progress', $$\"a\"\n{wishes}$$)"
+    requests = "\n".join(f'"t{number}"' for number in range(5))
+    statement = f"SELECT pg_notify('sfs_progress', $$\"a\"\n{requests}$$)"
     await asyncio.to_thread(postgres.execute, statement, "test")
-    await eventually(lambda: relay(service).wants("t4"))
-    assert list(relay(service)._wanted) == ["t2", "t3", "t4"]
+    await eventually(lambda: relay(service).requested("t4"))
+    assert list(relay(service)._requested) == ["t2", "t3", "t4"]
     for number in range(5):  # before the loop, and the relay in it, goes on
-        relay(service).ask(f"u{number}")
-    assert len(relay(service)._wishes) == 3
+        relay(service).request(f"u{number}")
+    assert len(relay(service)._requests) == 3
     assert (hub._runs, hub.remote) == ({}, {})
 
 
@@ -285,7 +291,7 @@ async def test_two_processes_and_one_that_is_killed(
             assert (event["bytes"], event["error"]) == (MIB, LOST)
 
 
-async def test_watchers_do_not_hold_up_a_process_that_stops(
+async def test_watchers_do_not_delay_a_process_that_stops(
     service: Service, config: Config, tmp_path: Path
 ) -> None:
     assert config.database is not None
@@ -305,7 +311,7 @@ async def test_watchers_do_not_hold_up_a_process_that_stops(
             for one in (idle, stream):
                 await one.end(5)
                 assert one.source.retry == 1000
-            # The upload goes on, and is watched elsewhere.
+            # The upload goes on, and can be watched in the other process.
             async with watching(service.port, "t", BEARER) as again:
                 assert (await again.event())["bytes"] == MIB
                 client.send_raw(bytes(MIB))

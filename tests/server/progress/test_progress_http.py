@@ -29,8 +29,8 @@ TAGGED = {"X-Transfer-Id": "t"}
 
 @pytest.fixture(autouse=True)
 def nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is one process here: what it waits for the others' answers is only time."""
-    monkeypatch.setattr("sfs_server.progress.hub.ANSWER_SECONDS", 0.02)
+    """There is one process here: it need not wait long for responses of others."""
+    monkeypatch.setattr("sfs_server.progress.hub.RESPONSE_SECONDS", 0.02)
 
 
 def ended(direction: str, size: int, id_: str = "t") -> Event:
@@ -57,7 +57,7 @@ async def test_an_upload_counts_the_bytes_of_the_file(service: Service) -> None:
 
 
 @pytest.mark.parametrize("size", [5000, len(CONTENT)])
-async def test_an_upload_is_told_of_while_it_runs(service: Service, size: int) -> None:
+async def test_an_upload_is_shown_while_it_runs(service: Service, size: int) -> None:
     async with connect(service.port) as client:
         target = f"{TARGET}?id=t"
         rest = await begin(service, client, "PUT", target, CONTENT[:size])
@@ -67,7 +67,7 @@ async def test_an_upload_is_told_of_while_it_runs(service: Service, size: int) -
                 events.append(await stream.event())
             assert events[-1]["bytes"] == size - size // 2
             assert not events[-1]["done"]
-            await stream.silent()  # nothing moves
+            await stream.silent()  # no bytes are sent
             client.send_raw(rest)
             assert (await client.answer()).status == 201
             assert await stream.last() == ended("upload", size)
@@ -97,7 +97,7 @@ async def test_a_download_counts_the_bytes_of_its_body(service: Service) -> None
 
 
 @pytest.mark.parametrize("path", [TARGET, "/storage/download/default/file"])
-async def test_a_download_is_told_of_while_it_runs(service: Service, path: str) -> None:
+async def test_a_download_is_shown_while_it_runs(service: Service, path: str) -> None:
     size = 16 * MIB
     await service.put(TARGET, bytes(size))
     async with connect(service.port, receive_buffer=64 * 1024) as client:
@@ -113,7 +113,7 @@ async def test_a_download_is_told_of_while_it_runs(service: Service, path: str) 
             assert await stream.last() == ended("download", size)
 
 
-async def test_what_moves_no_bytes(service: Service) -> None:
+async def test_transfers_that_move_no_bytes(service: Service) -> None:
     await service.put(TARGET, b"abc")
     async with connect(service.port) as client:
         answer = await client.ask("HEAD", f"{TARGET}?id=t")
@@ -164,7 +164,7 @@ async def test_several_watch_one_transfer(service: Service) -> None:
     await eventually(lambda: watched(service) == 0)
 
 
-async def test_others_wait_as_if_there_were_none(service: Service) -> None:
+async def test_other_users_wait_as_if_there_were_no_transfer(service: Service) -> None:
     await service.put(TARGET, b"abc")
     async with (
         watching(service.port, "t") as nobody,
@@ -175,7 +175,7 @@ async def test_others_wait_as_if_there_were_none(service: Service) -> None:
             await asyncio.gather(*(stream.silent() for stream in (nobody, bob, late)))
             assert await seen(service.port, "t", service.bearer()) == ended("upload", 1)
             await call(service.port, "GET", f"{TARGET}?id=t")
-            for stream in (nobody, bob, late):  # whoever knows the id sees an anonymous caller's
+            for stream in (nobody, bob, late):  # an anonymous caller's is shown to all
                 assert await stream.last() == ended("download", 1)
 
 
@@ -215,7 +215,7 @@ async def test_an_api_token_watches_only_where_its_scopes_let_it_read(service: S
 
 
 @pytest.mark.parametrize("settings", [{"max_upload_bytes": 2_000_000}])
-async def test_a_refused_upload_is_told(service: Service) -> None:
+async def test_a_refused_upload_is_shown(service: Service) -> None:
     await service.put(TARGET, b"abc")
     for number, (status, method, target, headers) in enumerate(REFUSED):
         id_ = f"{number}"
@@ -228,7 +228,7 @@ async def test_a_refused_upload_is_told(service: Service) -> None:
         assert await seen(service.port, id_, service.bearer()) == event
 
 
-async def test_a_refusal_is_told_to_the_user_and_not_in_the_name_of_nobody(
+async def test_a_refusal_is_shown_unless_the_caller_is_not_signed_in(
     service: Service,
 ) -> None:
     body = b'{"name": "hers", "hidden": true}'
@@ -250,7 +250,7 @@ async def test_a_refusal_is_told_to_the_user_and_not_in_the_name_of_nobody(
 
 @pytest.mark.parametrize("settings", [{"upload_idle_timeout": 0.2}])
 @pytest.mark.parametrize("size", [5000, len(CONTENT)])
-async def test_an_upload_that_falls_silent_is_told(service: Service, size: int) -> None:
+async def test_an_upload_that_falls_silent_is_shown(service: Service, size: int) -> None:
     async with connect(service.port) as client:
         await begin(service, client, "PUT", f"{TARGET}?id=t", CONTENT[:size])
         event = await seen(service.port, "t", service.bearer())
@@ -261,7 +261,7 @@ async def test_an_upload_that_falls_silent_is_told(service: Service, size: int) 
 
 @pytest.mark.both_loops
 @pytest.mark.parametrize("size", [5000, len(CONTENT)])
-async def test_a_cut_upload_is_told(service: Service, size: int) -> None:
+async def test_a_cut_upload_is_shown(service: Service, size: int) -> None:
     async with connect(service.port) as client:
         await begin(service, client, "PUT", f"{TARGET}?id=t", CONTENT[:size])
         async with watching(service.port, "t", service.bearer()) as stream:
@@ -272,7 +272,7 @@ async def test_a_cut_upload_is_told(service: Service, size: int) -> None:
     assert event["total"] == size
 
 
-async def test_a_cut_download_is_told(service: Service) -> None:
+async def test_a_cut_download_is_shown(service: Service) -> None:
     await service.put(TARGET, bytes(16 * MIB))
     async with connect(service.port, receive_buffer=64 * 1024) as client:
         client.send("GET", f"{TARGET}?id=t")
@@ -283,7 +283,7 @@ async def test_a_cut_download_is_told(service: Service) -> None:
     assert event["bytes"] < event["total"] == 16 * MIB
 
 
-async def test_a_full_disk_is_told_without_a_path(
+async def test_a_full_disk_is_shown_without_a_path(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> int:
@@ -310,16 +310,16 @@ async def test_events_keep_their_distance(service: Service) -> None:
             await asyncio.sleep(0.01)
         assert await reading == ended("upload", 120)
     assert len(stream.events) >= 4
-    # 0.1 s where they are sent; the way and this loop take time too.
+    # 0.1 s where they are sent; sending them and this loop take time too.
     assert min(b - a for a, b in itertools.pairwise(stream.times)) > 0.06
 
 
 @pytest.mark.both_loops
-async def test_a_watcher_that_reads_slowly_gets_the_end_and_holds_nothing_up(
+async def test_a_watcher_that_reads_slowly_gets_the_end_and_delays_nothing(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sfs_server.progress.hub.SAMPLE_SECONDS", 0.001)
-    monkeypatch.setattr("sfs_server.progress.types.GAP_SECONDS", 0.0)
+    monkeypatch.setattr("sfs_server.progress.transfers.GAP_SECONDS", 0.0)
     size = 600
     async with (
         connect(service.port) as client,
@@ -339,14 +339,14 @@ async def test_a_watcher_that_reads_slowly_gets_the_end_and_holds_nothing_up(
 async def test_a_watcher_that_takes_nothing_is_dropped(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sfs_server.progress.types.COMMENT_SECONDS", 0.0001)
+    monkeypatch.setattr("sfs_server.progress.transfers.COMMENT_SECONDS", 0.0001)
     monkeypatch.setattr("sfs_server.transfer.client_socket.STALL_SECONDS", 0.2)
     async with watching(service.port, "t", receive_buffer=2048):
         await eventually(lambda: watched(service) == 1)
         await eventually(lambda: watched(service) == 0)
 
 
-async def test_a_watcher_that_goes_leaves_nothing(service: Service) -> None:
+async def test_nothing_is_kept_of_a_watcher_that_leaves(service: Service) -> None:
     async with watching(service.port, "t"), watching(service.port, "t") as other:
         assert (watched(service), len(service.connections)) == (2, 2)
         other.connection.reset()
@@ -355,10 +355,10 @@ async def test_a_watcher_that_goes_leaves_nothing(service: Service) -> None:
     await eventually(lambda: len(service.connections) == 0)
 
 
-async def test_a_stream_that_is_idle_comments(
+async def test_an_idle_stream_sends_comments(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sfs_server.progress.types.COMMENT_SECONDS", 0.05)
+    monkeypatch.setattr("sfs_server.progress.transfers.COMMENT_SECONDS", 0.05)
     async with watching(service.port, "t") as stream:
         await stream.silent(0.5)
         assert stream.source.comments > 3
@@ -398,7 +398,7 @@ async def test_http_1_0_gets_a_stream_too(service: Service) -> None:
     assert body.startswith(b":\n\ndata: {")
 
 
-async def test_a_transfer_without_an_id_is_not_known(service: Service) -> None:
+async def test_a_transfer_without_an_id_cannot_be_watched(service: Service) -> None:
     await service.put(TARGET, CONTENT)
     await service.get(TARGET)
     hub = service.app[PROGRESS]

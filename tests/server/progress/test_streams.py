@@ -72,14 +72,14 @@ def test_0_is_no_limit() -> None:
 
 
 async def link(service: Service, id_: str) -> str:
-    """The query that lets whoever has it watch what alice transfers under ``id_``."""
+    """A query with a link: with it, anyone can watch what alice transfers under ``id_``."""
     body = json.dumps({"transfer": id_}).encode()
     answer = await call(service.port, "POST", "/storage/links", service.bearer(), body)
     return "&token=" + str(answer.json()["url"]).partition("token=")[2]
 
 
 @pytest.mark.parametrize("settings", [PROXY])
-async def test_one_too_many_is_told_when_to_come_again(service: Service) -> None:
+async def test_one_stream_too_many_is_refused_for_a_while(service: Service) -> None:
     alice = service.bearer()
     async with AsyncExitStack() as stack:
         for number in range(2):
@@ -93,7 +93,7 @@ async def test_one_too_many_is_told_when_to_come_again(service: Service) -> None
         answer = await call(service.port, "GET", "/sse/progress?id=t", at("192.0.2.2", alice))
         assert (answer.status, "user" in answer.problem()) == (429, True)
         await stack.enter_async_context(watching(service.port, "t", at("192.0.2.9")))
-        # What somebody else does with a link of hers is not hers.
+        # What others do with a link of hers does not count as hers.
         token = await link(service, "t")
         for number in range(3):
             watching_it = watching(service.port, "t", at(f"192.0.2.{number + 10}"), query=token)
@@ -110,7 +110,7 @@ async def test_one_too_many_is_told_when_to_come_again(service: Service) -> None
 async def test_a_stream_whose_transfer_does_not_start_ends(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sfs_server.progress.types.START_SECONDS", 0.3)
+    monkeypatch.setattr("sfs_server.progress.transfers.START_SECONDS", 0.3)
     async with connect(service.port) as client:
         rest = await begin(service, client, "PUT", "/storage/default/f?id=t", b"12345")
         async with (

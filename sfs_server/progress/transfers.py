@@ -1,6 +1,6 @@
-"""A transfer that is watched, the states that it goes through, and one stream that tells of them.
+"""A transfer, the states that it goes through, and one event stream that shows them.
 
-The hub (:mod:`sfs_server.progress.hub`) says how they go together.
+How they work together is said in :mod:`sfs_server.progress.hub`.
 """
 
 from __future__ import annotations
@@ -12,27 +12,36 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal
 
 from gfs.futures import resolve
 from sfs_server.auth import Principal
 from sfs_server.errors import Problem
 
 GAP_SECONDS = 0.12
-"""Between two events of one stream at least: the 100 ms of the contract, and some for the way."""
+"""The shortest time between two events of one stream: the 100 ms of the contract, and 20 ms more,
+because events do not all take equally long to arrive."""
 
 COMMENT_SECONDS = 15.0
-MAX_ERROR_CHARACTERS = 200
+"""The longest time in which a stream sends nothing: then it sends a comment, so that proxies keep
+the connection open, and a client that has gone is noticed."""
+
 COMMENT = b":\n\n"
+
 START_SECONDS = 600.0
 """How long a stream waits for its transfer to start."""
 
 NOT_STARTED = b": no transfer of this id has started, ask again if one will\nretry: 60000\n\n"
-"""A browser that still waits asks again after a minute, not after its three seconds, so that a
-transfer that starts late is seen and a forgotten page costs little. A 204 would end it for good."""
+"""The end of a stream that has waited for START_SECONDS. A browser that still waits connects again
+after a minute, not after its usual three seconds: a transfer that starts late is shown, and a
+forgotten page costs little. Status 204 would end the stream for good."""
 
 RETRY = b"retry: 1000\n\n"
-"""Asks a browser to come back in a second: another process will have it."""
+"""The end of a stream in a process that stops: a browser connects again in a second, to another
+process."""
+
+MAX_ERROR_CHARACTERS = 200
+"""The longest error that is shown of a transfer; what exceeds that is cut off."""
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -49,8 +58,8 @@ def check_id(text: str) -> str:
 def may_see(principal: Principal, transfer: Transfer) -> bool:
     """Whether ``principal`` is shown ``transfer``. Pure.
 
-    Anyone who knows the id of an anonymous caller's transfer may see it. Another one is shown to
-    its user and to admins. An API token needs a scope as well: to read in the namespace of the
+    The transfer of an anonymous caller is shown to anyone who knows its id; that of a user only to
+    that user and to admins. An API token needs a scope as well: to read in the namespace of the
     transfer, or, for an upload, to upload there.
     """
     if transfer.owner is None:
@@ -68,7 +77,8 @@ def may_see(principal: Principal, transfer: Transfer) -> bool:
 
 @dataclass(frozen=True)
 class State:
-    """What is known of a transfer at one moment. ``total`` is None while nobody knows it."""
+    """How far a transfer is at one moment: ``moved`` of ``total`` bytes; ``total`` is None while it
+    is not known. ``error`` says why it failed, if it is ``done`` and has failed."""
 
     id: str
     direction: Direction
@@ -79,7 +89,7 @@ class State:
 
     @cached_property
     def event(self) -> bytes:
-        """The state as an event of the stream; encoded once."""
+        """The state as an event of a stream, encoded once for all streams."""
         shown: dict[str, object] = {
             "id": self.id,
             "direction": self.direction,
@@ -93,7 +103,7 @@ class State:
 
     @cached_property
     def chunk(self) -> bytes:
-        """The event as a chunk of a body (RFC 9112 §7.1)."""
+        """The event as a chunk of a chunked body (RFC 9112 §7.1)."""
         return b"%x\r\n%b\r\n" % (len(self.event), self.event)
 
 
@@ -102,7 +112,7 @@ class Transfer:
     """One upload or download, of this process or, in the hub, of another one.
 
     Every upload and download has one, and its byte loop adds to ``moved``, from one thread at a
-    time. Only one that has an ``id``, because its client gave it one, is known to the hub and can
+    time. Only one that has an ``id``, because its client gave it one, is added to the hub and can
     be watched. Times are those of the event loop's clock.
     """
 
@@ -114,25 +124,25 @@ class Transfer:
     namespace: str | None = None
     """Where its file is; None while that is not known."""
     moved: int = 0
-    """Bytes that have been moved."""
+    """Bytes that have been sent or received."""
     total: int | None = None
-    """Bytes that there are to move; None while nobody knows."""
+    """Bytes that there are to send or receive; None while that is not known."""
     run: str = ""
     """Distinguishes it from other transfers with the same id; the hub sets it at the start."""
     started: float | None = None
-    """When it started; None if it has not, and then the hub does not know it."""
+    """When it was added to the hub; None if it was not."""
     ended: float | None = None
     error: str | None = None
     """Why it failed, as a sentence for those who watch."""
-    heard: float | None = None
+    last_received: float | None = None
     """When its process last sent its state; None if it is a transfer of this process."""
-    shown: State | None = field(default=None, repr=False)
+    last_shown: State | None = field(default=None, repr=False)
     """The state that its watchers were given last."""
     watchers: set[Watcher] = field(default_factory=set, repr=False)
     _state: State | None = field(default=None, repr=False)
 
     def state(self) -> State:
-        """The newest state; the same object as long as nothing has moved."""
+        """The newest state; the same object as long as nothing has changed."""
         state, done = self._state, self.ended is not None
         if state is None or (state.moved, state.total, state.done) != (
             self.moved,
@@ -145,24 +155,26 @@ class Transfer:
 
 
 class Watcher:
-    """One event stream. ``over`` is set when ``take`` has given the last that is to be sent.
+    """One event stream: what it is to send, and when.
 
-    ``sink`` sends a state if the socket takes it at once, and says whether it has. It saves the
-    waking of a task, two thirds of the cost of an event.
+    The hub offers it states; its handler calls ``wait`` and sends what ``take`` returns, until
+    ``over`` is true: then that was the last. ``send_at_once``, which the handler sets, sends a
+    state if the socket takes it without waiting, and returns whether it did. That saves the wake-up
+    of a task, two thirds of the cost of an event.
     """
 
     __slots__ = (
+        "_last_offered",
+        "_last_sent_at",
         "_loop",
-        "_offered",
-        "_sent",
-        "_slot",
+        "_next",
         "_until",
         "_waiter",
         "id",
         "leaving",
         "over",
         "principal",
-        "sink",
+        "send_at_once",
         "transfer",
     )
 
@@ -170,49 +182,52 @@ class Watcher:
         self.id = id_
         self.principal = principal
         self.transfer: Transfer | None = None
-        self.sink: Callable[[State], bool] | None = None
+        self.send_at_once: Callable[[State], bool] | None = None
         self.leaving = False
         self.over = False
         self._loop = asyncio.get_running_loop()
-        self._slot: State | None = None
-        self._offered: State | None = None
+        self._next: State | None = None  # to be sent
+        self._last_offered: State | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._sent = -math.inf
+        self._last_sent_at = -math.inf
         self._until = self._loop.time() + START_SECONDS
 
     def __repr__(self) -> str:
         return f"<Watcher {self.id!r} leaving={self.leaving} over={self.over}>"
 
     def offer(self, state: State) -> None:
-        """Send ``state`` at once if the stream is free, else let it replace what waits to be sent.
+        """Send ``state`` at once if the stream is free; otherwise it replaces the state that waits
+        to be sent.
 
-        What is no news is ignored: the hub spreads its offers, and they may come late.
+        One that is not newer than the last is ignored: the hub spreads its offers over time, and
+        they may come late.
         """
-        last = self._offered
+        last = self._last_offered
         if last is not None and (state is last or last.done or state.moved < last.moved):
             return
-        self._offered = state
+        self._last_offered = state
         now = self._loop.time()
-        at_once = self._slot is None and not state.done and now - self._sent >= GAP_SECONDS
-        if at_once and self.sink is not None and self.sink(state):
-            self._sent = now
+        free = self._next is None and not state.done and now - self._last_sent_at >= GAP_SECONDS
+        if free and self.send_at_once is not None and self.send_at_once(state):
+            self._last_sent_at = now
             return
-        self._slot = state
-        self.prod()
+        self._next = state
+        self.wake()
 
     def leave(self) -> None:
-        """End the stream, with a hint to come back."""
+        """End the stream with RETRY, unless the transfer has ended."""
         self.leaving = True
-        self.prod()
+        self.wake()
 
-    def prod(self) -> None:
-        """Send something now, be it a comment: nothing else shows whether the client is there."""
+    def wake(self) -> None:
+        """End ``wait`` now, so that something is sent, if only a comment: nothing else shows
+        whether the client is still there."""
         if self._waiter is not None:
             resolve(self._waiter, None)
 
-    async def news(self) -> None:
-        """Wait until there is something to ``take``, every COMMENT_SECONDS at least."""
-        if self._slot is None and not self.leaving:
+    async def wait(self) -> None:
+        """Wait until something is to be sent, COMMENT_SECONDS at most."""
+        if self._next is None and not self.leaving:
             self._waiter = self._loop.create_future()
             seconds = COMMENT_SECONDS
             if self.transfer is None:
@@ -223,13 +238,13 @@ class Watcher:
             finally:
                 timer.cancel()
                 self._waiter = None
-        early = self._sent + GAP_SECONDS - self._loop.time()
-        if self._slot is not None and early > 0:
+        early = self._last_sent_at + GAP_SECONDS - self._loop.time()
+        if self._next is not None and early > 0:
             await asyncio.sleep(early)
 
     def take(self) -> bytes:
-        """What is to be sent now: the newest event, a comment, or the hint to come back."""
-        state, self._slot = self._slot, None
+        """What is to be sent now: the newest event, a comment, or an end of the stream."""
+        state, self._next = self._next, None
         if self.leaving and (state is None or not state.done):
             self.over = True
             return RETRY
@@ -239,31 +254,5 @@ class Watcher:
                 return NOT_STARTED
             return COMMENT
         self.over = state.done
-        self._sent = self._loop.time()
+        self._last_sent_at = self._loop.time()
         return state.event
-
-
-class Elsewhere(Protocol):
-    """The other processes, as the hub sees them. No method waits."""
-
-    def wants(self, id_: str) -> bool:
-        """Whether another process has a watcher of ``id_``."""
-
-    def tell(self, transfer: Transfer) -> None:
-        """Send them the state of ``transfer`` soon, the newest there is then."""
-
-    def ask(self, id_: str) -> bool:
-        """Ask them for transfers of ``id_``, now and from now on. False if nobody can answer."""
-
-
-class Nowhere:
-    """No other processes."""
-
-    def wants(self, id_: str) -> bool:
-        return False
-
-    def tell(self, transfer: Transfer) -> None:
-        pass
-
-    def ask(self, id_: str) -> bool:
-        return False
