@@ -1,20 +1,20 @@
 """HTTP/1.1 to chunkservers, on sockets of its own.
 
-A general client copies a byte several times between the kernel and its user: into a read buffer,
-out of it into a parser, out of that into a queue, together again for the reader. Of each GiB these
-copies cost more than receiving it. Here a piece is one ``recv(2)`` into an object that is handed
-on as it is: what the kernel copied is what the checksum sees and what the next socket gets.
+A general HTTP client copies a byte several times: from the kernel into a read buffer, from there
+into a parser, into a queue, and together again for its caller. These copies cost more than
+receiving the bytes. Here a piece is one ``recv(2)`` into an object that is passed on as it is: the
+checksum reads that object, and the next socket sends it.
 
-That is possible because little of HTTP is spoken. One request at a time on a connection, no
-redirects, no interim answers; the length of a body must be told by Content-Length (RFC 9112, §6.2),
-or there is none. Whatever else comes (chunked framing, a body that ends with the connection, two
-lengths, a head of more than MAX_HEAD_BYTES) is refused as DataLoss: a chunkserver that does not say
-how many bytes it sends cannot be held to it. There is no TLS.
+That is possible because this client speaks little of HTTP: one request at a time on a connection,
+no redirects, no interim responses; a body has the length that Content-Length says (RFC 9112, §6.2),
+or there is none. Everything else (chunked framing, a body that ends with the connection, two
+lengths, a head of more than MAX_HEAD_BYTES) is refused as DataLoss: without a length a cut body
+would look like a whole one. There is no TLS.
 
-A connection whose answer was read to its end is kept for KEEP_SECONDS and used again, the last one
-first. The server may close it at that very moment, and has not failed by that: where a connection
-that was kept ends before the answer has begun, the request is sent once more on a new one (§9.3.1).
-So every request here must be one that may be sent twice.
+A connection whose response was read to its end is kept for KEEP_SECONDS and used again, the last
+one first. The server may close it at any moment, which is no failure: when a kept connection ends
+before the response starts, the request is sent again on a new one (§9.3.1). So every request here
+must be one that may be sent twice.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from gfs.errors import DataLoss, StoreUnavailable
 from gfs.types import Bytes
 
 CONNECT_SECONDS = 2.0
-"""How long it may take to get a connection, name resolution included."""
+"""How long it may take to connect, name resolution included."""
 
 KEEP_SECONDS = 20.0
 """How long an idle connection is kept. SeaweedFS closes its end after 30 s."""
 
-KEEP_MOST = 64
-"""Idle connections to one server."""
+KEEP_CONNECTIONS = 64
+"""How many idle connections to one server are kept."""
 
 PIECE_BYTES = 256 * 1024
-"""What is read at once."""
+"""The largest piece that is read at once."""
 
 FIRST_BYTES = 64 * 1024
-"""What is read first of a body: it may have to be held until somebody wants it. The pieces that
-follow are twice as large each, up to PIECE_BYTES."""
+"""The size of the first piece of a body, which may have to wait for its consumer. Each following
+one is twice as large, up to PIECE_BYTES."""
 
 IDLE_SECONDS = 10.0
-"""How long a server may be silent in the middle of an answer, where nothing else is said."""
+"""How long a server may be silent in the middle of a response, unless the caller says otherwise."""
 
 _HEAD = re.compile(
     rb"HTTP/1\.([01]) ([2-9][0-9]{2})(?: [^\r\n\0]*)?"
@@ -58,8 +58,8 @@ _NO_BODY = frozenset({204, 304})
 
 
 class Response:
-    """What a server sends back: ``status``, ``headers`` by their lower-case names (of several of
-    one name, the last), and ``length`` bytes of body, which are to be read. ``close`` it."""
+    """What a server sends back: ``status``, ``headers`` by their lower-case names (the last of each
+    name), and a body of ``length`` bytes, of which ``left`` have not been read. ``close`` it."""
 
     __slots__ = (
         "_connection",
@@ -75,8 +75,8 @@ class Response:
     def __init__(
         self, connections: Connections, connection: Connection, head: bytes, expect: int = 0
     ) -> None:
-        """``head`` is what comes before the body. ``expect``: how many bytes of it are wanted at
-        once, FIRST_BYTES at the least. Raises DataLoss if the head is not HTTP."""
+        """``head`` is what comes before the body. ``expect``: how many bytes of the body to read at
+        once first, if that is more than FIRST_BYTES. Raises DataLoss if the head is not HTTP."""
         self.status, self.headers, version = _parse(head)
         self.length = self.left = _length(self.status, self.headers)
         self._most = min(max(expect, FIRST_BYTES), PIECE_BYTES)
@@ -89,10 +89,10 @@ class Response:
         return f"<Response {self.status} left={self.left} length={self.length}>"
 
     async def piece(self, idle_seconds: float = IDLE_SECONDS) -> bytes:
-        """The next bytes of the body, at most PIECE_BYTES; none at its end.
+        """The next bytes of the body, at most PIECE_BYTES; b"" at its end.
 
-        Raises StoreUnavailable when the connection ends before, or no byte comes for
-        ``idle_seconds``. A cancellation leaves the connection to ``close``.
+        Raises StoreUnavailable when the connection ends before that, or no byte comes for
+        ``idle_seconds``. After a cancellation, only ``close`` may follow.
         """
         if not self.left:
             return b""
@@ -100,10 +100,10 @@ class Response:
         return self._count(await self._open().receive(min(self.left, most), idle_seconds))
 
     async def read(self, limit: int, idle_seconds: float = IDLE_SECONDS) -> bytes:
-        """The rest of the body, in one piece. Raises what ``piece`` raises, and DataLoss if it has
-        more than ``limit`` bytes."""
+        """The rest of the body. Raises what ``piece`` raises, and DataLoss if it has more than
+        ``limit`` bytes."""
         if self.left > limit:
-            raise DataLoss(f"an answer of more than {limit} bytes")
+            raise DataLoss(f"a response of more than {limit} bytes")
         pieces = []
         self._most = PIECE_BYTES
         while piece := await self.piece(idle_seconds):
@@ -112,7 +112,7 @@ class Response:
 
     def _open(self) -> Connection:
         if self._connection is None:
-            raise StoreUnavailable("the answer has been closed")
+            raise StoreUnavailable("the response has been closed")
         return self._connection
 
     def _count(self, piece: bytes) -> bytes:
@@ -122,7 +122,7 @@ class Response:
         return piece
 
     def close(self) -> None:
-        """Give the connection back if the body was read to its end, else close it. Idempotent."""
+        """Keep the connection if the body was read to its end, else close it. Idempotent."""
         connection, self._connection = self._connection, None
         if connection is not None:
             if self._keep and not self.left:
@@ -132,7 +132,7 @@ class Response:
 
 
 class Connections:
-    """The connections of one process to its chunkservers. ``close`` it after the last answer."""
+    """The connections of one process to its chunkservers. ``close`` it after the last response."""
 
     def __init__(self) -> None:
         self._idle: dict[str, deque[Connection]] = {}
@@ -153,29 +153,30 @@ class Connections:
         *,
         expect: int = 0,
     ) -> Response:
-        """Send a request to ``address`` (``host:port``) and return what is answered.
+        """Send a request to ``address`` (``host:port``), and return the response when its head has
+        come.
 
-        ``target`` is a path with its query, as it is to be sent; ``headers`` are added to Host
-        and, where there is a body, Content-Length. The request must be one that may be sent twice.
-        ``expect``: how many bytes of body will be read at once if all is well.
-        Raises StoreUnavailable where there is no connection, or none that lasts until the answer
-        begins, and DataLoss for an answer that makes no sense. The texts repeat no header. A
+        ``target`` is a path with its query, as it is to be sent; ``headers`` are sent after Host
+        and, if there is a body, Content-Length. The request must be one that may be sent twice.
+        ``expect``: how many bytes of the response's body the caller will read at once if all is
+        well. Raises StoreUnavailable if there is no connection, or it ends before the response
+        starts, and DataLoss for a response that is not HTTP. The texts repeat no header field. A
         cancellation closes the connection.
         """
         head = _request(address, method, target, headers, body)
         connection = self._take(address)
         if connection is not None:
-            answered = await self._exchange(connection, head, body, expect)
-            if answered:
-                return self._answer(connection, answered, expect)
+            received = await self._exchange(connection, head, body, expect)
+            if received:
+                return self._response(connection, received, expect)
         connection = await self._connect(address)
-        answered = await self._exchange(connection, head, body, expect)
-        if not answered:
-            raise StoreUnavailable("the connection was closed before an answer")
-        return self._answer(connection, answered, expect)
+        received = await self._exchange(connection, head, body, expect)
+        if not received:
+            raise StoreUnavailable("the connection was closed before a response")
+        return self._response(connection, received, expect)
 
     def keep(self, connection: Connection) -> None:
-        """Take back a connection on which nothing is under way."""
+        """Keep a connection on which nothing is under way."""
         if self._closed:
             connection.close()
             return
@@ -183,13 +184,13 @@ class Connections:
         idle = self._idle.setdefault(connection.address, deque())
         connection.idle_since = loop.time()
         idle.append(connection)
-        if len(idle) > KEEP_MOST:
+        if len(idle) > KEEP_CONNECTIONS:
             idle.popleft().close()
         if self._sweep is None:
             self._sweep = loop.call_later(KEEP_SECONDS, self._close_old)
 
     async def close(self) -> None:
-        """Close what is kept, and keep nothing any more. Idempotent."""
+        """Close the connections that are kept, and keep none from now on. Idempotent."""
         self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
@@ -202,7 +203,7 @@ class Connections:
             self._edges.close()
 
     def _take(self, address: str) -> Connection | None:
-        """A kept connection that has not been closed by the other end as far as can be seen."""
+        """A kept connection that the server has not closed yet, as far as can be seen."""
         idle = self._idle.get(address)
         while idle:
             connection = idle.pop()
@@ -237,7 +238,8 @@ class Connections:
     async def _exchange(
         self, connection: Connection, head: bytes, body: Sequence[Bytes], expect: int
     ) -> bytes:
-        """The head of the answer; nothing if the connection ended before the first byte of it."""
+        """Send a request, and return the head of the response; b"" if the connection ended before
+        its first byte."""
         try:
             await connection.send(head)
             for piece in body:
@@ -250,7 +252,7 @@ class Connections:
             connection.close()
             raise
 
-    def _answer(self, connection: Connection, head: bytes, expect: int) -> Response:
+    def _response(self, connection: Connection, head: bytes, expect: int) -> Response:
         try:
             return Response(self, connection, head, expect)
         except DataLoss:
@@ -273,31 +275,31 @@ def _request(
 
 
 def _parse(head: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Status, header fields and minor version of a head without the empty line at its end.
+    """The status, header fields and minor version of a head without the empty line at its end.
 
-    Raises DataLoss if it is not HTTP, or says twice what there can be only one of.
+    Raises DataLoss if it is not HTTP, or repeats a field that may be there only once.
     """
     match = _HEAD.fullmatch(head)
     if match is None:
-        raise DataLoss("the answer is not HTTP")
+        raise DataLoss("the response is not HTTP")
     version, status, lines = match.groups()
     headers: dict[str, str] = {}
     for line in lines.decode("latin-1").split("\r\n")[1:]:
         name, _, value = line.partition(":")
         name = name.lower()
         if name in headers and name in _SINGLE:
-            raise DataLoss(f"an answer with two fields {name}")
+            raise DataLoss(f"a response with two fields {name}")
         headers[name] = value.strip(" \t")
     return int(status), headers, version
 
 
 def _length(status: int, headers: dict[str, str]) -> int:
-    """How many bytes of body follow. Raises DataLoss if that is not told."""
+    """How many bytes of body follow. Raises DataLoss if the head does not say that."""
     if "transfer-encoding" in headers:
-        raise DataLoss("an answer whose length is not told")
+        raise DataLoss("a response that does not say its length")
     if status in _NO_BODY:
         return 0
     length = headers.get("content-length", "")
     if _LENGTH.fullmatch(length) is None:
-        raise DataLoss("an answer whose length is not told")
+        raise DataLoss("a response that does not say its length")
     return int(length)

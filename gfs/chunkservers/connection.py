@@ -1,10 +1,10 @@
-"""One connection to a chunkserver: a socket that is read no faster than its bytes are wanted.
+"""One connection to a chunkserver: a socket that is read no faster than its bytes are consumed.
 
-Nothing is read from a socket unless somebody waits for it: a slow consumer is felt by the server
-through TCP. Who waits for a body is woken when WAIT_BYTES of it are there, or its end, or an end of
-the connection (SO_RCVLOWAT): a small file comes in one wait and two reads, its head and the rest.
-How long it takes until an answer begins is for the caller to bound; silence in the middle is
-bounded here.
+Nothing is read from the socket unless a task waits for it, so TCP slows the server down to the pace
+of a slow consumer. A task that waits for a body is woken when WAIT_BYTES of it have come, or the
+rest of it, or when the connection ends (SO_RCVLOWAT): a small file takes one wait and two reads, of
+its head and of its body. The time until a response starts is bounded by the caller; silence in the
+middle of one is bounded here.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from gfs.futures import resolve
 from gfs.types import Bytes
 
 MAX_HEAD_BYTES = 16 * 1024
+"""The longest head of a response."""
 
 HEAD_BYTES = 4 * 1024
-"""What is looked at at once of a head."""
+"""How many bytes of a head are looked at at once."""
 
 TOGETHER_SECONDS = 0.01
-"""How long the head of an answer may wait for the body: an error comes without one."""
+"""How long the head of a response waits for the body that is expected: an error comes without."""
 
 WAIT_BYTES = 256 * 1024
-"""How much of a body has to be there before it is worth a turn of the loop."""
+"""How many bytes of a body have to be there before its reader is woken."""
 
 _Place = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
@@ -51,7 +52,8 @@ class Connection:
         return f"<Connection {self.address} descriptor={self._socket.fileno()}>"
 
     async def receive(self, most: int, idle_seconds: float) -> bytes:
-        """At least one byte, or none if the other end has closed. Raises StoreUnavailable."""
+        """The next 1 to ``most`` bytes; b"" if the server has closed the connection. Raises
+        StoreUnavailable if it broke, or no byte came for ``idle_seconds``."""
         in_time = True
         while True:
             try:
@@ -61,7 +63,7 @@ class Connection:
                     raise StoreUnavailable(f"silent for {idle_seconds:g} s") from None
             except OSError as error:
                 raise _broken(error) from error
-            # After too long a wait there may still be fewer bytes, of a server that is only slow.
+            # After a wait that was too long, a slow server may still have sent some bytes.
             in_time = await self._wait(min(most, WAIT_BYTES), idle_seconds)
 
     async def send(self, data: Bytes) -> None:
@@ -74,11 +76,11 @@ class Connection:
                 await self._writable()
 
     async def head(self, expect: int) -> bytes:
-        """The head of an answer, without the empty line at its end; nothing if nothing came.
+        """The head of a response, without the empty line at its end; b"" if nothing came.
 
-        What follows is left in the socket. Where a body of ``expect`` bytes is likely to follow at
-        once, both are waited for together, a short while. Raises StoreUnavailable if the connection
-        ends within the head, DataLoss if that is too long.
+        The body is left in the socket. If ``expect`` bytes of it are likely to follow at once, both
+        are waited for together, for TOGETHER_SECONDS. Raises StoreUnavailable if the connection
+        ends within the head, DataLoss if the head has more than MAX_HEAD_BYTES.
         """
         received = b""
         await self._wait(expect or 1, TOGETHER_SECONDS if expect else None)
@@ -94,16 +96,16 @@ class Connection:
                 if not received:
                     self.close()
                     return b""
-                raise StoreUnavailable("the connection was cut in the head of the answer")
+                raise StoreUnavailable("the connection was cut in the head of the response")
             end = there.find(b"\r\n\r\n")
             self._socket.recv((len(there) if end < 0 else end + 4) - len(received))
             if end >= 0:
                 return there[:end]
             received = there
-        raise DataLoss("an answer with an endless head")
+        raise DataLoss("a response with an endless head")
 
     def quiet(self) -> bool:
-        """Whether the other end has neither closed nor said anything."""
+        """Whether the server has neither closed the connection nor sent anything."""
         try:
             self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -114,18 +116,19 @@ class Connection:
         return False
 
     def close(self) -> None:
+        """Close the socket. Idempotent."""
         self._edge.close()
         self._socket.close()
 
     async def _wait(self, count: int, seconds: float | None) -> bool:
-        """Wait for ``count`` bytes, or the end; False if neither came within ``seconds``."""
+        """Wait for ``count`` bytes or the end of the connection; False after ``seconds``."""
         if count != self._low:
             self._low = count
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
         return await self._edge.wait(seconds)
 
     async def _writable(self) -> None:
-        """Wait until the kernel takes more bytes."""
+        """Wait until the kernel takes more bytes to send."""
         ready: asyncio.Future[None] = self._loop.create_future()
         self._loop.add_writer(self._socket.fileno(), resolve, ready, None)
         try:
@@ -135,7 +138,8 @@ class Connection:
 
 
 async def connect(address: str, edges: Edges) -> Connection:
-    """Connect to the first address of ``host:port`` that takes it. Raises OSError, ValueError."""
+    """Connect to the first address of ``host:port`` that accepts. Raises OSError, and ValueError
+    for a port that is no number."""
     loop = asyncio.get_running_loop()
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
@@ -158,7 +162,7 @@ async def connect(address: str, edges: Edges) -> Connection:
 
 
 async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> Sequence[_Place]:
-    """Where ``host`` may be; a number is not looked up."""
+    """The addresses of ``host``; one that is an address itself is not looked up."""
     with suppress(OSError):
         flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)

@@ -1,13 +1,13 @@
-"""Waiting for sockets: one epoll(7) of our own, which the event loop watches in place of them.
+"""Waiting for sockets with an epoll(7) of our own, which the event loop watches instead of them.
 
-Adding a reader for one wait and removing it again costs uvloop a handle, which it makes and closes:
-eight system calls, more than the answer itself. Here a socket is registered once, edge-triggered
-(EPOLLET), and a wait is a future. Leaving a reader added would not do: the loop would turn without
-a pause while there are bytes that nobody wants yet.
+Adding a reader to uvloop for one wait and removing it again makes and closes a handle: eight system
+calls, more than the response itself needs. Here a socket is registered once, edge-triggered
+(EPOLLET), and a wait is a future. A reader that stays added would not do: the loop would spin while
+there are bytes that nobody consumes yet.
 
-An edge is told of when something arrives (SO_RCVLOWAT bytes or more, socket(7)), and when the
-connection ends, not while it stays so: whoever has read something looks again before they wait.
-What was told since the last wait ends the next one at once, so one may also be woken in vain.
+There is an edge when something arrives (SO_RCVLOWAT bytes or more, socket(7)) and when the
+connection ends, but none while bytes are waiting: a task reads until there are no more before it
+waits. An edge since the last wait ends the next wait at once, so a task may be woken for nothing.
 """
 
 from __future__ import annotations
@@ -17,60 +17,61 @@ import select
 
 from gfs.futures import resolve
 
-MOST = 64
-"""Edges that are told in one turn of the loop."""
+MAX_EDGES = 64
+"""How many edges are handled in one turn of the event loop."""
 
 
 class Edges:
-    """The sockets of one event loop. ``close`` it after them."""
+    """The sockets that one event loop waits for. ``close`` it after them."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._epoll = select.epoll()
         self._watched: dict[int, Edge] = {}
-        self._loop.add_reader(self._epoll.fileno(), self._tell)
+        self._loop.add_reader(self._epoll.fileno(), self._notify)
 
     def watch(self, descriptor: int) -> Edge:
-        """The edges of a socket, until its ``close``, which comes before that of the socket."""
+        """Watch a socket until the edge is closed, which must be before the socket is."""
         edge = self._watched[descriptor] = Edge(self, descriptor)
         self._epoll.register(descriptor, select.EPOLLIN | select.EPOLLET)
         return edge
 
     def forget(self, descriptor: int) -> None:
-        """Watch a socket no longer. Idempotent."""
+        """Stop watching a socket. Idempotent."""
         if self._watched.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
 
     def close(self) -> None:
-        """Watch nothing any more. Idempotent."""
+        """Stop watching. Idempotent."""
         if not self._epoll.closed:
             self._watched.clear()
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
 
-    def _tell(self) -> None:
-        for descriptor, _ in self._epoll.poll(0, MOST):
+    def _notify(self) -> None:
+        for descriptor, _ in self._epoll.poll(0, MAX_EDGES):
             edge = self._watched.get(descriptor)
             if edge is not None:
-                edge.tell()
+                edge.notify()
 
 
 class Edge:
-    """What one socket has to tell. Waited for by one task at a time."""
+    """The edges of one socket. One task at a time waits for them."""
 
-    __slots__ = ("_descriptor", "_edges", "_loop", "_told", "_waiting")
+    __slots__ = ("_arrived", "_descriptor", "_edges", "_loop", "_waiting")
 
     def __init__(self, edges: Edges, descriptor: int) -> None:
         self._edges = edges
         self._descriptor = descriptor
         self._loop = asyncio.get_running_loop()
-        self._told = False
+        self._arrived = False
         self._waiting: asyncio.Future[bool] | None = None
 
     async def wait(self, seconds: float | None) -> bool:
-        """Return True after an edge, also one since the last wait; False after ``seconds``."""
-        if self._told:
-            self._told = False
+        """Wait for an edge, or return True at once if there was one since the last wait; False
+        after ``seconds``."""
+        if self._arrived:
+            self._arrived = False
             return True
         waiting = self._waiting = self._loop.create_future()
         timer = None if seconds is None else self._loop.call_later(seconds, resolve, waiting, False)
@@ -82,17 +83,17 @@ class Edge:
                 timer.cancel()
         return in_time
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """There was an edge."""
         if self._waiting is None or self._waiting.done():
-            self._told = True
+            self._arrived = True
         else:
             self._waiting.set_result(True)
 
     def forget(self) -> None:
-        """What has been told so far is of no interest any more."""
-        self._told = False
+        """Ignore an edge since the last wait."""
+        self._arrived = False
 
     def close(self) -> None:
-        """Be told nothing any more. Idempotent."""
+        """Stop watching the socket. Idempotent."""
         self._edges.forget(self._descriptor)

@@ -1,4 +1,4 @@
-"""What the head of a response says of the bytes behind it. Pure.
+"""What the head of a response says of its body. Pure.
 
 The header fields must agree with each other (RFC 9110, sections 8.6, 14.4 and 15.3.7): a 200 is
 the whole chunk, whether that was asked for or the server ignores ranges; a 206 needs one
@@ -34,7 +34,7 @@ class Part:
 
 
 def described(response: Response) -> Part:
-    """What the body of ``response`` is, by its head.
+    """The part of a chunk that is the body of ``response``, by its head.
 
     Raises StoreUnavailable for 5xx, 401, 403, 408, 425 and 429; DataLoss for every other status but
     200 and 206, and for a head that contradicts itself.

@@ -59,16 +59,16 @@ WHOLE_BYTES = 256 * 1024
 """A chunk that is not larger is fetched whole before a byte of it is yielded."""
 
 UNKNOWN_BYTES = 16 * 1024 * 1024
-"""The largest chunk that is fetched whole because nobody has said how large it is."""
+"""The largest chunk of unknown size that is fetched; it is fetched whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A run of bytes that chunkservers keep under ``key``, and that never changes.
 
-    ``size``: how many bytes it has; None where nobody has said that. ``crc``: their CRC32C as eight
-    hexadecimal digits, '' if it is not known. ``compressed``: chunkservers keep it compressed and
-    inflate it; the CRC that they name is not that of the bytes they send.
+    ``size``: how many bytes it has; None if the entry of the file does not say that. ``crc``: their
+    CRC32C as eight hexadecimal digits, or ''. ``compressed``: chunkservers keep it compressed and
+    inflate it, so the CRC that they send is not that of the bytes they send.
     """
 
     key: str
@@ -81,21 +81,21 @@ class Chunkservers(Protocol):
     """The chunkservers of one store, as its engine knows them."""
 
     async def locate(self, chunk: Chunk, *, again: bool) -> Sequence[str]:
-        """The addresses of the replicas, in the order in which they are to be asked. ``again``:
-        what was known did not help, so ask the master. Raises a GfsError."""
+        """The addresses of the replicas, in the order in which they are to be asked. ``again``: all
+        of those before have failed, so ask the master. Raises a GfsError."""
         ...
 
     async def ask(self, address: str, chunk: Chunk, start: int, expect: int) -> Response:
         """Ask for ``chunk`` from byte ``start`` to its end; without a range if that is byte 0.
 
         Returns when the response has started. ``expect``: how many bytes will be read at once if
-        all is well. Raises StoreUnavailable where there is no response, DataLoss where it makes no
-        sense. How long it takes is bounded by the caller, who cancels it.
+        all is well. Raises StoreUnavailable if there is no response, DataLoss if it is not HTTP.
+        The caller bounds the time that this takes, and cancels it.
         """
         ...
 
     def failed(self, address: str, error: GfsError) -> None:
-        """Take notice that the replica at ``address`` failed. It must not block or raise."""
+        """Is called for each replica that failed, at ``address``. It must not block or raise."""
         ...
 
 
@@ -111,14 +111,14 @@ class _Mark(NamedTuple):
 class ChunkReading:
     """One reading of one chunk, which may be given up and go on later. Used by one task at a time.
 
-    ``read`` again, after an earlier ``read`` was closed, goes on where ``reaches`` says.
+    After a ``read`` was closed, another ``read`` goes on from any byte that ``reaches`` allows.
     """
 
     def __init__(self, chunkservers: Chunkservers, chunk: Chunk) -> None:
         self._chunkservers = chunkservers
         self._chunk = chunk
         self._whole = chunk.size is None or chunk.size <= WHOLE_BYTES
-        self._yielded = 0  # the bytes before this one have been yielded, or did not have to be
+        self._yielded = 0  # the bytes before this one were yielded, or were not asked for
         self._yielded_crc = 0
         self._mark: _Mark | None = None
 
@@ -133,11 +133,11 @@ class ChunkReading:
         """Yield exactly ``length`` bytes from ``start`` on, or all up to the end of the chunk, in
         non-empty pieces, from whichever replicas have them.
 
-        When no replica is left it raises DataLoss if one of them gave a byte or something wrong,
-        and StoreUnavailable if none could be reached (or there is none). The text names each one's
-        address and failure; ``__cause__`` is the last failure. What was yielded before is right all
-        the same, except for a large chunk of which replicas have different bytes. Hold the
-        generator in ``contextlib.aclosing``.
+        When no replica is left, raises DataLoss if one of them sent a byte or something wrong, and
+        StoreUnavailable if none could be reached (or there is none). The text names the address and
+        the failure of each; ``__cause__`` is the last failure. What was yielded before is right all
+        the same, unless replicas of a large chunk have different bytes. Hold the generator in
+        ``contextlib.aclosing``.
         """
         if length == 0:
             return
@@ -167,8 +167,8 @@ class ChunkReading:
         )
 
     async def _replicas(self, again: bool) -> list[str]:
-        """Whom to ask, in order; first the one that gave the last piece: it need not give all the
-        bytes before it again."""
+        """The addresses to ask, in order: first the one that sent the last piece, since it need not
+        send the bytes before that piece again."""
         addresses = list(await self._chunkservers.locate(self._chunk, again=again))
         if self._mark is not None and self._mark.address in addresses:
             addresses.remove(self._mark.address)
@@ -178,12 +178,12 @@ class ChunkReading:
     async def _read_from(
         self, address: str, start: int, end: int | None
     ) -> AsyncGenerator[Bytes, None]:
-        """Yield the bytes from ``start`` up to ``end`` that the replica at ``address`` has, the
-        last of them when all of the chunk are known to be right."""
+        """Yield the bytes from ``start`` up to ``end`` as the replica at ``address`` sends them;
+        the last piece when the checksum of the whole chunk was right."""
         at, crc = self._resume(address, start)
         with closing(await self._ask(address, at)) as response:
             size, expected = self._check(response, at)
-            held: list[Bytes] = []  # what is wanted, but must not be yielded yet
+            held: list[Bytes] = []  # bytes to yield that must not be yielded yet
             mark = _Mark(address, at, crc)
             rest = b""
             while at < size:
@@ -209,14 +209,14 @@ class ChunkReading:
                     yield piece
 
     def _resume(self, address: str, start: int) -> tuple[int, int]:
-        """From which byte on to ask this replica, and the CRC32C of those before."""
+        """The byte from which on to ask this replica, and the CRC32C of the bytes before it."""
         mark, self._mark = self._mark, None
         if mark is None or self._chunk.compressed or mark.address != address or mark.at > start:
             return 0, 0
         return mark.at, mark.crc
 
     async def _ask(self, address: str, at: int) -> Response:
-        """The response of a replica, when it has started."""
+        """The response of a replica, when it has started; within IDLE_SECONDS."""
         expect = (self._chunk.size or 0) if self._whole else 0
         limit = asyncio.timeout(IDLE_SECONDS)
         try:
@@ -246,7 +246,7 @@ class ChunkReading:
     def _failure(
         self, position: int, failures: Sequence[tuple[str, GfsError]], *, wrong: bool
     ) -> GfsError:
-        """What the failures of all replicas come to. ``wrong``: one of them gave a byte."""
+        """The error that all replicas have failed. ``wrong``: one of them has sent a byte."""
         wrong = wrong or not all(isinstance(error, StoreUnavailable) for _, error in failures)
         reasons = "; ".join(f"{address}: {error}" for address, error in failures)
         kind = DataLoss if wrong else StoreUnavailable

@@ -145,7 +145,7 @@ async def test_what_was_kept_too_long_is_closed(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_only_some_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "KEEP_MOST", 2)
+    monkeypatch.setattr(client, "KEEP_CONNECTIONS", 2)
     async with serving(*[[OK, OK]] * 5) as (server, connections):
         await asyncio.gather(*(ask(server, connections) for _ in range(5)))
         assert server.opened == 5

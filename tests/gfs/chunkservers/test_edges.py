@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from gfs.chunkservers.edges import MOST, Edges
+from gfs.chunkservers.edges import MAX_EDGES, Edges
 
 LONG = 30.0
 """Seconds that no wait here should take."""
@@ -35,7 +35,7 @@ async def test_an_edge_ends_the_wait_that_it_came_in_and_no_other() -> None:
     edges.close()
 
 
-async def test_what_was_told_before_the_wait_ends_it_at_once() -> None:
+async def test_an_edge_before_the_wait_ends_it_at_once() -> None:
     edges = Edges()
     with pair() as (ours, theirs):
         theirs.send(b"x")
@@ -58,10 +58,10 @@ async def test_the_end_of_a_connection_is_an_edge() -> None:
     edges.close()
 
 
-async def test_all_are_told_when_more_have_news_than_one_turn_takes() -> None:
+async def test_all_are_notified_when_there_are_more_edges_than_one_turn_handles() -> None:
     edges = Edges()
     with ExitStack() as pairs:
-        sockets = [pairs.enter_context(pair()) for _ in range(MOST + 9)]
+        sockets = [pairs.enter_context(pair()) for _ in range(MAX_EDGES + 9)]
         watched = [edges.watch(ours.fileno()) for ours, _ in sockets]
         waiting = [asyncio.create_task(edge.wait(LONG)) for edge in watched]
         for _, theirs in sockets:
@@ -83,7 +83,7 @@ async def test_a_wait_that_was_cancelled_leaves_the_next_edge_to_the_next_wait()
     edges.close()
 
 
-async def test_a_socket_that_is_closed_is_not_told_of_under_its_number() -> None:
+async def test_a_closed_socket_is_not_notified_under_its_number() -> None:
     edges = Edges()
     with pair() as (ours, theirs):
         number = ours.fileno()
