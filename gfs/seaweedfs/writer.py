@@ -1,18 +1,20 @@
-"""Making a version: bytes are gathered into chunks, chunks go out while the next ones arrive, and
-one entry publishes them.
+"""Making a version: bytes are gathered into chunks, which are stored while the next ones arrive,
+and one entry publishes them.
 
-A chunk has 4 MiB, or less where :mod:`gfs.seaweedfs.buffers` asks for the memory of an upload that
-does not move: it is sent on as it is then, and the next byte begins another one.
+A chunk has 4 MiB, or less if :mod:`gfs.seaweedfs.buffers` needs the memory of an upload that gets
+no bytes: then the chunk is sent on as it is, and the next byte starts another one.
 
-The chunk list of a file of more than MANIFEST_CHUNKS chunks is itself stored in needles, so that
-the entry stays small (200 GB: 50 instead of 50 000 chunks) and a range loads one or two of them.
-Manifests never list manifests: a filer that deletes such a file frees the first level only.
+The chunk list of a file of more than MANIFEST_CHUNKS chunks is itself stored in chunks, so that the
+entry stays small (for 200 GB it lists 50 instead of 50 000 chunks) and reading a range loads one or
+two of them. Manifests never list manifests: a filer that deletes such a file would only free the
+first level.
 
-A digest of the whole file is taken in a thread, one chunk behind; a small file's at once.
+The digest of the whole file is computed in a thread, one chunk behind the newest one; that of a
+small file at once.
 
-Whether a publish took place is not always known: the filer may go away after it carried the call
-out. Then the entry is looked up. It carries an id that no other publish has, so it tells. If
-nobody can be asked, the chunks are left alone, because a file may refer to them.
+It is not always known whether a publish took place: the filer may fail after it carried the call
+out. Then the entry is looked up: it has an id that no other publish has. If no filer responds, the
+chunks are not deleted, because a file may refer to them.
 """
 
 from __future__ import annotations
@@ -44,14 +46,16 @@ from gfs.threads import shielded
 from gfs.types import Bytes, FileInfo, Published
 
 MANIFEST_CHUNKS = 1_000
+"""How many chunks an entry or a manifest lists."""
+
 SPACE_BYTES = 512 * 1024
-"""What is asked for of the memory of all uploads at once."""
+"""How much memory for the next bytes is asked for at once."""
 
 CRC_BYTES = 64 * 1024
-"""What is copied at once for the CRC, whose library takes no other memory than that of bytes."""
+"""How much is copied at once for the CRC, whose library only takes ``bytes``."""
 
-DIGEST_IN_THREAD = 256 * 1024
-"""From so many bytes on a digest is worth a hop to a thread."""
+DIGEST_IN_THREAD_BYTES = 256 * 1024
+"""From this size on, the digest of a chunk is computed in a thread."""
 
 ABORT_SECONDS = 2.0
 """How long an abort waits for the writes that are under way."""
@@ -63,7 +67,7 @@ Publish = Callable[[Entry], Awaitable[Published]]
 
 
 class SeaweedWriter(Writer):
-    """One version on its way to a name."""
+    """A version whose chunks are being stored, to be published at the commit."""
 
     def __init__(
         self,
@@ -109,7 +113,7 @@ class SeaweedWriter(Writer):
         self._entry = None
         while True:
             while self._buffer is None and len(self._tasks) >= IN_FLIGHT:
-                await self._settle()
+                await self._wait_stored()
             if self._ended:
                 raise StoreUnavailable("this version has been ended")
             if self._buffer is None:
@@ -119,10 +123,11 @@ class SeaweedWriter(Writer):
             missing = max(buffer.filled + count - buffer.granted, 0)
             if missing:
                 await self._buffers.grant(missing)
-                if self._buffer is not buffer:  # it was sent on, so that others get memory
+                if self._buffer is buffer:
+                    buffer.granted += missing
+                else:  # it was sent on meanwhile, so that others get memory
                     self._buffers.free(missing)
-                    continue
-                buffer.granted += missing
+                continue  # also if it was trimmed meanwhile, and needs more now
             self._lent = memoryview(buffer.memory)[buffer.filled : buffer.filled + count]
             return self._lent
 
@@ -131,7 +136,7 @@ class SeaweedWriter(Writer):
         buffer = self._buffer
         if buffer is None or self._lent is None:
             raise StoreUnavailable("no memory of this version is lent")
-        self._lent.release()  # or who keeps it keeps all of the chunk mapped
+        self._lent.release()  # otherwise a caller that keeps it keeps the whole chunk mapped
         self._lent = None
         if count:
             self.moved_at = asyncio.get_running_loop().time()
@@ -144,14 +149,14 @@ class SeaweedWriter(Writer):
         await self._sealed()
 
     async def _sealed(self) -> Entry:
-        """The entry of what was written so far, all of which is stored."""
+        """The entry of what was written so far, when all of it is stored."""
         if self._ended:
             raise StoreUnavailable("this version has been ended")
         if self._buffer is not None and self._buffer.filled:
             self.send_on()
         self._drop_buffer()
         while self._tasks:
-            await self._settle()
+            await self._wait_stored()
         if self._digesting is not None:
             await asyncio.shield(self._digesting)
         if self._entry is None:
@@ -166,7 +171,7 @@ class SeaweedWriter(Writer):
         try:
             published = await self._publish(entry)
         except asyncio.CancelledError:
-            self._ended = True  # a publish that was begun is ended first, and has been
+            self._ended = True  # the publish has ended: it is shielded from the cancellation
             raise
         except CommitUnknown:
             self._ended = True
@@ -188,7 +193,7 @@ class SeaweedWriter(Writer):
         self._drop_buffer()
         self._sender.stop()
         if self._tasks:
-            # A write that is cut off here may still be carried out, after its needle was freed.
+            # A write that is cut off may be carried out after its needle was deleted, so wait.
             _, left = await asyncio.wait(self._tasks, timeout=ABORT_SECONDS)
             for task in left:
                 task.cancel()
@@ -208,7 +213,7 @@ class SeaweedWriter(Writer):
         return None if busy or self._buffer is None or not self._buffer.filled else self._buffer
 
     def send_on(self) -> None:
-        """Send the chunk that is being filled on its way."""
+        """Store the chunk that is being filled as it is, in a task."""
         buffer, self._buffer = self._buffer, None
         if buffer is None:
             return
@@ -241,18 +246,18 @@ class SeaweedWriter(Writer):
             raise
         self._buffers.stored(buffer)
 
-    async def _settle(self) -> None:
-        """Wait until a chunk has been stored, and raise what went wrong with it."""
+    async def _wait_stored(self) -> None:
+        """Wait until another chunk is stored, and raise what went wrong with it."""
         done, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-        for failure in [task.exception() for task in done]:  # of each, or asyncio complains
+        for failure in [task.exception() for task in done]:  # asyncio logs one that is not fetched
             if failure is not None:
                 raise failure
 
     def _start_digest(self, data: memoryview) -> asyncio.Task[None] | None:
-        """Digest ``data`` behind what came before it: at once if that is done and it is little,
-        else in the task that is returned."""
+        """Add ``data`` to the digest: at once if it is small and nothing before it is left, else in
+        the task that is returned."""
         before = self._digesting
-        if len(data) < DIGEST_IN_THREAD and (before is None or before.done()):
+        if len(data) < DIGEST_IN_THREAD_BYTES and (before is None or before.done()):
             self._digest.update(data)
             return None
         self._digesting = asyncio.create_task(self._digest_behind(before, data))
@@ -264,7 +269,7 @@ class SeaweedWriter(Writer):
         await asyncio.get_running_loop().run_in_executor(None, self._digest.update, data)
 
     async def _with_manifests(self, chunks: list[FileChunk]) -> list[FileChunk]:
-        """The chunks; if they are many, each group of them replaced by its manifest."""
+        """The chunks; if there are many, a manifest for each group of them."""
         if len(chunks) <= MANIFEST_CHUNKS:
             return chunks
         groups = range(0, len(chunks), MANIFEST_CHUNKS)
@@ -272,7 +277,7 @@ class SeaweedWriter(Writer):
 
     async def _manifest(self, chunks: list[FileChunk]) -> FileChunk:
         """Store a list of chunks as a chunk."""
-        listed = FileChunkManifest(chunks=map(_inner, chunks))
+        listed = FileChunkManifest(chunks=map(_for_manifest, chunks))
         content = listed.SerializeToString()
         crc = google_crc32c.value(content)
         last = chunks[-1]
@@ -297,8 +302,8 @@ class SeaweedWriter(Writer):
         )
 
 
-def _inner(chunk: FileChunk) -> FileChunk:
-    """The chunk as manifests have it: its needle in numbers."""
+def _for_manifest(chunk: FileChunk) -> FileChunk:
+    """A chunk in the form of manifests, which have the identifier of its needle in numbers."""
     inner = FileChunk()
     inner.CopyFrom(chunk)
     inner.ClearField("file_id")

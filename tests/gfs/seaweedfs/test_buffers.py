@@ -113,6 +113,25 @@ class Idle:
         self.buffers.sent(self, self.buffer)
 
 
+async def test_a_buffer_that_shrinks_while_it_waits_for_memory_gets_all_that_it_needs() -> None:
+    chunks = Chunks(12 * PAGE, 8 * PAGE)
+    async with chunks.writer() as writer:
+        await writer.write(b"1" * 4 * PAGE)
+        await writer.flush()  # its buffer is kept, with four pages
+        await writer.write(b"2" * PAGE)
+        assert chunks.buffers.held == 4 * PAGE
+        await chunks.buffers.grant(6 * PAGE)
+        space = await writer.space(6 * PAGE)  # frees three pages, and gets three others
+        count = len(space)
+        assert chunks.buffers.held - 6 * PAGE >= count
+        space[:] = b"3" * count
+        await writer.advance(count)
+        assert chunks.buffers.held <= 12 * PAGE
+        chunks.buffers.free(6 * PAGE)
+        content = chunks.content(await writer._sealed())
+        assert content == b"1" * 4 * PAGE + b"2" * PAGE + b"3" * count
+
+
 async def test_memory_is_granted_in_the_order_of_asking() -> None:
     buffers = Buffers(100, 100)
     await buffers.grant(90)
