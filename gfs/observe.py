@@ -242,7 +242,7 @@ async def _stepped(
                 if count is not None:
                     count(len(step))
                 yield step
-        except (StopAsyncIteration, GeneratorExit):  # the end, or nobody wants more
+        except (StopAsyncIteration, GeneratorExit):  # the end, or the caller closed it
             listener.done(operation, seconds, None)
         except BaseException as error:
             listener.done(operation, seconds, error)

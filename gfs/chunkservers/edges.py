@@ -3,7 +3,7 @@
 Adding a reader to uvloop for one wait and removing it again makes and closes a handle: eight system
 calls, more than the response itself needs. Here a socket is registered once, edge-triggered
 (EPOLLET), and a wait is a future. A reader that stays added would not do: the loop would spin while
-there are bytes that nobody consumes yet.
+there are bytes that are not consumed yet.
 
 There is an edge when something arrives (SO_RCVLOWAT bytes or more, socket(7)) and when the
 connection ends, but none while bytes are waiting: a task reads until there are no more before it

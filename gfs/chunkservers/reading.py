@@ -12,7 +12,7 @@ of what is wanted is held back until the rest of the chunk has come and its CRC 
 chunk (WHOLE_BYTES) every piece is held back, so that a wrong copy of it costs nothing.
 
 **What was yielded may still turn out wrong**, of a large chunk whose replica breaks off in the
-middle. So a reading remembers the CRC of all bytes up to ``position``: those of the next replica up
+middle. So a reading keeps the CRC of all bytes up to ``position``: those of the next replica up
 to there must have the same one before any byte behind them is yielded. A reading that yielded wrong
 bytes ends with DataLoss, never with a chunk of the right length.
 
@@ -188,8 +188,8 @@ class ChunkReading:
             rest = b""
             while at < size:
                 data, rest = rest or await response.piece(IDLE_SECONDS), b""
-                if 0 < (known := self._yielded - at) < len(data):
-                    data, rest = data[:known], data[known:]
+                if 0 < (again := self._yielded - at) < len(data):
+                    data, rest = data[:again], data[again:]
                 if not held:
                     mark = _Mark(address, at, crc)
                 wanted = _cut(data, start - at, None if end is None else end - at)

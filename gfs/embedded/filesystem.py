@@ -190,7 +190,7 @@ class EmbeddedFileSystem(FileSystem):
             async with asyncio.timeout(CHECK_SECONDS):
                 await asyncio.to_thread(self._tree.check)
         except TimeoutError as error:
-            raise StoreUnavailable("the disk does not answer") from error
+            raise StoreUnavailable("the disk does not respond") from error
 
     async def close(self) -> None:
         self._closing = True

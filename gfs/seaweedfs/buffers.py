@@ -1,26 +1,26 @@
 """The memory that the uploads of one process hold together, and its bound.
 
-A chunk is gathered in a buffer of its own: anonymous memory that is mapped (mmap(2)), so that what
-is freed goes back to the system, and of which only what has been filled is there. Before bytes are
-read from a client, memory for them is asked for (:meth:`Buffers.grant`): clients that send faster
-than chunks are stored wait in the order in which they asked, and TCP makes them wait.
+A chunk is gathered in a buffer of its own: anonymous memory that is mapped (mmap(2)), so that freed
+memory returns to the system, and only pages that were filled exist. Before bytes are read from a
+client, memory for them is asked for (:meth:`Buffers.grant`): clients that send faster than chunks
+are stored wait in the order in which they asked, and TCP slows them down.
 
-Nobody must wait for clients that do not move and hold part of a chunk each. So while anyone waits,
+No upload may wait for clients that send nothing and hold part of a chunk each. So while one waits,
 such buffers are sent on as short chunks (:meth:`Buffers._relieve`):
 
-- those of uploads that got no byte for IDLE_SECONDS, the fullest first, until what is not on its
-  way to chunkservers is half of the limit;
-- and if less is on its way than is waited for (a quarter of the limit at most), the fullest of
-  all. So there is always something that will be freed, and nobody waits for ever: a chunk that
+- those of uploads that got no byte for IDLE_SECONDS, the fullest first, until the buffers that are
+  not on their way to chunkservers are at most half of the limit;
+- and, if less is on its way than is waited for (at most a quarter of the limit), the fullest of
+  all. So there is always something that will be freed, and no upload waits for ever: a chunk that
   cannot be stored fails within ``uploads.SEND_SECONDS``.
 
-An idle buffer that has less than half of its share of the limit is left alone: freeing it would
-help nobody, and a client that sends a byte now and then would make a chunk of each. So short
-chunks have ``limit / (2 * uploads)`` bytes and more, but where all are smaller than that.
+An idle buffer that has less than half of its share of the limit is left alone: freeing it would not
+help, and a client that sends a byte now and then would make a chunk of each byte. So short chunks
+have ``limit / (2 * uploads)`` bytes and more, unless all buffers are smaller than that.
 
-Touching fresh memory costs several times what copying into it does. So a few buffers whose chunks
-were stored are kept for the next ones, within the limit, and given back when nobody has needed
-them for KEEP_SECONDS.
+Using fresh memory costs several times what copying into it does. So a few buffers whose chunks were
+stored are kept for the next ones, within the limit, and freed when they were not needed for
+KEEP_SECONDS.
 """
 
 from __future__ import annotations
@@ -34,15 +34,20 @@ from typing import Protocol
 from gfs.errors import StoreUnavailable
 
 IDLE_SECONDS = 1.0
+"""After so long without a byte an upload is idle."""
+
 KEEP_SECONDS = 5.0
+"""How long a buffer that is not needed is kept."""
+
 RELIEVE_SECONDS = 0.01
-"""Between two looks for buffers that can be sent on: each costs about 1 µs for each upload."""
+"""How long after an upload has to wait buffers are sent on. To look at them takes about 1 µs for
+each upload."""
 
 _PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
 
 class Buffer:
-    """Memory for one chunk. ``filled``: how many bytes of the chunk are there; ``touched``: how
+    """Memory for one chunk. ``filled``: how many bytes of the chunk are in it; ``touched``: how
     many bytes of the memory exist; ``granted``: how many are counted, at least those."""
 
     __slots__ = ("filled", "granted", "memory", "touched")
@@ -50,23 +55,23 @@ class Buffer:
     def __init__(self, size: int) -> None:
         self.memory = mmap.mmap(-1, size, flags=_PRIVATE)
         if hasattr(mmap, "MADV_NOHUGEPAGE"):
-            with suppress(OSError):  # of a kernel that has none
-                self.memory.madvise(mmap.MADV_NOHUGEPAGE)  # or one byte takes 2 MiB
+            with suppress(OSError):  # a kernel without huge pages
+                self.memory.madvise(mmap.MADV_NOHUGEPAGE)  # otherwise one byte takes 2 MiB
         self.filled = self.touched = self.granted = 0
 
 
 class Filler(Protocol):
-    """An upload that may be made to send on what it has of a chunk."""
+    """An upload that can be made to send on what it has of a chunk."""
 
     moved_at: float
-    """When it got its last bytes, by the clock of the loop."""
+    """When it got its last bytes, by the clock of the event loop."""
 
     def part(self) -> Buffer | None:
-        """The buffer that is being filled, if it can be sent on now and is not empty."""
+        """The buffer that is being filled, if it is not empty and can be sent on now."""
         ...
 
     def send_on(self) -> None:
-        """Send it on as a short chunk (:meth:`Buffers.sent`). Does not wait."""
+        """Send that buffer on as a short chunk (:meth:`Buffers.sent`). Does not wait."""
         ...
 
 
@@ -94,7 +99,7 @@ class Buffers:
 
     def open(self, filler: Filler) -> Buffer:
         """An empty buffer, to be filled as far as is granted. End it with ``sent`` or ``drop``.
-        Raises StoreUnavailable where the system gives no memory."""
+        Raises StoreUnavailable if the system has no memory."""
         if self._spare:
             buffer = self._take_spare()
             buffer.granted = buffer.touched
@@ -108,29 +113,29 @@ class Buffers:
         return buffer
 
     async def grant(self, count: int) -> None:
-        """Wait until ``count`` bytes more may be held: from then on they are counted, until
-        ``free``. A cancellation leaves nothing behind."""
+        """Wait until ``count`` more bytes may be held. They are counted until ``free``. A
+        cancellation leaves nothing behind."""
         if not self._waiting and self._fits(count):
             self.held += count
             return
         turn = self._loop.create_future()
         self._waiting.append((count, turn))
-        self._look()
+        self._schedule_relief()
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.free(count)
-            self._serve()  # those behind this one
+            self._serve()  # those that wait behind this one
             raise
 
     def free(self, count: int) -> None:
-        """``count`` bytes are not held any more."""
+        """``count`` bytes are no longer held."""
         self.held -= count
         self._serve()
 
     def settle(self, buffer: Buffer) -> None:
-        """Bytes have been put into ``buffer``: count what it has, not what was granted."""
+        """Count what is in ``buffer`` now instead of what was granted for it."""
         buffer.touched = max(buffer.touched, buffer.filled)
         excess, buffer.granted = buffer.granted - buffer.touched, buffer.touched
         if excess:
@@ -142,18 +147,18 @@ class Buffers:
         self._sending += buffer.granted
 
     def stored(self, buffer: Buffer) -> None:
-        """The bytes of ``buffer``, which was ``sent``, are not needed any more."""
+        """The chunk in ``buffer``, which was ``sent``, is stored: its memory is free."""
         self._sending -= buffer.granted
         self.held -= buffer.granted
         if not self._waiting:
             buffer.filled = 0
             self._spare.append(buffer)
             if self._keeping is None:
-                self._keeping = self._loop.call_later(KEEP_SECONDS, self._give_back)
+                self._keeping = self._loop.call_later(KEEP_SECONDS, self._free_spare)
         self._serve()
 
     def drop(self, filler: Filler, buffer: Buffer, *, sent: bool) -> None:
-        """``buffer`` is given up. Somebody may still be reading from it, who keeps it mapped."""
+        """Give ``buffer`` up. It stays mapped for as long as something still reads from it."""
         if sent:
             self._sending -= buffer.granted
         else:
@@ -161,15 +166,15 @@ class Buffers:
         self.free(buffer.granted)
 
     def close(self) -> None:
-        """Give back what is spare. The buffers must be ended before."""
+        """Free the spare buffers. End all others first."""
         self._spare.clear()
         for timer in (self._relieving, self._keeping):
             if timer is not None:
                 timer.cancel()
 
     def _fits(self, count: int) -> bool:
-        """Whether ``count`` more bytes may be held, perhaps in place of what is spare. One upload
-        alone may always hold what it asks for."""
+        """Whether ``count`` more bytes may be held, if need be in the place of spare buffers. A
+        single upload may always hold what it asks for."""
         while self._spare and self.held + self._spared() + count > self.limit:
             self._take_spare()
         return self.held + count <= self.limit or not self.held
@@ -183,23 +188,23 @@ class Buffers:
         return buffer
 
     def _serve(self) -> None:
-        """Grant what fits, in the order of asking."""
+        """Grant what fits, in the order in which it was asked for."""
         while self._waiting:
             count, turn = self._waiting[0]
-            if not turn.done():  # else who asked has been cancelled
+            if not turn.done():  # otherwise its task was cancelled
                 if not self._fits(count):
-                    self._look()
+                    self._schedule_relief()
                     return
                 self.held += count
                 turn.set_result(None)
             self._waiting.popleft()
 
-    def _look(self) -> None:
+    def _schedule_relief(self) -> None:
         if self._relieving is None:
             self._relieving = self._loop.call_later(RELIEVE_SECONDS, self._relieve)
 
     def _relieve(self) -> None:
-        """Send on what is to be sent on so that those who wait get memory."""
+        """Send buffers on so that waiting uploads get memory."""
         self._relieving = None
         for filler in list(self._fillers):
             buffer = filler.part()
@@ -226,17 +231,17 @@ class Buffers:
         self._relieving = self._loop.call_later(IDLE_SECONDS / 4, self._relieve)
 
     def _trim(self, buffer: Buffer) -> None:
-        """Give back the memory of a buffer behind what has been filled."""
+        """Free the pages of a buffer behind what has been filled."""
         start = -(-buffer.filled // mmap.PAGESIZE) * mmap.PAGESIZE
         if start < buffer.touched:
             buffer.memory.madvise(mmap.MADV_DONTNEED, start)
             buffer.touched = buffer.filled
             self.settle(buffer)
 
-    def _give_back(self) -> None:
-        """Give those back that nobody has needed since the last time."""
+    def _free_spare(self) -> None:
+        """Free the spare buffers that were not needed since the last time."""
         self._keeping = None
         del self._spare[: self._unused]
         self._unused = len(self._spare)
         if self._spare:
-            self._keeping = self._loop.call_later(KEEP_SECONDS, self._give_back)
+            self._keeping = self._loop.call_later(KEEP_SECONDS, self._free_spare)

@@ -1,30 +1,31 @@
-"""Directories: made, recognized, and removed at once, whatever is in them.
+"""Directories: made, identified, and removed at once, whatever is in them.
 
-The filer keeps every entry under its whole path. So a directory can neither be renamed nor deleted
-in one step: either goes from file to file. Therefore a directory is removed by a mark on its own
-entry, which is one atomic change: from then on this engine, in every process, treats it as if it
-were not there. Its files are deleted behind that.
+The filer keeps every entry under its whole path. So it can neither rename nor delete a directory in
+one step: it does either file by file. Therefore a directory is removed by a mark on its own entry,
+which is one atomic change: from then on this engine, in every process, treats it as if it did not
+exist. Its files are deleted afterwards.
 
 A directory that is made again while its old files are being deleted gets another place for the new
-ones: ``photos~1f2e3d4c`` besides ``photos``, whose entry says so (FILES_KEY) and keeps its mark.
-The mark lists the places that have to be emptied, NOTHING_LEFT when that is done. When nothing is
-left and the directory was not made again, its entry goes too, and whoever makes it then has it
-where it belongs. A small directory is emptied before it is made again, so that it stays there.
+ones: ``photos~1f2e3d4c`` next to ``photos``, whose entry names that place (FILES_KEY) and keeps its
+mark. The mark lists the places that have to be emptied, and is NOTHING_LEFT when that is done. If
+the directory was not made again by then, its entry is deleted too, and the next one of that name
+has its files in the usual place. A small directory is emptied before it is made again, so that its
+files stay in that place.
 
-Whoever removed a directory empties it: page by page, PAGE entries at a time, and never by the
-recursive deletion of the filer, whose memory and time grow with the directory. While it works it
-leaves a note with the filers every NOTE_SECONDS. The others look for marks every ROUND_SECONDS: one
-whose note is the same as a round before is nobody's, because whoever worked on it was killed, and
-the one that sees it goes on. No clocks are compared. Two that work on the same are no harm.
+The process that removed a directory empties it: page by page, PAGE entries at a time, and never by
+the recursive deletion of the filer, whose memory and time grow with the directory. Meanwhile it
+writes a note to the filers every NOTE_SECONDS. Every process looks for marks every ROUND_SECONDS:
+if a note is the same as a round before, the process that wrote it was killed, and this one goes on.
+No clocks are compared. It does no harm if two processes empty the same directory.
 
-The entry of a directory has an ETag of its own (``entries.directory_entry``); each change of it is
-made on the condition of the ETag that was seen, and makes a new one. Deleting its files is on that
-condition too: whoever slept meanwhile deletes nothing of the directory that was made since.
+The entry of a directory has a random ETag (``entries.directory_entry``); each change of it is made
+on the condition of the ETag that was seen, and makes a new one. Deleting its files is on that
+condition too: a process that slept meanwhile deletes nothing of a directory that was made since.
 
-The filer also makes a directory by itself, when a file is created in one that is not there: a
-publish that comes too late would bring a removed directory back. A directory that this engine made
-carries an id, and one that a filer made has its own time and inode. That is its identity: a publish
-compares the one before with the one after, and takes a file back that came into another directory.
+The filer also makes a directory by itself when a file is created in one that does not exist: a
+publish that comes too late would restore a removed directory. A directory that this engine made has
+an id, and one that a filer made has a time and an inode. They are its identity: a publish compares
+the identity before with the one after, and deletes a file that came into another directory.
 """
 
 from __future__ import annotations
@@ -45,31 +46,38 @@ from gfs.seaweedfs.servers import BUCKETS, PATIENCE_SECONDS, RETRY_SECONDS, Call
 from gfs.seaweedfs.watch import EntryCache
 
 PAGE = 128
-"""How many entries are deleted with one call."""
+"""How many entries are deleted by one call."""
 
 PASSES = 10
-"""How often a directory is gone through that has something again when all was deleted."""
+"""How often a directory is emptied that has entries again when all were deleted."""
 
 NOTE_SECONDS = 10.0
+"""The time between two notes of a process that is emptying a directory."""
+
 ROUND_SECONDS = 120.0
-"""Longer than NOTE_SECONDS and the PATIENCE_SECONDS of a call together."""
+"""The time between two looks at all marks and notes: longer than NOTE_SECONDS and the
+PATIENCE_SECONDS of a call together."""
 
 EMPTY_FIRST_SECONDS = 0.5
 """How long making a directory again may wait for the old files to be deleted."""
 
 NOTHING_LEFT = b"0"
+"""The mark of a directory that was made again and whose old files are all deleted."""
+
 _PLAIN = "1"
-"""The place of a directory that was never made again, in a mark; all that marks of older versions
-say."""
+"""The usual place of a directory's files, in a mark; marks of older versions have nothing else."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What tells a directory from another one of the same name. ``mark``: the id given by this
-    engine, empty for one that somebody else made. ``files``: the name, below the prefix, of the
-    directory of the filer that has the files."""
+    """What distinguishes a directory from another one of the same name.
+
+    ``mark``: the id that this engine gave it, b"" if a filer or another program made it.
+    ``created``, ``inode``: as its entry says. ``files``: the name, below the prefix, of the filer's
+    directory that has its files.
+    """
 
     mark: bytes
     created: int
@@ -97,22 +105,22 @@ class Directories:
         ]
 
     async def require(self, directory: str) -> Identity:
-        """The identity of a directory, cached. Raises NoSuchDirectory."""
+        """The identity of a directory, from the cache if it is there. Raises NoSuchDirectory."""
         key = self._prefix, check_directory(directory)
-        return await self._cache.get(key, Identity, lambda: self.look(directory))
+        return await self._cache.get(key, Identity, lambda: self.identify(directory))
 
-    async def look(self, directory: str, *, patience: float = PATIENCE_SECONDS) -> Identity:
-        """The identity of a directory, as it is now. Raises NoSuchDirectory."""
+    async def identify(self, directory: str, *, patience: float = PATIENCE_SECONDS) -> Identity:
+        """The identity of a directory, as the filer has it now. Raises NoSuchDirectory."""
         name = check_directory(directory)
         entry = await self._filers.lookup(self._prefix, name, patience=patience)
-        if entry is None or not _is_there(entry):
+        if entry is None or not _exists(entry):
             raise NoSuchDirectory(directory)
         attributes = entry.attributes
         mark = entry.extended.get(entries.DIRECTORY_KEY, b"")
         return Identity(mark, attributes.crtime, attributes.inode, _files(entry))
 
     async def make(self, directory: str) -> None:
-        """Make a directory. One that is there is left as it is."""
+        """Make a directory, unless it exists."""
         name = check_directory(directory)
         fresh = entries.directory_entry(name)
         fresh.extended[entries.DIRECTORY_KEY] = secrets.token_hex(8).encode()
@@ -122,13 +130,13 @@ class Directories:
                 entry = await self._filers.make_directory(self._prefix, fresh)
                 if not entry.is_directory:
                     raise StoreUnavailable("a file is where the directory should be")
-                if _is_there(entry):
+                if _exists(entry):
                     return
                 with suppress(TimeoutError, StoreUnavailable):
                     async with asyncio.timeout(EMPTY_FIRST_SECONDS):
                         await self._empty(name)
                         continue
-                if self._prefix == BUCKETS:  # a bucket has no place besides
+                if self._prefix == BUCKETS:  # the name of a bucket cannot have a "~"
                     problem = StoreUnavailable("the files that were in it are still being deleted")
                     await deadline.pause(RETRY_SECONDS, problem)
                     continue
@@ -140,7 +148,7 @@ class Directories:
             self._cache.clear()
 
     async def remove(self, directory: str) -> None:
-        """Remove a directory and all in it; one that is not there is no error."""
+        """Remove a directory and everything in it, if it exists."""
         name = check_directory(directory)
         deadline = Deadline(PATIENCE_SECONDS)
         try:
@@ -148,7 +156,7 @@ class Directories:
                 entry = await self._filers.lookup(self._prefix, name)
                 if entry is None or not entry.is_directory:
                     return
-                if not _is_there(entry):
+                if not _exists(entry):
                     break
                 removed = _changed(entry)
                 removed.extended.pop(entries.FILES_KEY, None)
@@ -161,8 +169,8 @@ class Directories:
         self._removed.put_nowait(name)
 
     async def discard(self, files: str) -> None:
-        """Delete a directory that a filer made for a file which has been taken back: ``files`` of
-        an Identity."""
+        """Delete a directory that a filer made for a file that was deleted again; ``files`` is that
+        of its Identity."""
         entry = await self._filers.lookup(self._prefix, files)
         if entry is not None and entries.DIRECTORY_KEY not in entry.extended:
             await self._filers.remove_empty(self._prefix, files)
@@ -174,8 +182,8 @@ class Directories:
         await asyncio.wait(self._tasks)
 
     async def _replace(self, before: Entry, after: Entry, deadline: Deadline) -> None:
-        """Put ``after`` in the place of ``before``, or find out that it has changed: look again
-        then. Raises StoreUnavailable after the deadline."""
+        """Try to put ``after`` in the place of ``before``; the caller looks up what is there then.
+        Raises StoreUnavailable after the deadline."""
         try:
             await self._filers.create(self._prefix, after, over=before)
         except (VersionMismatch, CallFailed):
@@ -183,14 +191,13 @@ class Directories:
             await deadline.pause(RETRY_SECONDS, problem)
 
     async def _empty_own(self) -> None:
-        """Empty what this process removes, until it is cancelled."""
+        """Empty the directories that this process removes, until the task is cancelled."""
         while True:
             name = await self._removed.get()
             await self._try(self._empty(name), name)
 
     async def _empty_orphaned(self) -> None:
-        """Empty what somebody else has removed and does not empty any more, until it is
-        cancelled."""
+        """Empty the directories of processes that were killed, until the task is cancelled."""
         while True:
             await asyncio.sleep(ROUND_SECONDS)
             await self._try(self._look_for_orphans(), "the removed directories")
@@ -200,20 +207,20 @@ class Directories:
             await work
         except GfsError as error:
             _log.info("%s: what was removed will be deleted later: %s", what, error)
-        except Exception:  # noqa: BLE001 - logged; a task that ended would delete nothing any more
+        except Exception:  # noqa: BLE001 - logged; the task must go on deleting
             _log.exception("%s: deleting what was removed", what)
 
     async def _look_for_orphans(self) -> None:
         before, self._notes = self._notes, {}
         for name in await self._marked():
-            note = await self._filers.note(self._key(name))
+            note = await self._filers.read_note(self._key(name))
             if before.get(name) == note:
                 await self._try(self._empty(name), name)
             else:
                 self._notes[name] = note
 
     async def _marked(self) -> list[str]:
-        """The directories of whose places some have to be emptied."""
+        """The directories that have places to be emptied."""
         found, after = [], ""
         while True:
             seen = 0
@@ -230,23 +237,23 @@ class Directories:
 
     async def _empty(self, name: str) -> None:
         """Delete all files of a removed directory, and its entry if it was not made again. Does
-        nothing for one that is not removed. Raises StoreUnavailable: it may be called again."""
+        nothing for another directory. After StoreUnavailable it may be called again."""
         noted = asyncio.create_task(self._note(name))
         try:
             while True:
                 entry = await self._filers.lookup(self._prefix, name)
                 if entry is None or not entry.is_directory or not _places(entry):
                     return
-                with suppress(VersionMismatch):  # it is made again: look what is left by now
+                with suppress(VersionMismatch):  # it was made again: look up what is left
                     await self._empty_places(entry)
         finally:
             noted.cancel()
             await asyncio.wait([noted])
-            await self._try(self._filers.remember(self._key(name), b""), name)
+            await self._try(self._filers.write_note(self._key(name), b""), name)
 
     async def _empty_places(self, entry: Entry) -> None:
-        """Delete what the mark of ``entry`` names, and then the mark. Raises VersionMismatch if the
-        entry changes meanwhile."""
+        """Empty the places that the mark of ``entry`` lists, and then delete the mark. Raises
+        VersionMismatch if the entry changes meanwhile."""
         for place in _places(entry):
             path = entry.name if place == _PLAIN else place
             await self._empty_tree(f"{self._prefix}/{path}", entry)
@@ -260,16 +267,16 @@ class Directories:
             await self._filers.create(self._prefix, done, over=entry)
 
     async def _note(self, name: str) -> None:
-        """Say again and again that somebody works on it, until it is cancelled."""
+        """Write a note every NOTE_SECONDS, until the task is cancelled."""
         while True:
-            await self._try(self._filers.remember(self._key(name), secrets.token_bytes(8)), name)
+            await self._try(self._filers.write_note(self._key(name), secrets.token_bytes(8)), name)
             await asyncio.sleep(NOTE_SECONDS)
 
     async def _empty_tree(self, path: str, of: Entry) -> None:
         """Delete everything in a directory of the filer, as long as ``of`` does not change.
 
-        What cannot be deleted does not keep what comes behind it; then this raises StoreUnavailable
-        at the end.
+        An entry that cannot be deleted does not keep the others from being deleted; then
+        StoreUnavailable is raised at the end.
         """
         for _ in range(PASSES):
             found, refused = await self._empty_pages(path, of)
@@ -280,7 +287,8 @@ class Directories:
         raise StoreUnavailable(f"there are entries in {path} that cannot be deleted")
 
     async def _empty_pages(self, path: str, of: Entry) -> tuple[int, int]:
-        """Delete what is there, in the order of names; how much there was, and was refused."""
+        """Delete the entries in the order of their names, and return how many there were, and how
+        many of them could not be deleted."""
         after, found, refused = "", 0, 0
         while True:
             listing = self._filers.listing(
@@ -293,13 +301,13 @@ class Directories:
             after, found = page[-1].name, found + len(page)
             for entry in page:
                 if entry.is_directory:
-                    with suppress(StoreUnavailable):  # of it something is left, which is refused
+                    with suppress(StoreUnavailable):  # it is not empty: deleting it will fail
                         await self._empty_tree(f"{path}/{entry.name}", of)
             refused += await self._delete(path, [entry.name for entry in page], of)
 
     async def _delete(self, path: str, names: list[str], of: Entry) -> int:
-        """Delete what was listed; how much of it cannot be deleted. Raises StoreUnavailable where
-        no filer can be reached, VersionMismatch if ``of`` has changed."""
+        """Delete entries, and return how many of them cannot be deleted. Raises CallFailed if no
+        filer can be reached, VersionMismatch if ``of`` has changed."""
         try:
             await self._filers.delete_all(path, names, of=of)
         except StoreUnavailable as error:
@@ -315,26 +323,26 @@ class Directories:
         return f"sfs-removed {self._prefix}/{name}"
 
 
-def _is_there(entry: Entry) -> bool:
-    """Whether the entry is of a directory that was not removed, or was made again since."""
+def _exists(entry: Entry) -> bool:
+    """Whether the entry is of a directory that was not removed, or was made again."""
     removed = entries.is_removed(entry) and entries.FILES_KEY not in entry.extended
     return bool(entry.is_directory) and not removed
 
 
 def _files(entry: Entry) -> str:
-    """The name of the directory that has the files."""
+    """The name of the filer's directory that has the files."""
     files: bytes = entry.extended.get(entries.FILES_KEY, entry.name.encode())
     return files.decode()
 
 
 def _places(entry: Entry) -> list[str]:
-    """What has to be emptied."""
+    """The places that have to be emptied."""
     mark: bytes = entry.extended.get(entries.REMOVED_KEY, NOTHING_LEFT)
     return [] if mark == NOTHING_LEFT else mark.decode().split()
 
 
 def _changed(entry: Entry) -> Entry:
-    """A copy, to be changed, with another ETag."""
+    """A copy with another ETag, for the caller to change."""
     copy = Entry()
     copy.CopyFrom(entry)
     copy.attributes.md5 = entries.directory_entry(entry.name).attributes.md5

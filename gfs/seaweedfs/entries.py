@@ -1,18 +1,18 @@
-"""What an entry of the filer means: a FileInfo, and which needles hold which of its bytes. Pure.
+"""What an entry of the filer means: a FileInfo, and which chunks have which of its bytes. Pure.
 
-An entry lists chunks: each says that bytes from ``offset`` on are in a needle. Chunks may overlap;
-of two, the one that was modified later holds the byte (writes of a mount appear so), and of two of
-the same time the one further back in the list. Where no chunk is, bytes are zero, up to the size.
-A small file may be kept in the entry itself (``content``). A chunk may be a *manifest*: its needle
-is a list of more chunks, and ``offset`` and ``size`` are the span of all of them.
+An entry lists chunks, each with the place of its bytes in the file: an *extent*. Extents may
+overlap; a byte is that of the extent that was modified last (writes through a mount make such
+entries), and of two of the same time, that of the one further back in the list. Bytes in no extent
+are zero, up to the size of the file. A small file may be in the entry itself (``content``). A chunk
+may be a *manifest*: a list of more chunks, whose extent is the span of all of them.
 
-What this engine cannot read it refuses with a clear error before the first byte: needles that are
-encrypted by whoever wrote them, and files whose bytes are in a remote store.
+What this engine cannot read it refuses with a clear error before the first byte: chunks that were
+encrypted by the program that wrote them, and files whose bytes are in a remote store.
 
-The version of a file is a digest of all that determines its bytes: needles are written once, so
-these are the needles' names and places, with the id that SFS writes into each entry it makes, so
-that two publishes of equal bytes differ. It cannot go stale when another SeaweedFS client changes
-the file and copies the attributes along.
+The version of a file is a digest of everything that determines its bytes. Chunks are written once,
+so these are their names and extents, with the id that SFS writes into each entry that it makes, so
+that two publishes of equal bytes differ. The version also changes when another client of SeaweedFS
+changes the file and copies the attributes.
 """
 
 from __future__ import annotations
@@ -33,14 +33,26 @@ from gfs.seaweedfs.servers import fid as fids
 from gfs.types import FileInfo
 
 DIRECTORY_MODE = 0x80000000 | 0o755
-"""The bit of Go's os.ModeDir makes a directory; ``is_directory`` is not looked at."""
+"""The mode of a directory. The bit of Go's os.ModeDir makes it one; the filer ignores
+``is_directory``."""
 
 FILE_MODE = 0o644
+"""The mode of a file."""
+
 VERSION_KEY = "Sfs-Version"
+"""The extended attribute of a file with the id of its publish."""
+
 DIGEST_KEY = "Sfs-Sha256"
+"""The one with the SHA-256 of its bytes, in hexadecimal."""
+
 DIRECTORY_KEY = "Sfs-Directory"
+"""The extended attribute of a directory with the id that this engine gave it."""
+
 REMOVED_KEY = "Sfs-Removed"
+"""The one that marks it as removed: see :mod:`gfs.seaweedfs.directories`."""
+
 FILES_KEY = "Sfs-Files"
+"""The one with the name of the directory that has its files, where that is another one."""
 
 _SECOND = 1_000_000_000
 
@@ -74,20 +86,20 @@ class Span:
 
 
 def directory_entry(name: str) -> Entry:
-    """The entry that makes a directory. Its ETag is like no other one's, so that a change of it can
-    name the state that it expects."""
+    """The entry of a new directory. Its ETag is random, so that a change of it can name the state
+    that it expects."""
     md5 = secrets.token_bytes(16)
     attributes = FuseAttributes(file_mode=DIRECTORY_MODE, mtime=int(clock.unix()), md5=md5)
     return Entry(name=name, is_directory=True, attributes=attributes)
 
 
 def is_removed(entry: Entry) -> bool:
-    """Whether the entry is of a directory that has been removed, perhaps made again since."""
+    """Whether the directory was removed, even if it was made again since."""
     return REMOVED_KEY in entry.extended
 
 
 def size_of(entry: Entry) -> int:
-    """The bytes of the file."""
+    """The size of the file, in bytes."""
     if entry.content and not entry.chunks:
         return len(entry.content)
     end = max((chunk.offset + chunk.size for chunk in entry.chunks), default=0)
@@ -95,7 +107,7 @@ def size_of(entry: Entry) -> int:
 
 
 def file_info(directory: str, entry: Entry) -> FileInfo:
-    """What the entry, which is of a file, says of it."""
+    """The FileInfo of a file, from its entry in ``directory``."""
     attributes = entry.attributes
     return FileInfo(
         directory=directory,
@@ -108,8 +120,8 @@ def file_info(directory: str, entry: Entry) -> FileInfo:
 
 
 def set_times(entry: Entry, of: FileInfo | None) -> None:
-    """Date the entry: now, or like the version of which it is a copy. The filer keeps the whole
-    seconds of its creation alone."""
+    """Date the entry: now, or like the version ``of`` which it is a copy. Of the time of its
+    creation, the filer keeps only the whole seconds."""
     modified = created = clock.unix_ns()
     if of is not None:
         modified, created = of.modified_ns, of.created_ns
@@ -118,7 +130,7 @@ def set_times(entry: Entry, of: FileInfo | None) -> None:
 
 
 def version_of(entry: Entry) -> str:
-    """The version: 32 hexadecimal digits."""
+    """The version of a file: 32 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(b"%d;" % size_of(entry))
     for part in (entry.extended.get(VERSION_KEY, b""), entry.content):
@@ -130,14 +142,14 @@ def version_of(entry: Entry) -> str:
 
 
 def fid_of(chunk: FileChunk) -> str:
-    """The identifier of the needle, which chunks inside manifests carry in another form."""
+    """The identifier of a chunk's needle, which is in another form inside manifests."""
     if chunk.file_id or not chunk.HasField("fid"):
         return chunk.file_id
     return fids.make(chunk.fid.volume_id, chunk.fid.file_key, chunk.fid.cookie)
 
 
-def refuse(entry: Entry) -> None:
-    """Raise DataLoss if the bytes of the entry are where this engine cannot read them."""
+def require_readable(entry: Entry) -> None:
+    """Raise DataLoss if the bytes of the file are where this engine cannot read them."""
     stored = entry.chunks or entry.content
     if entry.HasField("remote_entry") and entry.remote_entry.remote_size and not stored:
         raise DataLoss("the file is in a remote store and was never brought into the cluster")
@@ -151,12 +163,12 @@ def extents_of(chunks: Iterable[FileChunk]) -> tuple[Extent, ...]:
 
 def _extent(chunk: FileChunk) -> Extent:
     if chunk.cipher_key or chunk.sse_type:
-        raise DataLoss("the file was encrypted by who wrote it, and this service has no key")
+        raise DataLoss("another program has encrypted the file, and this service has no key")
     fid = fid_of(chunk)
     try:
         fids.volume_of(fid)
     except ValueError as error:
-        raise DataLoss("the entry names a chunk that cannot be") from error
+        raise DataLoss("the entry names a chunk by a malformed identifier") from error
     if chunk.offset < 0 or chunk.size < 1:
         raise DataLoss("the entry has a chunk of an impossible place or size")
     etag = chunk.e_tag.strip('"')

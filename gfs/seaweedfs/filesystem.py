@@ -1,8 +1,8 @@
 """The cluster engine as a :class:`gfs.api.FileSystem`.
 
 A file ``f`` of the directory ``d`` is the entry ``<prefix>/d/f`` of the filer, so that mounts, the
-S3 gateway and the filer's own pages show the same files. What others put there is listed and
-served too, as far as its name passes :mod:`gfs.paths`.
+S3 gateway and the filer's own pages show the same files. Files that other programs put there are
+listed and served too, if :mod:`gfs.paths` allows their names.
 """
 
 from __future__ import annotations
@@ -30,32 +30,48 @@ from gfs.seaweedfs.directories import Directories
 from gfs.seaweedfs.proto.filer_pb2 import Entry
 from gfs.seaweedfs.publishing import Publisher
 from gfs.seaweedfs.reader import SeaweedReader
-from gfs.seaweedfs.servers import Channels, Filers, Masters, Room, VolumeServers, parse_list
+from gfs.seaweedfs.servers import Channels, Filers, FreeSpace, Masters, VolumeServers, parse_list
 from gfs.seaweedfs.uploads import CHUNK_BYTES, Uploads
-from gfs.seaweedfs.watch import Count, EntryCache, Known
+from gfs.seaweedfs.watch import CachedFile, Count, EntryCache
 from gfs.seaweedfs.writer import SeaweedWriter
 from gfs.threads import shielded
 from gfs.types import ANYTHING, Expect, FileInfo, Published, Status, Tls
 
 PREFIX = "/sfs"
-UPLOAD_BUFFER = 128_000_000
-START_SECONDS = 10.0
-CACHE_SECONDS = 2.0
-CHECK_SECONDS = 2.0
-"""For the filer; the master has two more."""
+"""The directory of the filer that holds everything, by default."""
 
-ROOM_SECONDS = 5.0
-"""How old the count of free bytes may be that an upload is compared with."""
+UPLOAD_BUFFER = 128_000_000
+"""How many bytes all uploads together hold in memory, by default."""
+
+START_SECONDS = 10.0
+"""How long a start waits for a leading master and a filer."""
+
+CACHE_SECONDS = 2.0
+"""How long it waits for the entry cache, which is not needed."""
+
+CHECK_SECONDS = 2.0
+"""How long ``check`` waits for the filer; the master has two more seconds."""
+
+SPACE_SECONDS = 5.0
+"""How old the free space may be that the size of an upload is compared with."""
 
 KEYS_SECONDS = 5.0
-"""Between two looks at whether volume servers take our signatures."""
+"""The time between two checks whether volume servers accept our signatures."""
 
 LIST_FIRST = 100
+"""How many files are in the first page and the first batch of a listing."""
+
 LIST_PAGE = 1_000
+"""How many entries are in each later page that is asked for."""
+
 LIST_BATCH = 250
+"""How many files are in each later batch."""
+
 COUNT_PAGE = 10_000
+"""How many entries are in a page when files are counted."""
+
 ID_NAME = "~id"
-"""The entry that has the id of the store, in the directory that everything is in."""
+"""The name of the entry with the id of the store, in the directory that holds everything."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +97,7 @@ class SeaweedFileSystem(FileSystem):
         self._directories = Directories(self._filers, self._cache, prefix)
         self._publisher = Publisher(self._filers, self._cache, self._directories, prefix)
         self._prefix = prefix
-        self._room: tuple[float, Room] | None = None
+        self._free_space: tuple[float, FreeSpace] | None = None
         self._keys_asked = -math.inf
         self._refused: str | None = None
 
@@ -100,8 +116,8 @@ class SeaweedFileSystem(FileSystem):
         upload_buffer: int = UPLOAD_BUFFER,
         on_failover: Callable[[GfsError], None] | None = None,
     ) -> SeaweedFileSystem:
-        """Connect to the cluster of ``masters``: ``host:port`` or ``host:http.grpc``, with commas
-        between several.
+        """Connect to the cluster of ``masters``: ``host:port`` or ``host:http.grpc``, several with
+        commas between them.
 
         ``prefix`` is the directory of the filer that everything is in. ``read_key`` and
         ``write_key`` are the cluster's ``jwt.signing.read`` and ``jwt.signing`` keys, where it has
@@ -141,13 +157,13 @@ class SeaweedFileSystem(FileSystem):
 
     async def stat(self, directory: str, name: str) -> FileInfo:
         try:
-            return (await self._known(directory, name)).info
-        except DataLoss:  # it cannot be read, but it is there
+            return (await self._find(directory, name)).info
+        except DataLoss:  # it cannot be read, but it exists
             return entries.file_info(directory, await self._entry(directory, name))
 
     async def open(self, directory: str, name: str) -> Reader:
-        known = await self._known(directory, name)
-        return SeaweedReader(self._volumes, known.info, known.content, known.extents)
+        found = await self._find(directory, name)
+        return SeaweedReader(self._volumes, found.info, found.content, found.extents)
 
     def forget(self, directory: str, name: str) -> None:
         self._cache.drop((self._path(directory), check_name(name)))
@@ -167,7 +183,7 @@ class SeaweedFileSystem(FileSystem):
             current = await self._publisher.find(directory, name)
             expect.check(None if current is None else entries.file_info(directory, current))
         if size:
-            await self._require_room(size)
+            await self._require_space(size)
 
         async def publish(entry: Entry) -> Published:
             return await shielded(self._publisher.publish(directory, entry, expect))
@@ -189,11 +205,11 @@ class SeaweedFileSystem(FileSystem):
         path = await self._place(directory)
         if path is None or "\0" in prefix:
             return
-        after = after.partition("\0")[0]  # a filer may fail at a NUL, and no name has one
+        after = after.partition("\0")[0]  # no name has a NUL, and a filer may fail at one
         if after and not after.startswith(prefix):
             if after.encode() > prefix.encode():
                 return
-            after = ""  # the filer finds nothing from a name on that lacks the prefix
+            after = ""  # the filer lists nothing after a name without the prefix
         left = math.inf if limit is None else limit
         batch = LIST_FIRST
         infos: list[FileInfo] = []
@@ -201,7 +217,7 @@ class SeaweedFileSystem(FileSystem):
             async for entry in found:
                 if left <= 0:
                     break
-                # A filer that keeps its entries in an SQL database takes % and _ for wildcards.
+                # A filer with an SQL database treats % and _ as wildcards.
                 if entry.name.startswith(prefix) and _is_file(entry):
                     infos.append(entries.file_info(directory, entry))
                     left -= 1
@@ -214,7 +230,7 @@ class SeaweedFileSystem(FileSystem):
     async def _walk(
         self, path: str, prefix: str, after: str, limit: int | None
     ) -> AsyncGenerator[Entry, None]:
-        """All entries, page by page. ``limit``: how many are probably wanted."""
+        """Yield all entries, page by page. ``limit``: how many are probably needed."""
         page = min(LIST_FIRST, LIST_FIRST if limit is None else max(limit, 1))
         while True:
             seen = 0
@@ -229,7 +245,7 @@ class SeaweedFileSystem(FileSystem):
             page = LIST_PAGE
 
     async def count(self, directory: str) -> int:
-        # Until one of its entries changes.
+        # The number is cached until one of the directory's entries changes.
         key = self._path(directory), ""
         return (await self._cache.get(key, Count, lambda: self._count(directory))).files
 
@@ -254,7 +270,7 @@ class SeaweedFileSystem(FileSystem):
     async def identity(self) -> str:
         made = Entry(name=ID_NAME, content=new_store_id().encode())
         made.attributes.file_mode = entries.FILE_MODE
-        # It makes what is not there, and returns what is.
+        # It makes the entry if there is none, and returns the one that is there.
         entry = await self._filers.make_directory(self._prefix, made)
         return check_store_id(entry.content.decode("ascii", "replace"))
 
@@ -273,7 +289,7 @@ class SeaweedFileSystem(FileSystem):
         above, _, name = self._prefix.rpartition("/")
         await self._filers.lookup(above or "/", name, patience=CHECK_SECONDS)
         await self._require_keys()
-        await self._require_room(1)
+        await self._require_space(1)
 
     async def close(self) -> None:
         self._buffers.close()
@@ -284,19 +300,19 @@ class SeaweedFileSystem(FileSystem):
         await self._channels.close()
 
     def _path(self, directory: str) -> str:
-        """The directory by its name; its files may be somewhere else: ``_place``."""
+        """The path of a directory's own entry. Its files may be elsewhere: see ``_place``."""
         return f"{self._prefix}/{check_directory(directory)}"
 
-    async def _known(self, directory: str, name: str) -> Known:
-        """What a reader needs. Raises DataLoss for a file that cannot be read."""
+    async def _find(self, directory: str, name: str) -> CachedFile:
+        """What a reader needs of a file. Raises DataLoss if the file cannot be read."""
 
-        async def look() -> Known:
+        async def look_up() -> CachedFile:
             entry = await self._entry(directory, name)
-            entries.refuse(entry)
+            entries.require_readable(entry)
             extents = entries.extents_of(entry.chunks)
-            return Known(entries.file_info(directory, entry), entry.content, extents)
+            return CachedFile(entries.file_info(directory, entry), entry.content, extents)
 
-        return await self._cache.get((self._path(directory), check_name(name)), Known, look)
+        return await self._cache.get((self._path(directory), check_name(name)), CachedFile, look_up)
 
     async def _entry(self, directory: str, name: str) -> Entry:
         try:
@@ -308,7 +324,7 @@ class SeaweedFileSystem(FileSystem):
         return entry
 
     async def _place(self, directory: str) -> str | None:
-        """The directory of the filer that has the files; None if there is none."""
+        """The path of the filer's directory that has the files; None if there is none."""
         try:
             identity = await self._directories.require(directory)
         except NoSuchDirectory:
@@ -316,7 +332,8 @@ class SeaweedFileSystem(FileSystem):
         return f"{self._prefix}/{identity.files}"
 
     async def _require_keys(self) -> None:
-        """Raise StoreUnavailable if volume servers refuse how we sign; asked now and then."""
+        """Raise StoreUnavailable if volume servers refuse our signatures; they are asked every
+        KEYS_SECONDS."""
         now = clock.monotonic()
         if now - self._keys_asked > KEYS_SECONDS:
             self._keys_asked = now
@@ -329,22 +346,22 @@ class SeaweedFileSystem(FileSystem):
         if self._refused:
             raise StoreUnavailable(f"the cluster refuses all {self._refused}: the keys differ")
 
-    async def _require_room(self, size: int) -> None:
-        """Raise StoreFull if ``size`` bytes do not fit. Where that is not known, they may."""
+    async def _require_space(self, size: int) -> None:
+        """Raise StoreFull if it is known that ``size`` bytes do not fit."""
         now = clock.monotonic()
-        if self._room is None or now - self._room[0] > ROOM_SECONDS:
+        if self._free_space is None or now - self._free_space[0] > SPACE_SECONDS:
             try:
-                self._room = now, await self._masters.room()
+                self._free_space = now, await self._masters.free_space()
             except StoreUnavailable as error:
-                _log.warning("the free room of the cluster is not known: %s", error)
+                _log.warning("the free space of the cluster is not known: %s", error)
                 return
-        room = self._room[1]
-        if room.settled and not room.takes(size):
-            raise StoreFull("the file is larger than the room that is left")
+        space = self._free_space[1]
+        if space.settled and not space.fits(size):
+            raise StoreFull("the file is larger than the free space")
 
 
 def _is_file(entry: Entry) -> bool:
-    """Whether the entry is a file that can be asked for; something else may have put it there."""
+    """Whether the entry is a file with a valid name; another program may have made it."""
     if entry.is_directory:
         return False
     try:

@@ -1,19 +1,20 @@
-"""Publishing and deleting: one entry, atomically, as expected, and known to have happened.
+"""Publishing and deleting one file: atomic, as expected, and with a known outcome.
 
-The entry that is there is looked up, compared with what is expected, and named in the condition
-that the filer checks (the same chunks), so that this is atomic among all that use the same filer.
-That two processes do not do it at once through different filers is for the caller to see to; the
-HTTP service holds a lock in PostgreSQL. A lock per name does that within the process.
+The current entry is looked up, compared with what is expected, and named (by its chunks) in the
+condition that the filer checks; so this is atomic among all processes that use the same filer. The
+caller has to keep two processes from doing it at once through different filers; the HTTP service
+holds a lock in PostgreSQL. Within a process there is a lock for each name.
 
-The filer would make a directory that is missing, and so bring a deleted namespace back. Telling it
-not to check makes a file without a directory. So the directory is looked up once more right after a
-publish: a file that came too late, into none or into another one, is deleted again.
+The filer would make a directory that is missing, and so restore a deleted namespace. (If it is told
+not to check, it makes a file without a directory.) So the directory is looked up again right after
+a publish: a file that came too late, into no directory or into another one, is deleted.
 
-A call that failed may have been carried out. Then the entry is looked up before anything is
-repeated: each publish writes an id of its own into it. What a filer that does not respond has of it
-is made void first (:mod:`gfs.seaweedfs.servers.filer`), so that it does not appear later.
+A call that failed may have been carried out. So the entry, into which each publish writes an id of
+its own, is looked up before anything is repeated. What a filer that does not respond still holds of
+the call is made void first (:mod:`gfs.seaweedfs.servers.filer`), so that it does not take effect
+later.
 
-All of it is decided within DECISION_SECONDS, and the time that the last call takes.
+The outcome is known within DECISION_SECONDS, and the time that the last call takes.
 """
 
 from __future__ import annotations
@@ -33,16 +34,18 @@ from gfs.seaweedfs.watch import EntryCache
 from gfs.types import Expect, Published
 
 DECISION_SECONDS = 8.0
+"""For all attempts to publish or delete a file."""
+
 CONFIRM_SECONDS = 3.0
-"""For looking once more at what was done at the very end of that."""
+"""At least so long for looking up what an attempt at the very end of that has done."""
 
 
 class CommitUnknown(StoreUnavailable):
-    """The file may have been published, or not; nobody could be asked."""
+    """The file may have been published or not: no filer could be asked."""
 
 
 class Publisher:
-    """The one way by which this process changes the files below ``prefix``."""
+    """Changes the files below ``prefix``; in this process nothing else does."""
 
     def __init__(
         self, filers: Filers, cache: EntryCache, directories: Directories, prefix: str
@@ -54,16 +57,16 @@ class Publisher:
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def find(self, directory: str, name: str) -> Entry | None:
-        """The entry of a file, if there is one. Raises NoSuchDirectory."""
+        """The entry of a file, or None. Raises NoSuchDirectory."""
         identity = await self._directories.require(directory)
         entry = await self._filers.lookup(self._path(identity), name)
         return None if entry is None or entry.is_directory else entry
 
     async def publish(self, directory: str, entry: Entry, expect: Expect) -> Published:
-        """Publish ``entry``, and say what was published.
+        """Publish ``entry``, and return what was published.
 
-        Raises what ``Writer.commit`` does, and then nothing was published; but CommitUnknown, and
-        a cancellation, mean that this is not known.
+        Raises what ``Writer.commit`` raises, and then nothing was published; only after
+        CommitUnknown, or a cancellation, is that not known.
         """
         deadline = Deadline(DECISION_SECONDS)
         async with self._locked(directory, entry.name):
@@ -75,10 +78,10 @@ class Publisher:
     async def _confirm(
         self, directory: str, before: Identity, stored: Entry, deadline: Deadline
     ) -> None:
-        """Take back what was stored unless its directory is the one ``before``."""
+        """Delete what was stored unless its directory is still the one ``before``."""
         try:
             with suppress(NoSuchDirectory):
-                if await self._directories.look(directory, patience=_left(deadline)) == before:
+                if await self._directories.identify(directory, patience=_left(deadline)) == before:
                     return
             await self._filers.delete(self._path(before), stored)
             await self._directories.discard(before.files)
@@ -87,7 +90,7 @@ class Publisher:
         raise NoSuchDirectory(directory)
 
     async def delete(self, directory: str, name: str, expect: Expect) -> None:
-        """Delete a file. Raises what ``FileSystem.delete`` does."""
+        """Delete a file. Raises what ``FileSystem.delete`` raises."""
         unknown = False
         deadline = Deadline(DECISION_SECONDS)
         async with self._locked(directory, name):
@@ -96,10 +99,10 @@ class Publisher:
             except NoSuchDirectory:
                 raise NoSuchFile(name) from None
             while True:
-                entry = await self._look(path, name, deadline)
+                entry = await self._lookup(path, name, deadline)
                 if entry is None or entry.is_directory:
                     if unknown:
-                        return  # the attempt before did it
+                        return  # an earlier attempt deleted it
                     raise NoSuchFile(name)
                 expect.check(entries.file_info(directory, entry))
                 try:
@@ -113,15 +116,15 @@ class Publisher:
     async def _create(
         self, directory: str, identity: Identity, entry: Entry, expect: Expect, deadline: Deadline
     ) -> tuple[Entry, bool]:
-        """Create the entry, and again until it is known that it is there. Returns it as it is
-        stored, and whether it replaced one."""
+        """Store the entry, in as many attempts as it takes to know that it is stored. Returns it as
+        it is stored, and whether it replaced another one."""
         path = self._path(identity)
         unknown = replaced = False
         while True:
             try:
                 if unknown:
                     await self._filers.settle(_left(deadline))
-                current = await self._look(path, entry.name, deadline)
+                current = await self._lookup(path, entry.name, deadline)
             except StoreUnavailable as error:
                 raise _given_up(error, unknown) from error
             if unknown and current is not None and _same(current, entry):
@@ -133,23 +136,23 @@ class Publisher:
             try:
                 await self._filers.create(path, entry, over=current)
                 return _stored(entry, current), replaced
-            except VersionMismatch:  # replaced meanwhile, and the next look says by what
+            except VersionMismatch:  # replaced meanwhile: look it up again
                 problem = StoreUnavailable("others change the file all the time")
             except StoreUnavailable as error:
-                unknown = True  # also if the filer says so: its store may have done it all the same
+                unknown = True  # also if the filer reports it: its store may have done it
                 problem = error
             await deadline.pause(RETRY_SECONDS, _given_up(problem, unknown))
 
-    async def _look(self, path: str, name: str, deadline: Deadline) -> Entry | None:
+    async def _lookup(self, path: str, name: str, deadline: Deadline) -> Entry | None:
         return await self._filers.lookup(path, name, patience=_left(deadline))
 
     def _path(self, identity: Identity) -> str:
-        """Where the files of a directory are."""
+        """The path of the files of a directory."""
         return f"{self._prefix}/{identity.files}"
 
     @asynccontextmanager
     async def _locked(self, directory: str, name: str) -> AsyncIterator[None]:
-        """One at a time for each name, within this process."""
+        """One change at a time of each name, within this process."""
         key = directory, name
         lock = self._locks.get(key)
         if lock is None:
@@ -158,7 +161,7 @@ class Publisher:
             try:
                 yield
             finally:
-                # The filer tells of it too, but who did it must see it at once.
+                # The filer notifies of it too, but this process must see it at once.
                 self._cache.drop((f"{self._prefix}/{directory}", name))
 
 
@@ -167,13 +170,13 @@ def _given_up(error: StoreUnavailable, unknown: bool) -> StoreUnavailable:
 
 
 def _same(one: Entry, other: Entry) -> bool:
-    """Whether both are the same publish."""
+    """Whether both entries are of the same publish."""
     key = entries.VERSION_KEY
     return key in one.extended and one.extended[key] == other.extended.get(key)
 
 
 def _stored(entry: Entry, before: Entry | None) -> Entry:
-    """The entry as the filer has it: its time of creation is that of the one that it replaced."""
+    """The entry as the filer stores it: created when the entry that it replaced was."""
     if before is None:
         return entry
     stored = Entry()

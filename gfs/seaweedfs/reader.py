@@ -1,14 +1,15 @@
-"""Reading a pinned version: the chunk list of its entry is the pin, since needles are written once.
+"""Reading a pinned version: the chunk list of its entry pins it, since chunks are written once.
 
-A volume server reads and checks a whole needle, some milliseconds, before it sends the first byte.
-So that there is no gap between two, the next one is asked for when the bytes of this one will be
-used up within AHEAD_SECONDS, at the pace of the reading so far; never more than one ahead. Asked
-for much earlier, a slow reader would leave it lying until the server cuts it off. Of an answer that
-nobody reads yet the first piece is held, which is small, so a reader holds some 300 KiB, whatever
-the file. One that is given up holds nothing but where it was, and the CRC of what was passed on.
+A volume server reads and checks a whole chunk, for some milliseconds, before it sends the first
+byte. So that there is no gap between two chunks, the next one is asked for when the bytes of this
+one will be used up within AHEAD_SECONDS, at the pace of the reading so far; never more than one
+ahead. If it were asked for much earlier, a slow reader would leave the response waiting until the
+server cuts it off. Of a response that is not needed yet, only the first piece is fetched, which is
+small, so a reader holds some 300 KiB, whatever the file. A reading that is given up holds only its
+position, and the CRC of the bytes before it.
 
-Chunk lists of large files are in manifests. They are loaded as the reading comes to them, in
-windows of WINDOW_BYTES, and the last few are kept.
+The chunk lists of large files are in manifests. They are loaded as the reading reaches them, in
+windows of WINDOW_BYTES, and the last few are cached.
 """
 
 from __future__ import annotations
@@ -27,10 +28,19 @@ from gfs.seaweedfs.proto.filer_pb2 import FileChunkManifest
 from gfs.types import Bytes, FileInfo
 
 AHEAD_SECONDS = 0.25
+"""How long before the end of a chunk the next one is asked for."""
+
 WINDOW_BYTES = 4 * 1024 * 1024 * 1024
-MANIFESTS_KEPT = 4
-MANIFEST_DEPTH = 8
+"""For how many bytes of the file manifests are loaded at once."""
+
+MAX_MANIFESTS = 4
+"""How many manifests are cached."""
+
+MAX_DEPTH = 8
+"""How deep manifests may list manifests."""
+
 PIECE_BYTES = 256 * 1024
+"""The size of a piece of bytes that are in no chunk."""
 _ZEROS = bytes(PIECE_BYTES)
 
 
@@ -48,28 +58,29 @@ class _Ahead:
         self._first: asyncio.Task[Bytes] | None = None
         self.left = length
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Ask for the first piece, without waiting for it."""
         self._first = asyncio.create_task(anext(self._pieces))
 
     async def next(self) -> Bytes:
-        """The next piece; there is one as long as ``left`` is not 0."""
+        """The next piece. Call it only while ``left`` is not 0."""
         first, self._first = self._first, None
         piece = await (anext(self._pieces) if first is None else first)
         self.left -= len(piece)
         return piece
 
     async def close(self) -> None:
+        """Stop fetching."""
         if self._first is not None:
             self._first.cancel()
             await asyncio.wait([self._first])
             if not self._first.cancelled():
-                self._first.exception()  # nobody wants the piece any more, nor why there is none
+                self._first.exception()  # it is not needed any more, nor is its failure
         await self._pieces.aclose()
 
 
 class SeaweedReader(Reader):
-    """One entry as it was when it was opened."""
+    """A file as its entry was when it was opened."""
 
     def __init__(
         self,
@@ -104,7 +115,7 @@ class SeaweedReader(Reader):
         current: _Ahead | None = None
         following: _Ahead | None = None
         clock = asyncio.get_running_loop().time
-        began, given = clock(), 0
+        start_time, count = clock(), 0
         async with aclosing(self._spans(start, start + length)) as spans:
             try:
                 while (current := following or await self._next(spans)) is not None:
@@ -112,11 +123,12 @@ class SeaweedReader(Reader):
                     asked = False
                     while current.left:
                         piece = await current.next()
-                        given += len(piece)
-                        # What is left of the time that the bytes so far have taken.
-                        if not asked and current.left * (clock() - began) <= given * AHEAD_SECONDS:
+                        count += len(piece)
+                        # Whether the rest takes at most AHEAD_SECONDS, at the pace so far.
+                        seconds = clock() - start_time
+                        if not asked and current.left * seconds <= count * AHEAD_SECONDS:
                             asked = True
-                            following = await self._begun(spans)
+                            following = await self._started(spans)
                         yield piece
                         del piece
                     await current.close()
@@ -131,14 +143,15 @@ class SeaweedReader(Reader):
         self._loaded.clear()
 
     def _give_up(self, current: _Ahead) -> None:
-        """Perhaps another reading goes on here, in a long while: it gets what it needs anew."""
+        """Keep what another reading needs to go on here; that may be in a long time, so it loads
+        manifests again."""
         self._given_up = current.reading
         self._loaded.clear()
 
-    async def _begun(self, spans: AsyncGenerator[Span, None]) -> _Ahead | None:
+    async def _started(self, spans: AsyncGenerator[Span, None]) -> _Ahead | None:
         following = await self._next(spans)
         if following is not None:
-            following.begin()
+            following.start()
         return following
 
     async def _next(self, spans: AsyncGenerator[Span, None]) -> _Ahead | None:
@@ -162,15 +175,15 @@ class SeaweedReader(Reader):
             yield self._inline(span.offset + start, min(PIECE_BYTES, span.length - start))
 
     def _inline(self, start: int, length: int) -> bytes:
-        """Bytes that are in no chunk: in the entry itself, or nowhere, and then zero."""
+        """Bytes that are in no chunk: in the entry itself, or zero."""
         found = self._content[start : start + length]
         return found + _ZEROS[: length - len(found)] if len(found) < length else found
 
     async def _spans(self, start: int, end: int) -> AsyncGenerator[Span, None]:
-        """Which chunks have the bytes from ``start`` to ``end``."""
+        """Yield which chunks have the bytes from ``start`` to ``end``."""
         while start < end:
             stop = min(end, start + WINDOW_BYTES)
-            extents = await self._resolve(self._top, start, stop, MANIFEST_DEPTH)
+            extents = await self._resolve(self._top, start, stop, MAX_DEPTH)
             for span in visible(extents, start, stop):
                 yield span
             start = stop
@@ -178,7 +191,7 @@ class SeaweedReader(Reader):
     async def _resolve(
         self, extents: tuple[Extent, ...], start: int, end: int, depth: int
     ) -> list[Extent]:
-        """The extents that touch the range, with manifests replaced by what they list."""
+        """The extents that overlap the range, with what they list in the place of manifests."""
         found: list[Extent] = []
         for extent in extents:
             if extent.offset >= end or extent.end <= start:
@@ -186,7 +199,7 @@ class SeaweedReader(Reader):
             if not extent.manifest:
                 found.append(extent)
             elif depth == 0:
-                raise DataLoss(f"manifests inside each other more than {MANIFEST_DEPTH} deep")
+                raise DataLoss(f"manifests inside each other more than {MAX_DEPTH} deep")
             else:
                 listed = await self._load(extent.chunk)
                 found += await self._resolve(listed, start, end, depth - 1)
@@ -194,8 +207,8 @@ class SeaweedReader(Reader):
 
     async def _load(self, chunk: Chunk) -> tuple[Extent, ...]:
         """The extents that a manifest lists."""
-        known = self._loaded.get(chunk.key)
-        if known is None:
+        extents = self._loaded.get(chunk.key)
+        if extents is None:
             manifest = FileChunkManifest()
             async with aclosing(ChunkReading(self._chunkservers, chunk).read()) as pieces:
                 data = b"".join([piece async for piece in pieces])
@@ -203,11 +216,11 @@ class SeaweedReader(Reader):
                 manifest.ParseFromString(data)
             except DecodeError as error:
                 raise DataLoss("a manifest makes no sense") from error
-            known = extents_of(manifest.chunks)
-            while len(self._loaded) >= MANIFESTS_KEPT:
+            extents = extents_of(manifest.chunks)
+            while len(self._loaded) >= MAX_MANIFESTS:
                 del self._loaded[next(iter(self._loaded))]
-            self._loaded[chunk.key] = known
-        return known
+            self._loaded[chunk.key] = extents
+        return extents
 
 
 def _only(extents: tuple[Extent, ...], size: int) -> Chunk | None:

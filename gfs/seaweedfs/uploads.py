@@ -1,18 +1,18 @@
 """Storing chunks: assign, put, and put again elsewhere what failed.
 
-One chunk in memory is 4 MiB, and of one upload IN_FLIGHT are on their way to volume servers while
-the next one fills; of all uploads of a process together TOTAL_IN_FLIGHT. What all hold together is
-bounded by :mod:`gfs.seaweedfs.buffers`. Needles are reserved several at a time, since an assign
-costs as much as a small write; the numbers double up to ASSIGN_MOST, so that a small file reserves
-one.
+A chunk has 4 MiB. While the next one fills, IN_FLIGHT chunks of an upload are on their way to
+volume servers, and TOTAL_IN_FLIGHT of all uploads of a process together. The memory that all of
+them hold is bounded by :mod:`gfs.seaweedfs.buffers`. Needles are reserved several at a time, since
+an assign costs as much as a small write: first one, which is enough for a small file, then twice as
+many each time, up to MAX_ASSIGN.
 
-A write that failed is not repeated where it failed: the needles that were reserved with it are
-forgotten, and the chunk goes to a newly assigned volume. What the failed write may have left on
-some replica is noted and freed with the rest. This goes on for SEND_SECONDS: a cluster needs about
-27 s for a new leading master, and its masters need 76 s to notice that a volume server hangs. Until
-then they go on assigning its volumes. So a write that has not been answered after SLOW_SECONDS has
-the servers of its volume asked for a sign of life: if one gives none, the write is given up, the
-server is suspect, and for a while volumes are asked for until one is not on it.
+A write that failed is not repeated on the same volume: the needles that were reserved with it are
+dropped, and the chunk goes to a newly assigned volume. What the failed write may have left on some
+replica is noted, and deleted in the end. This goes on for SEND_SECONDS: a cluster needs about 27 s
+to elect a new leading master, and its masters need 76 s to notice that a volume server hangs; until
+then they go on assigning its volumes. So when a write has no response after SLOW_SECONDS, the
+servers of its volume are probed: if one does not respond, the write is given up, the server is
+suspected, and for a while volumes are assigned until one is not on it.
 """
 
 from __future__ import annotations
@@ -30,21 +30,34 @@ from gfs.seaweedfs.servers import fid as fids
 from gfs.types import Bytes
 
 CHUNK_BYTES = 4 * 1024 * 1024
-"""What a volume server checks before it sends it; see :mod:`gfs.seaweedfs.servers.volume`."""
+"""The size of a chunk: the most that a volume server checks before it sends the first byte."""
 
 IN_FLIGHT = 3
+"""How many chunks of one upload are being stored at once."""
+
 TOTAL_IN_FLIGHT = 16
-ASSIGN_MOST = 8
+"""How many of all uploads of a process."""
+
+MAX_ASSIGN = 8
+"""How many needles are reserved at once."""
+
 AVOID_TRIES = 12
-"""How often another volume is asked for, where the one assigned is on a suspect server."""
+"""How often another volume is assigned if the one before is on a suspected server."""
 
 SLOW_SECONDS = 1.0
+"""After so long without a response to a write, the servers of its volume are probed."""
+
 SEND_SECONDS = 90.0
+"""How long it is tried to store one chunk."""
+
 FULL_SECONDS = 3.0
-"""A volume server that is away for a moment makes a small cluster look full."""
+"""How long, if the cluster is full: a restart of a volume server makes a small one look so."""
 
 RETRY_SECONDS = 0.1
-RETRY_MOST_SECONDS = 2.0
+"""The pause after the first failed attempt; each following one is twice as long."""
+
+MAX_RETRY_SECONDS = 2.0
+"""The longest pause."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +71,7 @@ class Target:
 
 
 class Uploads:
-    """What all uploads of one process share."""
+    """What all uploads of one process have in common."""
 
     def __init__(
         self, masters: Masters, filers: Filers, volumes: VolumeServers, buffers: Buffers
@@ -81,23 +94,23 @@ class Uploads:
 
     async def _is_full(self) -> bool:
         try:
-            room = await self.masters.room()
+            space = await self.masters.free_space()
         except StoreUnavailable:
             return False
-        return room.settled and not room.takes(CHUNK_BYTES)
+        return space.settled and not space.fits(CHUNK_BYTES)
 
     async def free(self, targets: Sequence[Target]) -> None:
         """Delete needles on all their servers, as far as these can be reached.
 
-        The servers are those that were assigned: of a volume that was just made, and of a server
-        that had none before, the masters tell a little later. Then they are asked.
+        The servers are those that were assigned. The masters' stream names a new volume, or the
+        first volume of a server, a little later; if it has not yet, the masters are asked.
         """
-        known = self.masters.servers
+        named = self.masters.servers
         for volume, servers in {fids.volume_of(t.fid): t.servers for t in targets}.items():
-            if not known.keys() >= set(servers):
+            if not named.keys() >= set(servers):
                 await self.masters.locations(volume, fresh=True)
         located = [
-            (target.fid, [known[server] for server in target.servers if server in known])
+            (target.fid, [named[server] for server in target.servers if server in named])
             for target in targets
         ]
         lost = sum(
@@ -119,16 +132,16 @@ class Sender:
         self._count = 1
         self._stopped = False
         self.stored: list[Target] = []
-        """The needles that hold chunks of the file."""
+        """The needles that have chunks of the file."""
 
         self.spoiled: list[Target] = []
-        """Those that may hold something, but are not used."""
+        """The needles of failed writes, which some replicas may have."""
 
     async def send(self, pieces: Sequence[Bytes], crc: int) -> str:
-        """Store one chunk, whose CRC32C is ``crc``; returns its needle.
+        """Store one chunk, whose CRC32C is ``crc``, and return the identifier of its needle.
 
-        Raises StoreFull, and StoreUnavailable after SEND_SECONDS. When cancelled, the needle that
-        was being written is among the spoiled ones.
+        Raises StoreFull, and StoreUnavailable after SEND_SECONDS. After a cancellation, the needle
+        that was being written is one of the ``spoiled``.
         """
         until_sent, until_space = Deadline(SEND_SECONDS), Deadline(FULL_SECONDS)
         pause = RETRY_SECONDS
@@ -140,14 +153,15 @@ class Sender:
             except StoreUnavailable as error:
                 await until_sent.pause(pause, error)
                 _log.info("a chunk is sent again: %s", error)
-            pause = min(2 * pause, RETRY_MOST_SECONDS)
+            pause = min(2 * pause, MAX_RETRY_SECONDS)
 
     def stop(self) -> None:
-        """Begin nothing more: what ``send`` is doing ends with the write that is under way."""
+        """Start no more writes: ``send`` ends with the write that is under way."""
         self._stopped = True
 
     async def free(self, *, stored: bool) -> None:
-        """Delete the spoiled needles, and if the file is given up those that are ``stored``."""
+        """Delete the spoiled needles, and also those that are ``stored`` if the file is given
+        up."""
         targets, self.spoiled = self.spoiled, []
         if stored:
             targets, self.stored = targets + self.stored, []
@@ -174,7 +188,7 @@ class Sender:
         return target.fid
 
     async def _put(self, target: Target, pieces: Sequence[Bytes], crc: int) -> None:
-        """Write one needle. Raises StoreUnavailable, soon if one of its servers hangs."""
+        """Write one needle. Raises StoreUnavailable, early if one of its servers hangs."""
         volumes = self._uploads.volumes
         server = volumes.order(target.servers)[0]
         putting = asyncio.ensure_future(volumes.put(server, target.fid, pieces, crc))
@@ -182,7 +196,7 @@ class Sender:
             while not (await asyncio.wait([putting], timeout=SLOW_SECONDS))[0]:
                 await volumes.probe(target.servers)
                 if any(map(volumes.suspected, target.servers)) and not putting.done():
-                    raise StoreUnavailable("a server of the volume gives no sign of life")
+                    raise StoreUnavailable("a server of the volume does not respond")
             putting.result()
         finally:
             if not putting.done():
@@ -190,21 +204,22 @@ class Sender:
                 await asyncio.wait([putting])
 
     async def _target(self) -> Target:
-        """A needle that nothing was written to, on servers that are not suspect if possible."""
+        """A reserved needle that was not written yet, if possible on servers that are not
+        suspected."""
         async with self._lock:
             for _ in range(AVOID_TRIES):
                 while self._targets:
                     target = self._targets.pop()
                     if not any(map(self._uploads.volumes.suspected, target.servers)):
-                        self._count = min(2 * self._count, ASSIGN_MOST)
+                        self._count = min(2 * self._count, MAX_ASSIGN)
                         return target
                 self._targets = _targets(await self._uploads.assign(self._path, self._count))
-            self._count = min(2 * self._count, ASSIGN_MOST)
+            self._count = min(2 * self._count, MAX_ASSIGN)
             return self._targets.pop()
 
 
 def _targets(assigned: Assigned) -> list[Target]:
-    """All needles of an assign, the first of them at the end."""
+    """The needles that an assign has reserved, the last one first."""
     return [
         Target(fids.following(assigned.fid, step), assigned.servers)
         for step in reversed(range(assigned.count))

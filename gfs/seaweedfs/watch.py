@@ -1,24 +1,24 @@
-"""A cache of entries that the filers' changes keep true.
+"""A cache of entries that is kept true by the changes of which the filers notify.
 
 A filer notifies its subscribers within about 5 ms of every change that is made through itself
-(``SubscribeLocalMetadata``). What other filers of the cluster change it passes on as well, in a
-stream of its own, but 150 ms later, because filers ask each other first, and not at all while they
-are cut off from each other. So the changes of each filer that the masters name are followed here,
-and nothing depends on what filers hear from each other. An entry that changed is dropped, and
-looked up again when it is next wanted. While a lookup is under way, its response may be older than
-a change that is notified meanwhile: it is used then, but not cached.
+(``SubscribeLocalMetadata``). It also passes on the changes that are made through other filers, but
+150 ms later, because filers ask each other first, and not at all while they are cut off from each
+other. So every filer that the masters name is followed here, and nothing depends on what filers
+learn from each other. An entry that changed is dropped, and looked up again when it is next needed.
+The response to a lookup may be older than a change that is notified while it is under way: then it
+is used, but not cached.
 
-A filer may stop without a word: its machine hangs, or the network between. So each is pinged every
-PING_SECONDS, on the connection that the changes come by, and the cache is used only while each has
-responded to a ping that was sent within the last TRUST_SECONDS. That bounds the age of what is read
-from it: a change that a filer could not notify any more happened after that ping. A filer that does
-not respond in time is lost (``Filers.lose``), until it responds again. What was cached before is
-forgotten then, since the notifications after a pause come behind that response.
+A filer may stop without a word, because its machine or the network hangs. So each filer is pinged
+every PING_SECONDS, on the connection of its notifications, and the cache is used only while each
+has responded to a ping that was sent within the last TRUST_SECONDS. That bounds the age of what is
+read from the cache: a change that a filer could not notify happened after that ping. A filer that
+does not respond in time is marked lost (``Filers.mark_lost``) until it responds again. What was
+cached before is dropped then, since the notifications that it held back come after that response.
 
-A subscription starts at the time of the filer's own clock, and is sure to work from its first
-message on, which comes at once: a sign of life, if nothing was changed since.
+A subscription starts at the time of the filer's own clock. It works from its first message on,
+which comes at once: a heartbeat, if nothing was changed since.
 
-A filer that the masters name no more does not have to be heard of. It is followed until its
+A filer that the masters no longer name does not have to respond. It is followed until its
 connection ends: if it was frozen, it may wake, and carry out what it had received before.
 """
 
@@ -43,22 +43,28 @@ from gfs.seaweedfs.servers import Address, Filers
 from gfs.types import FileInfo
 
 MAX_WEIGHT = 100_000
-"""What is cached at most: an entry counts as one, each of its chunks as one, and each KiB of
-bytes that it holds itself as one. About 30 MB."""
+"""How much is cached: an entry counts as one, each of its chunks as one, and each KiB of bytes
+that are in the entry itself as one. About 30 MB."""
 
 PING_SECONDS = 0.3
+"""The time between two pings of a filer."""
+
 TRUST_SECONDS = 0.9
-"""Below the second for which a read may be old, by what a filer needs to notify a change."""
+"""How old the last ping with a response may be. A read may be one second old, of which a filer
+needs the rest to notify of a change."""
 
 CONNECT_SECONDS = 2.0
+"""How long the first response of a filer, and the first message of its stream, may take."""
+
 RETRY_SECONDS = 0.5
+"""The time between two attempts to follow a filer."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A file as its entry describes it, read once."""
+class CachedFile:
+    """What a reader needs of a file's entry."""
 
     info: FileInfo
     content: bytes
@@ -72,13 +78,13 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many files a directory has."""
+    """The number of files of a directory."""
 
     files: int
 
     @property
     def weight(self) -> int:
-        """What it counts in the cache."""
+        """What it counts against MAX_WEIGHT."""
         return 1
 
 
@@ -92,79 +98,80 @@ class Weighty(Protocol):
 
 
 Key = tuple[str, str]
-"""Path of the directory, name; without a name it is how many files there are."""
+"""The path of a directory and a name in it; '' as the name is for the number of its files."""
 
 _V = TypeVar("_V", bound=Weighty)
 
 
 class EntryCache:
-    """The entries below ``top`` that were looked up lately. ``close`` it."""
+    """What was looked up lately of the entries below ``top``. ``close`` it."""
 
     def __init__(self, filers: Filers, top: str) -> None:
         self._filers = filers
         self._top = top
-        self._known: OrderedDict[Key, Weighty] = OrderedDict()
+        self._cached: OrderedDict[Key, Weighty] = OrderedDict()
         self._weight = 0
         self._pending: dict[Key, set[asyncio.Event]] = {}
-        self._heard: dict[Address, float] = {}
+        self._responded: dict[Address, float] = {}
         self._trusted_until = -math.inf
-        self._begun = asyncio.Event()
+        self._started = asyncio.Event()
         self._following: dict[Address, asyncio.Task[None]] = {}
-        filers.on_named(self._named)
-        self._named()
+        filers.on_named(self._follow_named)
+        self._follow_named()
 
     def __repr__(self) -> str:
         return (
-            f"<EntryCache entries={len(self._known)} weight={self._weight} "
+            f"<EntryCache entries={len(self._cached)} weight={self._weight} "
             f"following={len(self._following)}>"
         )
 
     async def ready(self, seconds: float) -> None:
-        """Return when the cache is in use, or after ``seconds``: it is not needed."""
+        """Wait until the cache is in use, for ``seconds`` at most: everything works without it."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._begun.wait()
+                await self._started.wait()
 
     @property
-    def up(self) -> bool:
-        """Whether the cache is in use now."""
+    def in_use(self) -> bool:
+        """Whether the cache can be trusted now."""
         return clock.monotonic() < self._trusted_until
 
-    async def get(self, key: Key, kind: type[_V], look: Callable[[], Awaitable[_V]]) -> _V:
-        """What is known of an entry, as a ``kind``, or what ``look`` says, and raises."""
-        if not self.up:
+    async def get(self, key: Key, kind: type[_V], look_up: Callable[[], Awaitable[_V]]) -> _V:
+        """The cached value of ``key``, if it is a ``kind``; else what ``look_up`` returns, which is
+        cached. Raises what that raises."""
+        if not self.in_use:
             self.clear()
-            return await look()
-        known = self._known.get(key)
-        if isinstance(known, kind):
-            self._known.move_to_end(key)
-            return known
+            return await look_up()
+        cached = self._cached.get(key)
+        if isinstance(cached, kind):
+            self._cached.move_to_end(key)
+            return cached
         changed = asyncio.Event()
         waiting = self._pending.setdefault(key, set())
         waiting.add(changed)
         try:
-            found = await look()
-            if self.up and not changed.is_set():
+            found = await look_up()
+            if self.in_use and not changed.is_set():
                 self._keep(key, found)
             return found
         finally:
             waiting.discard(changed)
-            if not waiting and self._pending.get(key) is waiting:  # else it is that of later ones
+            if not waiting and self._pending.get(key) is waiting:  # not the set of later lookups
                 del self._pending[key]
 
     def drop(self, key: Key) -> None:
-        """Forget an entry that has changed, and how many there are next to it."""
+        """Drop an entry that has changed, and the number of files of its directory."""
         if key[1]:
             self.drop((key[0], ""))
-        known = self._known.pop(key, None)
-        if known is not None:
-            self._weight -= known.weight
+        cached = self._cached.pop(key, None)
+        if cached is not None:
+            self._weight -= cached.weight
         for changed in self._pending.pop(key, ()):
             changed.set()
 
     def clear(self) -> None:
-        """Forget all."""
-        for key in [*self._known, *self._pending]:
+        """Drop everything."""
+        for key in [*self._cached, *self._pending]:
             self.drop(key)
 
     async def close(self) -> None:
@@ -176,49 +183,50 @@ class EntryCache:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _keep(self, key: Key, known: Weighty) -> None:
-        if known.weight > MAX_WEIGHT:
+    def _keep(self, key: Key, cached: Weighty) -> None:
+        if cached.weight > MAX_WEIGHT:
             return
-        previous = self._known.pop(key, None)
-        self._weight += known.weight - (previous.weight if previous is not None else 0)
-        self._known[key] = known
+        previous = self._cached.pop(key, None)
+        self._weight += cached.weight - (previous.weight if previous is not None else 0)
+        self._cached[key] = cached
         while self._weight > MAX_WEIGHT:
-            _, oldest = self._known.popitem(last=False)
+            _, oldest = self._cached.popitem(last=False)
             self._weight -= oldest.weight
 
-    def _named(self) -> None:
-        """The masters name other filers, perhaps."""
+    def _follow_named(self) -> None:
+        """Follow the filers that the masters name, which may have changed."""
         for filer in self._filers.named:
             if filer not in self._following:
                 task = asyncio.create_task(self._follow(filer), name=f"gfs-filer {filer}")
                 self._following[filer] = task
-        self._count()
+        self._update_trust()
 
-    def _hear(self, filer: Address, when: float) -> None:
-        """``filer`` has responded to what was sent at ``when``, on the loop's clock."""
-        self._heard[filer] = when
-        self._filers.find(filer)
-        self._count()
+    def _confirm(self, filer: Address, when: float) -> None:
+        """``filer`` has responded to a ping that was sent at ``when``, by the monotonic clock."""
+        self._responded[filer] = when
+        self._filers.mark_found(filer)
+        self._update_trust()
 
     def _lose(self, filer: Address) -> None:
-        """Nothing is heard of ``filer``."""
-        self._heard.pop(filer, None)
-        self._filers.lose(filer)
-        self._count()
+        """``filer`` does not respond."""
+        self._responded.pop(filer, None)
+        self._filers.mark_lost(filer)
+        self._update_trust()
 
-    def _count(self) -> None:
-        """Say anew how long the cache is trusted; forget what it had if it was not till now."""
-        if not self.up:
+    def _update_trust(self) -> None:
+        """Compute until when the cache can be trusted; drop everything if it could not until
+        now."""
+        if not self.in_use:
             self.clear()
-        heard = [self._heard.get(filer, -math.inf) for filer in self._filers.named]
-        self._trusted_until = min(heard, default=-math.inf) + TRUST_SECONDS
-        if self.up:
-            self._begun.set()
+        responded = [self._responded.get(filer, -math.inf) for filer in self._filers.named]
+        self._trusted_until = min(responded, default=-math.inf) + TRUST_SECONDS
+        if self.in_use:
+            self._started.set()
         else:
             self.clear()
 
     async def _follow(self, filer: Address) -> None:
-        """Subscribe again and again, as long as the masters name the filer."""
+        """Subscribe, and again after each failure, as long as the masters name the filer."""
         try:
             while filer in self._filers.named:
                 try:
@@ -231,24 +239,24 @@ class EntryCache:
                 await asyncio.sleep(RETRY_SECONDS)
         finally:
             del self._following[filer]
-            self._filers.find(filer)
+            self._filers.mark_found(filer)
 
     async def _subscribe(self, filer: Address) -> None:
-        """Follow the changes that are made through ``filer`` until there are no more to hear of.
-        Raises StoreUnavailable, alone or in an exception group, and TimeoutError in one."""
+        """Follow the changes that are made through ``filer`` until the stream ends. Raises
+        StoreUnavailable, alone or in an exception group, and TimeoutError in one."""
         sent = clock.monotonic()
         since = await self._filers.ping(filer, CONNECT_SECONDS)
-        begun = asyncio.Event()
+        started = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._listen(filer, since, begun))
+            group.create_task(self._listen(filer, since, started))
             async with asyncio.timeout(CONNECT_SECONDS):
-                await begun.wait()
-            self._hear(filer, sent)
+                await started.wait()
+            self._confirm(filer, sent)
             group.create_task(self._ping(filer))
 
-    async def _listen(self, filer: Address, since: int, begun: asyncio.Event) -> None:
-        """Take what a filer tells, and set ``begun`` at its first message. Raises StoreUnavailable,
-        also at its end."""
+    async def _listen(self, filer: Address, since: int, started: asyncio.Event) -> None:
+        """Apply the notifications of a filer, and set ``started`` at its first message. Raises
+        StoreUnavailable, also when the stream ends."""
         request = pb.SubscribeMetadataRequest(
             client_name="sfs",
             path_prefix=self._top,
@@ -260,12 +268,12 @@ class EntryCache:
         )
         async with aclosing(self._filers.changes(filer, request)) as messages:
             async for message in messages:
-                self._told(message)
-                begun.set()
-        raise StoreUnavailable("the filer tells of no more changes")
+                self._apply(message)
+                started.set()
+        raise StoreUnavailable("the filer ended its stream of changes")
 
     async def _ping(self, filer: Address) -> None:
-        """Ask for signs of life, until it is cancelled."""
+        """Ping ``filer``, until the task is cancelled."""
         while True:
             sent = clock.monotonic()
             try:
@@ -273,13 +281,13 @@ class EntryCache:
             except StoreUnavailable:
                 self._lose(filer)
             else:
-                self._hear(filer, sent)
+                self._confirm(filer, sent)
             await asyncio.sleep(max(sent + PING_SECONDS - clock.monotonic(), 0.0))
 
-    def _told(self, message: pb.SubscribeMetadataResponse) -> None:
-        """Drop what the message, and those that come in it, say has changed."""
+    def _apply(self, message: pb.SubscribeMetadataResponse) -> None:
+        """Drop what has changed, by the message and those inside of it."""
         for event in message.events:
-            self._told(event)
+            self._apply(event)
         if not message.HasField("event_notification"):
             return
         event = message.event_notification
@@ -295,8 +303,8 @@ class EntryCache:
                 self.drop(key)
 
     def _key(self, path: str, entry: pb.Entry | None) -> Key | None:
-        """What an entry in ``path`` is cached as: a directory that was made again has its files in
-        another place (:mod:`gfs.seaweedfs.directories`)."""
+        """The key of an entry in ``path``. A directory that was made again has its files in another
+        place (:mod:`gfs.seaweedfs.directories`), but the same key."""
         if entry is None:
             return None
         top = f"{self._top}/"

@@ -90,7 +90,7 @@ async def test_another_filer_serves_while_the_first_is_away() -> None:
             assert await load(fs, "f") == b"1"
             assert (await store(fs, "f", b"2")).replaced
             assert await load(fs, "f") == b"2"
-            await eventually(lambda: fs._cache.up)
+            await eventually(lambda: fs._cache.in_use)
             assert await load(fs, "f") == b"2"
         finally:
             await fs.close()

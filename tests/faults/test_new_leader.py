@@ -13,7 +13,7 @@ from tests.gfs.cluster import running
 
 pytestmark = pytest.mark.timeout(300)
 
-ROOM_SECONDS = 5.0
+SPACE_SECONDS = 5.0
 """For so long the service remembers how much room there was."""
 
 UPLOADS = 20
@@ -31,7 +31,7 @@ async def test_an_upload_that_begins_under_a_new_leader_is_not_refused_as_full(
         ledger.loop("begin uploads under a new leader") as loop,
     ):
         assert (await upload(sfs.port, "/storage/default/before", data)).status == 201
-        await asyncio.sleep(ROOM_SECONDS)
+        await asyncio.sleep(SPACE_SECONDS)
         (await leader(cluster)).kill()
 
         async def send(number: int) -> None:

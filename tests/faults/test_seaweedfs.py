@@ -489,7 +489,7 @@ async def test_a_long_listing_with_a_prefix_is_complete(fs: SeaweedFileSystem) -
 
 async def cached(fs: SeaweedFileSystem) -> None:
     """Wait until the cache is used."""
-    await eventually(lambda: fs._cache.up)
+    await eventually(lambda: fs._cache.in_use)
 
 
 @pytest.fixture
@@ -561,7 +561,7 @@ async def test_without_the_subscription_the_cache_is_not_used(
     await store(fs, "f", b"1")
     await load(fs, "f")
     cluster.filer.kill()
-    await eventually(lambda: not fs._cache.up)
+    await eventually(lambda: not fs._cache.in_use)
     cluster.filer.start()
     assert await load(fs, "f") == b"1"
     assert "f" in lookups

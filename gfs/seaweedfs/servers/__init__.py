@@ -14,7 +14,7 @@ from gfs.seaweedfs.servers.filer import (
     Assigned,
     Filers,
 )
-from gfs.seaweedfs.servers.master import Masters, Room
+from gfs.seaweedfs.servers.master import FreeSpace, Masters
 from gfs.seaweedfs.servers.rpc import CallFailed, Channels
 from gfs.seaweedfs.servers.volume import VolumeServers, by_server
 
@@ -27,8 +27,8 @@ __all__ = [
     "CallFailed",
     "Channels",
     "Filers",
+    "FreeSpace",
     "Masters",
-    "Room",
     "VolumeServers",
     "by_server",
     "fid",

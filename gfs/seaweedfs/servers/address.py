@@ -1,7 +1,7 @@
 """Addresses of SeaweedFS servers. Pure.
 
-A server has two ports, one for HTTP and one for gRPC. SeaweedFS writes ``host:http.grpc``; where
-only ``host:http`` is given, gRPC is 10000 above it.
+A server has two ports, one for HTTP and one for gRPC. SeaweedFS writes ``host:http.grpc``; in
+``host:http``, the gRPC port is GRPC_OFFSET above the other.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 GRPC_OFFSET = 10_000
+"""How far the gRPC port is above the HTTP port, by default."""
+
 MAX_PORT = 65_535
+"""The highest port of TCP."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Address:
-    """One server. ``http`` and ``grpc`` are what to connect to, as ``host:port``."""
+    """One server. ``http`` and ``grpc`` are ``host:port``, an IPv6 host in brackets."""
 
     host: str
     http_port: int
@@ -22,10 +25,12 @@ class Address:
 
     @property
     def http(self) -> str:
+        """Where it speaks HTTP."""
         return f"{self.host}:{self.http_port}"
 
     @property
     def grpc(self) -> str:
+        """Where it speaks gRPC."""
         return f"{self.host}:{self.grpc_port}"
 
     def __str__(self) -> str:
@@ -33,9 +38,9 @@ class Address:
 
 
 def parse(text: str, grpc_port: int = 0) -> Address:
-    """Read ``host:http`` or ``host:http.grpc``; an IPv6 host stands in brackets.
+    """Parse ``host:http`` or ``host:http.grpc``, with an IPv6 host in brackets.
 
-    ``grpc_port`` is the gRPC port where it was told apart; 0 where it was not. Raises ValueError.
+    ``grpc_port``: the gRPC port, if ``text`` does not say it; 0 for the default. Raises ValueError.
     """
     host, colon, ports = text.strip().rpartition(":")
     http, dot, grpc = ports.partition(".")
@@ -50,7 +55,7 @@ def parse(text: str, grpc_port: int = 0) -> Address:
 
 
 def parse_list(text: str) -> tuple[Address, ...]:
-    """Read addresses with commas between them; at least one. Raises ValueError."""
+    """Parse one or more addresses with commas between them. Raises ValueError."""
     addresses = tuple(parse(part) for part in text.split(",") if part.strip())
     if not addresses:
         raise ValueError("no address is given")

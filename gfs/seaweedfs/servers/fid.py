@@ -1,9 +1,10 @@
-"""Identifiers of needles (chunks on a volume server). Pure.
+"""The identifiers of needles, which are chunks on volume servers. Pure.
 
 ``<volume>,<key><cookie>``: the volume in decimal, the key in hexadecimal without leading zero
 bytes, so with an even number of digits, and the cookie in eight hexadecimal digits. One assign can
-reserve several: they have consecutive keys and the same cookie. SeaweedFS also takes ``fid_1``
-for the second of them in a URL, but the filer cannot read that in an entry, so it is never used.
+reserve several needles: they have consecutive keys and the same cookie. SeaweedFS also takes
+``fid_1`` for the second of them in a URL, but the filer cannot read that in an entry, so it is
+never used here.
 """
 
 from __future__ import annotations
@@ -11,23 +12,24 @@ from __future__ import annotations
 import re
 
 MAX_KEY = 2**64 - 1
+"""The highest key of a needle."""
 
 _FID = re.compile(r"([0-9]{1,10}),([0-9a-f]{1,16})([0-9a-f]{8})")
 
 
 def volume_of(fid: str) -> int:
-    """The volume that has the needle. Raises ValueError."""
+    """The volume of a needle. Raises ValueError."""
     return _parse(fid)[0]
 
 
 def following(fid: str, step: int) -> str:
-    """The ``step``-th identifier after ``fid``, of those that were assigned with it."""
+    """The ``step``-th identifier after ``fid``, of those that one assign has reserved."""
     volume, key, cookie = _parse(fid)
     return make(volume, key + step, cookie)
 
 
 def make(volume: int, key: int, cookie: int) -> str:
-    """The identifier in its canonical form. Raises ValueError if the key is too large."""
+    """An identifier in its canonical form. Raises ValueError if the key is too large."""
     if not 0 <= key <= MAX_KEY:
         raise ValueError("a needle's key has 64 bits")
     digits = f"{key:x}"
@@ -35,7 +37,7 @@ def make(volume: int, key: int, cookie: int) -> str:
 
 
 def split(fid: str) -> tuple[int, int, int]:
-    """Volume, key and cookie. Raises ValueError."""
+    """The volume, the key and the cookie. Raises ValueError."""
     return _parse(fid)
 
 

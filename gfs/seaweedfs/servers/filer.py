@@ -1,31 +1,31 @@
-"""The filers: entries, one call each.
+"""The filers: each method is one call that reads or changes entries.
 
 All filers of a cluster serve the same tree. Every process sends everything to the first one in the
-order of their addresses, and to the others only while that one fails: a filer that did not respond
-is passed over for SUSPECT_SECONDS, and one that whoever listens to it (:mod:`gfs.seaweedfs.watch`)
-has declared lost until it is found again. Calls that wait for a filer at the moment when it is lost
-are given up at once, if another filer is left to ask. A filer that is started again is back within
-a second, so when none responds all are tried again for PATIENCE_SECONDS.
+order of their addresses, and to the others only while that one fails. A filer that does not respond
+is passed over for SUSPECT_SECONDS; one that :mod:`gfs.seaweedfs.watch` has marked lost is passed
+over until that module marks it found. Calls that wait for a filer when it is marked lost are given
+up at once, if there is another filer to ask. A filer that is restarted responds again within a
+second, so when none responds all are tried again for PATIENCE_SECONDS.
 
-Everything that changes an entry is one ``ObjectTransaction``, with a condition. Other calls with a
-condition are passed on by the filer to the one that owns the name, and wait for it if it is frozen;
-a transaction without a ``route_key`` is decided where it arrives.
+Every change of an entry is one ``ObjectTransaction`` with a condition. (A filer passes other calls
+with a condition on to the filer that owns the name, and they wait for that one if it is frozen; a
+transaction without a ``route_key`` is decided where it arrives.)
 
-A call that was given up may still be carried out, whenever the filer that has it wakes. What
-replaces or deletes an entry names the chunks of the entry that it expects, which never come back
-once they were replaced: it fails then. What creates an entry expects that there is none, and that
-can be true again, after a delete. So a creation names the *fence* of the filer that it is sent to,
-an entry with a random ETag: whoever gives a creation up changes the fence, through any filer, and
-all creations that the lost filer still has are refused (``settle``). So does whoever is about to
-create something and has passed a filer over since the last time: a process that was killed gives
-nothing up, and what it left with that filer would replace what is created now. What is left is a
+A call that was given up may still be carried out, whenever the filer that received it wakes. A call
+that replaces or deletes an entry names the chunks that it expects there, which never return once
+they were replaced: then it fails. A call that creates an entry expects that there is none, and that
+may be true again, after a delete. So a creation names the *fence* of the filer that it is sent to:
+an entry with a random ETag. A process that gives a creation up changes that fence, through any
+filer, and every creation that the lost filer still holds is refused (``settle``). The same is done
+before a creation if a filer was passed over since the last time: a process that was killed gives
+nothing up, and what it left with that filer could replace what is created now. One case remains: a
 filer that stops for seconds between its own check and its own write, less than a millisecond apart.
 
-A refusal is in one of two places: in gRPC's status, or inside a response whose status is OK. Both
-become errors of ours here, and nothing else of the engine looks at either.
+A refusal is in one of two places: in the status of gRPC, or inside a response whose status is OK.
+Both are turned into errors of :mod:`gfs.errors` here; no other module of the engine looks at them.
 
-A call that failed may have been carried out. Which of the calls here may simply be sent again:
-all but ``create`` and ``delete``, which say so.
+A call that failed may have been carried out. All calls here but ``create`` and ``delete`` may
+simply be sent again.
 """
 
 from __future__ import annotations
@@ -55,12 +55,19 @@ PATIENCE_SECONDS = 10.0
 """For all attempts of one call together."""
 
 RETRY_SECONDS = 0.1
+"""The time between two of them."""
+
 SUSPECT_SECONDS = 5.0
+"""How long a filer that did not respond is asked last."""
+
 ASSIGN_SECONDS = 10.0
+"""For one assign, which may make new volumes."""
+
 ASSIGN_FIRST_SECONDS = 2.0
-"""For a filer besides which there is another one to ask: it may have lost its masters."""
+"""The same if there is another filer to ask: this one may have lost its masters."""
 
 LIST_SECONDS = 30.0
+"""For one page of a listing."""
 
 _EXISTS = 2
 _ETAG_MATCHES = 3
@@ -69,14 +76,17 @@ _CHUNKS_EQUAL = 9
 _PUT = 0
 _DELETE = 1
 _FULL = ("no free volumes", "no writable volumes", "resourceexhausted")
-"""How a filer says that there is no room: it has no code for that."""
+"""What a filer writes when there is no space: it has no code for that."""
 
 _TOO_LONG = "name too long"
+"""What it writes of a name that it does not take."""
+
 BUCKETS = "/buckets"
-"""Where each directory is a bucket of S3: the filer takes no name there that a bucket may not have,
-such as one with a ``~``."""
+"""The directory whose directories are buckets of S3: the filer takes no name there that a bucket
+may not have, such as one with a ``~``."""
 
 _FENCES = "~filers"
+"""The directory of the fences, next to the namespaces."""
 
 _SERVICE = "/filer_pb.SeaweedFiler/"
 _LOOKUP = Method(
@@ -105,8 +115,9 @@ _R = TypeVar("_R", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """``count`` needles with consecutive keys on one volume, the first of them ``fid``, and the
-    HTTP addresses of its servers. A write to any of them writes all copies."""
+    """What an assign reserved: ``count`` needles with consecutive keys on one volume, the first of
+    them ``fid``, and the HTTP addresses of its servers. A write to one of them writes all
+    copies."""
 
     fid: str
     count: int
@@ -114,7 +125,7 @@ class Assigned:
 
 
 class Filers:
-    """The filers of one cluster. ``top``: the directory that everything of ours is in."""
+    """The filers of one cluster. ``top``: the directory that holds everything of this store."""
 
     def __init__(self, channels: Channels, masters: Masters, top: str) -> None:
         self._channels = channels
@@ -134,10 +145,10 @@ class Filers:
     async def lookup(
         self, directory: str, name: str, *, patience: float = PATIENCE_SECONDS
     ) -> pb.Entry | None:
-        """The entry, or None if there is none."""
+        """The entry ``name`` of ``directory``, or None if there is none."""
         request = pb.LookupDirectoryEntryRequest(directory=directory, name=name)
         try:
-            response = await self._patiently(_LOOKUP, request, patience=patience)
+            response = await self._retried(_LOOKUP, request, patience=patience)
         except CallFailed as error:
             if error.absent:
                 return None
@@ -147,14 +158,15 @@ class Filers:
     async def listing(
         self, directory: str, *, prefix: str, after: str, limit: int, omit_chunks: bool = False
     ) -> AsyncGenerator[pb.Entry, None]:
-        """At most ``limit`` entries behind ``after`` that begin with ``prefix``, by their bytes.
+        """Yield at most ``limit`` entries after ``after`` that start with ``prefix``, in the order
+        of the bytes of their names.
 
-        A directory that does not exist is empty. Where a filer fails, another one goes on behind
-        the last entry. Hold it in ``contextlib.aclosing``.
+        A directory that does not exist is empty. When a filer fails, the listing goes on after the
+        last entry with another one. Hold it in ``contextlib.aclosing``.
         """
         deadline = Deadline(PATIENCE_SECONDS)
         while True:
-            filer = self.turn
+            filer = self.preferred
             request = pb.ListEntriesRequest(
                 directory=directory,
                 prefix=prefix,
@@ -180,8 +192,8 @@ class Filers:
                 await deadline.pause(RETRY_SECONDS, error)
 
     async def make_directory(self, directory: str, entry: pb.Entry) -> pb.Entry:
-        """Create a directory and return it. What is there already, a file too, is left as it is,
-        and returned."""
+        """Create a directory, or leave what is there, also a file; return the entry that is there
+        now."""
         deadline = Deadline(PATIENCE_SECONDS)
         while True:
             found = await self.lookup(directory, entry.name)
@@ -199,30 +211,32 @@ class Filers:
     async def changes(
         self, filer: Address, request: pb.SubscribeMetadataRequest
     ) -> AsyncGenerator[pb.SubscribeMetadataResponse, None]:
-        """The changes of the tree that are made through ``filer``, until it ends. Raises
-        CallFailed. Hold it in ``contextlib.aclosing``."""
+        """Yield the changes of the tree that are made through ``filer``, until the stream ends.
+        Raises CallFailed. Hold it in ``contextlib.aclosing``."""
         stream = self._channels.stream(filer.grpc, _SUBSCRIBE, request, None)
         async with aclosing(stream) as messages:
             async for message in messages:
                 yield message
 
     async def ping(self, filer: Address, seconds: float) -> int:
-        """The clock of ``filer``, in nanoseconds since the Unix epoch. Raises CallFailed."""
+        """The time by the clock of ``filer``, in nanoseconds since the Unix epoch. Raises
+        CallFailed after ``seconds``."""
         response = await self._channels.call(filer.grpc, _PING, pb.PingRequest(), seconds)
         when: int = response.start_time_ns
         return when
 
     async def create(self, directory: str, entry: pb.Entry, *, over: pb.Entry | None) -> None:
-        """Store ``entry`` in one attempt, in the place of ``over`` or as a new one.
+        """Store ``entry`` in one attempt, in the place of ``over`` or, if that is None, as a new
+        entry.
 
-        Raises VersionMismatch if what is there is not ``over`` any more, or if it must be tried
-        again. CallFailed means that it is not known whether it was stored: if it was to be a new
-        one, call ``settle`` before you look.
+        Raises VersionMismatch if another entry is there than ``over``, or if the call must be sent
+        again. After CallFailed it is not known whether the entry was stored: if it was to be a new
+        one, call ``settle`` before looking it up.
         """
         path = f"{directory}/{entry.name}"
         if over is None and self._doubtful:
             await self.settle(CALL_SECONDS)
-        filer = self.turn
+        filer = self.preferred
         request = pb.ObjectTransactionRequest(
             lock_key=path,
             mutations=[pb.ObjectMutation(type=_PUT, directory=directory, entry=entry)],
@@ -239,9 +253,9 @@ class Filers:
         _check(response)
 
     async def settle(self, patience: float) -> None:
-        """Return when no creation that was given up can be carried out any more, by this process or
-        by another one. Raises StoreUnavailable after ``patience`` seconds, in which those who call
-        this at the same time wait for each other too."""
+        """Change the fences of the filers that were passed over: when this returns, no creation
+        that any process has given up can be carried out any more. Raises StoreUnavailable after
+        ``patience`` seconds; callers at the same time wait for each other within them."""
         try:
             async with asyncio.timeout(patience), self._settling:
                 doubtful, self._doubtful = self._doubtful, set()
@@ -252,12 +266,13 @@ class Filers:
                 finally:
                     self._doubtful |= doubtful
         except TimeoutError as error:
-            raise StoreUnavailable("no filer refuses what was given up") from error
+            raise StoreUnavailable("no filer responds to make void what was given up") from error
 
     async def delete(self, directory: str, over: pb.Entry) -> bool:
-        """Delete the entry ``over`` and its data, in one attempt; whether it was there unchanged.
+        """Delete the entry ``over`` and its data, in one attempt. Returns False, having deleted
+        nothing, if the entry was not there or had changed.
 
-        CallFailed means that it is not known whether it was deleted.
+        After CallFailed it is not known whether it was deleted.
         """
         request = pb.ObjectTransactionRequest(
             lock_key=f"{directory}/{over.name}",
@@ -268,17 +283,18 @@ class Filers:
                 )
             ],
         )
-        response = await self._ask(self.turn, _TRANSACTION, request)
+        response = await self._ask(self.preferred, _TRANSACTION, request)
         if response.error_code == pb.PRECONDITION_FAILED:
             return False
         _check(response)
         return True
 
     async def delete_all(self, directory: str, names: Sequence[str], *, of: pb.Entry) -> None:
-        """Delete entries and their data, as long as ``of``, an entry of the top, is as it was.
+        """Delete the entries ``names`` of ``directory`` and their data, on the condition that
+        ``of``, an entry of the top directory, has not changed.
 
-        What is not there is no error, and it may be sent again. Raises VersionMismatch if ``of``
-        has changed. What cannot be deleted is a StoreUnavailable; what comes behind it is left.
+        Entries that are not there are skipped. Raises VersionMismatch if ``of`` has changed, and
+        StoreUnavailable for an entry that cannot be deleted; those after it are left then.
         """
         delete = partial(pb.ObjectMutation, type=_DELETE, directory=directory, is_delete_data=True)
         request = pb.ObjectTransactionRequest(
@@ -287,30 +303,30 @@ class Filers:
             condition_key=f"{self._top}/{of.name}",
             mutations=[delete(name=name) for name in names],
         )
-        response = await self._patiently(_TRANSACTION, request)
+        response = await self._retried(_TRANSACTION, request)
         if response.error_code == pb.PRECONDITION_FAILED:
             raise VersionMismatch("the directory has changed")
         _check(response)
 
     async def remove_empty(self, directory: str, name: str) -> None:
-        """Delete a directory if it is empty; one that is not, or is not there, is left alone."""
-        await self._patiently(_DELETION, pb.DeleteEntryRequest(directory=directory, name=name))
+        """Delete a directory if it is there and empty."""
+        await self._retried(_DELETION, pb.DeleteEntryRequest(directory=directory, name=name))
 
-    async def note(self, key: str) -> bytes:
-        """What the filers remember under ``key``; nothing if that is nothing."""
-        response = await self._patiently(_KV_GET, pb.KvGetRequest(key=key.encode()))
+    async def read_note(self, key: str) -> bytes:
+        """The value that is stored under ``key``, b"" if there is none."""
+        response = await self._retried(_KV_GET, pb.KvGetRequest(key=key.encode()))
         value: bytes = response.value
         return value
 
-    async def remember(self, key: str, value: bytes) -> None:
-        """Let the filers remember ``value`` under ``key``, or nothing if it is empty."""
-        await self._patiently(_KV_PUT, pb.KvPutRequest(key=key.encode(), value=value))
+    async def write_note(self, key: str, value: bytes) -> None:
+        """Store ``value`` under ``key``; b"" deletes what is there."""
+        await self._retried(_KV_PUT, pb.KvPutRequest(key=key.encode(), value=value))
 
     async def assign(self, path: str, count: int) -> Assigned:
-        """Reserve ``count`` needles for the file ``path``, by whose rules the filer chooses the
-        volume. Raises StoreFull where no volume takes more."""
+        """Reserve ``count`` needles for the file ``path``: the filer chooses the volume by the
+        rules that it has for that path. Raises StoreFull if no volume takes more."""
         request = pb.AssignVolumeRequest(count=count, path=path)
-        filer = self.turn
+        filer = self.preferred
         others = any(other != filer and not self._suspected(other) for other in self.named)
         seconds = ASSIGN_FIRST_SECONDS if others else ASSIGN_SECONDS
         response = await self._ask(filer, _ASSIGN, request, seconds)
@@ -328,35 +344,36 @@ class Filers:
         return self._masters.filers
 
     def on_named(self, call: Callable[[], None]) -> None:
-        """Let ``call`` be called whenever the masters name other filers."""
+        """Have ``call`` called whenever the masters name other filers."""
         self._masters.on_filers = call
 
     @property
-    def turn(self) -> Address:
-        """The filer whose turn it is: of those that are not suspect, if there are any, the first
-        in the order of addresses. Raises StoreUnavailable if there is none at all."""
+    def preferred(self) -> Address:
+        """The filer to ask: the first in the order of addresses, of those that are not suspect if
+        there are any. Raises StoreUnavailable if there is no filer at all."""
         filers = self.named
         if not filers:
             raise StoreUnavailable("the cluster has no filer")
         return min(filers, key=lambda filer: (self._suspected(filer), filer))
 
-    def lose(self, filer: Address) -> None:
-        """``filer`` gives no sign of life: ask it last, and give up what waits for it."""
+    def mark_lost(self, filer: Address) -> None:
+        """``filer`` does not respond: ask it last, and give up the calls that wait for it."""
         if filer not in self._lost:
             self._lost.add(filer)
             self._doubtful.add(filer)
         if any(other not in self._lost for other in self.named):
             for scope in self._waiting.pop(filer, ()):
-                scope.reschedule(0.0)  # at once
+                scope.reschedule(0.0)  # in the past: it times out at once
 
-    def find(self, filer: Address) -> None:
-        """``filer`` gives signs of life. What failed while it gave none says nothing of it now."""
+    def mark_found(self, filer: Address) -> None:
+        """``filer`` responds again; what failed before does not count any more."""
         if filer in self._lost:
             self._lost.discard(filer)
             self._suspect.pop(filer, None)
 
     def _pass_over(self, filer: Address) -> None:
-        """Ask ``filer`` last for a while. It may have creations of a process that was killed."""
+        """Ask ``filer`` last for SUSPECT_SECONDS. It may hold creations of a process that was
+        killed."""
         self._suspect[filer] = clock.monotonic() + SUSPECT_SECONDS
         self._doubtful.add(filer)
 
@@ -366,7 +383,7 @@ class Filers:
     async def _ask(
         self, filer: Address, method: Method[_Q, _R], request: _Q, seconds: float = CALL_SECONDS
     ) -> _R:
-        """The response of ``filer``. Raises CallFailed, at once if it is lost meanwhile."""
+        """Call ``filer`` once. Raises CallFailed, at once if it is marked lost meanwhile."""
         try:
             async with self._unless_lost(filer):
                 return await self._channels.call(filer.grpc, method, request, seconds)
@@ -377,7 +394,7 @@ class Filers:
 
     @asynccontextmanager
     async def _unless_lost(self, filer: Address) -> AsyncIterator[None]:
-        """Raise CallFailed out of what is awaited in it as soon as ``filer`` is lost."""
+        """Interrupt what is awaited within, and raise CallFailed, when ``filer`` is marked lost."""
         try:
             async with asyncio.timeout(None) as scope:
                 waiting = self._waiting.setdefault(filer, set())
@@ -389,7 +406,7 @@ class Filers:
         except TimeoutError as error:
             raise CallFailed.given_up(filer.grpc) from error
 
-    async def _patiently(
+    async def _retried(
         self,
         method: Method[_Q, _R],
         request: _Q | Callable[[], _Q],
@@ -397,20 +414,20 @@ class Filers:
         seconds: float = CALL_SECONDS,
         patience: float = PATIENCE_SECONDS,
     ) -> _R:
-        """The response of the first filer that gives one, to the same ``request`` or to one that is
-        made for each attempt."""
+        """Call one filer after another until one responds, for ``patience`` seconds. ``request`` is
+        sent each time, or, if it can be called, makes a request for each attempt."""
         deadline = Deadline(patience)
         while True:
             try:
                 sent = request() if callable(request) else request
-                return await self._ask(self.turn, method, sent, min(seconds, deadline.left))
+                return await self._ask(self.preferred, method, sent, min(seconds, deadline.left))
             except StoreUnavailable as error:
                 if isinstance(error, CallFailed) and error.absent:
                     raise
                 await deadline.pause(RETRY_SECONDS, error)
 
     async def _fence(self, filer: Address) -> str:
-        """The ETag of the fence of ``filer``."""
+        """The ETag of the fence of ``filer``, which is made if need be."""
         if filer not in self._fences:
             entry = await self.lookup(self._fence_directory, str(filer))
             if entry is None:
@@ -419,27 +436,28 @@ class Filers:
         return self._fences[filer]
 
     async def _change_fence(self, filer: Address, patience: float) -> str:
-        """Let all creations be refused that ``filer`` has not carried out yet; the new ETag."""
+        """Give the fence of ``filer`` another ETag, which is returned: every creation that it has
+        not carried out yet is refused from now on."""
         directory = self._fence_directory
         entry = pb.Entry(name=str(filer), attributes=pb.FuseAttributes(file_mode=0o600))
 
         def change() -> pb.ObjectTransactionRequest:
-            # Each attempt has an ETag of its own: one that is carried out late must not bring back
-            # what creations have named since.
+            # Each attempt has an ETag of its own: one that is carried out late must not restore an
+            # ETag that creations have named since.
             entry.attributes.md5 = secrets.token_bytes(16)
             mutation = pb.ObjectMutation(type=_PUT, directory=directory, entry=entry)
             lock = f"{directory}/{filer}"
             return pb.ObjectTransactionRequest(lock_key=lock, mutations=[mutation])
 
         self._fences.pop(filer, None)
-        _check(await self._patiently(_TRANSACTION, change, patience=patience))
+        _check(await self._retried(_TRANSACTION, change, patience=patience))
         self._fences[filer] = etag = entry.attributes.md5.hex()
         return etag
 
 
 def _condition(entry: pb.Entry) -> pb.WriteCondition:
-    """That the entry is there as it was: a directory of ours with its ETag, anything else with
-    these chunks. Those of an empty file are like those of another one; so its time counts too."""
+    """The condition that an entry has not changed: a directory of this store by its ETag, anything
+    else by its chunks. All empty files have the same chunks, so the time is compared too."""
     if entry.is_directory and entry.attributes.md5:
         return _etag(entry.attributes.md5.hex())
     clause = pb.WriteCondition.Clause
@@ -459,7 +477,7 @@ def _etag(etag: str) -> pb.WriteCondition:
 
 
 def _check(response: pb.ObjectTransactionResponse) -> None:
-    """Raise what the filer has refused. It says why in a sentence alone."""
+    """Raise if the filer refused the change. The reason is in a sentence, and nowhere else."""
     if _TOO_LONG in response.error:
         raise InvalidName("the filer does not take a name of this length")
     if response.error or response.error_code:

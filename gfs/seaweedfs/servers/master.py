@@ -1,14 +1,14 @@
-"""The masters: who leads, which filers there are, and which servers hold which volume.
+"""The masters: which one leads, which filers there are, and which servers hold which volume.
 
-One task follows the leader. It asks the masters in turn who leads, opens ``KeepConnected`` to that
-one, and keeps what comes: first a message for each volume server with all its volumes, and one
-for each filer, then what changes. A server that was killed is out of the cache in about 50 ms.
-When the stream ends, it begins again with the next master. What it knew stays meanwhile: needles
-do not move because a master is away, and reads and publishes go on without one.
+One task follows the leader. It asks the masters in turn which one leads, opens ``KeepConnected`` to
+that one, and keeps what comes: first a message for each volume server with all its volumes, and one
+for each filer, then the changes. A server that was killed is no longer listed after about 50 ms.
+When the stream ends, the task starts again with the next master. What was received is kept
+meanwhile: needles do not move because a master is unavailable, and reads and publishes go on.
 
-``ListClusterNodes`` must be asked of the leader: any other master answers an empty list and OK.
-``LookupVolume`` may be asked of any; it is the way for volumes that the stream did not tell of,
-right after the start for example.
+``ListClusterNodes`` must be asked of the leader: every other master returns an empty list and OK.
+``LookupVolume`` may be asked of any; it is for volumes that the stream did not mention, right after
+the start for example.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from gfs.seaweedfs.servers.rpc import CallFailed, Channels, Method
 from gfs.types import Status
 
 CALL_SECONDS = 2.0
-"""A master answers in about a millisecond; one that needs longer is passed over."""
+"""For one call. A master responds in about a millisecond; one that needs longer is passed over."""
 
 RETRY_SECONDS = 0.2
-"""Between two attempts to find a leader."""
+"""The time between two attempts to find a leader."""
 
 SETTLE_SECONDS = 60.0
-"""So long a master that has just begun to lead may know fewer volume servers than there are."""
+"""For so long a master that has just started to lead may list too few volume servers."""
 
 MAX_VOLUMES_ASKED = 512
-"""How many volumes that the stream did not tell of are remembered."""
+"""How many volumes that the stream did not mention are cached."""
 
 _KEEP = Method(
     "/master_pb.Seaweed/KeepConnected", pb.KeepConnectedRequest, pb.KeepConnectedResponse
@@ -61,19 +61,19 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """What the volume servers have, in bytes. ``free`` is what each has left; of a replicated file
-    several copies are made, ``copies`` of them."""
+class FreeSpace:
+    """The space of the volume servers, in bytes. ``free`` is what each of them has left; of each
+    chunk ``copies`` are made."""
 
     used: int
     free: tuple[int, ...]
     copies: int
     settled: bool = True
-    """Whether the leader knows all volume servers yet."""
+    """Whether the leader lists all volume servers by now."""
 
-    def takes(self, size: int) -> bool:
-        """Whether there is room for ``size`` bytes. Each copy is on a server of its own: what one
-        server has left beyond one copy, or alone, is of no use."""
+    def fits(self, size: int) -> bool:
+        """Whether ``size`` bytes fit. Each copy is on a server of its own, so what one server has
+        left beyond one copy is of no use."""
         return sum(min(left, size) for left in self.free) >= self.copies * size
 
 
@@ -87,17 +87,17 @@ class Masters:
         self._filers: set[Address] = set()
         self._filers_before: set[Address] = set()
         self.on_filers: Callable[[], None] = lambda: None
-        """Called whenever ``filers`` may have changed."""
+        """Is called whenever ``filers`` may have changed."""
 
         self._volumes: dict[int, dict[str, Address]] = {}
         self.servers: dict[str, Address] = {}
-        """Every volume server that was told of, by its HTTP address."""
+        """Every volume server that a master has named, by its HTTP address."""
 
         self._servers_before = 1
         self._followed = 0.0
         self._asked: dict[int, tuple[Address, ...]] = {}
         self._failures: dict[Address, str] = {}
-        """Of masters that could not be followed, why the last attempt failed."""
+        """Why the last attempt to follow a master failed."""
 
         self._foreign: set[Address] = set()
         """Addresses at which another kind of server responded."""
@@ -113,13 +113,13 @@ class Masters:
 
     @property
     def filers(self) -> list[Address]:
-        """The filers that are there, in the same order in every process. If all are gone, those
-        that were there last: a filer that is started again is back before the masters tell."""
+        """The filers, in the same order in every process. If the masters name none, those that
+        they named last: a filer that is restarted responds before the masters name it."""
         return sorted(self._filers or self._filers_before)
 
     async def ready(self, seconds: float) -> None:
-        """Return when a leader and a filer are known. Raises StoreUnavailable after ``seconds``, or
-        as soon as each of the masters is known to be something else."""
+        """Return when a leader and a filer have been found. Raises StoreUnavailable after
+        ``seconds``, or as soon as every address of a master has turned out to be something else."""
         try:
             async with asyncio.timeout(seconds):
                 while self._leader is None or not self._filers:
@@ -134,41 +134,42 @@ class Masters:
             raise StoreUnavailable(what) from error
 
     async def locations(self, volume: int, *, fresh: bool = False) -> tuple[Address, ...]:
-        """The servers that hold ``volume``; none if nobody knows one.
+        """The servers that hold ``volume``; an empty tuple if no master knows one.
 
-        ``fresh``: ask the masters even if that seems to be known; if none answers, what was known.
+        ``fresh``: ask the masters even if the servers are cached; if none responds, return those.
         """
-        known = self._volumes.get(volume)
-        if known and not fresh:
-            return tuple(known.values())
+        servers = self._volumes.get(volume)
+        if servers and not fresh:
+            return tuple(servers.values())
         if not fresh and volume in self._asked:
             return self._asked[volume]
         try:
             found = await self._look_up(volume)
         except StoreUnavailable:
             _log.warning("no master says where volume %d is", volume)
-            return tuple(known.values()) if known else self._asked.get(volume, ())
+            return tuple(servers.values()) if servers else self._asked.get(volume, ())
         if found:
             while len(self._asked) >= MAX_VOLUMES_ASKED:
                 del self._asked[next(iter(self._asked))]
             self._asked[volume] = found
         return found
 
-    async def room(self) -> Room:
-        """What the volume servers have. Raises StoreUnavailable without a leader."""
+    async def free_space(self) -> FreeSpace:
+        """The space of the volume servers. Raises StoreUnavailable without a leader."""
         leader = self._leader
         if leader is None:
             raise StoreUnavailable("no master leads")
         listing = self._channels.call(leader.grpc, _VOLUMES, pb.VolumeListRequest(), CALL_SECONDS)
         listed, configuration = await asyncio.gather(listing, self._configuration(leader))
         copies = 1 + sum(int(c) for c in configuration.default_replication if c.isdigit())
-        room = _room(listed, copies)
+        space = _free_space(listed, copies)
         young = asyncio.get_running_loop().time() - self._followed < SETTLE_SECONDS
-        return replace(room, settled=len(room.free) >= self._servers_before or not young)
+        return replace(space, settled=len(space.free) >= self._servers_before or not young)
 
     async def status(self) -> Status:
-        """Size and number of servers. Raises StoreUnavailable without a leader."""
-        room = await self.room()
+        """The size of the cluster and its number of servers, filers not counted. Raises
+        StoreUnavailable without a leader."""
+        space = await self.free_space()
         leader = self._leader
         masters = 1
         if leader is not None:
@@ -178,10 +179,10 @@ class Masters:
             masters = max(len(raft.cluster_servers), 1)
         return Status(
             "seaweedfs",
-            chunkservers=len(room.free),
-            servers=len(room.free) + masters,
-            capacity=room.used + sum(room.free),
-            used=room.used,
+            chunkservers=len(space.free),
+            servers=len(space.free) + masters,
+            capacity=space.used + sum(space.free),
+            used=space.used,
         )
 
     async def close(self) -> None:
@@ -191,16 +192,16 @@ class Masters:
 
     async def _look_up(self, volume: int) -> tuple[Address, ...]:
         request = pb.LookupVolumeRequest(volume_or_file_ids=[str(volume)])
-        failure = StoreUnavailable("no master is known")
+        failure = StoreUnavailable("there is no master")
         for master in self._candidates():
             try:
-                answer = await self._channels.call(master.grpc, _LOOKUP, request, CALL_SECONDS)
+                response = await self._channels.call(master.grpc, _LOOKUP, request, CALL_SECONDS)
             except StoreUnavailable as error:
                 failure = error
                 continue
             found = {
                 location.url: address.parse(location.url, location.grpc_port)
-                for one in answer.volume_id_locations
+                for one in response.volume_id_locations
                 for location in one.locations
             }
             self.servers.update(found)
@@ -209,11 +210,11 @@ class Masters:
 
     def _candidates(self) -> list[Address]:
         """The masters, the leader first."""
-        known = [self._leader] if self._leader is not None else []
-        return known + [master for master in self._masters if master != self._leader]
+        first = [self._leader] if self._leader is not None else []
+        return first + [master for master in self._masters if master != self._leader]
 
     async def _follow(self) -> None:
-        """Follow leader after leader, until it is cancelled."""
+        """Follow one leader after another, until the task is cancelled."""
         while True:
             for master in self._candidates():
                 try:
@@ -226,7 +227,7 @@ class Masters:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _leader_by(self, master: Address) -> Address | None:
-        """Who leads, as ``master`` says; None if it does not, and then it is kept why."""
+        """The leader, as ``master`` names it; None, with the reason noted, if it names none."""
         try:
             configuration = await self._configuration(master)
         except CallFailed as error:
@@ -236,12 +237,12 @@ class Masters:
             return None
         self._foreign.discard(master)
         if not configuration.leader:
-            self._fail(master, "it knows no leader yet")
+            self._fail(master, "it names no leader yet")
             return None
         return address.parse(configuration.leader)
 
     def _fail(self, master: Address, reason: str) -> None:
-        """Keep why ``master`` cannot be followed; the log has it once for each change."""
+        """Note why ``master`` cannot be followed, and log it if that has changed."""
         if self._failures.get(master) != reason:
             self._failures[master] = reason
             _log.info("master %s (gRPC at %s): %s", master.http, master.grpc, reason)
@@ -262,14 +263,14 @@ class Masters:
         return await self._channels.call(master.grpc, _CONFIGURATION, request, CALL_SECONDS)
 
     async def _follow_leader(self, leader: Address) -> None:
-        """Keep what ``leader`` tells, until it stops or another one leads."""
+        """Keep what ``leader`` sends, until the stream ends or another master leads."""
         nodes = await self._channels.call(
             leader.grpc, _NODES, pb.ListClusterNodesRequest(client_type="filer"), CALL_SECONDS
         )
         if nodes.cluster_nodes:
             self._filers = {address.parse(node.address) for node in nodes.cluster_nodes}
             self.on_filers()
-        told: set[str] = set()
+        named: set[str] = set()
         stream = self._channels.converse(leader.grpc, _KEEP, _introduction())
         async with aclosing(stream) as messages:
             async for message in messages:
@@ -286,8 +287,8 @@ class Masters:
                     if location.leader and address.parse(location.leader) != leader:
                         return
                     if location.url:
-                        self._keep_volumes(location, first=location.url not in told)
-                        told.add(location.url)
+                        self._keep_volumes(location, first=location.url not in named)
+                        named.add(location.url)
                 self._changed.set()
 
     def _holders(self) -> set[str]:
@@ -306,7 +307,7 @@ class Masters:
         self.on_filers()
 
     def _keep_volumes(self, location: pb.VolumeLocation, *, first: bool) -> None:
-        """``first``: of this stream from this server, so that it is the whole list."""
+        """``first``: the first message of this stream about the server, with all its volumes."""
         url = location.url
         if first:
             for holders in self._volumes.values():
@@ -321,14 +322,14 @@ class Masters:
 
 
 async def _introduction() -> AsyncIterator[pb.KeepConnectedRequest]:
-    """The one message of ours; the stream of requests stays open behind it."""
+    """The one message that this client sends; the stream of requests stays open after it."""
     yield pb.KeepConnectedRequest(client_type="sfs", version="sfs")
     await asyncio.Event().wait()
 
 
-def _room(listed: pb.VolumeListResponse, copies: int) -> Room:
-    """Look at each server. It has room for as many bytes as its disks have left, and for as
-    many as fit into its volumes and those that it may still make."""
+def _free_space(listed: pb.VolumeListResponse, copies: int) -> FreeSpace:
+    """The free space of each server: what its disks have left, or, if that is less, what fits into
+    its volumes and into those that it may still make."""
     limit = listed.volume_size_limit_mb * 1024 * 1024
     used, free = 0, []
     for center in listed.topology_info.data_center_infos:
@@ -341,7 +342,7 @@ def _room(listed: pb.VolumeListResponse, copies: int) -> Room:
                     volumes = sum(
                         max(limit - v.size, 0) for v in disk.volume_infos if not v.read_only
                     )
-                    room = volumes + max(disk.free_volume_count, 0) * limit
-                    left += min(room, disk.disk_free_bytes) if disk.disk_total_bytes else room
+                    space = volumes + max(disk.free_volume_count, 0) * limit
+                    left += min(space, disk.disk_free_bytes) if disk.disk_total_bytes else space
                 free.append(left)
-    return Room(used, tuple(free), copies)
+    return FreeSpace(used, tuple(free), copies)

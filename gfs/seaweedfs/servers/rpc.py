@@ -1,13 +1,13 @@
-"""gRPC, and the border at which its errors become ours.
+"""gRPC, and its errors as errors of :mod:`gfs.errors`.
 
-A call either comes back within its seconds or raises: StoreUnavailable (:class:`CallFailed`, which
-remembers what gRPC said for those who must tell one refusal from another). SeaweedFS has no status
-of its own for "not found": it answers UNKNOWN with a sentence, so the sentence is read here, once.
+A call either returns within its time or raises :class:`CallFailed`, a StoreUnavailable that keeps
+what gRPC said, for callers that have to distinguish one refusal from another. SeaweedFS has no
+status for "not found": it responds UNKNOWN with a sentence, which is read here and nowhere else.
 
-A channel connects again by itself. gRPC waits up to two minutes between two attempts where nothing
-is set; here it is a second, so that a server that was started again is found at once. Messages may
-be 64 MiB (4 MiB is the default): the chunk list of a large file that somebody else wrote is one
-message. Servers refuse pings that come more often than every 20 s.
+A channel reconnects by itself. By default gRPC waits up to two minutes between two attempts; here
+it waits a second, so that a server that was restarted is soon used again. Messages may have 64 MiB
+instead of the default 4 MiB: the chunk list of a large file that another program wrote is one
+message. Servers refuse keepalive pings that come more often than every 20 s.
 """
 
 from __future__ import annotations
@@ -23,9 +23,16 @@ from gfs.errors import StoreUnavailable
 from gfs.types import Tls
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""The largest message that is sent or received."""
+
 RECONNECT_MS = 1_000
+"""The time between two attempts to connect."""
+
 KEEPALIVE_MS = 30_000
+"""The time between two keepalive pings on an open connection."""
+
 KEEPALIVE_TIMEOUT_MS = 5_000
+"""How long a keepalive ping may stay without a response before the connection is closed."""
 
 _OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -53,8 +60,8 @@ _MEANINGS = {
     "handshake failed": "the handshake of TLS fails: its certificates may not fit",
     "No route to host": "there is no route to it",
 }
-"""Parts of what gRPC says of a connection that cannot be made, and what is behind them: it has one
-status for all of them, UNAVAILABLE."""
+"""Parts of what gRPC says of a connection that cannot be made, and what they mean: its status is
+UNAVAILABLE for all of them."""
 
 _Q = TypeVar("_Q", bound=Message)
 _R = TypeVar("_R", bound=Message)
@@ -62,7 +69,7 @@ _R = TypeVar("_R", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[_Q, _R]):
-    """A method of a service: its path, and what goes in and comes out."""
+    """A method of a service: its path, and the messages of its request and response."""
 
     path: str
     request: type[_Q]
@@ -70,7 +77,7 @@ class Method(Generic[_Q, _R]):
 
 
 class CallFailed(StoreUnavailable):
-    """A call that gRPC ended with a status. ``code`` and ``details`` are what it said."""
+    """A call that gRPC ended with an error: the status ``code`` and its ``details``."""
 
     def __init__(self, peer: str, code: grpc.StatusCode, details: str) -> None:
         super().__init__(f"{peer}: {code.name.lower()}")
@@ -79,22 +86,22 @@ class CallFailed(StoreUnavailable):
 
     @classmethod
     def given_up(cls, peer: str) -> CallFailed:
-        """Of a call whose response is not waited for any longer."""
-        return cls(peer, grpc.StatusCode.DEADLINE_EXCEEDED, "there is no sign of life")
+        """The failure of a call whose response is no longer waited for."""
+        return cls(peer, grpc.StatusCode.DEADLINE_EXCEEDED, "the server does not respond")
 
     @property
     def absent(self) -> bool:
-        """Whether the server has answered, and said that there is no such entry."""
+        """Whether the server responded that there is no such entry."""
         return self.code is grpc.StatusCode.NOT_FOUND or _ABSENT in self.details
 
     @property
     def foreign(self) -> bool:
-        """Whether whoever responded speaks gRPC, but has no such service or method."""
+        """Whether the server speaks gRPC, but has no such service or method."""
         return self.code is grpc.StatusCode.UNIMPLEMENTED
 
     @property
     def why(self) -> str:
-        """What is wrong with the server, for a person who has given its address."""
+        """What is wrong with the server, for the operator who configured its address."""
         if self.foreign:
             return "it speaks gRPC, but is another kind of server"
         for words, meaning in _MEANINGS.items():
@@ -104,15 +111,15 @@ class CallFailed(StoreUnavailable):
 
     @property
     def late(self) -> bool:
-        """Whether no answer came in time."""
+        """Whether no response came in time."""
         return self.code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 class Channels:
-    """One channel for each server that was ever called; encrypted if there is ``tls``."""
+    """One channel to each server that was ever called; encrypted if there is ``tls``."""
 
     def __init__(self, tls: Tls | None = None) -> None:
-        """Raises ValueError if ``tls`` has no texts that can be used."""
+        """Raises ValueError if the texts of ``tls`` are not in PEM."""
         self._credentials = None
         if tls is not None:
             if any(b"-----BEGIN " not in text for text in (tls.ca, tls.certificate, tls.key)):
@@ -125,23 +132,23 @@ class Channels:
         return f"<Channels encrypted={self._credentials is not None} servers={len(self._channels)}>"
 
     async def call(self, peer: str, method: Method[_Q, _R], request: _Q, seconds: float) -> _R:
-        """The response of ``peer`` (``host:port``). Raises CallFailed, after ``seconds`` at most.
+        """Call ``method`` of ``peer`` (``host:port``), and return the response. Raises CallFailed,
+        after ``seconds`` at most.
 
-        A cancellation cancels the call; the server may have carried it out all the same.
+        A cancellation cancels the call; the server may carry it out all the same.
         """
         invoke = self._multicallable(peer, method, "unary_unary")
         try:
             response: _R = await invoke(request, timeout=seconds)
         except grpc.aio.AioRpcError as error:
-            raise _ours(peer, error) from error
+            raise _failure(peer, error) from error
         return response
 
     async def stream(
         self, peer: str, method: Method[_Q, _R], request: _Q, seconds: float | None
     ) -> AsyncGenerator[_R, None]:
-        """The responses of ``peer``, one by one, all within ``seconds``. Raises CallFailed.
-
-        Hold it in ``contextlib.aclosing``.
+        """Yield the responses of ``peer`` to one request, all of them within ``seconds``. Raises
+        CallFailed. Hold it in ``contextlib.aclosing``.
         """
         invoke = self._multicallable(peer, method, "unary_stream")
         call = invoke(request, timeout=seconds)
@@ -149,26 +156,26 @@ class Channels:
             async for response in call:
                 yield response
         except grpc.aio.AioRpcError as error:
-            raise _ours(peer, error) from error
+            raise _failure(peer, error) from error
         finally:
             call.cancel()
 
     async def converse(
         self, peer: str, method: Method[_Q, _R], requests: AsyncIterable[_Q]
     ) -> AsyncGenerator[_R, None]:
-        """Like ``stream``, with a stream of requests, and without a deadline."""
+        """Like ``stream``, but with a stream of requests and without a deadline."""
         invoke = self._multicallable(peer, method, "stream_stream")
         call = invoke(requests)
         try:
             async for response in call:
                 yield response
         except grpc.aio.AioRpcError as error:
-            raise _ours(peer, error) from error
+            raise _failure(peer, error) from error
         finally:
             call.cancel()
 
     async def close(self) -> None:
-        """Close all channels; calls that are open are cancelled."""
+        """Close all channels; open calls are cancelled. Idempotent."""
         self._calls.clear()
         while self._channels:
             _, channel = self._channels.popitem()
@@ -197,5 +204,5 @@ class Channels:
         return channel
 
 
-def _ours(peer: str, error: grpc.aio.AioRpcError) -> CallFailed:
+def _failure(peer: str, error: grpc.aio.AioRpcError) -> CallFailed:
     return CallFailed(peer, error.code(), error.details() or "")

@@ -1,7 +1,8 @@
-"""The tokens that volume servers ask for where the cluster's security.toml has keys. Pure.
+"""The tokens that volume servers require if the cluster's security.toml has keys. Pure.
 
-A JSON Web Token signed with HMAC-SHA256 (RFC 7515, 7519) that names one needle and expires. Reads
-and writes have keys of their own. A token is made for each request; it is 150 bytes and 20 µs.
+A token is a JSON Web Token signed with HMAC-SHA256 (RFC 7515, 7519), which names one needle and
+expires. Reads and writes have different keys. A token is made for each request; it has about 150
+bytes and takes 20 µs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 from base64 import urlsafe_b64encode
 
 VALID_SECONDS = 60
+"""How long a token is valid."""
 
 _HEADER = urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').rstrip(b"=")
 

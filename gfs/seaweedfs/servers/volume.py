@@ -1,13 +1,13 @@
 """Volume servers: needles in and out over HTTP, and freed over gRPC.
 
-A write goes to one server, which passes it on to the other replicas and answers when all have it,
-with the CRC32C of what it stored. That server may wait 30 s for a replica that hangs, so a write
-has its own, shorter time; then every server of the volume is asked for a sign of life, so that
-only the one that gives none is avoided.
+A write goes to one server, which passes it on to the other replicas. It responds when all have the
+bytes, with the CRC32C of what it stored. That server may wait 30 s for a replica that hangs, so a
+write has a shorter time of its own; after that every server of the volume is probed, so that only
+the one that does not respond is avoided.
 
-A write is answered when the bytes are on the disks of all replicas (``fsync=true``), as those of
-the embedded engine are: machines of one room lose their power together. Volume servers sync for
-several writes at once.
+A server responds to a write when the bytes are on the disks of all replicas (``fsync=true``), as
+those of the embedded engine are: machines in one place lose their power together. Volume servers
+call fsync for several writes at once.
 """
 
 from __future__ import annotations
@@ -29,34 +29,41 @@ from gfs.seaweedfs.servers.rpc import Channels, Method
 from gfs.types import Bytes
 
 PUT_SECONDS = 10.0
-"""For one chunk to all its replicas, which takes about 20 ms."""
+"""For writing one chunk to all its replicas, which takes about 20 ms."""
 
 FREE_SECONDS = 3.0
-"""For one server to forget needles."""
+"""For one server to delete a batch of needles."""
 
 ALIVE_SECONDS = 1.0
-SUSPECT_SECONDS = 15.0
-"""A server that failed is tried last for so long."""
+"""How long a server may take to respond to a probe."""
 
-SMALL_BYTES = 4096
-"""Answers that only say how a request went are not longer."""
+SUSPECT_SECONDS = 15.0
+"""How long a server that failed is asked last."""
+
+MAX_STATUS_BYTES = 4096
+"""The longest body of a response that only says whether a request succeeded."""
 
 FREE_BATCH = 1_000
+"""How many needles are deleted by one call."""
 
 NO_NEEDLE = "0,0100000000"
+"""The name of a needle that cannot exist, since there is no volume 0."""
+
 PROBED_SERVERS = 3
+"""How many servers are asked whether they refuse our signatures."""
 
 _FREE = Method(
     "/volume_server_pb.VolumeServer/BatchDelete", pb.BatchDeleteRequest, pb.BatchDeleteResponse
 )
 _GONE = frozenset({200, 202, 304, 404})
-"""What BatchDelete says of a needle that is not there any more, or never was."""
+"""The statuses of BatchDelete for a needle that was deleted, or is not there."""
 
 _log = logging.getLogger(__name__)
 
 
 class VolumeServers:
-    """The data plane of one cluster. ``close`` it after the last answer."""
+    """The volume servers of one cluster: a :class:`gfs.chunkservers.Chunkservers`. ``close`` it
+    after the last response."""
 
     def __init__(
         self,
@@ -81,15 +88,15 @@ class VolumeServers:
         return f"<VolumeServers {self.connections!r} suspect={list(self._suspect)}>"
 
     def suspect(self, server: str) -> None:
-        """Try ``server`` (HTTP ``host:port``) last from now on, for a while."""
+        """Ask ``server`` (HTTP ``host:port``) last for the next SUSPECT_SECONDS."""
         self._suspect[server] = clock.monotonic() + SUSPECT_SECONDS
 
     def suspected(self, server: str) -> bool:
-        """Whether ``server`` failed lately."""
+        """Whether ``server`` has failed within the last SUSPECT_SECONDS."""
         return self._suspect.get(server, 0.0) > clock.monotonic()
 
     def order(self, servers: Iterable[str]) -> list[str]:
-        """The order to ask them in: by chance, but those that failed lately at the end."""
+        """The servers in a random order, the suspected ones at the end."""
         shuffled = list(servers)
         random.shuffle(shuffled)
         if self._suspect:
@@ -97,10 +104,10 @@ class VolumeServers:
         return shuffled
 
     async def put(self, server: str, fid: str, pieces: Sequence[Bytes], crc: int) -> None:
-        """Store a needle on all its replicas, by way of ``server``.
+        """Store the needle ``fid``, with the bytes of ``pieces``, on all its replicas, through
+        ``server``.
 
-        ``crc`` is the CRC32C of the pieces. Raises StoreUnavailable, and then it is not known
-        which replicas have it.
+        ``crc`` is the CRC32C of the pieces. After StoreUnavailable, some replicas may have it.
         """
         headers = [("Content-Type", "application/octet-stream")]
         if self._write_key is not None:
@@ -108,29 +115,30 @@ class VolumeServers:
         try:
             async with asyncio.timeout(PUT_SECONDS):
                 target = f"/{fid}?fsync=true"
-                answer = await self.connections.ask(server, "PUT", target, headers, pieces)
+                response = await self.connections.ask(server, "PUT", target, headers, pieces)
                 try:
-                    await answer.read(SMALL_BYTES)
+                    await response.read(MAX_STATUS_BYTES)
                 finally:
-                    answer.close()
+                    response.close()
         except TimeoutError as error:
             raise StoreUnavailable(f"{server}: silent for {PUT_SECONDS:g} s") from error
         except (StoreUnavailable, DataLoss) as error:
             raise StoreUnavailable(f"{server}: {error}") from error
-        if answer.status == 204:
-            return  # the same bytes were there already
-        if answer.status != 201:
-            raise StoreUnavailable(f"{server}: status {answer.status}")
-        if answer.headers.get("etag", "").strip('"') != f"{crc:08x}":
+        if response.status == 204:
+            return  # it had the same bytes already
+        if response.status != 201:
+            raise StoreUnavailable(f"{server}: status {response.status}")
+        if response.headers.get("etag", "").strip('"') != f"{crc:08x}":
             raise StoreUnavailable(f"{server}: it stored other bytes than were sent")
 
     async def locate(self, chunk: Chunk, *, again: bool) -> list[str]:
-        """See :class:`gfs.chunkservers.Chunkservers`, as of ``ask`` and ``failed``."""
+        """See :class:`gfs.chunkservers.Chunkservers`, also for ``ask`` and ``failed``."""
         servers = await self._masters.locations(fids.volume_of(chunk.key), fresh=again)
         return self.order(server.http for server in servers)
 
     async def ask(self, address: str, chunk: Chunk, start: int, expect: int) -> Response:
-        """Ask one server for a needle, also for one that was deleted and is not vacuumed yet."""
+        """Ask one server for a needle; one that was deleted is served until it is vacuumed, so that
+        a reader can go on after its file was overwritten or deleted."""
         headers = [("Accept-Encoding", "identity")]
         if self._read_key is not None:
             headers.append(_bearer(self._read_key, chunk.key))
@@ -140,7 +148,7 @@ class VolumeServers:
         return await self.connections.ask(address, "GET", target, headers, expect=expect)
 
     def failed(self, address: str, error: GfsError) -> None:
-        """Log it, and ask a server that does not respond last from now on, for a while."""
+        """Log the failure; a server that does not respond is suspected."""
         _log.info("volume server %s was passed over: %s", address, error)
         if isinstance(error, StoreUnavailable):
             self.suspect(address)
@@ -148,7 +156,8 @@ class VolumeServers:
             self._on_failover(error)
 
     async def probe(self, servers: Iterable[str]) -> None:
-        """Ask all for a sign of life, and suspect those that give none within ALIVE_SECONDS."""
+        """Ask all servers whether they are healthy, and suspect those that do not respond within
+        ALIVE_SECONDS."""
         await asyncio.gather(*map(self._probe, servers))
 
     async def _probe(self, server: str) -> None:
@@ -156,12 +165,12 @@ class VolumeServers:
             self.suspect(server)
 
     async def refused(self, servers: Iterable[str]) -> str | None:
-        """Which requests of ours all servers refuse that respond: ``"reads"``, ``"writes"``, none.
+        """Which signed requests every server that responds refuses: ``"reads"``, ``"writes"``, or
+        None.
 
-        A volume server checks a signature before anything else. So a needle that cannot be, of the
-        volume 0, is enough to learn whether the keys are those of the cluster: the response to a
-        request for it, or for its deletion, is 401 if they differ, and 404 if not. Asks
-        PROBED_SERVERS.
+        A volume server checks a signature before anything else. So a request for NO_NEEDLE, or for
+        its deletion, shows whether our keys are those of the cluster: the response is 401 if they
+        differ, and 404 if not. Asks PROBED_SERVERS of the servers.
         """
         found = sorted(servers)
         asked = random.sample(found, min(len(found), PROBED_SERVERS))  # nosec B311
@@ -181,22 +190,22 @@ class VolumeServers:
     async def _status(
         self, server: str, method: str, target: str, headers: Sequence[tuple[str, str]]
     ) -> int | None:
-        """The status of a small response; None if there is none within ALIVE_SECONDS."""
+        """The status of a response; None if there is none within ALIVE_SECONDS."""
         try:
             async with asyncio.timeout(ALIVE_SECONDS):
-                answer = await self.connections.ask(server, method, target, headers)
+                response = await self.connections.ask(server, method, target, headers)
                 try:
-                    await answer.read(SMALL_BYTES)
+                    await response.read(MAX_STATUS_BYTES)
                 finally:
-                    answer.close()
+                    response.close()
         except (StoreUnavailable, DataLoss, TimeoutError):
             return None
-        return answer.status
+        return response.status
 
     async def free(self, needles: Mapping[Address, Sequence[str]]) -> int:
-        """Delete needles on each of their servers; returns how many copies could not be.
+        """Delete the needles of each server, and return how many copies could not be deleted.
 
-        What is left behind is found by the cluster's own ``volume.fsck``.
+        The cluster's own ``volume.fsck`` finds those that are left.
         """
         batches = [
             (server, found[start : start + FREE_BATCH])
@@ -227,7 +236,7 @@ def _bearer(key: bytes, fid: str) -> tuple[str, str]:
 def by_server(
     needles: Iterable[tuple[str, Iterable[Address]]],
 ) -> dict[Address, list[str]]:
-    """Needles and their servers, sorted by server."""
+    """Each server's needles, from needles with their servers."""
     found: dict[Address, list[str]] = {}
     for fid, servers in needles:
         for server in servers:

@@ -349,7 +349,7 @@ async def test_where_directories_are_buckets_one_is_made_again_under_its_own_nam
                     await writer.write(content)
                     await writer.flush()
                     await writer.commit()
-            assert (await fs._directories.look("photos")).files == "photos"
+            assert (await fs._directories.identify("photos")).files == "photos"
             await fs.remove_directory("photos")
     finally:
         await fs.close()

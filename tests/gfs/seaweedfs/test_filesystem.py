@@ -45,7 +45,7 @@ class TestSeaweed(FileSystemSuite):
 
 async def used(fs: SeaweedFileSystem, *, up: bool = True) -> None:
     """Wait until the cache is used, or is not."""
-    await eventually(lambda: fs._cache.up is up)
+    await eventually(lambda: fs._cache.in_use is up)
 
 
 async def test_while_a_filer_is_silent_it_is_asked_last_and_nothing_is_read_from_the_cache(
@@ -56,7 +56,7 @@ async def test_while_a_filer_is_silent_it_is_asked_last_and_nothing_is_read_from
     await store(fs, "f", b"1")
     await used(fs)
     assert await load(fs, "f") == b"1"
-    assert fs._cache._known
+    assert fs._cache._cached
 
     async def silent(self: Filers, filer: address.Address, seconds: float) -> int:
         await asyncio.sleep(seconds)
@@ -66,13 +66,13 @@ async def test_while_a_filer_is_silent_it_is_asked_last_and_nothing_is_read_from
         patch.setattr(Filers, "ping", silent)
         await used(fs, up=False)
         assert await load(fs, "f") == b"1"
-        assert not fs._cache._known
-        while fs._filers.turn == filer:
+        assert not fs._cache._cached
+        while fs._filers.preferred == filer:
             patch.setattr(Filers, "named", [filer, other])
             await asyncio.sleep(0.01)
-        assert fs._filers.turn == other
+        assert fs._filers.preferred == other
     await used(fs)
-    assert fs._filers.turn == filer
+    assert fs._filers.preferred == filer
 
 
 async def test_a_filer_is_followed_again_whatever_went_wrong(
@@ -97,7 +97,7 @@ async def test_a_filer_that_the_masters_name_counts_before_anything_was_heard_of
     with monkeypatch.context() as patch:
         patch.setattr(Filers, "named", [*fs._filers.named, address.parse("127.0.0.1:1.1")])
         fs._masters.on_filers()
-        assert not fs._cache.up
+        assert not fs._cache.in_use
     await used(fs)
 
 
@@ -119,7 +119,7 @@ async def test_a_call_is_given_up_when_its_filer_is_lost_and_another_one_respond
     looking = asyncio.create_task(fs._filers.lookup(f"/sfs/{DIR}", "f"))
     async with asyncio.timeout(2):  # less than the call would wait
         await waiting.wait()
-        fs._filers.lose(filer)
+        fs._filers.mark_lost(filer)
         assert (await looking) is not None
 
 
@@ -161,7 +161,7 @@ async def test_those_who_wait_for_a_filer_to_be_settled_do_not_wait_one_after_th
         return await call(self, peer, *rest)
 
     monkeypatch.setattr(Channels, "call", slow)
-    fs._filers.lose(filer)
+    fs._filers.mark_lost(filer)
     async with asyncio.timeout(5):
         settling = (fs._filers.settle(0.5) for _ in range(100))
         results = await asyncio.gather(*settling, return_exceptions=True)
@@ -202,7 +202,7 @@ async def test_what_a_killed_process_left_with_a_filer_does_not_replace_what_was
     killed = await SeaweedFileSystem.start(cluster.masters)
     try:
         await killed._filers.create(f"/sfs/{DIR}", pb.Entry(name="other"), over=None)
-        fs._filers.lose(filer)
+        fs._filers.mark_lost(filer)
         await store(fs, "f", b"1")
         with pytest.raises(VersionMismatch):  # it arrives at last
             await killed._filers.create(f"/sfs/{DIR}", pb.Entry(name="f"), over=None)
@@ -287,7 +287,7 @@ async def test_what_is_forgotten_is_seen_as_others_have_left_it(
     fs: SeaweedFileSystem, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the filer has told of it, which it never does here."""
-    monkeypatch.setattr(EntryCache, "_told", lambda *_: None)
+    monkeypatch.setattr(EntryCache, "_apply", lambda *_: None)
     other = await SeaweedFileSystem.start(cluster.masters)
     try:
         await store(fs, "f", b"1")
@@ -311,8 +311,9 @@ async def test_the_id_of_a_store_is_that_of_its_prefix(
     same = await SeaweedFileSystem.start(cluster.masters)
     other = await SeaweedFileSystem.start(cluster.masters, prefix="/elsewhere")
     try:
-        found, *others = await asyncio.gather(fs.identity(), same.identity(), other.identity())
-        assert others[0] == found != others[1]
+        found = await fs.identity()
+        assert await same.identity() == found
+        assert await other.identity() != found
     finally:
         await same.close()
         await other.close()
@@ -357,7 +358,7 @@ async def test_files_are_counted_again_when_one_has_come_or_gone(
 
     other = await SeaweedFileSystem.start(cluster.masters)
     try:
-        assert other._cache.up
+        assert other._cache.in_use
         for number in range(3):
             await store(fs, f"f{number}", b"x")
             assert await fs.count(DIR) == number + 1  # what one has done oneself shows at once

@@ -21,7 +21,7 @@ from gfs.seaweedfs import entries  # noqa: E402
 from gfs.seaweedfs.entries import Extent, visible  # noqa: E402
 from gfs.seaweedfs.proto.filer_pb2 import Entry, FileChunk, FileId, FuseAttributes  # noqa: E402
 from gfs.seaweedfs.servers import address, fid, signing  # noqa: E402
-from gfs.seaweedfs.servers.master import Room  # noqa: E402
+from gfs.seaweedfs.servers.master import FreeSpace  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -180,4 +180,4 @@ def test_a_version_tells_apart_what_has_other_bytes() -> None:
 def test_each_copy_needs_a_server_of_its_own(
     free: tuple[int, ...], copies: int, size: int, takes: bool
 ) -> None:
-    assert Room(0, free, copies).takes(size) is takes
+    assert FreeSpace(0, free, copies).fits(size) is takes
