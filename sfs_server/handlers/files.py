@@ -36,6 +36,7 @@ from sfs_server.http import (
     refuse_stale,
     unsatisfied_range,
 )
+from sfs_server.logs import Change
 from sfs_server.progress import Transfer
 from sfs_server.transfer import Upload, send, transfer_of
 from sfs_server.web import (
@@ -46,7 +47,6 @@ from sfs_server.web import (
     NAMESPACES,
     PRINCIPAL,
     PROGRESS,
-    changing,
     done,
     permitted,
 )
@@ -176,7 +176,7 @@ async def _upload(request: web.Request, transfer: Transfer) -> web.Response:
     app = request.app
     directory, name = file_target(request.rel_url.raw_path)
     transfer.namespace = directory
-    changing(request, "upload", directory, name)
+    request[CHANGE] = Change("upload", directory, name)
     namespace = await permitted(request, Action.CREATE, directory)
     incoming = Upload(request, transfer)
     exclusive = _is_exclusive(request)
@@ -266,7 +266,7 @@ async def delete(request: web.Request) -> web.Response:
     """DELETE ``/storage/:ns/:file``; honours If-Match."""
     app = request.app
     directory, name = file_target(request.rel_url.raw_path)
-    change = changing(request, "delete", directory, name)
+    request[CHANGE] = change = Change("delete", directory, name)
     namespace = await permitted(request, Action.DELETE, directory)
     current = await _current(request, directory, name)
     _refuse_stale(request, current)

@@ -20,8 +20,9 @@ from sfs_server.auth import (
 from sfs_server.errors import INVALID_TOKEN, Problem
 from sfs_server.handlers.json_body import members, refuse_misread, string
 from sfs_server.http import check_namespace, download_path, file_path
+from sfs_server.logs import Change
 from sfs_server.progress import check_id
-from sfs_server.web import FILESYSTEM, LINKS, PRINCIPAL, changing, permitted
+from sfs_server.web import CHANGE, FILESYSTEM, LINKS, PRINCIPAL, permitted
 
 _TTL = 'say how long the link is good in "ttl", in seconds'
 _UNSUPPORTED = {
@@ -49,7 +50,7 @@ async def create_link(request: web.Request) -> web.Response:
 async def _to_file(request: web.Request, wanted: dict[str, Any]) -> dict[str, object]:
     directory = check_namespace(string(wanted, "namespace"))
     name = check_name(string(wanted, "file"))
-    changing(request, "create a link", directory, name)
+    request[CHANGE] = Change("create a link", directory, name)
     ttl = _ttl(wanted)
     namespace = await permitted(request, Action.READ, directory)
     await request.app[FILESYSTEM].stat(directory, name)
@@ -68,7 +69,7 @@ def _to_transfer(request: web.Request, wanted: dict[str, Any]) -> dict[str, obje
         if other in wanted:
             raise Problem(400, f'A link is to a "transfer" or to a file: leave out "{other}".')
     id_ = check_id(string(wanted, "transfer"))
-    changing(request, "create a link to a transfer")
+    request[CHANGE] = Change("create a link to a transfer")
     maker = request[PRINCIPAL]
     if not maker.granted("files", Action.READ.value):
         # The link would not carry the scopes, and where the transfer will be is not known yet.

@@ -16,6 +16,7 @@ from sfs_server.auth import DEFAULT_NAMESPACE, Action, Namespace, require_creati
 from sfs_server.errors import Problem
 from sfs_server.handlers.json_body import members, refuse_misread, string
 from sfs_server.http import check_namespace, decode, limit_of, next_page
+from sfs_server.logs import Change
 from sfs_server.transfer import ClientSocket
 from sfs_server.web import (
     CHANGE,
@@ -24,7 +25,6 @@ from sfs_server.web import (
     NAMESPACES,
     PRINCIPAL,
     REQUEST_ID,
-    changing,
     done,
     permitted,
 )
@@ -91,7 +91,7 @@ async def _listed(request: web.Request, after: str, limit: int) -> list[Namespac
 async def create_namespace(request: web.Request) -> web.Response:
     """POST ``/storage/namespaces`` with ``{"name", "hidden": false}``."""
     app, principal = request.app, request[PRINCIPAL]
-    change = changing(request, Action.CREATE_NAMESPACE.value)
+    request[CHANGE] = change = Change(Action.CREATE_NAMESPACE.value)
     require_creating(principal)
     wanted = await members(request)
     change.namespace = name = check_namespace(string(wanted, "name"))
@@ -132,7 +132,7 @@ async def _delete(request: web.Request, namespace: Namespace) -> None:
 
 async def _target(request: web.Request, action: Action) -> Namespace:
     name = check_namespace(decode(request.rel_url.raw_path.rsplit("/", 1)[1]))
-    changing(request, action.value, name)
+    request[CHANGE] = Change(action.value, name)
     return await permitted(request, action, name)
 
 

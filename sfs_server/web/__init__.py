@@ -9,7 +9,7 @@ aiohttp is changed by ``install`` alone (patches), which the application calls; 
 changes nothing.
 """
 
-from sfs_server.web.audit import changing, done
+from sfs_server.web.audit import done
 from sfs_server.web.connection import ServerLog, connection_of
 from sfs_server.web.cors import respond_to_preflight, share_response
 from sfs_server.web.identity import identify, permitted
@@ -73,7 +73,6 @@ __all__ = [
     "Lifecycle",
     "ServerLog",
     "add_headers",
-    "changing",
     "connection_of",
     "done",
     "identify",

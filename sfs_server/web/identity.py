@@ -34,15 +34,15 @@ from sfs_server.web.keys import (
 )
 
 _OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Paths where a credential is not looked at: what a probe sends with it need not be one of ours."""
+"""Paths where a credential is not checked: the one that a probe sends may be of another service."""
 
 
 @web.middleware
 async def identify(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Set PRINCIPAL and CREDENTIALED of the request, and LINK where it comes by one. Raises Problem
-    401 for a token that is no good, whatever the request is for."""
+    """Set PRINCIPAL and CREDENTIALED of the request, and LINK if its credential is a link. Raises
+    Problem 401 for a credential that is not valid, whatever the request is for."""
     if request.rel_url.raw_path in _OPEN:
         return await handler(request)
     query_token = request.query.get("token") if request.query_string else None

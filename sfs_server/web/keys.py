@@ -61,7 +61,7 @@ STATIC = web.AppKey("STATIC", StaticFiles)
 VERIFIER = web.AppKey("VERIFIER", Verifier)
 
 CHANGE = web.RequestKey("CHANGE", Change)
-"""What the request is to change, for the audit log: see :func:`sfs_server.web.audit.changing`."""
+"""What the request is to change, for the audit log (:mod:`sfs_server.web.audit`)."""
 CLIENT = web.RequestKey("CLIENT", str)
 """The IP address of the client, also behind trusted proxies; '' where there is none."""
 CREDENTIALED = web.RequestKey("CREDENTIALED", bool)

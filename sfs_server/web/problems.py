@@ -96,6 +96,6 @@ def _of_router(request: web.Request, error: web.HTTPException) -> web.Response:
 
 
 def _abort(request: web.Request) -> None:
-    """End the connection at once. A client that takes no bytes would keep a mere close open."""
+    """Reset the connection. To close it would wait until the client has taken all bytes."""
     if request.transport is not None:
         request.transport.abort()

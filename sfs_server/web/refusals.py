@@ -14,11 +14,11 @@ from sfs_server.errors import Problem
 from sfs_server.http import MAX_HEAD_BYTES, MAX_TARGET_BYTES, TOO_LARGE, TOO_LONG
 
 REFUSED_SECONDS = 2.0
-"""How long what a refused client still sends is read, and dropped, so that it gets to see the
+"""How long bytes that follow a refused head are read and dropped, so that the client receives the
 response and not a reset (RFC 9112 §9.6)."""
 
 _TOO_MANY_FIELDS = "Too many headers received"
-"""How aiohttp's parser says it; neither a class nor a number does."""
+"""The text of aiohttp's error; neither its class nor a number shows what was too many."""
 
 
 def parser_problem(error: BaseException) -> Problem:
@@ -49,9 +49,9 @@ def fields_in(data: bytes) -> CIMultiDictProxy[str]:
 
 
 class RefusedBody(EmptyStreamReader):
-    """Stands for the body of a request that was refused: whatever comes within REFUSED_SECONDS.
-    aiohttp reads it once the response has been sent; then the sending side of the connection is
-    closed, so that the client knows at once that nothing follows."""
+    """Stands for the body behind a head that was refused: whatever comes within REFUSED_SECONDS.
+    aiohttp reads it when the response has been sent. The sending side of the connection is closed
+    then, so that the client sees at once that nothing follows."""
 
     def __init__(self, connection: web.RequestHandler) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The id of each request, and what is written down when it is over: metrics and log lines."""
+"""The id of each request, and what is written when it is over: metrics and log lines."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 async def log_request(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Give the request an id, and say who its client is. When it is over, count it, and write its
-    line of the access log, and of the audit log if it was about a change."""
+    """Give the request an id and the address of its client, and count it among those that are
+    handled. When it is over, write its metrics, its line of the access log, and its line of the
+    audit log if it was about a change."""
     started = clock.monotonic()
     app = request.app
     request_id = request.headers.get("X-Request-Id")
@@ -50,7 +51,7 @@ async def log_request(
     status = CLIENT_GONE
     try:
         response = await handler(request)
-        if lifecycle.draining:  # also after a response that started before, and does not say so
+        if lifecycle.draining:  # also after a response that started before the stop
             response.force_close()
         status = response.status
         return response
@@ -71,8 +72,8 @@ async def log_request(
 
 
 def _is_id(text: str) -> bool:
-    """Whether a request may be called that: it fits into a log line, and is no token that was put
-    into the wrong field (a JWT has two dots)."""
+    """Whether ``text`` is used as the id of its request: it must fit into a log line, and not be a
+    token that was sent in the wrong field (a JWT has two dots)."""
     if _ID.fullmatch(text) is None:
         return False
     return text.count(".") < 2 or redact(text) == text
