@@ -1,22 +1,23 @@
-"""``sfs-server backup`` and ``sfs-server restore``: files and tables, also while they are in use.
+"""The commands ``sfs-server backup``, also of a server that is running, and ``sfs-server restore``.
 
-A backup is a directory, the same for both engines: ``files/`` has a directory of plain files for
-each namespace, ``database.json`` has the namespaces and the key of the links, ``jwt-secret`` is the
-secret for tokens where SFS made it. :mod:`gfs.embedded.copying` copies the files of the embedded
-engine, :mod:`gfs.copying` those of a cluster. What was saved from one engine can be restored to the
-other.
+A backup is a directory, of the same format for both engines. ``files/`` contains a directory of
+plain files for each namespace; ``database.json`` the rows of the namespaces and the key of the
+links; ``jwt-secret`` is the secret for tokens, if SFS made one. :mod:`gfs.embedded.copying` copies
+the files of the embedded engine, :mod:`gfs.copying` those of a cluster. A backup of one engine can
+be restored to the other.
 
-The namespaces are read twice, before the files and after them, and the backup has those that were
-there both times: each has all the files that were in it meanwhile. Namespaces that were deleted
-meanwhile are removed from the backup again. A directory without a row is not restored, because the
-next user who creates a namespace of that name would own what is in it. ``database.json`` is written
-last; a directory without it is an unfinished backup, and ``restore`` refuses it.
+The rows of the namespaces are read twice, before the files are copied and afterwards. The backup
+contains the namespaces that existed both times; the directories of others are removed from it
+again. A directory without a row would be dangerous: the next user who creates a namespace of that
+name would own its files. ``database.json`` is written last: a directory without it is an
+unfinished backup, which ``restore`` refuses.
 
-What is no file of a namespace, or a row that no namespace can have, is left out and listed, and the
-command ends with 1; everything else is in the backup, or restored, all the same.
+Entries under ``files/`` that are not files of a namespace, and rows whose name no namespace can
+have, are left out and listed, and the command exits with status 1. All others are saved or restored
+all the same.
 
-The rows are written as JSON and not by ``pg_dump``: there are only two small tables, and another
-version of PostgreSQL may read them.
+The rows are saved as JSON, not by ``pg_dump``: there are only two small tables, and they can be
+restored to another version of PostgreSQL.
 """
 
 from __future__ import annotations
@@ -44,27 +45,27 @@ from sfs_server.postgres import InUse, sole_user
 from sfs_server.store import files_of, open_store
 
 FORMAT = 1
-"""The format of ``database.json``; another one is refused."""
+"""The number of the format of ``database.json``. Backups with another number are refused."""
 
 MAX_LISTED = 1_000
-"""How many of the things that were left out are listed; the others are counted."""
+"""How many of the entries that were left out are listed; the rest are only counted."""
 
 MAX_DATABASE_BYTES = 256 << 20
-"""The size up to which ``database.json`` is read."""
+"""How much of ``database.json`` is read."""
 
 _Row = tuple[str, bool | None, str | None, str | None]
 """A row of the table ``namespaces``: name, hidden, owner, created_at (ISO 8601, in UTC)."""
 
 _FAILURES = (GfsError, DatabaseUnavailable, StatementFailed, OSError)
-"""What can go wrong while data are copied; the command ends with 1 then."""
+"""The errors that can happen while data are copied. They become a ConfigError."""
 
 
 async def backup(config: Config, to: str, tables_only: bool = False) -> str:
-    """Back up the files and tables of ``config`` to the directory ``to``, which must be new or
-    empty; with ``tables_only`` without the files. Returns a sentence about what was saved.
+    """Back up the store and database of ``config`` to the directory ``to``, which must be empty or
+    not exist. ``tables_only``: without the files. Returns a sentence that says what was saved.
 
-    Raises ConfigError. Then ``to`` has no ``database.json``; or it has, and the backup is complete
-    but for what the error lists.
+    Raises ConfigError. Then either ``to`` has no ``database.json`` and is no backup, or it is a
+    complete backup except for the entries that the error lists.
     """
     embedded = config.master is None and not tables_only
     if embedded and not await asyncio.to_thread(os.path.isdir, files_of(config.data)):
@@ -74,20 +75,20 @@ async def backup(config: Config, to: str, tables_only: bool = False) -> str:
     left: list[str] = []
     try:
         async with _database(config) as database:
-            before = _fit(await _namespaces(database), [])
+            before = _valid(await _namespaces(database), [])
             if not tables_only:
                 copied = await _save(config, to, [row[0] for row in before])
-            after = _fit(await _namespaces(database), left)
+            after = _valid(await _namespaces(database), left)
             [(key,)] = await database.fetch("SELECT key FROM link_key", idempotent=True)
         if embedded:
             names = {row[0] for row in before + after}
             left += await asyncio.to_thread(_left_out, files_of(config.data), names)
         await asyncio.to_thread(copy_secret, config.data, to)
-        there = {(name, at) for name, _, _, at in before}
-        rows = [row for row in after if (row[0], row[3]) in there]
-        await asyncio.to_thread(_prune, files_of(to), {row[0] for row in rows})
-        said = {"format": FORMAT, "namespaces": rows, "link_key": bytes(key).hex()}
-        text = json.dumps(said, indent=1).encode()
+        existed = {(name, at) for name, _, _, at in before}
+        rows = [row for row in after if (row[0], row[3]) in existed]
+        await asyncio.to_thread(_remove_others, files_of(to), {row[0] for row in rows})
+        content = {"format": FORMAT, "namespaces": rows, "link_key": bytes(key).hex()}
+        text = json.dumps(content, indent=1).encode()
         path = os.path.join(to, "database.json")
         await asyncio.to_thread(write_private, path, text, replace=True)
     except _FAILURES as error:
@@ -96,12 +97,12 @@ async def backup(config: Config, to: str, tables_only: bool = False) -> str:
 
 
 async def restore(config: Config, source: str) -> str:
-    """Restore the backup ``source`` to the store and database of ``config``, which must be empty,
-    while no server uses them. Returns a sentence about what was restored. Raises ConfigError, also
-    where everything is restored but for what the error lists."""
+    """Restore the backup in the directory ``source`` to the store and database of ``config``, which
+    must be empty, and which no server may use meanwhile. Returns a sentence that says what was
+    restored. Raises ConfigError; if it lists entries, everything except these was restored."""
     found, key = await asyncio.to_thread(_read, source)
     left: list[str] = []
-    rows = _fit(found, left)
+    rows = _valid(found, left)
     copied = None
     try:
         async with _database(config) as database:
@@ -118,25 +119,29 @@ async def restore(config: Config, source: str) -> str:
     return _sentence(rows, copied, left)
 
 
-def _fit(rows: Sequence[_Row], left: list[str]) -> list[_Row]:
-    """Those of ``rows`` whose names a namespace may have; the others are added to ``left``."""
-    fit = []
+def _valid(rows: Sequence[_Row], left: list[str]) -> list[_Row]:
+    """Those of ``rows`` whose name a namespace can have. For each other row, a line that says why
+    it is left out is added to ``left``."""
+    valid = []
     for row in rows:
         try:
             check_namespace(row[0])
         except (InvalidName, Problem) as error:
             left.append(f"the namespace {one_line(row[0])}: {error}")
         else:
-            fit.append(row)
-    return fit
+            valid.append(row)
+    return valid
 
 
 def _left_out(files: str, names: Set[str]) -> list[str]:
+    """A line for each entry under the directory ``files`` that is not a file of one of the
+    namespaces ``names``, and so is left out."""
     return [f"{one_line(path)}: {what}" for path, what in left_out(files, names)]
 
 
-def _prune(files: str, names: Set[str]) -> None:
-    """Remove the directories of other namespaces from ``files`` of a backup."""
+def _remove_others(files: str, names: Set[str]) -> None:
+    """Remove all directories except those of the namespaces ``names`` from ``files`` of a
+    backup."""
     if os.path.isdir(files):
         for name in set(os.listdir(files)) - names:
             shutil.rmtree(os.path.join(files, name))
@@ -145,18 +150,16 @@ def _prune(files: str, names: Set[str]) -> None:
 async def _save(config: Config, to: str, names: list[str]) -> Copied:
     """Copy the files of the namespaces ``names`` into the backup."""
     if config.master is None:
-        there = files_of(config.data), files_of(to)
-        return await asyncio.to_thread(copy_store, *there, names)
+        return await asyncio.to_thread(copy_store, files_of(config.data), files_of(to), names)
     async with _opened(config) as cluster, open_copy(files_of(to)) as plain:
         return await copy_files(cluster, plain, names)
 
 
 async def _load(config: Config, source: str, names: list[str]) -> Copied:
-    """Copy the files of the namespaces ``names`` from the backup to the empty store. Raises
-    ConfigError where it is not empty."""
+    """Copy the files of the namespaces ``names`` from the backup ``source`` to the store of
+    ``config``. Raises ConfigError if there are files in one of these namespaces already."""
     if config.master is None:
-        there = files_of(source), files_of(config.data)
-        return await asyncio.to_thread(copy_store, *there, names)
+        return await asyncio.to_thread(copy_store, files_of(source), files_of(config.data), names)
     async with open_copy(files_of(source)) as plain, _opened(config) as cluster:
         for name in names:
             async with aclosing(cluster.list_files(name, limit=1)) as found:
@@ -167,6 +170,7 @@ async def _load(config: Config, source: str, names: list[str]) -> Copied:
 
 @asynccontextmanager
 async def _opened(config: Config) -> AsyncIterator[FileSystem]:
+    """The store of ``config``, closed after the body."""
     fs = await open_store(config)
     try:
         yield fs
@@ -175,25 +179,27 @@ async def _opened(config: Config) -> AsyncIterator[FileSystem]:
 
 
 def _sentence(rows: Sequence[object], copied: Copied | None, left: list[str]) -> str:
-    """What was copied, as a sentence. Raises ConfigError with it where something was left out."""
-    said = f"{len(rows)} namespaces, no files"
+    """A sentence that says what was copied. If files could not be read or entries were left out,
+    it is raised as a ConfigError, with their names."""
+    sentence = f"{len(rows)} namespaces, no files"
     if copied is not None:
         links = f", {copied.linked} of them as links on the same disk" if copied.linked else ""
-        said = f"{len(rows)} namespaces, {copied.files} files{links}, {copied.size} bytes"
+        sentence = f"{len(rows)} namespaces, {copied.files} files{links}, {copied.size} bytes"
         if copied.lost:
             more = ", …" if copied.lost > len(copied.lost_names) else ""
             names = ", ".join(map(one_line, copied.lost_names))
-            said += f"; but {copied.lost} files could not be read: {names}{more}"
+            sentence += f"; but {copied.lost} files could not be read: {names}{more}"
     if left:
-        said += f"; but {len(left)} left out:"
-        named = left[:MAX_LISTED] + (["…"] if len(left) > MAX_LISTED else [])
-        raise ConfigError("\n  ".join([said, *named]))
+        sentence += f"; but {len(left)} left out:"
+        listed = left[:MAX_LISTED] + (["…"] if len(left) > MAX_LISTED else [])
+        raise ConfigError("\n  ".join([sentence, *listed]))
     if copied is not None and copied.lost:
-        raise ConfigError(f"{said}.")
-    return said
+        raise ConfigError(f"{sentence}.")
+    return sentence
 
 
 async def _namespaces(database: Database) -> list[_Row]:
+    """All rows of the table ``namespaces``."""
     rows = await database.fetch(
         "SELECT name, hidden, owner, created_at FROM namespaces ORDER BY name", idempotent=True
     )
@@ -201,6 +207,7 @@ async def _namespaces(database: Database) -> list[_Row]:
 
 
 async def _require_empty(database: Database) -> None:
+    """Raise ConfigError if ``database`` has a namespace besides ``default``."""
     [(others,)] = await database.fetch(
         "SELECT count(*) FROM namespaces WHERE name <> 'default'", idempotent=True
     )
@@ -209,6 +216,7 @@ async def _require_empty(database: Database) -> None:
 
 
 async def _insert(database: Database, rows: Sequence[_Row], key: bytes) -> None:
+    """Write the rows of the namespaces and the key of the links, in one transaction."""
     async with database.transaction() as session:
         for name, hidden, owner, at in rows:
             await session.fetch(
@@ -221,19 +229,23 @@ async def _insert(database: Database, rows: Sequence[_Row], key: bytes) -> None:
 
 
 def _read(source: str) -> tuple[list[_Row], bytes]:
-    """The rows and the key of the links in ``database.json``."""
+    """The rows of the namespaces and the key of the links in ``database.json`` of the backup
+    ``source``. Raises ConfigError."""
     try:
         with open(os.path.join(source, "database.json"), "rb") as file:
-            said = json.loads(file.read(MAX_DATABASE_BYTES))
-        if said["format"] != FORMAT:
+            content = json.loads(file.read(MAX_DATABASE_BYTES))
+        if content["format"] != FORMAT:
             raise ConfigError("-from is a backup of another version of SFS.")
-        return [_row(*row) for row in said["namespaces"]], bytes.fromhex(said["link_key"])
+        return [_row(*row) for row in content["namespaces"]], bytes.fromhex(content["link_key"])
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError("-from is no whole backup: its database.json cannot be read.") from error
+        raise ConfigError(
+            "-from is not a complete backup: its database.json cannot be read."
+        ) from error
 
 
 def _row(name: str, hidden: bool | None, owner: str | None, at: str | None) -> _Row:
-    """A row, checked. Raises TypeError or ValueError."""
+    """Check the fields of a row from ``database.json`` and return them. Raises TypeError or
+    ValueError."""
     if not (
         isinstance(name, str) and isinstance(hidden, bool | None) and isinstance(owner, str | None)
     ):
@@ -244,10 +256,11 @@ def _row(name: str, hidden: bool | None, owner: str | None, at: str | None) -> _
 
 
 def _prepare(to: str) -> None:
+    """Make the directory ``to``. Raises ConfigError if it is not empty or cannot be made."""
     try:
         os.makedirs(to, mode=0o700, exist_ok=True)
         if os.listdir(to):
-            raise ConfigError("-to has something in it: give a directory that is new or empty.")
+            raise ConfigError("-to is not empty: give a directory that is new or empty.")
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise ConfigError(f"-to cannot be used: {reason}.") from error
@@ -255,8 +268,8 @@ def _prepare(to: str) -> None:
 
 @asynccontextmanager
 async def _database(config: Config) -> AsyncIterator[Database]:
-    """The database of ``-database``; or the embedded one: that of a server that is running, or else
-    one that runs until the end of the context."""
+    """The database of ``-database``, or, if that is not given, the embedded one. If no server runs
+    on it, it is started, and stopped after the body. Raises ConfigError."""
     async with AsyncExitStack() as stack:
         url = config.database
         if url is None:
@@ -274,5 +287,5 @@ async def _database(config: Config) -> AsyncIterator[Database]:
 
 
 def _reason(error: Exception) -> str:
-    """The text of an error, without paths."""
+    """The text of an error; for an OSError without the path."""
     return os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)

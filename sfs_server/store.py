@@ -1,4 +1,4 @@
-"""Opens the store that the settings name, and checks that the database is that of its files."""
+"""Opens the store that the settings name, and checks that the database belongs to it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from sfs_server.database import Database, StatementFailed
 from sfs_server.errors import DatabaseFull, DatabaseUnavailable
 
 MAX_PEM_BYTES = 1024 * 1024
+"""How much of each file of ``-gfs-tls-ca``, ``-gfs-tls-cert`` and ``-gfs-tls-key`` is read."""
 
 _log = logging.getLogger(__name__)
 
 
 def files_of(directory: str) -> str:
-    """Where the embedded store is under ``-data``, and a copy of it in a backup."""
+    """The directory with the files in ``directory``, which is ``-data`` of an embedded store or a
+    backup."""
     return os.path.join(directory, "files")
 
 
 async def open_store(
     config: Config, listening: Callable[[str], Listener] | None = None
 ) -> FileSystem:
-    """Open the store of ``-master``, or without it that under ``-data``. Raises ConfigError."""
+    """Open the cluster of ``-master``, or, if that is not given, the embedded store under
+    ``-data``. ``listening`` is passed to ``open_filesystem``. Raises ConfigError."""
     try:
         return await open_filesystem(
             files_of(config.data), _cluster(config), listening, config.reserve_bytes
@@ -39,11 +42,13 @@ async def open_store(
 
 
 async def require_its_database(config: Config, fs: FileSystem, database: Database) -> None:
-    """Return if ``database`` is that of the store ``fs``, or has had none so far. Else the rows
-    would say who owns files that are elsewhere. Raises ConfigError."""
+    """Return if ``database`` belongs to the store ``fs``, or to none yet; then it belongs to ``fs``
+    from now on. With the database of another store, users could read files by their rights to other
+    files of the same name. Raises ConfigError if it belongs to another store."""
     try:
         async with database.transaction() as session:
-            # Processes that start at the same time take turns, and the first one makes the ids.
+            # Processes that start at the same time do this one after the other; the first one makes
+            # the ids.
             await session.fetch("SELECT pg_advisory_xact_lock(7562869)")
             ours = await fs.identity()
             rows = await session.fetch("SELECT id FROM store_id")
@@ -65,7 +70,8 @@ async def require_its_database(config: Config, fs: FileSystem, database: Databas
 
 
 def _cluster(config: Config) -> Cluster | None:
-    """The cluster of ``-master``. Raises ConfigError for a file that is missing or unreadable."""
+    """The settings of the cluster of ``-master``, None if it is not given. Raises ConfigError if a
+    TLS file cannot be read, or only some of the three are given."""
     if config.master is None:
         return None
     paths = (config.gfs_tls_ca, config.gfs_tls_cert, config.gfs_tls_key)
@@ -84,6 +90,7 @@ def _cluster(config: Config) -> Cluster | None:
 
 
 def _read(name: str, path: str | None) -> bytes:
+    """The content of the file ``path``, which the flag ``name`` names. Raises ConfigError."""
     try:
         with open(path or "", "rb") as file:
             return file.read(MAX_PEM_BYTES)

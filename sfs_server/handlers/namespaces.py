@@ -97,11 +97,11 @@ async def create_namespace(request: web.Request) -> web.Response:
     change.namespace = name = check_namespace(string(wanted, "name"))
     require_creating(principal, name)
     hidden = _hidden(wanted, "internal") or False
-    most = 0 if principal.admin else app[CONFIG].max_namespaces
-    await app[NAMESPACES].require_fewer(principal.user, most)
+    limit = 0 if principal.admin else app[CONFIG].max_namespaces
+    await app[NAMESPACES].require_fewer(principal.user, limit)
     # First the directory: what a crash leaves is then an empty one that nobody sees.
     await app[FILESYSTEM].make_directory(name)
-    created = await app[NAMESPACES].create(name, hidden=hidden, owner=principal.user, most=most)
+    created = await app[NAMESPACES].create(name, hidden=hidden, owner=principal.user, limit=limit)
     return _json(await _describe(request, created), status=201)
 
 

@@ -173,7 +173,7 @@ class Namespaces:
         greater than ``after``, ordered by the bytes of their names. Namespaces hidden from
         ``principal`` do not make it slower. Raises DatabaseUnavailable."""
         names = listed_names(principal, anonymous_read=anonymous_read)
-        asked = {
+        params = {
             "after": _ascii(after),
             "limit": limit,
             "names": None if names is None else sorted(names),
@@ -190,20 +190,20 @@ class Namespaces:
         )
         rows = await self._database.fetch(
             f'SELECT * FROM ({selects}) AS found ORDER BY name COLLATE "C" LIMIT %(limit)s',  # noqa: S608  # nosec B608
-            asked,
+            params,
             idempotent=True,
         )
         return [_namespace(row) for row in rows]
 
-    async def require_fewer(self, owner: str | None, most: int) -> None:
-        """Return if ``owner`` has fewer than ``most`` namespaces, or ``most`` is 0 (no limit). Else
-        raises Problem 403. Raises DatabaseUnavailable."""
-        await _require_fewer(self._database.fetch, owner, most)
+    async def require_fewer(self, owner: str | None, limit: int) -> None:
+        """Return if ``owner`` has fewer than ``limit`` namespaces, or ``limit`` is 0 (no limit).
+        Raises Problem 403 if not, and DatabaseUnavailable."""
+        await _require_fewer(self._database.fetch, owner, limit)
 
     async def create(
-        self, name: str, *, hidden: bool, owner: str | None, most: int = 0
+        self, name: str, *, hidden: bool, owner: str | None, limit: int = 0
     ) -> Namespace:
-        """Create a namespace and return it. ``most``: how many namespaces ``owner`` may have,
+        """Create a namespace and return it. ``limit``: how many namespaces ``owner`` may have,
         including this one; 0 is no limit. It holds also when several processes create some at once.
 
         Raises Problem 403 (too many), Problem 409 (the name exists), DatabaseUnavailable (the
@@ -214,13 +214,13 @@ class Namespaces:
             f"VALUES (%s, %s, %s, now() AT TIME ZONE 'UTC') RETURNING {_COLUMNS}"
         )
         try:
-            if owner is None or not most:
+            if owner is None or not limit:
                 rows = await self._database.fetch(sql, (name, hidden, owner))
             else:
                 lock = _lock_key("owner", owner)
                 async with self._turns.of(lock), self._database.transaction() as session:
                     await session.fetch("SELECT pg_advisory_xact_lock(%s)", (lock,))
-                    await _require_fewer(session.fetch, owner, most)
+                    await _require_fewer(session.fetch, owner, limit)
                     rows = await session.fetch(sql, (name, hidden, owner))
         except UniqueViolation:
             raise Problem(409, "A namespace of that name exists.") from None
@@ -252,7 +252,7 @@ class Namespaces:
         what the body did remains; since the transaction has written nothing, that error is only
         logged.
         """
-        asked = {
+        params = {
             **_identity(namespace),
             "lock": _lock_key("namespace", namespace.name),
             "file_lock": _lock_key("file", namespace.name, name),
@@ -262,12 +262,12 @@ class Namespaces:
         try:
             async with self._turns.of((namespace.name, name)), AsyncExitStack() as stack:
                 session = await stack.enter_async_context(self._database.transaction())
-                rows = await session.fetch(_TRY_GUARD, asked)
+                rows = await session.fetch(_TRY_GUARD, params)
                 if not rows:  # it was deleted, or is being deleted: wait for what comes of that
                     await stack.aclose()
                     async with self._turns.of(namespace.name):
                         session = await stack.enter_async_context(self._database.transaction())
-                        rows = await session.fetch(_GUARD, asked)
+                        rows = await session.fetch(_GUARD, params)
                 if not rows:
                     self._cache.remove(namespace.name)
                     raise NoSuchDirectory("the namespace was deleted")
@@ -293,8 +293,8 @@ class Namespaces:
                 self._database.transaction() as session,
             ):
                 lock = _lock_key("namespace", namespace.name)
-                asked = {**_identity(namespace), "lock": lock}
-                rows = await session.fetch(_LOCK_AND_DELETE, asked)
+                params = {**_identity(namespace), "lock": lock}
+                rows = await session.fetch(_LOCK_AND_DELETE, params)
                 if not rows:
                     raise NoSuchDirectory("the namespace was deleted")
                 yield
@@ -337,15 +337,15 @@ def _lock_key(kind: str, *names: str) -> int:
     return int.from_bytes(sha256(text.encode()).digest()[:8], "big", signed=True)
 
 
-async def _require_fewer(fetch: _Fetch, owner: str | None, most: int) -> None:
-    if owner is None or not most:
+async def _require_fewer(fetch: _Fetch, owner: str | None, limit: int) -> None:
+    if owner is None or not limit:
         return
     sql = "SELECT count(*) FROM (SELECT FROM namespaces WHERE owner = %s LIMIT %s) AS owned"
-    [(owned,)] = await fetch(sql, (owner, most))
-    if owned >= most:
+    [(owned,)] = await fetch(sql, (owner, limit))
+    if owned >= limit:
         raise Problem(
             403,
-            f"You own {owned} namespaces, and one user may own {most}. Delete one, or ask the "
+            f"You own {owned} namespaces, and one user may own {limit}. Delete one, or ask the "
             "operator of the service for more.",
         )
 

@@ -107,7 +107,7 @@ async def test_a_backup_goes_only_where_nothing_is(
     service: Service, config: Config, empty: Config, tmp_path: Path
 ) -> None:
     await backup(config, str(tmp_path / "backup"))
-    with pytest.raises(ConfigError, match="-to has something in it"):
+    with pytest.raises(ConfigError, match="-to is not empty"):
         await backup(config, str(tmp_path / "backup"))
     with pytest.raises(ConfigError, match="there are files already"):
         await restore(config, str(tmp_path / "backup"))
@@ -260,7 +260,7 @@ def test_tables_that_somebody_has_changed_are_refused_in_a_sentence(
     tmp_path: Path, text: str
 ) -> None:
     (tmp_path / "database.json").write_text(text)
-    with pytest.raises(ConfigError, match="no whole backup"):
+    with pytest.raises(ConfigError, match="not a complete backup"):
         asyncio.run(restore(Config(data=str(tmp_path / "new")), str(tmp_path)))
     assert not (tmp_path / "new").exists()
 
@@ -274,7 +274,7 @@ async def test_half_a_backup_is_refused_and_one_of_another_version(
     with pytest.raises(ConfigError, match="another version"):
         await restore(empty, str(tmp_path / "backup"))
     rows.unlink()
-    with pytest.raises(ConfigError, match="no whole backup"):
+    with pytest.raises(ConfigError, match="not a complete backup"):
         await restore(empty, str(tmp_path / "backup"))
     assert not Path(empty.data).exists()
 
@@ -311,7 +311,7 @@ def test_flags_say_what_and_where(monkeypatch: pytest.MonkeyPatch) -> None:
     ("words", "reason"),
     [
         (["backup", "-to", "{}/new", "-data", "{}/none"], "no files under -data"),
-        (["restore", "-from", "{}/none"], "no whole backup"),
+        (["restore", "-from", "{}/none"], "not a complete backup"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(

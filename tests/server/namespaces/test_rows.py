@@ -199,7 +199,7 @@ async def test_many_at_once_in_two_processes_own_no_more_than_they_may(
     async def make(number: int) -> int:
         made_by = ours if number % 2 else theirs
         try:
-            await made_by.create(f"n{number}", hidden=False, owner="ann", most=5)
+            await made_by.create(f"n{number}", hidden=False, owner="ann", limit=5)
         except Problem as problem:
             return problem.status
         return 201
