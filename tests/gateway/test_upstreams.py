@@ -24,11 +24,11 @@ async def test_a_process_that_ends_costs_nothing(gateway: Gateway) -> None:
     process.signal(signal.SIGTERM)
     try:
         await asyncio.sleep(PROBE_SECONDS)
-        before = process.log.count("/storage/")
         for _ in range(8):
-            await gateway.put(READ, b"there")
-        assert process.log.count("/storage/") == before
+            await gateway.put(f"{READ}-drained", b"there")
         process.kill()
+        assert "upstreams-drained" not in process.log
+        await eventually(lambda: "upstreams-drained" in gateway.log())
         for _ in range(8):
             assert (await call(gateway.port, "GET", READ, gateway.bearer())).status == 200
             await gateway.put(READ, b"there")

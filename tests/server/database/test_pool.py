@@ -130,15 +130,17 @@ async def test_a_transaction_does_not_wait_long_for_a_session_that_is_silent(
 async def test_broken_session_is_retried_only_if_idempotent(
     postgres: Postgres, database: Database, database_name: str
 ) -> None:
-    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(0.%'"
+    kill = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'active' "
+        f"AND query LIKE '%pg_sleep(2)%' AND datname = '{database_name}'"
+    )
 
     async def killed(*, idempotent: bool) -> list[tuple[object, ...]]:
         # A sequence counts executions, also those whose session dies.
         query = asyncio.create_task(
-            database.fetch("SELECT nextval('runs'), pg_sleep(0.4)", idempotent=idempotent)
+            database.fetch("SELECT nextval('runs'), pg_sleep(2)", idempotent=idempotent)
         )
-        await asyncio.sleep(0.15)
-        await asyncio.to_thread(postgres.execute, kill + f" AND datname = '{database_name}'")
+        await eventually(lambda: asyncio.to_thread(postgres.execute, kill))
         return await query
 
     await database.fetch("CREATE SEQUENCE runs")
@@ -244,9 +246,9 @@ async def test_cancelled_queries_do_not_poison_the_pool(database: Database) -> N
 async def test_a_full_pool_is_waited_for_and_no_longer(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tasks = [asyncio.create_task(database.fetch("SELECT pg_sleep(2)")) for _ in range(8)]
+    await eventually(lambda: database.usage.busy == 8)
     monkeypatch.setattr("sfs_server.database.pool.ACQUIRE_SECONDS", 0.3)
-    tasks = [asyncio.create_task(database.fetch("SELECT pg_sleep(0.8)")) for _ in range(8)]
-    await asyncio.sleep(0.1)
     with pytest.raises(DatabaseUnavailable):
         await database.fetch("SELECT 1")
     await asyncio.gather(*tasks)
@@ -381,7 +383,7 @@ async def test_every_change_is_heard(database: Database, heard: Heard) -> None:
     await database.fetch(
         "INSERT INTO namespaces (name) SELECT 'n' || i FROM generate_series(1,500) i"
     )
-    await eventually(lambda: len(heard.names) == 500, 8)
+    await eventually(lambda: len(heard.names) == 500)
     assert set(heard.names) == {f"n{i}" for i in range(1, 501)}
     heard.names.clear()
     await database.fetch("UPDATE namespaces SET name = 'm1' WHERE name = 'n1'")
@@ -389,7 +391,7 @@ async def test_every_change_is_heard(database: Database, heard: Heard) -> None:
     await database.fetch("DELETE FROM namespaces WHERE name = 'n3'")
     await database.fetch("INSERT INTO namespaces (name) VALUES (repeat(md5('a'), 260))")
     await database.fetch("TRUNCATE namespaces")
-    await eventually(lambda: len(heard.names) == 6, 8)
+    await eventually(lambda: len(heard.names) == 6)
     assert heard.names == ["n1", "m1", "n2", "n3", "*", "*"]
 
 
@@ -401,7 +403,7 @@ async def test_none_is_missed_across_pings(
     await heard.listener.start()
     for n in range(300):
         await database.fetch("SELECT pg_notify('sfs_namespaces', %s)", (str(n),))
-    await eventually(lambda: len(heard.names) == 300, 8)
+    await eventually(lambda: len(heard.names) == 300)
     assert heard.names == [str(n) for n in range(300)]
     await heard.listener.close()
 
@@ -414,21 +416,21 @@ async def test_terminated_listener_comes_back(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         f"WHERE query LIKE 'LISTEN%' AND datname = '{database_name}'",
     )
-    await eventually(lambda: heard.lost == 1, 5)
-    await eventually(lambda: heard.listener.trusted, 8)
+    await eventually(lambda: heard.lost == 1)
+    await eventually(lambda: heard.listener.trusted)
     assert heard.returned == 2
     await database.fetch("INSERT INTO namespaces (name) VALUES ('again')")
-    await eventually(lambda: heard.names == ["again"], 5)
+    await eventually(lambda: heard.names == ["again"])
 
 
 async def test_stopped_server_is_noticed(postgres: Postgres, heard: Heard) -> None:
     frozen = postgres.freeze()
     try:
-        await eventually(lambda: heard.lost == 1, 10)
+        await eventually(lambda: heard.lost == 1)
         assert not heard.listener.trusted
     finally:
         postgres.thaw(frozen)
-    await eventually(lambda: heard.listener.trusted, 8)
+    await eventually(lambda: heard.listener.trusted)
 
 
 async def test_silent_connection_is_noticed(
@@ -443,9 +445,9 @@ async def test_silent_connection_is_noticed(
         await heard.listener.start()
         assert heard.listener.trusted
         wire.flowing.clear()
-        await eventually(lambda: heard.lost == 1, 4)
+        await eventually(lambda: heard.lost == 1)
         wire.flowing.set()
-        await eventually(lambda: heard.listener.trusted, 5)
+        await eventually(lambda: heard.listener.trusted)
         await heard.listener.close()
         await through.close()
 
@@ -457,7 +459,7 @@ async def test_start_without_a_server_does_not_fail(postgres: Postgres, database
     await heard.listener.start()
     assert not heard.listener.trusted
     await asyncio.to_thread(postgres.start)
-    await eventually(lambda: heard.listener.trusted, 5)
+    await eventually(lambda: heard.listener.trusted)
     await heard.listener.close()
     await database.close()
 
@@ -470,8 +472,7 @@ async def test_close_leaves_no_task(database: Database) -> None:
         await asyncio.sleep(delay)
         await heard.listener.close()
         await heard.listener.close()
-    await asyncio.sleep(0.01)
-    assert asyncio.all_tasks() == before
+    await eventually(asyncio.all_tasks, equals=before)
     gc.collect()
 
 
@@ -496,9 +497,9 @@ def test_on_both_loops(
         task.cancel()
         await asyncio.wait({task})
         await asyncio.to_thread(postgres.restart)
-        await eventually(lambda: heard.lost == 1 and heard.listener.trusted, 5)
+        await eventually(lambda: heard.lost == 1 and heard.listener.trusted)
         await database.fetch("INSERT INTO namespaces (name) VALUES ('a')")
-        await eventually(lambda: heard.names == ["a"], 5)
+        await eventually(lambda: heard.names == ["a"])
         await heard.listener.close()
         await database.close()
 
