@@ -25,7 +25,7 @@ async def proxy() -> AsyncIterator[Proxy]:
             await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with Proxy("127.0.0.1", server.sockets[0].getsockname()[1]) as proxy:
+    async with Proxy(("127.0.0.1", server.sockets[0].getsockname()[1])) as proxy:
         yield proxy
     server.close()
     await server.wait_closed()
@@ -99,7 +99,7 @@ async def test_counts_upstream(proxy: Proxy, order: Callable[..., None]) -> None
 
 
 async def test_a_dead_target_is_a_closed_connection() -> None:
-    async with Proxy("127.0.0.1", 1) as proxy:
+    async with Proxy(("127.0.0.1", 1)) as proxy:
         got, end = await ask(proxy)
     assert got == b""
     assert end in {"closed", "reset"}

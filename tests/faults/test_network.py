@@ -52,7 +52,7 @@ async def proxy(cluster: Cluster) -> AsyncIterator[Proxy]:
     """The way to the data of that server."""
     hidden = cluster.volumes[0]
     http, grpc = (int(one.rpartition(":")[2]) for one in (hidden.http, hidden.grpc))
-    async with Proxy(HIDDEN, http, listen=http) as proxy, Proxy(HIDDEN, grpc, listen=grpc):
+    async with Proxy((HIDDEN, http), listen=http) as proxy, Proxy((HIDDEN, grpc), listen=grpc):
         yield proxy
 
 

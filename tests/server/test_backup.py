@@ -25,11 +25,10 @@ from sfs_server.database.migrations import read_migrations
 from sfs_server.postgres.data_directory import refuse_root, sole_user
 from sfs_server.web.keys import DATABASE
 from tests.server.backups import save_and_restore
-from tests.server.database.test_checks import connected
 from tests.support.client import call
 from tests.support.credentials import SECRET
 from tests.support.launcher import Process, run
-from tests.support.postgres import Postgres
+from tests.support.postgres import Postgres, connected
 from tests.support.rooted import require_root
 from tests.support.service import Service
 

@@ -12,11 +12,13 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import psycopg2
 import pytest
 
+from sfs_server.config import ConfigError
 from sfs_server.database.migrations import migrate
 from sfs_server.database.pool import Database
 from sfs_server.postgres import server as embedded_postgres
@@ -76,6 +78,27 @@ class Postgres:
             os.kill(pid, signal.SIGCONT)
 
 
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Database]:
+    """The database of ``url``, as it is."""
+    database = await Database.connect(url)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def refused(url: str) -> str:
+    """The one line by which a start refuses the database of ``url``."""
+    async with connected(url) as database:
+        with pytest.raises(ConfigError) as caught:
+            await migrate(database)
+        assert await database.fetch("SELECT 1") == [(1,)]
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """The server."""
@@ -115,9 +138,6 @@ def database_url(postgres: Postgres, database_name: str) -> str:
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A database that has the tables, and in them the namespace ``default``."""
-    database = await Database.connect(database_url)
-    try:
+    async with connected(database_url) as database:
         await migrate(database)
         yield database
-    finally:
-        await database.close()

@@ -26,8 +26,9 @@ class Proxy:
     ``strikes`` how often it has struck.
     """
 
-    def __init__(self, host: str, port: int, *, listen: int = 0) -> None:
-        self._target = (host, port)
+    def __init__(self, target: tuple[str, int] | str, *, listen: int = 0) -> None:
+        """``target`` is a host and a port, or the path of a Unix socket."""
+        self._target = target
         self._listen = listen
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -133,7 +134,10 @@ class Proxy:
             self._drop(writer)
             return
         await self._flowing.wait()
-        target_reader, target_writer = await asyncio.open_connection(*self._target)
+        if isinstance(self._target, str):
+            target_reader, target_writer = await asyncio.open_unix_connection(self._target)
+        else:
+            target_reader, target_writer = await asyncio.open_connection(*self._target)
         ends.append(target_writer)
         self._writers.update(ends)
         async with asyncio.TaskGroup() as group:

@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from sfs_server.config import ConfigError
 from sfs_server.database.migrations import migrate
-from sfs_server.database.pool import Database
 from tests.support.credentials import SECRET
 from tests.support.launcher import run
-from tests.support.postgres import Postgres
+from tests.support.postgres import Postgres, connected, refused
 
 OURS = "name TEXT PRIMARY KEY, hidden BOOLEAN DEFAULT false, created_at TIMESTAMP DEFAULT NOW()"
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Database]:
-    database = await Database.connect(url)
-    try:
-        yield database
-    finally:
-        await database.close()
-
-
-async def refused(url: str) -> str:
-    async with connected(url) as database:
-        with pytest.raises(ConfigError) as caught:
-            await migrate(database)
-        assert await database.fetch("SELECT 1") == [(1,)]
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
 
 
 def everything(postgres: Postgres, name: str) -> list[object]:

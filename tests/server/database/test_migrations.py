@@ -14,8 +14,7 @@ from sfs_server.config import ConfigError
 from sfs_server.database import Database, StatementFailed
 from sfs_server.database.migrations import Migration, migrate, read_migrations
 from sfs_server.errors import Busy, DatabaseUnavailable
-from tests.server.database.test_checks import connected, refused
-from tests.support.postgres import Postgres
+from tests.support.postgres import Postgres, connected, refused
 
 ROOT = Path(__file__).parents[3]
 SUM = (ROOT / "schema.sql").read_text()

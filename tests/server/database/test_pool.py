@@ -6,7 +6,6 @@ import asyncio
 import gc
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 
 import pytest
 import uvloop
@@ -18,60 +17,8 @@ from sfs_server.database.migrations import migrate
 from sfs_server.database.pool import Database, StatementFailed, UniqueViolation
 from sfs_server.errors import DatabaseUnavailable
 from tests.support.postgres import Postgres
+from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
-
-
-class Wire:
-    """A TCP port in front of the server's Unix socket, which can fall silent."""
-
-    def __init__(self, socket: str) -> None:
-        self._socket = socket
-        self.flowing = asyncio.Event()
-        self.flowing.set()
-        self.port = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        out: asyncio.StreamWriter | None = None
-        try:
-            back, out = await asyncio.open_unix_connection(self._socket)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self.carry(reader, out))
-                group.create_task(self.carry(back, writer))
-        except (OSError, ExceptionGroup):
-            pass  # an end went away, which is what tests do to it
-        finally:
-            self._tasks.discard(task)
-            for one in (writer, out):
-                if one is not None:
-                    one.close()
-
-    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while piece := await reader.read(1 << 16):
-            await self.flowing.wait()
-            writer.write(piece)
-            await writer.drain()
-        raise ConnectionError
-
-    async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-@asynccontextmanager
-async def wire_to(postgres: Postgres) -> AsyncIterator[Wire]:
-    wire = Wire(postgres.socket)
-    server = await asyncio.start_server(wire.connected, "127.0.0.1", 0)
-    wire.port = server.sockets[0].getsockname()[1]
-    try:
-        yield wire
-    finally:
-        server.close()
-        await wire.close()
 
 
 async def test_rows_and_utc(database: Database) -> None:
@@ -116,11 +63,11 @@ async def test_a_transaction_does_not_wait_long_for_a_session_that_is_silent(
 ) -> None:
     """It is dead to a transaction as soon as to a ping, and the next one is a new one."""
     monkeypatch.setattr("sfs_server.database.pool.PING_SECONDS", 0.3)
-    async with wire_to(postgres) as silent, wire_to(postgres) as wire:
+    async with Proxy(postgres.socket) as silent, Proxy(postgres.socket) as wire:
         url = f"postgresql://postgres@127.0.0.1,127.0.0.1/{database_name}"
         database = await Database.connect(f"{url}?port={silent.port},{wire.port}")
         monkeypatch.setattr("sfs_server.database.pool.ADDRESS_SECONDS", 0.3)
-        silent.flowing.clear()
+        silent.stall_after(0)
         async with database.transaction() as session:
             assert await session.fetch("SELECT 1") == [(1,)]
         assert database.usage.idle == 1
@@ -337,7 +284,7 @@ async def test_bad_url_does_not_show_the_password(url: str) -> None:
 
 
 async def test_a_later_address_is_tried(postgres: Postgres, database_name: str) -> None:
-    async with wire_to(postgres) as wire:
+    async with Proxy(postgres.socket) as wire:
         hosts = f"nowhere.invalid,127.0.0.1,localhost/{database_name}"
         url = f"postgresql://postgres@{hosts}?port=1,1,{wire.port}"
         database = await Database.connect(url)
@@ -439,14 +386,14 @@ async def test_silent_connection_is_noticed(
     monkeypatch.setattr("sfs_server.database.listener.PING_SECONDS", 0.2)
     monkeypatch.setattr("sfs_server.database.listener.ARRIVAL_SECONDS", 0.3)
     monkeypatch.setattr("sfs_server.database.pool.ACQUIRE_SECONDS", 0.5)
-    async with wire_to(postgres) as wire:
+    async with Proxy(postgres.socket) as wire:
         through = Database(f"postgresql://postgres@127.0.0.1:{wire.port}/{database_name}")
         heard = Heard(through)
         await heard.listener.start()
         assert heard.listener.trusted
-        wire.flowing.clear()
+        wire.stall_after(0)
         await eventually(lambda: heard.lost == 1)
-        wire.flowing.set()
+        wire.heal()
         await eventually(lambda: heard.listener.trusted)
         await heard.listener.close()
         await through.close()
@@ -514,7 +461,7 @@ def test_refused_and_broken_connections_leave_nothing_in_the_loop(
     postgres: Postgres, database_name: str, loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
     async def play() -> None:
-        async with wire_to(postgres) as wire:
+        async with Proxy(postgres.socket) as wire:
             url = f"postgresql://postgres@127.0.0.1:{wire.port}/{database_name}"
             database = await Database.connect(url)
             for _ in range(3):
@@ -522,8 +469,9 @@ def test_refused_and_broken_connections_leave_nothing_in_the_loop(
                 with pytest.raises(ConfigError, match="refused"):
                     await Database.connect("postgresql://u@127.0.0.1:1/db")
                 query = asyncio.create_task(database.fetch("SELECT pg_sleep(9)"))
-                await asyncio.sleep(0.1)
-                await wire.close()
+                await eventually(lambda: database.usage.busy == 1)
+                wire.cut_after(0)
+                wire.heal()
                 with pytest.raises(DatabaseUnavailable):
                     await query
                 assert await database.fetch("SELECT 1") == [(1,)]

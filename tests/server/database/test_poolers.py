@@ -17,11 +17,11 @@ from sfs_server.database.listener import NO_NOTIFICATIONS, TRUST_SECONDS
 from sfs_server.database.migrations import migrate, read_migrations
 from sfs_server.database.pool import Database
 from sfs_server.web.keys import CONFIG, DATABASE
-from tests.server.database.test_pool import wire_to
 from tests.support.client import call
 from tests.support.credentials import SECRET
 from tests.support.pgbouncer import pgbouncer
 from tests.support.postgres import Postgres
+from tests.support.proxy import Proxy
 from tests.support.service import Service, pass_for_one_store
 from tests.support.waiting import eventually
 
@@ -36,7 +36,7 @@ def mode() -> str:
 @pytest.fixture
 async def pooled(postgres: Postgres, database_name: str, mode: str) -> AsyncIterator[str]:
     # PostgreSQL lets in nobody but this user, who may be root, which PgBouncer refuses to be.
-    async with wire_to(postgres) as wire:
+    async with Proxy(postgres.socket) as wire:
         with pgbouncer(wire.port, database_name, mode) as url:
             yield url
 
