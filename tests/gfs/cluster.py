@@ -40,7 +40,7 @@ VOLUME_SERVERS = 3
 
 
 class Process(Weed):
-    """One server of the cluster, to be mistreated."""
+    """One server of the cluster, which tests may kill and freeze."""
 
     _frozen = False
 
@@ -68,7 +68,7 @@ class Process(Weed):
         self.wait_until_ready()
 
     def mend(self) -> bool:
-        """Make it run, whatever a test did to it; whether there was anything to do."""
+        """Make it run, whatever a test did to it; returns whether there was anything to do."""
         if self._frozen:
             self.cont()
             return True
@@ -79,7 +79,7 @@ class Process(Weed):
 
 
 class Cluster:
-    """The processes, and a few questions that tests ask them over HTTP."""
+    """The processes of a cluster, and requests that tests send them over HTTP."""
 
     def __init__(
         self,
@@ -145,14 +145,14 @@ class Cluster:
             wait_until_registered(self.master, VOLUME_SERVERS)
 
     def get(self, process: Process, path: str, headers: dict[str, str] | None = None) -> bytes:
-        """The body of an answer over HTTP; blocks."""
+        """The body of a response over HTTP; blocks."""
         request = urllib.request.Request(f"http://{process.http}{path}", headers=headers or {})
-        with urllib.request.urlopen(request, timeout=HTTP_SECONDS) as answer:
-            body: bytes = answer.read()
+        with urllib.request.urlopen(request, timeout=HTTP_SECONDS) as response:
+            body: bytes = response.read()
             return body
 
     def status(self, process: Process, path: str) -> int:
-        """The status of an answer over HTTP; blocks."""
+        """The status of a response over HTTP; blocks."""
         try:
             self.get(process, path)
         except urllib.error.HTTPError as error:
@@ -168,8 +168,8 @@ class Cluster:
             method="PUT",
             headers={"Content-Type": content_type},
         )
-        with urllib.request.urlopen(request, timeout=HTTP_SECONDS) as answer:
-            answer.read()
+        with urllib.request.urlopen(request, timeout=HTTP_SECONDS) as response:
+            response.read()
 
     def sha256(self, path: str) -> str:
         """The digest of what the filer's own HTTP serves; blocks."""
@@ -199,7 +199,7 @@ def running(
     store: Mapping[str, str] | None = None,
     hidden: Mapping[str, str] | None = None,
 ) -> Iterator[Cluster]:
-    """A cluster of its own."""
+    """A cluster for one test."""
     home = Path(tempfile.mkdtemp(prefix="sfs-cluster-"))
     cluster = Cluster(
         home,
@@ -220,7 +220,7 @@ def running(
 
 @pytest.fixture(scope="session")
 def seaweed() -> Iterator[Cluster]:
-    """The cluster; ask for ``cluster`` where you may break it."""
+    """The cluster of the session; use the fixture ``cluster`` in a test that may break it."""
     with running() as cluster:
         yield cluster
 

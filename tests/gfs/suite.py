@@ -239,7 +239,7 @@ class FileSystemSuite:
             assert copy.created_ns // 10**9 == original.created_ns // 10**9
             assert copy.modified_ns == original.modified_ns
 
-    async def test_an_overwrite_is_not_seen_by_who_is_reading(self, fs: FileSystem) -> None:
+    async def test_an_overwrite_is_not_seen_by_an_open_reader(self, fs: FileSystem) -> None:
         old = content(3 * CHUNK, 1)
         await store(fs, "f", old)
         async with (
@@ -252,7 +252,7 @@ class FileSystemSuite:
                 got += piece
         assert bytes(got) == old
 
-    async def test_a_delete_is_not_seen_by_who_is_reading(self, fs: FileSystem) -> None:
+    async def test_a_delete_is_not_seen_by_an_open_reader(self, fs: FileSystem) -> None:
         old = content(3 * CHUNK, 1)
         await store(fs, "f", old)
         async with (

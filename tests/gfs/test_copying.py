@@ -1,4 +1,4 @@
-"""Copying between file systems: whole versions, with their times; what is lost is said."""
+"""Copying between file systems: whole versions, with their times; and the names of what is lost."""
 
 from __future__ import annotations
 
@@ -90,18 +90,18 @@ async def test_all_pages_are_copied_with_their_times(
     assert await target.count("absent") == 0
 
 
-async def test_a_file_that_breaks_off_is_begun_anew(
+async def test_a_file_that_breaks_off_is_copied_again(
     source: Faulty, target: EmbeddedFileSystem
 ) -> None:
     data = content(300_000)
     await store(source, "a", data)
-    source.faults["a"] = [DataLoss("gone"), StoreUnavailable("away"), DataLoss("gone")]
+    source.faults["a"] = [DataLoss("gone"), StoreUnavailable("unavailable"), DataLoss("gone")]
     assert await copy_files(source, target, [DIR]) == Copied(files=1, size=300_000)
     assert await load(target, "a") == data
     assert source.opened["a"] == copying.TRIES
 
 
-async def test_a_file_that_goes_is_not_missed(
+async def test_a_file_that_is_removed_meanwhile_is_no_error(
     source: Faulty, target: EmbeddedFileSystem, tmp_path: Path
 ) -> None:
     for name in ("a", "b"):
@@ -129,21 +129,23 @@ async def test_files_without_their_bytes_are_left_out_and_named(
         await copy_files(source, target, [DIR])
 
 
-async def test_a_store_that_stays_away_ends_it(source: Faulty, target: EmbeddedFileSystem) -> None:
+async def test_a_store_that_stays_unavailable_ends_the_copy(
+    source: Faulty, target: EmbeddedFileSystem
+) -> None:
     await store(source, "a", b"data")
 
     def fail(_: str) -> None:
-        raise StoreUnavailable("away")
+        raise StoreUnavailable("unavailable")
 
     source.before_open = fail
-    with pytest.raises(StoreUnavailable, match="away"):
+    with pytest.raises(StoreUnavailable, match="unavailable"):
         await copy_files(source, target, [DIR])
     assert await names(target) == []
     with pytest.raises(InvalidName):
         await copy_files(source, target, ["../outside"])
 
 
-async def test_not_more_files_are_copied_at_a_time_than_promised(
+async def test_at_most_eight_files_are_copied_at_a_time(
     source: Faulty, target: EmbeddedFileSystem
 ) -> None:
     for number in range(3 * copying.PARALLEL):

@@ -1,4 +1,4 @@
-"""The wrapper that tells a listener: the suite, and what is told."""
+"""The wrapper that notifies a listener: the suite, and of what it notifies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INFO = FileInfo(DIR, "f", 6, "v", 0, 0)
 
 
 class Heard:
-    """A listener that remembers."""
+    """A listener that keeps what it is notified of."""
 
     def __init__(self) -> None:
         self.operations: list[tuple[str, type[BaseException] | None]] = []
@@ -83,7 +83,9 @@ async def test_without_a_listener_nothing_is_wrapped(tmp_path: Path) -> None:
     await fs.close()
 
 
-async def test_every_operation_is_told_with_what_it_raised(fs: FileSystem, heard: Heard) -> None:
+async def test_every_operation_is_notified_with_what_it_raised(
+    fs: FileSystem, heard: Heard
+) -> None:
     await store(fs, "f", content(300_000))
     await load(fs, "f")
     await fs.stat(DIR, "f")
@@ -128,7 +130,9 @@ async def test_the_fast_paths_of_an_engine_are_not_hidden(fs: FileSystem) -> Non
         assert issubclass(type(reader), DescriptorReader)
 
 
-async def test_what_a_thread_writes_is_told_in_the_loop(fs: FileSystem, heard: Heard) -> None:
+async def test_what_a_thread_writes_is_notified_in_the_event_loop(
+    fs: FileSystem, heard: Heard
+) -> None:
     async with await fs.create(DIR, "f") as writer:
         assert isinstance(writer, BlockingWriter)
         with ThreadPoolExecutor(1) as pool:
@@ -141,7 +145,9 @@ async def test_what_a_thread_writes_is_told_in_the_loop(fs: FileSystem, heard: H
     assert heard.bytes_written == 15
 
 
-async def test_what_is_put_into_a_writers_memory_is_told(poor: FileSystem, heard: Heard) -> None:
+async def test_what_is_put_into_a_writers_memory_is_notified(
+    poor: FileSystem, heard: Heard
+) -> None:
     async with await poor.create(DIR, "lending") as writer:
         assert isinstance(writer, BufferWriter)
         (await writer.space(9))[:2] = b"12"
@@ -161,7 +167,7 @@ async def test_a_reading_that_is_given_up_is_no_failure(fs: FileSystem, heard: H
     assert heard.bytes_read == count
 
 
-async def test_an_upload_that_is_given_up_tells_what_was_written(
+async def test_of_an_upload_that_is_given_up_what_was_written_is_notified(
     fs: FileSystem, heard: Heard
 ) -> None:
     async with await fs.create(DIR, "f") as writer:
@@ -218,7 +224,7 @@ class _BufferWriter(_Writer):
 
 @pytest.fixture
 async def poor(fs: FileSystem, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> FileSystem:
-    """One that opens and creates the classes above."""
+    """A file system that opens and creates the classes above."""
     assert isinstance(fs, ObservedFileSystem)
 
     async def opened(directory: str, name: str) -> Reader:
@@ -247,7 +253,7 @@ async def test_a_reading_that_breaks_is_a_failure(poor: FileSystem, heard: Heard
     assert heard.bytes_read == 3
 
 
-async def test_a_write_that_fails_is_a_failure_told_once(poor: FileSystem, heard: Heard) -> None:
+async def test_a_write_that_fails_is_notified_once(poor: FileSystem, heard: Heard) -> None:
     async with await poor.create(DIR, "f") as writer:
         await writer.write(b"123")
         with pytest.raises(StoreFull):
@@ -259,7 +265,7 @@ async def test_a_write_that_fails_is_a_failure_told_once(poor: FileSystem, heard
         assert isinstance(writer, BlockingWriter)
         with pytest.raises(StoreFull):
             writer.write_blocking(b"too much")
-    assert [told for told in heard.operations if told[0] != "create"] == [
+    assert [one for one in heard.operations if one[0] != "create"] == [
         ("write", StoreFull),
         ("flush", StoreUnavailable),
         ("write", StoreFull),
@@ -267,7 +273,7 @@ async def test_a_write_that_fails_is_a_failure_told_once(poor: FileSystem, heard
     assert heard.bytes_written == 3
 
 
-async def test_a_cancelled_operation_is_told_as_one(poor: FileSystem, heard: Heard) -> None:
+async def test_a_cancelled_operation_is_notified_as_one(poor: FileSystem, heard: Heard) -> None:
     async with await poor.create(DIR, "f") as writer:
         task = asyncio.ensure_future(writer.write(b"for ever"))
         await asyncio.sleep(0)

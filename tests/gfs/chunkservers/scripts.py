@@ -1,4 +1,4 @@
-"""Chunkservers that are scripts instead of servers: each goes exactly as far as it was told."""
+"""Chunkservers that are scripts instead of servers: each goes exactly as far as its script says."""
 
 from __future__ import annotations
 

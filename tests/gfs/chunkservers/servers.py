@@ -1,4 +1,4 @@
-"""Chunkservers that misbehave to order, on real sockets.
+"""Chunkservers that misbehave as a test says, on real sockets.
 
 They write raw bytes instead of using an HTTP library, because most of what they do no library
 would let them do. A ``Behaviour`` is data: how one responds, and where the response breaks. Other
@@ -37,9 +37,9 @@ class Request:
 class Behaviour:
     """How a chunkserver responds; by default rightly, with a 206 or a 200.
 
-    What happens before the response: ``refuse`` has nobody listening; ``greet`` closes or stalls
+    What happens before the response: ``refuse`` does not listen; ``greet`` closes or stalls
     instead of responding, or sends something that is not HTTP. Which bytes are sent: ``status``
-    instead of any; all, if ``ranges`` are ignored; a part that begins ``shift`` bytes later and
+    instead of any; all, if ``ranges`` are ignored; a part that starts ``shift`` bytes later and
     ends ``extra`` bytes later (earlier, if negative), and says so. What the header says:
     ``content_range`` and ``content_length`` replace the true ones ('': no such field); in a
     Content-Range ``{first}``, ``{last}`` and ``{size}`` are the true numbers, ``{later}`` and
@@ -158,7 +158,7 @@ class Chunkserver:
         # Without the protocol's number asyncio does not set TCP_NODELAY on what is accepted.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.bind(("127.0.0.1", 0))
-        # A socket that is bound and does not listen refuses, and nobody else gets its port.
+        # A socket that is bound and does not listen refuses, and no other program gets its port.
         if not self.behaviour.refuse:
             self._server = await asyncio.start_server(self._connected, sock=self._socket)
         self._quiet.set()

@@ -19,7 +19,8 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 
 class Server:
-    """Answers the requests of each connection with the next of ``answers``, and then closes it."""
+    """Responds to the requests of each connection with the next of ``responses``, then closes
+    it."""
 
     def __init__(self, *connections: Sequence[bytes]) -> None:
         self._scripts = list(connections)
@@ -30,11 +31,11 @@ class Server:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.opened += 1
         with suppress(asyncio.IncompleteReadError, ConnectionError):
-            for answer in self._scripts.pop(0):
+            for response in self._scripts.pop(0):
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int((head.split(b"Content-Length: ")[1:] or [b"0"])[0].split(b"\r\n")[0])
                 self.requests.append(head + await reader.readexactly(length))
-                writer.write(answer)
+                writer.write(response)
                 await writer.drain()
 
 
@@ -42,7 +43,7 @@ class Server:
 async def listening(
     handler: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
 ) -> AsyncIterator[str]:
-    """An address at which ``handler`` answers. Its connections are closed behind it."""
+    """An address at which ``handler`` responds. Its connections are closed afterwards."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -86,14 +87,14 @@ async def ask(server: Server, connections: Connections, **more: object) -> tuple
         response.close()
 
 
-async def test_a_connection_is_used_again_when_its_answer_was_read() -> None:
+async def test_a_connection_is_used_again_when_its_response_was_read() -> None:
     async with serving([OK] * 3) as (server, connections):
         for _ in range(3):
             assert await ask(server, connections) == (200, b"hello")
         assert server.opened == 1
 
 
-async def test_a_connection_is_closed_when_its_answer_was_not_read() -> None:
+async def test_a_connection_is_closed_when_its_response_was_not_read() -> None:
     async with serving([OK], [OK]) as (server, connections):
         (await connections.ask(server.address, "GET", "/x")).close()
         assert await ask(server, connections) == (200, b"hello")
@@ -101,15 +102,15 @@ async def test_a_connection_is_closed_when_its_answer_was_not_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"),
         OK.replace(b"1.1", b"1.0"),
         OK + b"surplus",
     ],
 )
-async def test_a_connection_that_cannot_be_used_again_is_closed(answer: bytes) -> None:
-    async with serving([answer, OK], [OK]) as (server, connections):
+async def test_a_connection_that_cannot_be_used_again_is_closed(response: bytes) -> None:
+    async with serving([response, OK], [OK]) as (server, connections):
         assert await ask(server, connections) == (200, b"hello")
         assert await ask(server, connections) == (200, b"hello")
         assert server.opened == 2
@@ -153,7 +154,7 @@ async def test_only_some_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"\0\1\r\n\r\n",
         b"HTTP/2 200 OK\r\nContent-Length: 5\r\n\r\nhello",
@@ -168,15 +169,15 @@ async def test_only_some_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * (MAX_HEAD_BYTES + 5000),
     ],
 )
-async def test_an_answer_that_makes_no_sense_is_refused(answer: bytes) -> None:
-    async with serving([answer], [OK]) as (server, connections):
+async def test_a_response_that_makes_no_sense_is_refused(response: bytes) -> None:
+    async with serving([response], [OK]) as (server, connections):
         with pytest.raises(DataLoss):
             await ask(server, connections)
         assert await ask(server, connections) == (200, b"hello")
         assert server.opened == 2
 
 
-async def test_an_answer_that_is_cut_is_noticed_at_every_byte() -> None:
+async def test_a_response_that_is_cut_is_noticed_at_every_byte() -> None:
     for stop in range(len(OK)):
         async with serving([OK[:stop]]) as (server, connections):
             with pytest.raises(StoreUnavailable):
@@ -245,7 +246,7 @@ async def test_a_name_is_looked_up() -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "127.0.0.1:x", "[::1"])
-async def test_an_address_that_nobody_answers_at_is_unavailable(address: str) -> None:
+async def test_an_address_without_a_server_is_unavailable(address: str) -> None:
     connections = Connections()
     with pytest.raises(StoreUnavailable):
         await connections.ask(address, "GET", "/")

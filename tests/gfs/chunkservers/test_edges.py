@@ -88,7 +88,7 @@ async def test_a_closed_socket_is_not_notified_under_its_number() -> None:
     with pair() as (ours, theirs):
         number = ours.fileno()
         edge = edges.watch(number)
-        theirs.send(b"x")  # an edge that nobody has taken yet
+        theirs.send(b"x")  # an edge that is not handled yet
         edge.close()
         edge.close()
         ours.close()

@@ -1,4 +1,4 @@
-"""Reading a chunk from replicas that are scripts: each goes exactly as far as it was told.
+"""Reading a chunk from replicas that are scripts: each goes exactly as far as its script says.
 
 ``tests/gfs/seaweedfs/test_chunk_reading.py`` does the same to real sockets.
 """
@@ -343,12 +343,12 @@ async def test_it_goes_on_at_any_byte_of_the_last_piece(start: int, length: int)
                 got = await read(scripts, start, length, reading=one, enough=after(count))
                 last = len(got.pieces[-1])
                 position = start + len(got.data) - min(back, last)
-                begun = (start + len(got.data) - 1) // piece * piece
+                last_start = (start + len(got.data) - 1) // piece * piece
                 assert one.reaches(CHUNK, position)
                 rest = await read(scripts, position, end - position, reading=one)
                 assert (rest.data, rest.error) == (DATA[position:end], None)
                 if position < end and len(got.data) < length:
-                    assert scripts.asked == [(0, 0), (0, begun)]
+                    assert scripts.asked == [(0, 0), (0, last_start)]
 
 
 async def test_it_may_be_given_up_again_and_again() -> None:

@@ -26,7 +26,7 @@ from tests.support.waiting import eventually
 __all__ = ["place"]
 
 MIB = 1 << 20
-NOBODY = 65534
+OTHER_USER = 65534
 
 
 @asynccontextmanager
@@ -51,11 +51,11 @@ async def swept(fs: EmbeddedFileSystem) -> None:
 
 
 @contextmanager
-def somebody_else() -> Iterator[None]:
-    """Be a user whom rights concern."""
+def other_user() -> Iterator[None]:
+    """Run as a user who is not root, so that modes of files matter."""
     require_root("only root becomes another user")
-    os.setegid(NOBODY)
-    os.seteuid(NOBODY)
+    os.setegid(OTHER_USER)
+    os.seteuid(OTHER_USER)
     try:
         yield
     finally:
@@ -71,9 +71,9 @@ class Disk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, free: int, files: int) -> None:
         self.free, self.files, self.counts = free, files, True
-        monkeypatch.setattr(os, "fstatvfs", lambda _: self.answer())
+        monkeypatch.setattr(os, "fstatvfs", lambda _: self.found())
 
-    def answer(self) -> object:
+    def found(self) -> object:
         return SimpleNamespace(
             f_frsize=MIB,
             f_blocks=1000,
@@ -226,20 +226,20 @@ async def test_a_directory_of_another_user_fails_and_says_so(
     place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     os.chmod(place, 0o777)
-    with somebody_else():
+    with other_user():
         async with opened(place / "files") as fs:
             await fs.make_directory("theirs")
             await fs.make_directory(DIR)
             await store(fs, "old", b"old")
     os.chown(place / "files" / "theirs", 0, 0)
-    with somebody_else():
+    with other_user():
         async with opened(place / "files") as fs:
             said = await all_fail_but_removal(fs, "theirs")
             assert len({one.partition(":")[0] for one in said}) == 1
             assert await load(fs, "old") == b"old"
     assert "not usable: theirs" in caplog.text
     os.chown(place / "files" / "~tmp", 0, 0)
-    with somebody_else(), pytest.raises(StoreBroken, match="~tmp: this user may not"):
+    with other_user(), pytest.raises(StoreBroken, match="~tmp: this user may not"):
         await EmbeddedFileSystem.start(str(place / "files"))
 
 
@@ -273,7 +273,7 @@ async def test_a_file_system_that_is_mounted_at_a_directory_is_read_and_not_publ
         assert await fs.count("mounted") == 2
         with pytest.raises(StoreBroken, match="mounted is on another file system"):
             async with await fs.create("mounted", "new") as writer:
-                assert bound, "it can be told before the bytes come"
+                assert bound, "it is found before the bytes come"
                 await feed(writer, b"new")
                 await writer.commit()
         await fs.delete("mounted", "b")
@@ -316,7 +316,7 @@ async def test_the_whole_store_may_be_behind_a_link(place: Path) -> None:
 async def test_a_disk_that_became_read_only_is_seen_by_the_check(
     fs: EmbeddedFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the kernel makes it after an error; nobody else can, while the lock is open."""
+    """As the kernel does after an error; a remount is refused while the lock is open."""
     await fs.check()
     monkeypatch.setattr(os, "access", lambda *_, **__: False)
     for attempt in (fs.check(), fs.create(DIR, "a")):
@@ -333,7 +333,7 @@ async def test_a_disk_that_became_read_only_is_seen_by_the_check(
         *((code, StoreFull) for code in (errno.ENOSPC, errno.EDQUOT)),
     ],
 )
-async def test_what_does_not_pass_is_told_from_what_may(
+async def test_errors_that_stay_are_broken_and_others_unavailable(
     fs: EmbeddedFileSystem, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[GfsError]
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -385,7 +385,7 @@ def test_what_cannot_be_read_does_not_keep_the_rest_from_being_copied(place: Pat
     (place / "files" / "a" / "theirs").chmod(0o600)
     (place / "files" / "theirs").chmod(0o700)
     directories = ["a", "theirs", "absent"]
-    with somebody_else():
+    with other_user():
         copied = copying.copy(str(place / "files"), str(place / "copy"), directories)
         left = list(copying.left_out(str(place / "files"), directories))
     assert (copied.files, copied.lost, copied.lost_names) == (1, 1, ["a/theirs"])
@@ -470,7 +470,7 @@ async def test_whatever_is_in_a_removed_directory_is_freed(
     place: Path, plant: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     os.chmod(place, 0o777)
-    with somebody_else() if os.geteuid() == 0 else ExitStack():
+    with other_user() if os.geteuid() == 0 else ExitStack():
         async with opened(place / "files") as fs:
             await fs.make_directory("a")
             plant(place / "files" / "a")
@@ -485,7 +485,7 @@ async def test_what_cannot_be_freed_keeps_nothing_else(
 ) -> None:
     os.chmod(place, 0o777)
     root = place / "files"
-    with somebody_else():
+    with other_user():
         async with opened(root) as fs:
             for name in ("a", "b", "c", "theirs"):
                 await fs.make_directory(name)
@@ -495,7 +495,7 @@ async def test_what_cannot_be_freed_keeps_nothing_else(
     with os.scandir(root / "theirs") as entries:
         first = next(entries).name  # what comes behind it is to be freed
     os.chown(root / "theirs" / first, 0, 0)
-    with somebody_else():
+    with other_user():
         async with opened(root) as fs:
             await swept(fs)
             for name in ("theirs", "a", "b", "c"):
@@ -509,8 +509,8 @@ async def test_what_cannot_be_freed_keeps_nothing_else(
             [left] = (root / "~trash").iterdir()
             assert [one.name for one in left.iterdir()] == [first]
             caplog.clear()
-    os.chown(left / first, NOBODY, NOBODY)
-    with somebody_else():
+    os.chown(left / first, OTHER_USER, OTHER_USER)
+    with other_user():
         async with opened(root) as fs:
             await swept(fs)
     assert os.listdir(root / "~trash") == []

@@ -86,7 +86,7 @@ async def test_what_is_not_a_plain_file_does_not_exist(
     assert await fs.count(DIR) == 0
 
 
-async def test_exclusive_creation_is_right_beside_a_program_that_is_not_ours(
+async def test_exclusive_creation_is_right_next_to_another_program(
     fs: EmbeddedFileSystem, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (root / DIR / "f").write_bytes(b"theirs")
@@ -186,15 +186,15 @@ async def test_a_start_removes_what_a_crash_left(root: Path) -> None:
 async def test_removed_directories_are_emptied_one_after_the_other(
     fs: EmbeddedFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two at once would take the files away from each other, and both give up."""
-    beside, most = 0, 0
+    """Two at once would remove each other's files, and both give up."""
+    running, most = 0, 0
 
     def counted(*_: object) -> Leftovers:
-        nonlocal beside, most
-        beside += 1
-        most = max(most, beside)
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
         time.sleep(0.01)
-        beside -= 1
+        running -= 1
         return Leftovers()
 
     monkeypatch.setattr(tree.Tree, "empty_trash", counted)
@@ -206,7 +206,7 @@ async def test_removed_directories_are_emptied_one_after_the_other(
     assert most == 1
 
 
-async def test_trash_that_cannot_be_emptied_is_told_and_does_no_harm(
+async def test_trash_that_cannot_be_emptied_is_logged_and_does_no_harm(
     fs: EmbeddedFileSystem, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(tree.Tree, "empty_trash", Mock(side_effect=StoreFull("the disk is full")))
@@ -232,7 +232,7 @@ async def test_a_full_disk_says_so_and_publishes_nothing(
     await store(fs, "f", b"old")
 
     def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "no room")
+        raise OSError(errno.ENOSPC, "no space")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, call, full)
@@ -374,7 +374,7 @@ def create_and_set_the_time_back(directory: Path) -> None:
     ],
     ids="publish delete create unlink rename replace backdate".split(),
 )
-async def test_a_listing_sees_what_anybody_has_changed(
+async def test_a_listing_sees_the_changes_of_every_program(
     fs: EmbeddedFileSystem,
     root: Path,
     scans: list[int],
@@ -492,14 +492,14 @@ def test_the_names_used_last_are_kept(
     for directory in "abc":
         assert [scanned(directory) for _ in range(3)] == [1, 1, 0]
     assert scanned("a") == 0
-    assert [scanned("d") for _ in range(3)] == [1, 1, 0]  # makes room by forgetting "b"
+    assert [scanned("d") for _ in range(3)] == [1, 1, 0]  # drops "b" to make space
     assert [scanned(directory) for directory in "acd"] == [0, 0, 0]
     assert [scanned("b") for _ in range(3)] == [1, 1, 0]
     assert scanned("a") == 1
 
 
 @pytest.mark.parametrize("letter", ["a", "😀"])
-def test_names_without_room_are_left_to_the_passes(
+def test_names_that_do_not_fit_into_the_cache_are_listed_in_passes(
     cache: listing.NameCache,
     tmp_path: Path,
     scans: list[int],

@@ -1,4 +1,4 @@
-"""The memory of all uploads together: who gets it, who waits, and what is sent on for them."""
+"""The memory of all uploads together: which gets it, which waits, and what is sent on for them."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ async def test_memory_is_granted_in_the_order_of_asking() -> None:
 
 
 @pytest.mark.parametrize("granted", [False, True])
-async def test_who_is_cancelled_holds_nothing_and_nobody_up(granted: bool) -> None:
+async def test_a_cancelled_upload_holds_no_memory_and_no_other_upload_up(granted: bool) -> None:
     buffers = Buffers(100, 100)
     await buffers.grant(80)
     first = asyncio.create_task(buffers.grant(50))
@@ -231,7 +231,7 @@ async def test_memory_is_used_again_and_given_back_in_the_end(
     second.buffer.filled = 10
     third = Idle(buffers)
     assert third.buffer is not first.buffer
-    # Who waits gets what the second does not need.
+    # The waiting one gets what the second does not need.
     async with asyncio.timeout(5):
         await third.fill(8 * PAGE)
     assert buffers.held < 10 * PAGE
@@ -305,7 +305,7 @@ async def test_a_trickle_among_uploads_that_need_memory_makes_few_chunks() -> No
     chunks.buffers.close()
 
 
-async def test_a_store_that_fails_fails_those_who_wait_for_it_and_nobody_else() -> None:
+async def test_a_store_that_fails_fails_only_the_uploads_that_wait_for_it() -> None:
     chunks = Chunks(100, 100)
     chunks.gate.clear()
     first, second = chunks.writer(), chunks.writer()
@@ -327,7 +327,7 @@ async def test_a_store_that_fails_fails_those_who_wait_for_it_and_nobody_else() 
     chunks.buffers.close()
 
 
-async def test_who_gives_up_while_it_waits_for_memory_holds_none() -> None:
+async def test_an_upload_that_gives_up_while_it_waits_for_memory_holds_none() -> None:
     chunks = Chunks(100, 100)
     chunks.gate.clear()
     first, second = chunks.writer(), chunks.writer()

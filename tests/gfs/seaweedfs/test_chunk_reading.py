@@ -263,7 +263,7 @@ QUICK = [name for name, how in KINDS.items() if how.greet != "stall" and how.end
 async def test_it_goes_on_at_any_byte_of_the_last_piece(end: int) -> None:
     async with serving(OK, OK) as (server, other), volume_servers() as volumes:
         both = addresses(server, other)
-        for count, begun in zip(range(1, 5), (0, 32, 96, 160), strict=True):
+        for count, last_start in zip(range(1, 5), (0, 32, 96, 160), strict=True):
             for back in (0, 1, 20, 32):
                 server.requests.clear()
                 one = volumes.reading()
@@ -272,7 +272,10 @@ async def test_it_goes_on_at_any_byte_of_the_last_piece(end: int) -> None:
                 start = len(got.data) - back
                 rest = await volumes.read(both, start, end - start, chunk_reading=one)
                 assert (rest.data, rest.error) == (DATA[start:end], None)
-                assert server.requests == [WHOLE, Request(KEY, begun, SIZE) if begun else WHOLE]
+                assert server.requests == [
+                    WHOLE,
+                    Request(KEY, last_start, SIZE) if last_start else WHOLE,
+                ]
         assert other.requests == []
 
 

@@ -65,7 +65,7 @@ async def test_a_directory_disappears_before_its_files_are_deleted(
         async with await fs.open(DIR, "f"), await fs.create(DIR, "late") as late:
             with nothing_is_emptied(monkeypatch):
                 await fs.remove_directory(DIR)
-                await asyncio.sleep(0.1)  # by then every process has been told
+                await asyncio.sleep(0.1)  # by then every process was notified
             assert await fs._filers.lookup(f"{PREFIX}/{DIR}", "f") is not None
             for each in (fs, other):
                 with pytest.raises(NoSuchFile):
@@ -108,7 +108,7 @@ async def test_a_directory_that_is_made_again_is_empty(
                     assert await load(each, "f") == await load(each, "g") == data
                     assert [info.name for info in await listed(each)] == ["f", "g"]
                 await store(fs, "f", data[::-1])
-                await asyncio.sleep(0.1)  # the filer tells of it
+                await asyncio.sleep(0.1)  # the filer notifies of it
                 assert await load(other, "f") == data[::-1]
                 await fs.delete(DIR, "g")
             assert len(await left(fs)) == (4 if kept else 1)
@@ -184,7 +184,7 @@ async def test_what_cannot_be_deleted_does_not_keep_what_comes_behind_it(
     assert await left(fs) == []
 
 
-async def test_what_is_made_again_is_not_deleted_by_who_slept(
+async def test_what_is_made_again_is_not_deleted_by_a_process_that_slept(
     fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store(fs, "f", content(10))
@@ -207,7 +207,7 @@ async def test_the_mark_of_an_older_version_is_understood(fs: SeaweedFileSystem)
     entry.extended[entries.REMOVED_KEY] = b"1"
     entry.attributes.md5 = b""
     await fs._filers.create(PREFIX, entry, over=await fs._filers.lookup(PREFIX, DIR))
-    await asyncio.sleep(0.1)  # the filer tells of it
+    await asyncio.sleep(0.1)  # the filer notifies of it
     with pytest.raises(NoSuchFile):
         await fs.stat(DIR, "f")
     await fs.make_directory(DIR)
@@ -264,7 +264,7 @@ async def test_a_publish_that_comes_too_late_into_another_place_leaves_nothing(
     assert await left(fs) == []
 
 
-async def test_of_a_publish_that_cannot_be_taken_back_it_is_not_known_what_became(
+async def test_the_outcome_of_a_publish_that_cannot_be_taken_back_is_unknown(
     fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create = Filers.create

@@ -141,7 +141,7 @@ async def test_what_changes_during_a_look_is_looked_at_again_whatever_looks_came
     await asyncio.sleep(0)
     ends[0].set()
     assert (await first).files == 1
-    cache.drop(key)  # the second has perhaps been told what was there before
+    cache.drop(key)  # the second may have found what was there before
     ends[1].set()
     assert (await second).files == 2
     ends[2].set()
@@ -149,7 +149,7 @@ async def test_what_changes_during_a_look_is_looked_at_again_whatever_looks_came
     assert not cache._pending
 
 
-async def test_those_who_wait_for_a_filer_to_be_settled_do_not_wait_one_after_the_other(
+async def test_calls_of_settle_do_not_wait_one_after_the_other(
     fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (filer,) = fs._filers.named
@@ -214,7 +214,7 @@ async def test_what_a_killed_process_left_with_a_filer_does_not_replace_what_was
 async def test_a_change_that_the_filer_made_and_calls_a_failure_is_made(
     fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if its database had gone away after it had stored it."""
+    """As if its database had failed after it stored it."""
     ask = Filers._ask
 
     async def fails(self: Filers, *rest: Any) -> Any:
@@ -283,10 +283,10 @@ async def test_a_listing_has_nothing_that_a_filer_finds_beside_the_prefix(
     assert [info.name for info in await listed(fs, after="a\0b")] == ["a_b", "axb", "b"]
 
 
-async def test_what_is_forgotten_is_seen_as_others_have_left_it(
+async def test_what_is_dropped_from_the_cache_is_seen_as_others_have_left_it(
     fs: SeaweedFileSystem, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the filer has told of it, which it never does here."""
+    """Before the filer notifies of it, which it never does here."""
     monkeypatch.setattr(EntryCache, "_apply", lambda *_: None)
     other = await SeaweedFileSystem.start(cluster.masters)
     try:
@@ -323,7 +323,7 @@ async def test_the_id_of_a_store_is_that_of_its_prefix(
 async def test_a_reading_that_was_given_up_goes_on_with_its_version(
     fs: SeaweedFileSystem, size: int
 ) -> None:
-    """By the same server, which has answered a range of a needle that was deleted meanwhile."""
+    """From the same server, which serves a range of a needle that was deleted meanwhile."""
     data = content(size)
     await store(fs, "f", data)
     async with await fs.open(DIR, "f") as reader:

@@ -47,7 +47,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         address.parse(text)
 
 
-def test_a_port_that_was_told_apart_is_used() -> None:
+def test_a_port_that_is_given_apart_is_used() -> None:
     assert address.parse("host:60000", 5).grpc == "host:5"
     assert address.parse_list("a:1, b:2.3,")[1].grpc == "b:3"
     with pytest.raises(ValueError, match="no address"):
@@ -147,7 +147,7 @@ def test_a_size_is_what_the_filer_says_it_is() -> None:
     assert size(chunks=[chunk()], attributes=FuseAttributes(file_size=9)) == 9
 
 
-def test_a_version_tells_apart_what_has_other_bytes() -> None:
+def test_other_bytes_have_another_version() -> None:
     some = [
         Entry(),
         Entry(content=b"1"),

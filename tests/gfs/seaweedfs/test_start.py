@@ -1,4 +1,5 @@
-"""Starts on what is no cluster, or on one that lets nobody in: said at once, in one sentence."""
+"""Starts on what is no cluster, or on one that refuses us: the error says so at once, in one
+sentence."""
 
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ async def stranger(kind: str) -> AsyncIterator[int]:
         return
     listener = await asyncio.start_server(respond, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
-    if kind == "nobody":
+    if kind == "nothing":
         listener.close()
     yield port
     listener.close()
@@ -63,10 +64,10 @@ async def stranger(kind: str) -> AsyncIterator[int]:
         ("http", "something responds, but does not speak gRPC"),
         ("closing", "the connection is closed at once: one side may want TLS and the other not"),
         ("silent", "something listens, but says nothing"),
-        ("nobody", "nothing listens there"),
+        ("nothing", "nothing listens there"),
     ],
 )
-async def test_a_master_that_does_not_speak_grpc_is_told_after_the_wait(
+async def test_a_master_that_does_not_speak_grpc_is_reported_after_the_wait(
     kind: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(filesystem, "START_SECONDS", 1.0 if kind != "silent" else 5.0)
@@ -79,7 +80,7 @@ async def test_a_master_that_does_not_speak_grpc_is_told_after_the_wait(
     assert said.endswith("unless HOST:PORT.GRPC says where it is")
 
 
-async def test_another_kind_of_grpc_server_is_told_at_once_and_once(
+async def test_another_kind_of_grpc_server_is_reported_at_once_and_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -149,7 +150,7 @@ async def test_volume_servers_that_are_silent_are_no_reason(
         await fs.close()
 
 
-async def test_readiness_tells_that_keys_differ(
+async def test_readiness_reports_that_keys_differ(
     guarded: Cluster, tmp_path: Path, database_url: str
 ) -> None:
     flags = ["-master", guarded.masters, "-database", database_url]

@@ -1,4 +1,4 @@
-"""What a volume server is asked for, and what of its answers is believed."""
+"""Requests to a volume server, and which of its responses are accepted."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ DATA = b"hello"
 CRC = google_crc32c.value(DATA)
 
 
-def answer(status: str, body: bytes = b"", etag: str = "") -> bytes:
+def response(status: str, body: bytes = b"", etag: str = "") -> bytes:
     field = f'ETag: "{etag}"\r\n' if etag else ""
     return f"HTTP/1.1 {status}\r\n{field}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 @asynccontextmanager
-async def answering(*answers: bytes) -> AsyncIterator[tuple[Server, VolumeServers]]:
-    server = Server(answers)
+async def responding(*responses: bytes) -> AsyncIterator[tuple[Server, VolumeServers]]:
+    server = Server(responses)
     volumes = VolumeServers(Channels(), Mock(), read_key=None, write_key=None)
     async with listening(server.serve) as server.address:
         yield server, volumes
         await volumes.close()
 
 
-async def test_a_write_is_answered_when_it_is_on_the_disks() -> None:
-    async with answering(answer("201 Created", b"{}", f"{CRC:08x}")) as (server, volumes):
+async def test_a_write_asks_for_fsync() -> None:
+    async with responding(response("201 Created", b"{}", f"{CRC:08x}")) as (server, volumes):
         await volumes.put(server.address, FID, [b"he", b"llo"], CRC)
     [request] = server.requests
     assert request.startswith(f"PUT /{FID}?fsync=true HTTP/1.1\r\n".encode())
@@ -51,22 +51,22 @@ async def test_a_write_is_answered_when_it_is_on_the_disks() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        answer("201 Created", b"{}", "00000000"),
-        answer("201 Created", b"{}"),
-        answer("500 Internal Server Error", b"no"),
-        answer("302 Found"),
+        response("201 Created", b"{}", "00000000"),
+        response("201 Created", b"{}"),
+        response("500 Internal Server Error", b"no"),
+        response("302 Found"),
         b"nonsense\r\n\r\n",
         b"",
     ],
 )
 async def test_a_write_that_is_not_confirmed_has_failed(wrong: bytes) -> None:
-    async with answering(wrong) as (server, volumes):
+    async with responding(wrong) as (server, volumes):
         with pytest.raises(StoreUnavailable):
             await volumes.put(server.address, FID, [DATA], CRC)
 
 
 async def test_the_same_bytes_once_more_are_no_failure() -> None:
-    async with answering(answer("204 No Content")) as (server, volumes):
+    async with responding(response("204 No Content")) as (server, volumes):
         await volumes.put(server.address, FID, [DATA], CRC)
 
 
@@ -82,11 +82,11 @@ async def test_a_failed_replica_is_counted_and_avoided_if_it_does_not_respond() 
     assert [volumes.suspected(f"127.0.0.1:{port}") for port in (1, 2)] == [False, True]
 
 
-async def test_a_server_that_gives_no_sign_of_life_is_asked_last(
+async def test_a_server_that_does_not_respond_is_asked_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gfs.seaweedfs.servers.volume.ALIVE_SECONDS", 0.5)
-    async with answering(answer("200 OK")) as (server, volumes):
+    async with responding(response("200 OK")) as (server, volumes):
         await volumes.probe([server.address, "127.0.0.1:1"])
         assert not volumes.suspected(server.address)
         for _ in range(10):
@@ -96,12 +96,12 @@ async def test_a_server_that_gives_no_sign_of_life_is_asked_last(
             ]
 
 
-async def test_of_two_chunks_that_fail_at_once_nobody_complains_twice() -> None:
+async def test_of_two_chunks_that_fail_at_once_asyncio_logs_nothing() -> None:
     complaints = Mock()
     asyncio.get_running_loop().set_exception_handler(complaints)
     uploads = Mock(slots=asyncio.Semaphore(2), buffers=Buffers(10, 1))
     writer = SeaweedWriter(uploads, "/sfs/d/f", AsyncMock())
-    writer._sender.send = AsyncMock(side_effect=StoreUnavailable("away"))  # type: ignore[method-assign]
+    writer._sender.send = AsyncMock(side_effect=StoreUnavailable("refused"))  # type: ignore[method-assign]
     await writer.write(b"ab")
     await asyncio.wait(writer._tasks)
     with pytest.raises(StoreUnavailable):
