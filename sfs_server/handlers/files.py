@@ -52,19 +52,21 @@ from sfs_server.web import (
 )
 
 SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-"""What an uploaded page may do when it is shown on the service's origin: nothing."""
+"""The Content-Security-Policy of an uploaded page that a browser shows: it runs no script and loads
+nothing, so it cannot act for the user who looks at it."""
 
 _NS = 1_000_000_000
+"""Nanoseconds in a second."""
 
 
 async def view(request: web.Request) -> web.StreamResponse:
-    """GET, HEAD ``/storage/:ns/:file``: shown in the browser where it can be."""
+    """GET, HEAD ``/storage/:ns/:file``: a browser shows the file, if it can."""
     with transfer_of(request, "download") as transfer:
         return await _serve(request, transfer, attachment=False)
 
 
 async def download(request: web.Request) -> web.StreamResponse:
-    """GET, HEAD ``/storage/download/:ns/:file``: the same bytes, saved by the browser."""
+    """GET, HEAD ``/storage/download/:ns/:file``: a browser saves the file."""
     with transfer_of(request, "download") as transfer:
         return await _serve(request, transfer, attachment=True)
 
@@ -80,8 +82,8 @@ async def _serve(
     public = not request[CREDENTIALED] and _is_public(request, namespace, name)
     fs = request.app[FILESYSTEM]
     if "no-cache" in request.headers.get(hdrs.CACHE_CONTROL, "").lower():
-        # Nothing that is cached of the file is to be used (RFC 9111 §5.2.1.4): a gateway asks for
-        # that when it has just seen another process change it.
+        # The client wants nothing that is cached (RFC 9111 §5.2.1.4): a gateway does when another
+        # process has just changed the file.
         fs.forget(directory, name)
     reader = await fs.open(directory, name)
     try:
@@ -93,7 +95,8 @@ async def _serve(
 async def _respond(
     request: web.Request, transfer: Transfer, reader: Reader, *, public: bool, attachment: bool
 ) -> web.StreamResponse:
-    """What the version that ``reader`` has pinned, and the conditions of the request, ask for."""
+    """Respond with the version that ``reader`` has pinned, with parts of it, or with a 304, as the
+    headers of the request say. Raises Problem 412 and 416."""
     info = reader.info
     planned = plan(request.method, request.headers, info, clock.unix())
     # Last-Modified is never later than Date (RFC 9110 §8.8.2.1): a clock may have been set back.
@@ -103,7 +106,7 @@ async def _respond(
         raise Problem(412, "The file is not the version that the request requires.", headers)
     if planned.status == 416:
         headers[hdrs.CONTENT_RANGE] = unsatisfied_range(info.size)
-        raise Problem(416, f"The file has {info.size} bytes: no range begins in it.", headers)
+        raise Problem(416, f"The file has {info.size} bytes: no range starts in it.", headers)
     if planned.status == 304:
         if transfer.id:
             request.app[PROGRESS].start(transfer, 0)
@@ -124,9 +127,10 @@ async def _respond(
 
 
 def _is_public(request: web.Request, namespace: Namespace, name: str) -> bool:
-    """Whether a shared cache may store the response to a request without a credential. Another
-    spelling of the target (a query, an address, "/./") is another entry of a cache, which no upload
-    would evict."""
+    """Whether a shared cache may store the response, if the request has no credential.
+
+    Only under the usual spelling of its URL: under another one (with a query, a host, "/./") it
+    would be another entry of the cache, which an upload to the usual one does not evict."""
     return request.raw_path in _canonical(namespace.name, name) and publicly_readable(
         namespace, anonymous_read=request.app[CONFIG].anonymous_read
     )
@@ -134,7 +138,7 @@ def _is_public(request: web.Request, namespace: Namespace, name: str) -> bool:
 
 @lru_cache(4096)
 def _version_headers(info: FileInfo, modified: int, public: bool) -> Mapping[str, str]:
-    """What describes a version; ``modified`` is its Last-Modified in Unix seconds."""
+    """The headers that depend on the version; ``modified`` is its Last-Modified in Unix seconds."""
     shared = "public, max-age=0, s-maxage=30, must-revalidate"
     return {
         hdrs.ETAG: etag_of(info),
@@ -147,13 +151,13 @@ def _version_headers(info: FileInfo, modified: int, public: bool) -> Mapping[str
 
 @lru_cache(4096)
 def _canonical(directory: str, name: str) -> tuple[str, str]:
-    """The paths of a file as they are written: of its view and of its download."""
+    """The paths of a file in their usual spelling: of its view and of its download."""
     return file_path(directory, name), download_path(directory, name)
 
 
 @lru_cache(4096)
 def _entity_headers(name: str, attachment: bool) -> Mapping[str, str]:
-    """What follows from a file's name and how it is asked for."""
+    """The headers that depend on the name of the file, and on whether a browser is to save it."""
     kind = content_type(name)
     disposition = content_disposition("attachment" if attachment else "inline", name)
     headers = {
@@ -167,7 +171,8 @@ def _entity_headers(name: str, attachment: bool) -> Mapping[str, str]:
 
 
 async def upload(request: web.Request) -> web.Response:
-    """POST, PUT ``/storage/:ns/:file``: all that can be refused is, before the body is read."""
+    """POST, PUT ``/storage/:ns/:file``: store the body. Everything that can be refused without the
+    body is refused before it is read."""
     with transfer_of(request, "upload") as transfer:
         return await _upload(request, transfer)
 
@@ -204,8 +209,8 @@ async def _upload(request: web.Request, transfer: Transfer) -> web.Response:
 
 
 def _is_exclusive(request: web.Request) -> bool:
-    """Whether the upload must not replace a file. Problem 400 for a PUT that says so in a query:
-    PUT replaces, and a client that asks for something else must not lose a file by it."""
+    """Whether the upload must not replace a file. Raises Problem 400 for a PUT whose query says so:
+    a PUT replaces, and a client that expects otherwise must not lose a file by it."""
     overwrite = set(request.query.getall("overwrite", [])) if request.query_string else set()
     if request.method == "POST":
         return overwrite != {"true"}
@@ -215,22 +220,22 @@ def _is_exclusive(request: web.Request) -> bool:
 
 
 async def _expect(request: web.Request, directory: str, name: str, *, exclusive: bool) -> Expect:
-    """What the store must find under the name, before the body comes and at the commit. Raises
-    Problem 412 where the current version fails a condition that the store cannot be told."""
+    """What the store must find under the name, before it takes bytes and again at the commit.
+    Raises AlreadyExists and Problem 412 where that is known to fail."""
     current: FileInfo | None = None
     if needs_current(request.headers):
         with suppress(NoSuchFile):
             current = await _current(request, directory, name)
         if exclusive and current is not None:
-            raise AlreadyExists(name)  # comes before the conditions (RFC 9110 §13.2.1)
+            raise AlreadyExists(name)  # it precedes the conditions (RFC 9110 §13.2.1)
         _refuse_stale(request, current)
     expect = expectation(request.method, request.headers, current, clock.unix())
     return replace(expect, absent=True) if exclusive else expect
 
 
 async def _current(request: web.Request, directory: str, name: str) -> FileInfo:
-    """The version that is there now: a refusal is a decision too, and not made by what is cached.
-    Raises NoSuchFile."""
+    """The version that is there now, not one that is cached: a request must not be refused because
+    of a version that another process has replaced. Raises NoSuchFile."""
     fs = request.app[FILESYSTEM]
     fs.forget(directory, name)
     return await fs.stat(directory, name)
@@ -249,21 +254,22 @@ async def _store(
     try:
         writer = await fs.create(namespace.name, name, expect=expect, size=incoming.size)
     except NoSuchDirectory:
-        # The row is there and the directory is not: a crash came between the two.
+        # The row is there and its directory is not: a crash came between creating the two.
         async with namespaces.guard(namespace):
             await fs.make_directory(namespace.name)
         writer = await fs.create(namespace.name, name, expect=expect, size=incoming.size)
     async with writer:
         await incoming.receive_into(writer)
         await writer.flush()
-        # The rights may have changed while the bytes came; the token's expiry does not matter now.
+        # What the caller may do can have changed during the upload. Whether their token has expired
+        # meanwhile does not matter.
         async with namespaces.guard(namespace, name) as fresh:
             require(request[PRINCIPAL], Action.CREATE, fresh, anonymous_read=anonymous_read)
             return await shielded(done(writer.commit(), request[CHANGE]))
 
 
 async def delete(request: web.Request) -> web.Response:
-    """DELETE ``/storage/:ns/:file``; honours If-Match."""
+    """DELETE ``/storage/:ns/:file``, if its conditions (If-Match and others) hold."""
     app = request.app
     directory, name = file_target(request.rel_url.raw_path)
     request[CHANGE] = change = Change("delete", directory, name)

@@ -1,4 +1,4 @@
-"""The small JSON objects that some routes take as their bodies."""
+"""Reading the small JSON objects that are the bodies of some requests."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from sfs_server.errors import Problem
 from sfs_server.transfer import ClientSocket
 
 MAX_JSON = 64 * 1024
+"""Bytes of a body, at most."""
+
 JSON_SECONDS = 10.0
+"""How long its client may take to send it."""
 
 
 async def members(request: web.Request) -> dict[str, Any]:
-    """The JSON object of the body. Problem 400, 408, 413 or 415."""
+    """Return the JSON object that is the body. Raises Problem 400, 408, 413 or 415."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Problem(415, "Send the JSON without Content-Encoding.")
     await ClientSocket(request).invite_body()
@@ -41,11 +44,12 @@ async def members(request: web.Request) -> dict[str, Any]:
 def refuse_misread(
     found: dict[str, Any], known: Iterable[str], unsupported: Mapping[str, str]
 ) -> None:
-    """Raise Problem 400 for a member that must not be ignored, as unknown ones are.
+    """Raise Problem 400 for a member of ``found`` that must not be ignored, as others are that have
+    no meaning here.
 
-    Ignoring it would give more than was asked for: one of ``known`` that is spelled almost right
-    (``Hidden``), or one of ``unsupported`` (name → what to do instead), unless it is null or false,
-    which asks for nothing. Case, ``_`` and ``-`` make no difference for either.
+    It must not be ignored where the client would get more than it wants. That is so for one of
+    ``known`` that is spelled almost right (``Hidden``), and for one of ``unsupported`` (name → what
+    to do instead), unless its value is null or false. Case, ``_`` and ``-`` make no difference.
     """
     spelled = {_plain(name): name for name in known}
     refused = {_plain(name): (name, instead) for name, instead in unsupported.items()}
@@ -63,7 +67,7 @@ def _plain(name: str) -> str:
 
 
 def string(found: dict[str, Any], name: str) -> str:
-    """The member ``name``, which must be there. Problem 400 if it is not, or is not a string."""
+    """The member ``name``. Raises Problem 400 if it is missing or is not a string."""
     value = found.get(name)
     if not isinstance(value, str):
         raise Problem(400, f'The member "{name}" is missing or is not a string.')

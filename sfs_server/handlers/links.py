@@ -1,4 +1,5 @@
-"""Links: URLs that open one file, or show one transfer, for a while, without a header."""
+"""Creating links: URLs with a token in them, by which anyone can read one file, or watch one
+transfer, for some time."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ _UNSUPPORTED = {
     "folder": "a link opens one file",
     **dict.fromkeys(("expires", "expires_at", "expires_in", "expiry", "expiration"), _TTL),
 }
-"""What would be ignored, and the link would be more than was asked for."""
+"""Members that are refused: if they were ignored, the link would allow more than the client wants
+it to."""
 
 
 async def create_link(request: web.Request) -> web.Response:
@@ -63,8 +65,8 @@ async def _to_file(request: web.Request, wanted: dict[str, Any]) -> dict[str, ob
 
 
 def _to_transfer(request: web.Request, wanted: dict[str, Any]) -> dict[str, object]:
-    """Whether there is such a transfer, and whether the maker may see it, shows when the link is
-    used: the transfer may start after that."""
+    """Whether there is such a transfer, and whether the caller may see it, is decided when the link
+    is used: the transfer may start later."""
     for other in ("namespace", "file"):
         if other in wanted:
             raise Problem(400, f'A link is to a "transfer" or to a file: leave out "{other}".')
@@ -72,7 +74,7 @@ def _to_transfer(request: web.Request, wanted: dict[str, Any]) -> dict[str, obje
     request[CHANGE] = Change("create a link to a transfer")
     maker = request[PRINCIPAL]
     if not maker.granted("files", Action.READ.value):
-        # The link would not carry the scopes, and where the transfer will be is not known yet.
+        # The scopes are not in the link, and the namespace of the transfer is not known yet.
         raise Problem(
             403,
             "The scopes of this API token do not allow this: a link to a transfer needs the right "
@@ -85,8 +87,8 @@ def _to_transfer(request: web.Request, wanted: dict[str, Any]) -> dict[str, obje
 def _make(
     request: web.Request, subject: Subject, namespace: Namespace | None, ttl: int
 ) -> tuple[str, int]:
-    """A token for ``subject``, and when it ends. Problem 401 where the caller's own token has
-    expired, and is good for other things only because clocks may differ."""
+    """A token for ``subject``, and the Unix second in which it expires. Raises Problem 401 if the
+    caller's own token has expired, and is still accepted only because clocks may differ."""
     try:
         return request.app[LINKS].make(request[PRINCIPAL], subject, namespace, ttl)
     except InvalidToken as error:

@@ -1,8 +1,8 @@
 """``GET /storage/files``: the files of a namespace as a JSON array, sorted by name.
 
-The array is streamed batch by batch, so that a million files cost the memory of one batch. A page
-(``limit``) has a bound and is gathered whole, because the Link to the next one stands in the
-header, before the first file.
+The array is sent batch by batch, so that a list of a million files takes the memory of one batch. A
+page (``limit``) is collected before it is sent, because the Link to the next page is a header; it
+is small.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _HEADERS = {
 
 
 async def list_files(request: web.Request) -> web.StreamResponse:
-    """Answer with every file, or with one page of them if there is a ``limit``."""
+    """Respond with all files, or with one page of them if there is a ``limit``."""
     query = request.query
     directory = check_namespace(query.get("namespace", DEFAULT_NAMESPACE))
     _refuse_other_lists(query)
@@ -48,8 +48,8 @@ async def list_files(request: web.Request) -> web.StreamResponse:
 
 
 def _refuse_other_lists(query: MultiMapping[str]) -> None:
-    """Raise Problem 400 for a list that would be a part of this one: a client that asks for a part
-    and gets all may go on to delete all."""
+    """Raise Problem 400 for parameters that other services understand, and that would make the list
+    shorter: a client that gets all files instead may go on to delete all of them."""
     if query.get("folder"):
         raise Problem(400, "There are no folders: leave out ?folder=.")
     if query.get("type", "file") != "file":
@@ -72,9 +72,8 @@ async def _page(
 async def _stream(
     request: web.Request, batches: AsyncGenerator[list[FileInfo], None]
 ) -> web.StreamResponse:
-    first: list[FileInfo] = await anext(
-        batches, []
-    )  # an error of the store comes here, while it can be a 503
+    # An error of the store mostly shows here, while the response can still be a 503.
+    first: list[FileInfo] = await anext(batches, [])
     response = web.StreamResponse(headers=_HEADERS)
     client = ClientSocket(request)
     await client.start(response)
@@ -88,12 +87,12 @@ async def _stream(
 
 
 def _encode(batch: list[FileInfo]) -> bytes:
-    """The members of the array for ``batch``, one a line, without the brackets."""
+    """The members of the array for ``batch``, one on each line, without the brackets."""
     return ",\n".join(map(_describe, batch)).encode()
 
 
 def _describe(info: FileInfo) -> str:
-    """The entry as ``json.dumps`` would write it, in half the time."""
+    """The member for one file, as ``json.dumps`` would write it, in half the time."""
     return (
         f'{{"name": {_quoted(info.name)}, '
         f'"path": {_quoted(file_path(info.directory, info.name))}, '

@@ -1,4 +1,4 @@
-"""Namespaces: list, create, hide and show, delete."""
+"""Namespaces: list them, create one, hide or show it, delete it."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ from sfs_server.web import (
 )
 
 PAGE = 1000
-"""Namespaces that are read and counted before they are sent, where all are asked for."""
+"""Namespaces that are read, and whose files are counted, before they are sent, in a list of all."""
 
 COUNTS_AT_ONCE = 16
+"""Namespaces of one list whose files are counted at the same time."""
 
 _JSON = "application/json; charset=utf-8"
 _HEADERS = {hdrs.CACHE_CONTROL: "private, no-cache"}
 
 _NUMBERS = {0: "private", 1: "unlisted", 2: "public"}
-"""The numbers by which some clients call a visibility."""
+"""Numbers that some clients send for a visibility."""
 
 _UNSUPPORTED = {
     "retention_days": "files are kept until they are deleted",
@@ -49,8 +50,8 @@ _log = logging.getLogger("sfs.error")
 
 
 async def list_namespaces(request: web.Request) -> web.StreamResponse:
-    """GET ``/storage/namespaces``: those that the caller may see, with how many files each has; or
-    one page of them if there is a ``limit``."""
+    """GET ``/storage/namespaces``: those that the caller may see, each with the number of its
+    files; or one page of them if there is a ``limit``."""
     limit, after = limit_of(request.query), request.query.get("after", "")
     found = await _listed(request, after, (limit or PAGE) + 1)
     if limit is None and len(found) > PAGE:
@@ -64,9 +65,9 @@ async def list_namespaces(request: web.Request) -> web.StreamResponse:
 
 
 async def _stream(request: web.Request, found: list[Namespace]) -> web.StreamResponse:
-    """All of them, of which ``found`` are the first, page by page."""
+    """Send all namespaces page by page; ``found`` are the first."""
     response = web.StreamResponse(headers={**_HEADERS, hdrs.CONTENT_TYPE: _JSON})
-    described = await _describe_all(request, found)  # its errors can still be a response
+    described = await _describe_all(request, found)  # an error can still be a response
     client = ClientSocket(request)
     await client.start(response)
     if request.method == "HEAD":
@@ -99,7 +100,7 @@ async def create_namespace(request: web.Request) -> web.Response:
     hidden = _hidden(wanted, "internal") or False
     limit = 0 if principal.admin else app[CONFIG].max_namespaces
     await app[NAMESPACES].require_fewer(principal.user, limit)
-    # First the directory: what a crash leaves is then an empty one that nobody sees.
+    # The directory first: a crash in between leaves one that is empty, and that nobody can see.
     await app[FILESYSTEM].make_directory(name)
     created = await app[NAMESPACES].create(name, hidden=hidden, owner=principal.user, limit=limit)
     return _json(await _describe(request, created), status=201)
@@ -137,8 +138,8 @@ async def _target(request: web.Request, action: Action) -> Namespace:
 
 
 async def _count(request: web.Request, name: str) -> int | None:
-    """How many files a namespace has; None where its directory cannot be read until somebody mends
-    it: the list shows the other namespaces all the same."""
+    """How many files a namespace has. None if its directory cannot be read until an operator
+    repairs it: that must not keep the list from showing the other namespaces."""
     try:
         return await request.app[FILESYSTEM].count(name)
     except StoreBroken as error:
@@ -167,24 +168,24 @@ async def _describe(request: web.Request, namespace: Namespace) -> dict[str, obj
 
 
 def _hidden(wanted: dict[str, Any], shown: str) -> bool | None:
-    """Whether the namespace is to be hidden, None where the body does not say. ``shown`` is the
-    visibility of this namespace while it is not hidden. Raises Problem 400."""
+    """Whether the namespace is to be hidden; None if the body does not say. ``shown`` is what
+    ``visibility`` is called when the namespace is not hidden. Raises Problem 400."""
     refuse_misread(wanted, ("name", "hidden", "visibility"), _UNSUPPORTED)
-    said = set()
+    given = set()
     if "hidden" in wanted:
         if not isinstance(wanted["hidden"], bool):
             raise Problem(400, 'The member "hidden" is not true or false.')
-        said.add(wanted["hidden"])
+        given.add(wanted["hidden"])
     if "visibility" in wanted:
-        said.add(_hides(wanted["visibility"], shown))
-    if len(said) > 1:
+        given.add(_hides(wanted["visibility"], shown))
+    if len(given) > 1:
         raise Problem(400, 'The members "hidden" and "visibility" contradict each other.')
-    return said.pop() if said else None
+    return given.pop() if given else None
 
 
 def _hides(visibility: object, shown: str) -> bool:
-    """Whether a namespace of this ``visibility`` is a hidden one. Raises Problem 400 unless that is
-    exactly what would be made of it: it must not be more open than was asked for."""
+    """Whether a namespace with this ``visibility`` is hidden. Raises Problem 400 for a visibility
+    that is neither: the namespace must not be more open than the client wants."""
     name = _NUMBERS.get(visibility) if type(visibility) is int else visibility
     if name == "private":
         return True

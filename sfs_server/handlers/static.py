@@ -11,13 +11,18 @@ from sfs_server.page import StaticFile, StaticFiles, Variant
 from sfs_server.web import STATIC
 
 _FOR_EVER = "public, max-age=31536000, immutable"
+"""The Cache-Control of a file whose name changes with its content."""
+
 _ASK_AGAIN = "no-cache"
+"""That of every other file: a cache asks whether it has changed, each time."""
 
 
 async def serve(request: web.Request) -> web.Response:
-    """GET, HEAD of a file of the page; ``index.html`` for a navigation to anything else.
+    """GET, HEAD of a file of the page. A browser that navigates to any other path gets
+    ``index.html``.
 
-    Problem 404 for what is no navigation: a missing script must not be a page.
+    Raises Problem 404 for other requests, such as for a script that does not exist: HTML in its
+    place would be a confusing error.
     """
     files = request.app[STATIC]
     found, kept = files.find(request.path)
@@ -27,7 +32,7 @@ async def serve(request: web.Request) -> web.Response:
         found = files.index
     variant = _choose(request, found)
     headers = _headers(files, found, variant, kept=kept)
-    # Planned as for HEAD: a part of so small a file is the whole of it (RFC 9110 §14.2).
+    # As for a HEAD, where Range has no meaning: so small a file is sent whole (RFC 9110 §14.2).
     status = plan("HEAD", request.headers, variant.info, clock.unix()).status
     if status == 412:
         raise Problem(412, "The file is not the version that the request requires.")
