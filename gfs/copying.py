@@ -35,7 +35,7 @@ PAUSE_SECONDS = 3.0
 """The time between two of these."""
 
 MOST_LOST = 100
-"""With more files that cannot be read, the copy ends."""
+"""Files that cannot be read and are left out; at one more, the copy is given up."""
 
 MOST_NAMED = 20
 """How many of them are named; the others are counted."""

@@ -64,7 +64,7 @@ class Filler(Protocol):
     """An upload that can be made to send on what it has of a chunk."""
 
     moved_at: float
-    """When it got its last bytes, by the clock of the event loop."""
+    """When its client last sent bytes, in seconds of the event loop's clock."""
 
     def part(self) -> Buffer | None:
         """The buffer that is being filled, if it is not empty and can be sent on now."""

@@ -358,7 +358,7 @@ def _ascii(after: str) -> str:
 
 
 def _identity(namespace: Namespace) -> dict[str, object]:
-    """The parameters of ``_IS_SAME``."""
+    """The parameters of a statement with the condition ``_IS_SAME`` in it."""
     created_at = namespace.created_at.replace(tzinfo=None)
     return {"name": namespace.name, "created_at": created_at, "owner": namespace.owner}
 

@@ -79,7 +79,7 @@ _FULL = ("no free volumes", "no writable volumes", "resourceexhausted")
 """What a filer writes when there is no space: it has no code for that."""
 
 _TOO_LONG = "name too long"
-"""What it writes of a name that it does not take."""
+"""A part of the error text of a filer whose store cannot keep so long a name."""
 
 BUCKETS = "/buckets"
 """The directory whose directories are buckets of S3: the filer takes no name there that a bucket
