@@ -84,8 +84,8 @@ class Edge:
         return in_time
 
     def notify(self) -> None:
-        """End the wait for this socket: something has arrived, or the connection has ended. If nothing
-        waits, the next wait ends at once."""
+        """End the wait for this socket: something has arrived, or the connection has ended. If
+        nothing waits, the next wait ends at once."""
         if self._waiting is None or self._waiting.done():
             self._arrived = True
         else:
