@@ -72,11 +72,14 @@ class DatabaseFull(DatabaseUnavailable):
     """PostgreSQL has no disk space left."""
 
 
+PRECONDITION_FAILED = "The file is not the version that the request requires."
+"""The detail of every 412 that is about a version."""
+
 _TABLE: tuple[tuple[type[Exception], int, str], ...] = (
     (NoSuchFile, 404, "There is no such file."),
     (NoSuchDirectory, 404, "There is no such namespace."),
     (AlreadyExists, 409, "A file of that name exists. Add ?overwrite=true to replace it."),
-    (VersionMismatch, 412, "The file is not the version that the request requires."),
+    (VersionMismatch, 412, PRECONDITION_FAILED),
     (StoreFull, 507, "The store is full. Delete files, or have its operator add space."),
     (StoreUnavailable, 503, "The store cannot be reached. Try again later."),
     (

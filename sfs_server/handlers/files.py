@@ -15,7 +15,7 @@ from gfs.errors import AlreadyExists, NoSuchDirectory, NoSuchFile
 from gfs.threads import shielded
 from gfs.types import Expect, FileInfo, Published
 from sfs_server.auth import Action, Namespace, publicly_readable, require
-from sfs_server.errors import Problem
+from sfs_server.errors import PRECONDITION_FAILED, Problem
 from sfs_server.http import (
     ByteRange,
     Multipart,
@@ -103,7 +103,7 @@ async def _respond(
     modified = min(info.modified_ns, clock.unix_ns()) // _NS
     headers = {**_version_headers(info, modified, public)}
     if planned.status == 412:
-        raise Problem(412, "The file is not the version that the request requires.", headers)
+        raise Problem(412, PRECONDITION_FAILED, headers)
     if planned.status == 416:
         headers[hdrs.CONTENT_RANGE] = unsatisfied_range(info.size)
         raise Problem(416, f"The file has {info.size} bytes: no range starts in it.", headers)
@@ -243,7 +243,7 @@ async def _current(request: web.Request, directory: str, name: str) -> FileInfo:
 
 def _refuse_stale(request: web.Request, current: FileInfo | None) -> None:
     if refuse_stale(request.headers, current, clock.unix()):
-        raise Problem(412, "The file is not the version that the request requires.")
+        raise Problem(412, PRECONDITION_FAILED)
 
 
 async def _store(

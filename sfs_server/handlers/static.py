@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import hdrs, web
 
 from gfs import clock
-from sfs_server.errors import Problem
+from sfs_server.errors import PRECONDITION_FAILED, Problem
 from sfs_server.http import accepted, etag_of, plan, wants_page
 from sfs_server.page import StaticFile, StaticFiles, Variant
 from sfs_server.web import STATIC
@@ -35,7 +35,7 @@ async def serve(request: web.Request) -> web.Response:
     # As for a HEAD, where Range has no meaning: so small a file is sent whole (RFC 9110 §14.2).
     status = plan("HEAD", request.headers, variant.info, clock.unix()).status
     if status == 412:
-        raise Problem(412, "The file is not the version that the request requires.")
+        raise Problem(412, PRECONDITION_FAILED)
     if status == 304:
         return web.Response(status=304, headers=headers)
     if variant.coding is not None:
