@@ -78,7 +78,7 @@ async def test_broken_session_is_retried_only_if_idempotent(
     postgres: Postgres, database: Database, database_name: str
 ) -> None:
     kill = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'active' "
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep' "
         f"AND query LIKE '%pg_sleep(2)%' AND datname = '{database_name}'"
     )
 
