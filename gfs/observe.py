@@ -170,7 +170,7 @@ class _ObservedBlockingWriter(_ObservedWriter):
         self._writes += 1
         try:
             cast(BlockingWriter, self._inner).write_blocking(piece)
-        except Exception as error:
+        except Exception as error:  # raised again; the listener is notified of it later
             self._failure = error
             raise
         finally:

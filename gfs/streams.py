@@ -1,4 +1,4 @@
-"""Streams of bytes whose length is known beforehand."""
+"""Streams of bytes of which the consumer says in advance how many there must be."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The settings of one process, read once from flags and environment into a frozen object.
 
-A setting is one field of ``Config``, and its ``Flag`` is the row with all that is known of it:
+A setting is one field of ``Config``, and its ``Flag`` is the row with everything about it:
 name, parser, meaning and default. The parser of the command line, ``-help``, the variable of the
 environment and the default of the field are made from it, and a test holds that the table of the
 README says the same.

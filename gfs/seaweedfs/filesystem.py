@@ -347,7 +347,7 @@ class SeaweedFileSystem(FileSystem):
             raise StoreUnavailable(f"the cluster refuses all {self._refused}: the keys differ")
 
     async def _require_space(self, size: int) -> None:
-        """Raise StoreFull if it is known that ``size`` bytes do not fit."""
+        """Raise StoreFull if ``size`` bytes do not fit into the space that was last reported."""
         now = clock.monotonic()
         if self._free_space is None or now - self._free_space[0] > SPACE_SECONDS:
             try:

@@ -5,16 +5,16 @@ condition that the filer checks; so this is atomic among all processes that use 
 caller has to keep two processes from doing it at once through different filers; the HTTP service
 holds a lock in PostgreSQL. Within a process there is a lock for each name.
 
-The filer would make a directory that is missing, and so restore a deleted namespace. (If it is told
-not to check, it makes a file without a directory.) So the directory is looked up again right after
-a publish: a file that came too late, into no directory or into another one, is deleted.
+The filer would make a directory that is missing, and so restore a deleted namespace. (With its
+option not to check, it makes a file without a directory.) So the directory is looked up again right
+after a publish: a file that came too late, into no directory or into another one, is deleted.
 
 A call that failed may have been carried out. So the entry, into which each publish writes an id of
 its own, is looked up before anything is repeated. What a filer that does not respond still holds of
 the call is made void first (:mod:`gfs.seaweedfs.servers.filer`), so that it does not take effect
 later.
 
-The outcome is known within DECISION_SECONDS, and the time that the last call takes.
+A publish returns or raises within DECISION_SECONDS, and the time that the last call takes.
 """
 
 from __future__ import annotations

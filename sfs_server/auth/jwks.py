@@ -69,7 +69,7 @@ class Jwks:
         except ValueError:
             self._url = yarl.URL()
         if self._url.scheme not in ("http", "https") or not self._url.host:
-            raise ConfigError("-jwks-url must be a URL that begins with https:// or http://.")
+            raise ConfigError("-jwks-url must be a URL that starts with https:// or http://.")
         self._keys: tuple[Jwk, ...] = ()
         self._fetched_at: float | None = None
         self._attempted_at: float | None = None

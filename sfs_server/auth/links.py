@@ -15,9 +15,9 @@ a new key, and all links are invalid.
 
 A link has the rights that its creator has when it is used. The namespace is looked up again; it
 must be the same one, not a new one of that name; and :func:`sfs_server.auth.access.require` is
-called with the creator as principal. Whether the creator is an admin is known only from their
-token, and is stored in the link. Scopes are not stored: they are checked when the link is created,
-and those of an API token never change. A link expires no later than the token with which it was
+called with the creator as principal. Only the token of the creator says whether they are an admin,
+so that is stored in the link. Scopes are not stored: they are checked when the link is created, and
+those of an API token never change. A link expires no later than the token with which it was
 created, at that token's ``exp``. No leeway is added to either time.
 """
 

@@ -56,7 +56,7 @@ def read_public_key(path: str) -> tuple[str, object]:
         public = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
         raise ConfigError(
-            f"{flag}: this is not a public key in PEM form, a file that begins with "
+            f"{flag}: this is not a public key in PEM form, a file that starts with "
             "-----BEGIN PUBLIC KEY-----."
         ) from None
     algorithm = algorithm_of(public)

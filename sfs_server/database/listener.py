@@ -10,8 +10,8 @@ connection at that moment.
 
 PostgreSQL delivers the notifications of all channels in the order of the commits. So when a ping
 arrives, the notifications of everything that was committed before it was sent have arrived too.
-While ``trusted`` is true, a change is known after ``TRUST_SECONDS`` at the latest, even if the
-connection has broken silently.
+While ``trusted`` is true, no change that this process has not seen is older than ``TRUST_SECONDS``,
+even if the connection has broken silently.
 """
 
 from __future__ import annotations

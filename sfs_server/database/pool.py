@@ -206,7 +206,7 @@ class Database:
             try:
                 yield session
                 await session.commit()
-            except Exception:
+            except Exception:  # of the body, which may raise anything; raised again
                 await _roll_back(session)
                 raise
             except BaseException:

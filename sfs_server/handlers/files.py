@@ -221,7 +221,7 @@ def _is_exclusive(request: web.Request) -> bool:
 
 async def _expect(request: web.Request, directory: str, name: str, *, exclusive: bool) -> Expect:
     """What the store must find under the name, before it takes bytes and again at the commit.
-    Raises AlreadyExists and Problem 412 where that is known to fail."""
+    Raises AlreadyExists and Problem 412 if the version that is there now does not fit."""
     current: FileInfo | None = None
     if needs_current(request.headers):
         with suppress(NoSuchFile):

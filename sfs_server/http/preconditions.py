@@ -12,7 +12,7 @@ Theory of operation. Preconditions are evaluated in the order of RFC 9110 §13.2
 
 :func:`plan` does all of it for a read. A write is judged by the store, which compares what is under
 the name with what :func:`expectation` says: before the body is read, and again at the commit,
-atomically, which closes the race between two writers. What the store cannot be told is decided
+atomically, which closes the race between two writers. What the store cannot check is decided
 beforehand by :func:`refuse_stale`; :func:`needs_current` says whether there is any of that. None of
 them decides about a request that would fail without its preconditions, such as a DELETE of nothing:
 that failure comes first (§13.2.1), and is the caller's.

@@ -3,7 +3,7 @@
 A row is *fresh* while the listener is trusted and no notification of a change of it has arrived. A
 change may happen while a row is being read: the caller compares ``generation`` before and after the
 SELECT, and puts the row into the cache only if no notification arrived in between. When the
-listener loses its connection, the fresh rows become *stale*: each is known to have been right when
+listener loses its connection, the fresh rows become *stale*: each was right when
 the listener's last ping was sent. For STALE_SECONDS after that a stale row may be used for reads
 while the database is unavailable. Names that do not exist are not cached.
 """

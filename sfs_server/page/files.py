@@ -116,7 +116,7 @@ def load(directory: str | None) -> StaticFiles:
 
 
 def _read(root: str) -> Iterator[tuple[str, bytes]]:
-    """The files under ``root`` that may be shown: nothing whose name begins with a dot. A link to a
+    """The files under ``root`` that may be shown: nothing whose name starts with a dot. A link to a
     file is followed (a ConfigMap is mounted so), one to a directory is not."""
     count = size = 0
     waiting = [""]

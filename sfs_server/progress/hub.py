@@ -126,8 +126,8 @@ class Hub:
         )
 
     def start(self, transfer: Transfer, total: int | None) -> None:
-        """A transfer of this process that has an id starts, of ``total`` bytes if that is known.
-        The caller calls ``end``, whatever happens."""
+        """A transfer of this process that has an id starts. ``total`` is its length in
+        bytes, None where the request does not say. The caller calls ``end``, whatever happens."""
         transfer.total = total
         transfer.run = os.urandom(8).hex()
         transfer.started = self._loop.time()
@@ -145,8 +145,8 @@ class Hub:
         self._show(transfer)
 
     def receive(self, sent: Transfer) -> None:
-        """Another process has sent the state of a transfer of its own. What is older than the state
-        that is known, or of no interest, is ignored.
+        """Another process has sent the state of a transfer of its own. A state that is not newer
+        than the one received before is ignored, and so is a transfer that nobody watches.
 
         An end is kept for KEEP_SECONDS from now on, even if nobody watches: a process that stops
         sends its ends to the others.

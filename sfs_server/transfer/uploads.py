@@ -39,7 +39,7 @@ MAX_SIZE = 2**63 - 1
 class Upload:
     """The body of one request on its way into a Writer.
 
-    ``size`` is the number of bytes that the file will have, where that is known beforehand.
+    ``size`` is the number of bytes that the file will have, or None if the request does not say.
     """
 
     def __init__(self, request: web.Request, transfer: Transfer) -> None:

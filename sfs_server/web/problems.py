@@ -39,7 +39,7 @@ async def respond_to_errors(
     except ConnectionError:
         _abort(request)
         raise
-    except Exception as error:
+    except Exception as error:  # the one place where any error becomes a response
         problem = problem_of(error)
         if not refused(problem.status):
             _report(request[REQUEST_ID], problem, error)
