@@ -1,8 +1,10 @@
 """The interface of a GFS: what an engine must do, and all that its callers may rely on.
 
-A *file* has a name inside a *directory* and is published in *versions*; each version is a fixed
-run of bytes. There are no directories inside directories. Everything here is called from one
-event loop. Every method may raise :class:`gfs.errors.StoreUnavailable`, or
+A *file* has a *path* inside a *directory* and is published in *versions*; each version is a fixed
+run of bytes. The segments of its path but the last name the *folders* that it is in. A folder is
+made by itself, or by what is published or moved into it, and stays until it is removed, also when
+it is empty. One path is a file or a folder, never both. Everything here is called from one event
+loop. Every method may raise :class:`gfs.errors.StoreUnavailable`, or
 :class:`gfs.errors.StoreBroken` where trying again does not help, after a bounded time; no method
 waits for ever. The docstrings say what else a method raises, whether it may be called again, what
 a cancellation leaves behind and who closes; ``tests/gfs/suite.py`` holds every engine to them.
@@ -17,7 +19,18 @@ from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
-from gfs.types import ANYTHING, Bytes, Expect, FileInfo, Published, Status
+from gfs.types import (
+    ANYTHING,
+    Bytes,
+    Entry,
+    Expect,
+    FileInfo,
+    FolderInfo,
+    Moved,
+    Published,
+    Status,
+    Usage,
+)
 
 
 class Reader(Protocol):
@@ -86,9 +99,8 @@ class Writer(Protocol):
         """Publish the version in one atomic, durable step, and return what was published.
 
         Every reader sees either what was there before or the whole new version. Raises what
-        ``Expect.check`` raises when the expectation given to ``create`` does not hold now, and
-        NoSuchDirectory when the directory was removed: then nothing is published and ``abort``
-        must follow. Shield it from cancellation: a caller that is cancelled does not know whether
+        ``FileSystem.create`` says, as it is now: then nothing is published and ``abort`` must
+        follow. Shield it from cancellation: a caller that is cancelled does not know whether
         the version was published; if so, it was published whole.
         """
         ...
@@ -142,35 +154,42 @@ class BufferWriter(Writer, Protocol):
 
 
 class FileSystem(Protocol):
-    """A GFS. Every method that takes a name raises InvalidName for one that :mod:`gfs.paths`
-    refuses."""
+    """A GFS. Every method that takes a directory or a path raises InvalidName for one that
+    :mod:`gfs.paths` refuses.
+
+    Each change is one step for every reader, in every process: they see what was there before or
+    all of what is there afterwards. Callers that change the same path, or one inside of the other,
+    in several processes have to take turns; whoever does not is still refused, or one of them is,
+    but an engine may need longer for it.
+    """
 
     async def make_directory(self, directory: str) -> None:
         """Make a directory, durably. Idempotent: one that exists stays as it is."""
         ...
 
     async def remove_directory(self, directory: str) -> None:
-        """Remove a directory and every file in it. Idempotent.
+        """Remove a directory and everything in it. Idempotent.
 
         The whole directory disappears at once; its space may be freed later. Open readers go on;
         writers into it fail at ``commit``.
         """
         ...
 
-    async def stat(self, directory: str, name: str) -> FileInfo:
-        """The current version of a file. Raises NoSuchFile, also without such a directory."""
+    async def stat(self, directory: str, path: str) -> FileInfo:
+        """The current version of a file. Raises NoSuchFile, also without such a directory or
+        folder, and IsFolder."""
         ...
 
-    async def open(self, directory: str, name: str) -> Reader:
-        """Pin the current version for reading. Raises NoSuchFile like ``stat``.
+    async def open(self, directory: str, path: str) -> Reader:
+        """Pin the current version for reading. Raises NoSuchFile and IsFolder like ``stat``.
 
         As cheap as ``stat``: no byte of the file is read yet. A cancellation leaves nothing open.
         """
         ...
 
-    def forget(self, directory: str, name: str) -> None:
-        """Drop what is cached of a file: the next ``stat`` or ``open`` sees what any process has
-        published before it.
+    def forget(self, directory: str, path: str) -> None:
+        """Drop what is cached of a path, and of the folders that it is in: the next call sees what
+        any process has changed before it.
 
         Without this, a change by another process may be seen late, by a second at most.
         """
@@ -178,43 +197,107 @@ class FileSystem(Protocol):
     async def create(
         self,
         directory: str,
-        name: str,
+        path: str,
         *,
         expect: Expect = ANYTHING,
         size: int | None = None,
         times_of: FileInfo | None = None,
     ) -> Writer:
-        """Start a new version of ``name``; nothing is visible before its commit.
+        """Start a new version of ``path``; nothing is visible before its commit, which also makes
+        the folders that are missing.
 
         ``expect`` is checked now, so that an upload that cannot succeed fails before its bytes are
         sent, and again at commit, where the check is atomic. ``size``, in bytes, lets a full store
         refuse at once. ``times_of`` is a version of which the new one is a copy: it gets its times.
-        Raises NoSuchDirectory, StoreFull, and what ``Expect.check`` raises. A cancellation leaves
-        nothing behind.
+        Raises NoSuchDirectory, StoreFull, IsFolder, NotAFolder, and what ``Expect.check`` raises.
+        The commit raises them too, and NoSuchFolder when a folder of the path that is there now was
+        moved or removed meanwhile: it is not made again. A cancellation leaves nothing behind.
         """
         ...
 
-    async def delete(self, directory: str, name: str, *, expect: Expect = ANYTHING) -> None:
-        """Remove a file, durably. Raises NoSuchFile, and what ``Expect.check`` raises.
+    async def delete(self, directory: str, path: str, *, expect: Expect = ANYTHING) -> FileInfo:
+        """Remove a file, durably, and return what it was. Raises NoSuchFile, IsFolder, and what
+        ``Expect.check`` raises.
 
-        Open readers keep the version that they have pinned.
+        Open readers keep the version that they have pinned. The folder stays, if empty too.
+        """
+        ...
+
+    async def stat_folder(self, directory: str, path: str) -> FolderInfo:
+        """The folder at ``path``; "" is the directory itself. Raises NoSuchFolder, also where there
+        is a file, or no such directory."""
+        ...
+
+    async def make_folder(self, directory: str, path: str) -> FolderInfo:
+        """Make a folder, and those above it that are missing, durably. Raises AlreadyExists if
+        there is a file or a folder at ``path``, NotAFolder if there is a file above it, and
+        NoSuchDirectory. A cancellation may leave some of them."""
+        ...
+
+    async def remove_folder(self, directory: str, path: str) -> None:
+        """Remove a folder and everything in it. Raises NoSuchFolder, also where there is a file.
+
+        The whole folder disappears at once, durably; its space is freed later, by any process.
+        Open readers go on; writers into it fail at ``commit``.
+        """
+        ...
+
+    async def move(
+        self,
+        directory: str,
+        path: str,
+        to_directory: str,
+        to_path: str,
+        *,
+        expect: Expect = ANYTHING,
+        expect_there: Expect = ANYTHING,
+    ) -> Moved:
+        """Move a file or a folder with everything in it, in one durable step, and make the folders
+        above ``to_path`` that are missing.
+
+        ``expect`` is what must be at ``path``, ``expect_there`` what must be at ``to_path``, where
+        a file or folder is replaced, as a whole. Versions and times go along; open readers go on;
+        writers into what is moved fail at ``commit``. Raises NoSuchFile if nothing is at ``path``;
+        MovesIntoItself if the two ends are one, or one is inside of the other; NotAFolder if a file
+        is above ``to_path``; NoSuchDirectory for ``to_directory``; FolderTooLarge; StoreFull; and
+        what ``Expect.check`` raises. Shield it from cancellation: a caller that is cancelled does
+        not know whether it was done; it is not half done. StoreUnavailable after a time-out may
+        mean that too: look at both ends.
         """
         ...
 
     def list_files(
         self, directory: str, *, prefix: str = "", after: str = "", limit: int | None = None
     ) -> AsyncGenerator[list[FileInfo], None]:
-        """Yield the files in batches, in the order of their names' UTF-8 bytes.
+        """Yield the files at all depths in batches, in the order of their paths' UTF-8 bytes.
 
-        Only names that start with ``prefix`` and come behind ``after``, at most ``limit`` of
+        Only paths that start with ``prefix`` and come behind ``after``, at most ``limit`` of
         them. Memory is bounded, however many there are. A file that is there during the whole
-        listing is listed once; one that is made or removed meanwhile may be listed or not. A
-        directory that does not exist is empty. Hold the generator in ``contextlib.aclosing``.
+        listing is listed once; one that is made, moved or removed meanwhile may be listed or not.
+        A directory that does not exist is empty. Hold the generator in ``contextlib.aclosing``.
         """
         ...
 
-    async def count(self, directory: str) -> int:
-        """How many files a directory holds; 0 if it does not exist."""
+    def list_folder(
+        self,
+        directory: str,
+        folder: str = "",
+        *,
+        prefix: str = "",
+        after: str = "",
+        limit: int | None = None,
+    ) -> AsyncGenerator[list[Entry], None]:
+        """Yield the files and folders right in ``folder``, "" for the top, in the order of their
+        names' UTF-8 bytes; otherwise like ``list_files``.
+
+        ``prefix`` and ``after`` are compared with the name, the last segment. A folder that does
+        not exist is empty.
+        """
+        ...
+
+    async def usage(self, directory: str, folder: str = "", *, most: int | None = None) -> Usage:
+        """Count what a folder holds at all depths; nothing if it does not exist. It is a walk:
+        ``most`` ends it after about so many entries, and then the result is not ``complete``."""
         ...
 
     async def identity(self) -> str:

@@ -11,11 +11,32 @@ class GfsError(Exception):
 
 
 class InvalidName(GfsError):
-    """A directory or file name that the store cannot keep (see :mod:`gfs.paths`)."""
+    """A directory or a path that the store cannot keep (see :mod:`gfs.paths`)."""
 
 
 class NoSuchFile(GfsError):
-    """There is no such file under that name now."""
+    """There is no such file now; for a move, nothing at all."""
+
+
+class NoSuchFolder(GfsError):
+    """There is no such folder now: it was never made, or it was moved or removed."""
+
+
+class IsFolder(GfsError):
+    """There is a folder at that path, and the caller required a file or nothing."""
+
+
+class NotAFolder(GfsError):
+    """A file is where the path needs a folder."""
+
+
+class MovesIntoItself(GfsError):
+    """A move whose two ends are one, or of which one is inside of the other."""
+
+
+class FolderTooLarge(GfsError):
+    """The engine cannot move a folder of so many entries in one step. The text says how many it
+    can."""
 
 
 class NoSuchDirectory(GfsError):
@@ -23,11 +44,11 @@ class NoSuchDirectory(GfsError):
 
 
 class AlreadyExists(GfsError):
-    """There is a file of that name, and the caller required that there be none."""
+    """There is a file or a folder at that path, and the caller required that there be nothing."""
 
 
 class VersionMismatch(GfsError):
-    """The file of that name is not of the version that the caller required."""
+    """What is at that path is not of the version that the caller required."""
 
 
 class StoreFull(GfsError):

@@ -20,11 +20,12 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from gfs.api import BlockingWriter, BufferWriter, DescriptorReader, FileSystem, Reader, Writer
 from gfs.errors import GfsError
-from gfs.types import Bytes, FileInfo
+from gfs.types import Bytes, Entry, FileInfo
 
 OPERATIONS = (
     *("make_directory", "remove_directory", "stat", "open", "create", "delete", "list_files"),
-    *("count", "identity", "status", "check", "read", "write", "flush", "commit"),
+    *("stat_folder", "make_folder", "remove_folder", "move", "list_folder"),
+    *("usage", "identity", "status", "check", "read", "write", "flush", "commit"),
 )
 """What a listener is notified of: the methods of a FileSystem; of a Reader ``read``; of a Writer
 ``write`` (all the writes of one version together), ``flush`` and ``commit``."""
@@ -207,7 +208,11 @@ class ObservedFileSystem(_Observed[FileSystem], FileSystem):
     open = _timed(FileSystem.open, _reader_class)
     create = _timed(FileSystem.create, _writer_class)
     delete = _timed(FileSystem.delete)
-    count = _timed(FileSystem.count)
+    stat_folder = _timed(FileSystem.stat_folder)
+    make_folder = _timed(FileSystem.make_folder)
+    remove_folder = _timed(FileSystem.remove_folder)
+    move = _timed(FileSystem.move)
+    usage = _timed(FileSystem.usage)
     identity = _timed(FileSystem.identity)
     status = _timed(FileSystem.status)
     check = _timed(FileSystem.check)
@@ -217,6 +222,20 @@ class ObservedFileSystem(_Observed[FileSystem], FileSystem):
     ) -> AsyncGenerator[list[FileInfo], None]:
         batches = self._inner.list_files(directory, prefix=prefix, after=after, limit=limit)
         return _stepped(self._listener, "list_files", batches)
+
+    def list_folder(
+        self,
+        directory: str,
+        folder: str = "",
+        *,
+        prefix: str = "",
+        after: str = "",
+        limit: int | None = None,
+    ) -> AsyncGenerator[list[Entry], None]:
+        batches = self._inner.list_folder(
+            directory, folder, prefix=prefix, after=after, limit=limit
+        )
+        return _stepped(self._listener, "list_folder", batches)
 
     async def close(self) -> None:
         await self._inner.close()

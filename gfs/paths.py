@@ -1,8 +1,9 @@
-"""The names of directories and files, and the id of a store. Pure.
+"""The names of directories, the paths of files and folders, and the id of a store. Pure.
 
-A name is one segment of a path, compared byte for byte in UTF-8. Every engine, and a shell on the
-machine, can use what these rules allow: nothing that leads to another directory (``.``, ``..``, a
-separator), nothing that a log does not show (control characters, white space at the ends).
+A path is 1 to MAX_SEGMENTS segments joined by ``/``. A segment is compared byte for byte in UTF-8.
+Every engine, and a shell on the machine, can use what these rules allow: nothing that leads to
+another directory (``.``, ``..``, a separator), nothing that a log does not show (control
+characters, white space at the ends).
 """
 
 from __future__ import annotations
@@ -15,10 +16,17 @@ from functools import lru_cache
 from gfs.errors import InvalidName, StoreUnavailable
 
 MAX_NAME_BYTES = 255
-"""The longest name of a file, in bytes of UTF-8: NAME_MAX of the usual file systems."""
+"""The longest segment, the name of a file or folder, in bytes of UTF-8: NAME_MAX of the usual file
+systems."""
 
 MAX_DIRECTORY_CHARACTERS = 63
 """The longest name of a directory, in characters, which are ASCII."""
+
+MAX_SEGMENTS = 32
+"""The most segments of a path."""
+
+MAX_PATH_BYTES = 1024
+"""The longest path, in bytes of UTF-8, with its slashes."""
 
 STORE_ID_DIGITS = 32
 """The length of a store's id, in hexadecimal digits."""
@@ -55,6 +63,32 @@ def check_name(name: str) -> str:
     if name != name.strip():
         raise InvalidName("a file name has no white space at its ends")
     return name
+
+
+@lru_cache(4096)
+def check_path(path: str) -> str:
+    """Return ``path`` if it can be that of a file or folder, else raise InvalidName with the
+    rule."""
+    segments = path.split("/")
+    for segment in segments:
+        check_name(segment)
+    if len(segments) > MAX_SEGMENTS:
+        raise InvalidName(f"a path has at most {MAX_SEGMENTS} segments, not {len(segments)}")
+    length = len(path.encode())
+    if length > MAX_PATH_BYTES:
+        raise InvalidName(f"a path has at most {MAX_PATH_BYTES} bytes in UTF-8, not {length}")
+    return path
+
+
+def parents(path: str) -> list[str]:
+    """The paths of the folders that ``path`` is in, the outermost first; [] at the top."""
+    segments = path.split("/")
+    return ["/".join(segments[:count]) for count in range(1, len(segments))]
+
+
+def within(path: str, folder: str) -> bool:
+    """Whether ``path`` is ``folder`` or somewhere below it; everything is below ""."""
+    return not folder or path == folder or path.startswith(f"{folder}/")
 
 
 def new_store_id() -> str:

@@ -11,43 +11,72 @@ Bytes = bytes | bytearray | memoryview
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """One version of one file.
+    """One version of one file: the one at ``path`` in ``directory``.
 
-    ``size`` is in bytes. ``version`` is an opaque string of at most 64 printable ASCII characters
-    without quotes or backslashes; two versions of one name that have different bytes never share
-    it. Times are nanoseconds since the Unix epoch: ``created_ns`` is when the name was first
-    published, ``modified_ns`` when this version was.
+    ``path`` has 1 to 32 segments (:mod:`gfs.paths`). ``size`` is in bytes. ``version`` is an opaque
+    string of at most 64 printable ASCII characters without quotes or backslashes; two versions at
+    one path that have different bytes never share it. Times are nanoseconds since the Unix epoch:
+    ``created_ns`` is when the file was first published, ``modified_ns`` when this version was. A
+    move keeps version and times.
     """
 
     directory: str
-    name: str
+    path: str
     size: int
     version: str
     created_ns: int
     modified_ns: int
 
+    @property
+    def name(self) -> str:
+        """The last segment of the path."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class FolderInfo:
+    """A folder at ``path`` in ``directory``; the path "" is that of the directory itself.
+    ``modified_ns`` is when an entry of it was last made or removed, in nanoseconds since the Unix
+    epoch, as far as the engine can tell."""
+
+    directory: str
+    path: str
+    modified_ns: int
+
+    @property
+    def name(self) -> str:
+        """The last segment of the path."""
+        return self.path.rpartition("/")[2]
+
+
+Entry = FileInfo | FolderInfo
+"""What a folder has in it. A path is a file or a folder, never both."""
+
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """What must be under a name at the moment of a commit or a delete.
+    """What must be at a path at the moment of a commit, a delete or a move.
 
-    ``absent``: no file. ``present``: a file. ``versions``: one of these versions (None: any).
-    By default nothing is required.
+    ``absent``: nothing. ``present``: a file or a folder. ``versions``: a file of one of these
+    versions (None: any; a folder has none). By default nothing is required.
     """
 
     absent: bool = False
     present: bool = False
     versions: frozenset[str] | None = None
 
-    def check(self, current: FileInfo | None) -> None:
+    def check(self, current: Entry | None) -> None:
         """Raise AlreadyExists or VersionMismatch if ``current`` is not what was expected."""
         if self.absent and current is not None:
-            raise AlreadyExists(current.name)
+            raise AlreadyExists(current.path)
         if current is None:
             if self.present or self.versions is not None:
                 raise VersionMismatch("the file does not exist")
-        elif self.versions is not None and current.version not in self.versions:
-            raise VersionMismatch("the file has been replaced")
+        elif self.versions is not None:
+            if isinstance(current, FolderInfo):
+                raise VersionMismatch("a folder has no version")
+            if current.version not in self.versions:
+                raise VersionMismatch("the file has been replaced")
 
 
 ANYTHING = Expect()
@@ -57,10 +86,30 @@ PRESENT = Expect(present=True)
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a commit did: the version that it published, and whether that replaced another one."""
+    """What a commit did: the version that it published, and the one that this replaced, if any."""
 
     info: FileInfo
-    replaced: bool
+    replaced: FileInfo | None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a move did: what was moved, as it is at its new place, and what it replaced there, if
+    anything."""
+
+    entry: Entry
+    replaced: Entry | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a folder holds at all depths: how many ``files``, and their ``size`` together in bytes,
+    and how many ``folders``. ``complete``: whether all of it was counted; if not, there is more."""
+
+    files: int
+    folders: int
+    size: int
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)

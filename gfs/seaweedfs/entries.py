@@ -111,7 +111,7 @@ def file_info(directory: str, entry: Entry) -> FileInfo:
     attributes = entry.attributes
     return FileInfo(
         directory=directory,
-        name=entry.name,
+        path=entry.name,
         size=size_of(entry),
         version=version_of(entry),
         created_ns=attributes.crtime * _SECOND + attributes.crtime_ns,
