@@ -35,6 +35,7 @@ sfs_server.metrics sfs_server.store sfs_server.backup
 sfs_server.openapi sfs_server.page
 sfs_server.web
 sfs_server.transfer
+sfs_server.listing
 sfs_server.handlers
 sfs_server.routes
 sfs_server.app
@@ -60,6 +61,7 @@ HOMES = {
 PURE = """
 sfs_server.http sfs_server.openapi sfs_server.auth.access sfs_server.auth.claims
 sfs_server.namespaces.cache sfs_server.progress.messages sfs_server.web.error_page
+sfs_server.listing.query sfs_server.listing.json_array sfs_server.listing.index_page
 """.split()
 """Packages and modules in which nothing waits, and that know no library that does."""
 

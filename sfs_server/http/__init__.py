@@ -6,7 +6,7 @@ preconditions, ranges, Accept, forms, digests, uploads in parts, which are refus
 (Content-Disposition, CORS).
 """
 
-from sfs_server.http.accept import accepted, wants_page
+from sfs_server.http.accept import accepted, wants_json, wants_page
 from sfs_server.http.cors import Origins, check_origin
 from sfs_server.http.dialects import refuse_parameters, refuse_part
 from sfs_server.http.digests import Digest, refuse_trailer
@@ -31,6 +31,7 @@ from sfs_server.http.preconditions import (
     plan,
     refuse_stale,
 )
+from sfs_server.http.quoting import quote_path
 from sfs_server.http.ranges import (
     ByteRange,
     Multipart,
@@ -98,12 +99,14 @@ __all__ = [
     "next_page",
     "parse_network",
     "plan",
+    "quote_path",
     "refuse_parameters",
     "refuse_part",
     "refuse_stale",
     "refuse_trailer",
     "trailer_names",
     "unsatisfied_range",
+    "wants_json",
     "wants_page",
     "without_dot_segments",
 ]

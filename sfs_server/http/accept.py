@@ -30,3 +30,26 @@ def wants_page(fields: MultiMapping[str]) -> bool:
         if weight > best and (kind == "text/html" or kind.endswith(("/json", "+json"))):
             best, page = weight, kind == "text/html"
     return page
+
+
+def wants_json(fields: MultiMapping[str]) -> bool:
+    """Whether the request with these header fields asks for ``application/json`` rather than for
+    ``text/html``. Each has the weight of the most specific member that it matches (RFC 9110
+    §12.5.1). Of two that weigh the same, the more specific member counts, then the first one; where
+    one member matches both, as ``*/*`` does, nobody has asked for JSON."""
+    members = list(accepted(",".join(fields.getall("Accept", ()))))
+    json, page = _match(members, "application/json"), _match(members, "text/html")
+    return json[0] > 0 and json > page
+
+
+def _match(members: list[tuple[str, float]], media_type: str) -> tuple[float, int, int]:
+    """How a media type fares: its weight, how specific the member is that says so (0 where none
+    does), and where that member is, the first one highest."""
+    ranges = ("*/*", f"{media_type.partition('/')[0]}/*", media_type)
+    found = [
+        (ranges.index(kind) + 1, -position, weight)
+        for position, (kind, weight) in enumerate(members)
+        if kind in ranges
+    ]
+    specific, position, weight = max(found, default=(0, 0, 0.0))
+    return weight, specific, position

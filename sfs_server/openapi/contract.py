@@ -44,9 +44,9 @@ def _paths() -> Json:
     return {
         "/storage/files": _read(
             "listFiles",
-            "Lists the files of a namespace, sorted by name.",
-            _parameters("inNamespace prefix after limit"),
-            {"200": _json("These are the files.", _array("File"), headers={"Link": "NextPage"})},
+            "Lists the files of a namespace, or what is in one of its folders, sorted by name.",
+            _parameters("inNamespace inFolder type contains prefix after limit"),
+            {"200": _json("These are the entries.", _array("Entry"), headers={"Link": "NextPage"})},
             "403 404",
         ),
         "/storage/{namespace}/{file}": {

@@ -15,6 +15,11 @@ _COUNT = {"type": "integer", "minimum": 0}
 _TEXT = {"type": "string"}
 _TIME = {"type": "integer", "description": "The time is in seconds since the Unix epoch."}
 _BOOLEAN = {"type": "boolean"}
+_ENTRY_NAME = {
+    "type": "string",
+    "description": "This is the path in the listed folder, or in the namespace where the files at "
+    "all depths are listed.",
+}
 
 _INNER = r"[^/\\\u0000-\u001f\u007f-\u009f]"
 _OUTER = r"[^/\\\u0000-\u001f\u007f-\u009f\s]"
@@ -59,9 +64,11 @@ SCHEMAS: Json = {
         "pattern": f"^{_OUTER}({_INNER}*{_OUTER})?$",
         "not": {"enum": [".", ".."]},
     },
+    "Entry": {"oneOf": [ref("schemas", "File"), ref("schemas", "Folder")]},
     "File": _object(
         {
-            "name": _TEXT,
+            "type": {"const": "file"},
+            "name": _ENTRY_NAME,
             "path": {
                 "type": "string",
                 "description": "This is the path of the URL that shows the file.",
@@ -72,6 +79,18 @@ SCHEMAS: Json = {
             "modified_at": _TIME,
             "content_type": _TEXT,
             "etag": _TEXT,
+        }
+    ),
+    "Folder": _object(
+        {
+            "type": {"const": "folder"},
+            "name": _ENTRY_NAME,
+            "path": {
+                "type": "string",
+                "description": "This is the path of the URL of its index, with a slash at its end.",
+            },
+            "namespace": _TEXT,
+            "modified_at": _TIME,
         }
     ),
     "Stored": _object(
@@ -238,8 +257,27 @@ PARAMETERS: Json = {
         _NAMESPACE,
         "This is the name of the namespace; without it, 'default' is listed.",
     ),
+    "inFolder": _in(
+        "query",
+        "folder",
+        _TEXT,
+        "What is right in this folder is listed, at the top where it is empty; without it, the "
+        "files at all depths are listed.",
+    ),
+    "type": _in(
+        "query",
+        "type",
+        {"enum": ["file", "folder"]},
+        "The list has only files, or only folders, which a list of one folder alone can have.",
+    ),
+    "contains": _in(
+        "query",
+        "contains",
+        _TEXT,
+        "The list has only entries whose names contain this, in any case and normal form.",
+    ),
     "prefix": _in(
-        "query", "prefix", _TEXT, "The list has only the files whose names start with this."
+        "query", "prefix", _TEXT, "The list has only entries whose names start with this."
     ),
     "after": _in("query", "after", _TEXT, "The list has only what comes after this name."),
     "limit": _in(

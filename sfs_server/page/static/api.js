@@ -79,14 +79,17 @@ export function parseDetail(text, fallback) {
 /** @param {Parameters<typeof call>} request */
 const json = async (...request) => (await call(...request)).json();
 
-// Paths. A name is one segment, encoded once; half a surrogate pair has no encoding.
+// Paths. Each segment is encoded once; half a surrogate pair has no encoding. The name of a file is
+// its whole path in the namespace.
 
 /** @param {string} name */
 const segment = (name) => encodeURIComponent(name.toWellFormed ? name.toWellFormed() : name);
+/** @param {string} name */
+const segments = (name) => name.split("/").map(segment).join("/");
 /** @param {string} ns @param {string} name */
-export const viewPath = (ns, name) => `/storage/${segment(ns)}/${segment(name)}`;
+export const viewPath = (ns, name) => `/storage/${segment(ns)}/${segments(name)}`;
 /** @param {string} ns @param {string} name */
-const downloadPath = (ns, name) => `/storage/download/${segment(ns)}/${segment(name)}`;
+const downloadPath = (ns, name) => `/storage/download/${segment(ns)}/${segments(name)}`;
 /** @param {string} url */
 const absolute = (url) => new URL(url, location.origin).href;
 
