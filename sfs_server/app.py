@@ -12,6 +12,7 @@ from aiohttp import web
 
 from gfs.errors import GfsError
 from sfs_server import page, postgres
+from sfs_server.archives import Archives
 from sfs_server.auth import DEFAULT_NAMESPACE, Links, Verifier, secret_of
 from sfs_server.config import Config, ConfigError
 from sfs_server.database import Database, StatementFailed, migrate
@@ -26,6 +27,7 @@ from sfs_server.routes import add_routes
 from sfs_server.store import open_store, require_its_database
 from sfs_server.web import (
     ACCESS_LOG,
+    ARCHIVES,
     CONFIG,
     DATABASE,
     FILESYSTEM,
@@ -111,6 +113,7 @@ def make_app(config: Config) -> web.Application:
     app[STREAMS] = Streams(config.max_streams)
     app[METRICS] = Metrics()
     app[LIFECYCLE] = Lifecycle()
+    app[ARCHIVES] = Archives()
     app[ACCESS_LOG] = AccessLog(config.log_format)
     app.cleanup_ctx.extend((_lag, _page, _store, _tokens, _database, _progress, _threads))
     add_routes(app)

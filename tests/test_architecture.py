@@ -31,6 +31,7 @@ sfs_server.postgres
 sfs_server.auth
 sfs_server.namespaces
 sfs_server.progress
+sfs_server.archives
 sfs_server.metrics sfs_server.store sfs_server.backup
 sfs_server.openapi sfs_server.page
 sfs_server.web
@@ -51,6 +52,7 @@ HOMES = {
     "jose": {"sfs_server.auth.tokens"},
     "prometheus_client": {"sfs_server.metrics"},
     "psutil": {"sfs_server.postgres.processes"},
+    "zipfile": {"sfs_server.archives"},
     "uvloop": {"sfs_server.__main__"},
     "ctypes": {"gfs.pagecache"},
     "grpc": {"gfs.seaweedfs.servers.rpc"},
@@ -60,8 +62,9 @@ HOMES = {
 
 PURE = """
 sfs_server.http sfs_server.openapi sfs_server.auth.access sfs_server.auth.claims
-sfs_server.namespaces.cache sfs_server.progress.messages sfs_server.web.error_page
+sfs_server.namespaces.cache sfs_server.progress.messages sfs_server.archives.zips
 sfs_server.listing.query sfs_server.listing.json_array sfs_server.listing.index_page
+sfs_server.web.error_page
 """.split()
 """Packages and modules in which nothing waits, and that know no library that does."""
 

@@ -1,12 +1,13 @@
 """The byte loops: from the store to the client's socket, and the other way.
 
 ``transfer_of`` makes the Transfer of a request, which counts its bytes. ``send`` is the loop of a
-download, ``Upload`` that of an upload. Both use a ``ClientSocket``, which knows all about the
-client's connection; other responses that are sent piece by piece use it too.
+download, ``send_archive`` that of an archive, ``Upload`` that of an upload. All use a
+``ClientSocket``, which knows all about the client's connection; other responses that are sent piece
+by piece use it too.
 """
 
 from sfs_server.transfer.client_socket import ClientSocket
-from sfs_server.transfer.downloads import send
+from sfs_server.transfer.downloads import send, send_archive
 from sfs_server.transfer.request import transfer_of
 from sfs_server.transfer.uploads import Upload
 
@@ -14,5 +15,6 @@ __all__ = [
     "ClientSocket",
     "Upload",
     "send",
+    "send_archive",
     "transfer_of",
 ]

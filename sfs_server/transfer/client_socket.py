@@ -28,7 +28,7 @@ STALL_SECONDS. "Nothing" is what the kernel says of the unacknowledged bytes (SI
 the socket becomes writable again: with a send buffer of some MiB and a client that reads 1 KB/s
 that takes many minutes. While a client takes nothing for PATIENCE_SECONDS, nothing is held for it
 but what the kernel has: pieces come from servers that hold more than we do for a response under way
-(:class:`sfs_server.transfer.pieces.Pieces`). A client that sends nothing for
+(:class:`sfs_server.transfer.pieces.Source`). A client that sends nothing for
 ``-upload-idle-timeout`` is given up too.
 """
 
@@ -57,7 +57,7 @@ from gfs.types import Bytes
 from sfs_server.errors import Problem
 from sfs_server.http import ByteRange
 from sfs_server.progress import Transfer
-from sfs_server.transfer.pieces import Pieces
+from sfs_server.transfer.pieces import Source
 from sfs_server.web import CONFIG, RECEIVE_POOL, SEND_POOL, TAKEN
 
 STALL_SECONDS = 120.0
@@ -178,7 +178,7 @@ class ClientSocket:
                 if sent == WINDOW:
                     await asyncio.sleep(0)
 
-    async def send_pieces(self, response: web.Response, pieces: Pieces, transfer: Transfer) -> None:
+    async def send_pieces(self, response: web.Response, pieces: Source, transfer: Transfer) -> None:
         """Send ``response`` with ``pieces``, each in whole before the next one is fetched, and
         count their bytes. The caller closes ``pieces``. Raises what ``pieces`` raises; for the
         first one that is before the response starts."""

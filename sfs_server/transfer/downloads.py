@@ -8,13 +8,15 @@ this one's tail (RFC 9112 §9.5 leaves a client no other way to tell).
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from functools import cache
 from typing import cast
 
 from aiohttp import hdrs, web
 
 from gfs.api import DescriptorReader, Reader
+from sfs_server.archives import ArchivePieces
 from sfs_server.http import ByteRange, Multipart
 from sfs_server.progress import Transfer
 from sfs_server.transfer.client_socket import ClientSocket
@@ -37,9 +39,8 @@ async def send(
     connection must be closed.
     """
     response.headers[hdrs.CONTENT_LENGTH] = str(body.length)
-    client, metrics = ClientSocket(request), request.app[METRICS]
-    metrics.downloading += 1
-    try:
+    client = ClientSocket(request)
+    with _counted(request, transfer):
         if request.method == "HEAD" or not body.length:
             await client.start(response)
         elif isinstance(body, ByteRange) and _has_descriptor(type(reader)):
@@ -48,6 +49,33 @@ async def send(
         else:
             async with aclosing(Pieces(reader, body)) as pieces:
                 await client.send_pieces(response, pieces, transfer)
+
+
+async def send_archive(
+    request: web.Request,
+    response: web.Response,
+    pieces: ArchivePieces,
+    length: int,
+    transfer: Transfer,
+) -> None:
+    """Respond with an archive of ``length`` bytes, like ``send``. Raises Problem too."""
+    response.headers[hdrs.CONTENT_LENGTH] = str(length)
+    client = ClientSocket(request)
+    with _counted(request, transfer):
+        if request.method == "HEAD":
+            await client.start(response)
+        else:
+            async with aclosing(pieces):
+                await client.send_pieces(response, pieces, transfer)
+
+
+@contextmanager
+def _counted(request: web.Request, transfer: Transfer) -> Iterator[None]:
+    """Show in the metrics that a download runs, and then what was sent."""
+    metrics = request.app[METRICS]
+    metrics.downloading += 1
+    try:
+        yield
     finally:
         metrics.downloading -= 1
         metrics.sent += transfer.moved

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Protocol
 
 from gfs.api import Reader
 from gfs.streams import exactly
@@ -16,8 +17,24 @@ from gfs.types import Bytes
 from sfs_server.http import ByteRange, Multipart
 
 
+class Source(Protocol):
+    """Where a client socket gets the pieces of a body from. The caller that made it closes it."""
+
+    left: Bytes
+    """What has been fetched of the body and has not been sent."""
+
+    async def more(self) -> bool:
+        """Have something ``left``; False at the end of the body. Raises what the store raises."""
+
+    def sent(self, count: int) -> None:
+        """The first ``count`` bytes of what was ``left`` have been sent."""
+
+    async def release(self) -> None:
+        """Hold nothing of what has not been sent; ``more`` fetches it again."""
+
+
 class Pieces:
-    """The bytes of one body. ``aclose`` it."""
+    """The bytes of a file, or of ranges of it: a :class:`Source`. ``aclose`` it."""
 
     def __init__(self, reader: Reader, body: ByteRange | Multipart) -> None:
         """``body`` is one range of the file that ``reader`` has, or several framed ones."""
@@ -26,7 +43,6 @@ class Pieces:
         self._pieces: AsyncGenerator[Bytes, None] | None = None
         self._sent = 0
         self.left: Bytes = b""
-        """What has been fetched of the body and has not been sent."""
 
     def __repr__(self) -> str:
         return f"<Pieces sent={self._sent} left={len(self.left)}>"

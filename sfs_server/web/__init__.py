@@ -15,6 +15,7 @@ from sfs_server.web.cors import respond_to_preflight, share_response
 from sfs_server.web.identity import identify, permitted
 from sfs_server.web.keys import (
     ACCESS_LOG,
+    ARCHIVES,
     CHANGE,
     CLIENT,
     CONFIG,
@@ -47,6 +48,7 @@ from sfs_server.web.response_headers import add_headers
 
 __all__ = [
     "ACCESS_LOG",
+    "ARCHIVES",
     "CHANGE",
     "CLIENT",
     "CONFIG",

@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from aiohttp import web
 
 from gfs.api import FileSystem
+from sfs_server.archives import Archives
 from sfs_server.auth import Link, Links, Principal, Verifier
 from sfs_server.config import Config
 from sfs_server.database import Database
@@ -42,6 +43,7 @@ class Lifecycle:
 
 
 ACCESS_LOG = web.AppKey("ACCESS_LOG", AccessLog)
+ARCHIVES = web.AppKey("ARCHIVES", Archives)
 CONFIG = web.AppKey("CONFIG", Config)
 DATABASE = web.AppKey("DATABASE", Database)
 FILESYSTEM = web.AppKey[FileSystem]("FILESYSTEM", FileSystem)
