@@ -34,6 +34,7 @@ MEASURES: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "cluster-first": cluster.measure_first,
     "cluster-put": cluster.measure_put,
     "cluster-memory": cluster.measure_memory,
+    "cluster-list": listing.measure_cluster,
 }
 
 NEEDED_DISK = 16 * GIB

@@ -58,9 +58,26 @@ class _Pair:
 
 
 @contextmanager
+def alone(setting: Setting) -> Iterator[Server | None]:
+    """The service on a cluster of its own that is empty; None where SeaweedFS is not installed."""
+    with _started(setting) as pair:
+        yield None if pair is None else pair.ours
+
+
+@contextmanager
 def _pair(setting: Setting) -> Iterator[_Pair | None]:
     """Both, with the two files of the setting stored by the service; None where SeaweedFS is not
     installed."""
+    with _started(setting) as pair:
+        if pair is not None:
+            with Client(pair.ours.port, pair.ours.token) as client:
+                for name in (BIG, SMALL):
+                    client.send("PUT", pair.ours.path(name), setting.place.file(name))
+        yield pair
+
+
+@contextmanager
+def _started(setting: Setting) -> Iterator[_Pair | None]:
     if program() is None:
         yield None
         return
@@ -68,9 +85,6 @@ def _pair(setting: Setting) -> Iterator[_Pair | None]:
     os.makedirs(place.directory)
     with _cluster(Path(place.directory)) as (master, filer), sfs(place, master) as ours:
         peer = Server(_FILER, filer.pid, int(filer.http.rpartition(":")[2]), _PREFIX)
-        for name in (BIG, SMALL):
-            with Client(ours.port, ours.token) as client:
-                client.send("PUT", ours.path(name), setting.place.file(name))
         yield _Pair(ours, peer)
 
 

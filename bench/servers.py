@@ -125,6 +125,8 @@ sendfile on;
 tcp_nopush on;
 keepalive_requests 1000000000;
 default_type application/octet-stream;
+autoindex on;
+autoindex_format json;
 server {{ listen 127.0.0.1:{port}; root {root}; }}
 }}
 """
@@ -139,10 +141,10 @@ def copyparty(place: Place) -> Iterator[Server | None]:
         return
     (port,) = free_ports(1)
     log = os.path.join(place.directory, "copyparty-access.txt")
-    volume = f"{place.data}/files/default:/:rwd"
+    volume = f"{place.data}/files:/:rwd"
     flags = ["-i", "127.0.0.1", "-p", str(port), "-v", volume, "-lo", log, *COPYPARTY_FLAGS]
     with _running([*command, *flags], place, "copyparty", port) as pid:
-        yield Server("copyparty", pid, port, "/")
+        yield Server("copyparty", pid, port, "/default/")
 
 
 def find(program: str) -> str | None:
