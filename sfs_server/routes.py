@@ -6,11 +6,12 @@ from aiohttp import web
 
 from sfs_server.handlers import files, links, listings, namespaces, progress, service, static
 
-_FILE = "/storage/{namespace:(?!namespaces/)[^/]+}/{file:[^/]+}"
-"""The path of a file. Below ``/storage/namespaces/`` are namespaces, which take other methods. The
-other reserved words match: ``check_namespace`` refuses them with 400, which says more than 404."""
+_FILE = "/storage/{namespace:(?!(?:namespaces|download/[^/]+)/)[^/]+}/{path:(?s:.*[^/])}"
+"""The path of a file. Below ``/storage/namespaces/`` and ``/storage/download/NS/`` are others,
+which take other methods. The other reserved words match: ``check_namespace`` refuses them with 400,
+which says more than 404."""
 
-_DOWNLOAD = "/storage/download/{namespace:[^/]+}/{file:[^/]+}"
+_DOWNLOAD = "/storage/download/{namespace:[^/]+}/{path:(?s:.*[^/])}"
 _NAMESPACE = "/storage/namespaces/{name:[^/]+}"
 _PAGE = r"/{path:(?!(?:storage|api|sse)(?:/|$)|(?:metrics|healthz|readyz|openapi\.json)$)(?s:.*)}"
 """The path of a file of the web page: every path outside the API."""

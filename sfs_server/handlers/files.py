@@ -28,12 +28,12 @@ from sfs_server.http import (
     etag_of,
     expectation,
     file_path,
-    file_target,
     http_date,
     needs_current,
     new_boundary,
     plan,
     refuse_stale,
+    target,
     unsatisfied_range,
 )
 from sfs_server.logs import Change
@@ -74,7 +74,7 @@ async def download(request: web.Request) -> web.StreamResponse:
 async def _serve(
     request: web.Request, transfer: Transfer, *, attachment: bool
 ) -> web.StreamResponse:
-    directory, name = file_target(request.rel_url.raw_path)
+    directory, name, _ = target(request.rel_url.raw_path)
     transfer.namespace = directory
     if request.query_string and "archive" in request.query:
         raise Problem(400, "?archive= is not supported: get each file by itself.")
@@ -179,7 +179,7 @@ async def upload(request: web.Request) -> web.Response:
 
 async def _upload(request: web.Request, transfer: Transfer) -> web.Response:
     app = request.app
-    directory, name = file_target(request.rel_url.raw_path)
+    directory, name, _ = target(request.rel_url.raw_path)
     transfer.namespace = directory
     request[CHANGE] = Change("upload", directory, name)
     namespace = await permitted(request, Action.CREATE, directory)
@@ -263,22 +263,25 @@ async def _store(
         await writer.flush()
         # What the caller may do can have changed during the upload. Whether their token has expired
         # meanwhile does not matter.
-        async with namespaces.guard(namespace, name) as fresh:
-            require(request[PRINCIPAL], Action.CREATE, fresh, anonymous_read=anonymous_read)
+        async with namespaces.guard(namespace, name) as guarded:
+            require(
+                request[PRINCIPAL], Action.CREATE, guarded.namespace, anonymous_read=anonymous_read
+            )
             return await shielded(done(writer.commit(), request[CHANGE]))
 
 
 async def delete(request: web.Request) -> web.Response:
     """DELETE ``/storage/:ns/:file``, if its conditions (If-Match and others) hold."""
     app = request.app
-    directory, name = file_target(request.rel_url.raw_path)
+    directory, name, _ = target(request.rel_url.raw_path)
     request[CHANGE] = change = Change("delete", directory, name)
     namespace = await permitted(request, Action.DELETE, directory)
     current = await _current(request, directory, name)
     _refuse_stale(request, current)
     expect = expectation(request.method, request.headers, current, clock.unix())
-    async with app[NAMESPACES].guard(namespace, name) as fresh:
+    async with app[NAMESPACES].guard(namespace, name) as guarded:
         anonymous_read = app[CONFIG].anonymous_read
+        fresh = guarded.namespace
         require(request[PRINCIPAL], Action.DELETE, fresh, anonymous_read=anonymous_read)
         deleting = app[FILESYSTEM].delete(directory, name, expect=expect)
         await shielded(done(deleting, change))

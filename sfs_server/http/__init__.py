@@ -16,11 +16,13 @@ from sfs_server.http.forwarded import Network, Proxies, client_network, parse_ne
 from sfs_server.http.methods import METHODS, SAFE_METHODS
 from sfs_server.http.names import (
     RESERVED,
+    Target,
     check_namespace,
     decode,
     download_path,
     file_path,
-    file_target,
+    folder_path,
+    target,
 )
 from sfs_server.http.paging import MAX_LIMIT, limit_of, next_page
 from sfs_server.http.preconditions import (
@@ -73,6 +75,7 @@ __all__ = [
     "Network",
     "Origins",
     "Proxies",
+    "Target",
     "accepted",
     "active",
     "byteranges",
@@ -90,7 +93,7 @@ __all__ = [
     "etag_of",
     "expectation",
     "file_path",
-    "file_target",
+    "folder_path",
     "http_date",
     "is_form",
     "limit_of",
@@ -104,6 +107,7 @@ __all__ = [
     "refuse_part",
     "refuse_stale",
     "refuse_trailer",
+    "target",
     "trailer_names",
     "unsatisfied_range",
     "wants_json",

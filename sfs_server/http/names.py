@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from urllib.parse import quote, unquote_to_bytes
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
-from gfs.paths import check_directory, check_name
+from gfs.paths import check_directory, check_name, check_path
 from sfs_server.errors import Problem
+from sfs_server.http.quoting import quote_path
 
 RESERVED = frozenset("files namespaces download upload uploads delete status links tokens".split())
 """Words that follow ``/storage/`` in other routes, now or later: no namespace may be named so."""
@@ -41,21 +43,49 @@ def check_namespace(name: str) -> str:
     return name
 
 
-@lru_cache(4096)
-def file_target(raw_path: str) -> tuple[str, str]:
-    """The names of the namespace and the file in a path ``…/NS/FILE``, given as the client sent it.
+class Target(NamedTuple):
+    """What the path of a request under ``/storage/`` names."""
 
-    Raises InvalidName, or Problem 400, for names that are not allowed.
+    namespace: str
+    path: str
+    """That of the file or folder; "" is the namespace itself."""
+    folder: bool
+    """Whether the request's path ends with a slash, and so means a folder."""
+
+
+@lru_cache(1024)
+def target(raw_path: str) -> Target:
+    """What a path ``/storage/NS/PATH``, ``/storage/download/NS/PATH`` or one of these with a slash
+    at its end names, given as the client sent it, without its segments ``.``.
+
+    Raises InvalidName, or Problem 400, for names that are not allowed. A segment ``..`` is not:
+    what it means depends on who reads it.
     """
-    _, namespace, name = raw_path.rsplit("/", 2)
-    return check_namespace(decode(namespace)), check_name(decode(name))
+    segments = [decode(segment) for segment in raw_path.split("/")[2:]]
+    if segments[0] == "download" and len(segments) > 2:
+        del segments[0]
+    namespace, *rest = segments
+    folder = bool(rest) and not rest[-1]
+    if folder:
+        del rest[-1]
+    if not all(rest):
+        raise Problem(400, "The path has a segment without a name: write one slash, not two.")
+    for segment in rest:
+        check_name(segment)  # before they are joined: none has a slash in it
+    path = "/".join(rest)
+    return Target(check_namespace(namespace), check_path(path) if rest else "", folder)
 
 
-def file_path(namespace: str, name: str) -> str:
+def file_path(namespace: str, path: str) -> str:
     """The path at which a file is shown, percent-encoded. This is the path that names the file."""
-    return f"/storage/{namespace}/{quote(name, safe='')}"
+    return f"/storage/{namespace}/{quote_path(path)}"
 
 
-def download_path(namespace: str, name: str) -> str:
+def download_path(namespace: str, path: str) -> str:
     """The path at which a file is downloaded, percent-encoded."""
-    return f"/storage/download/{namespace}/{quote(name, safe='')}"
+    return f"/storage/download/{namespace}/{quote_path(path)}"
+
+
+def folder_path(namespace: str, path: str) -> str:
+    """The path at which a folder is shown, percent-encoded; that of the namespace for ""."""
+    return f"/storage/{namespace}/{quote_path(path)}/" if path else f"/storage/{namespace}/"

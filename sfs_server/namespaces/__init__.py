@@ -1,11 +1,13 @@
-"""The table ``namespaces``: its rows, a cache of them, and the locks of names.
+"""The table ``namespaces``: its rows, a cache of them, and the locks of names and paths.
 
-``Namespaces`` reads and changes the rows, and locks names while a file is published or a namespace
-is deleted.
+``Namespaces`` reads and changes the rows, and locks paths while a file or folder is changed, and
+names while a namespace is deleted.
 """
 
+from sfs_server.namespaces.locks import Guarded
 from sfs_server.namespaces.rows import Namespaces
 
 __all__ = [
+    "Guarded",
     "Namespaces",
 ]

@@ -1,4 +1,4 @@
-"""The table ``namespaces``, a cache of its rows, and the locks of namespaces and files.
+"""The table ``namespaces``, a cache of its rows, and the locks of namespaces and paths.
 
 *Cache.* Every request needs the row of a namespace. It is taken from the cache
 (:mod:`sfs_server.namespaces.cache`) while the listener (:mod:`sfs_server.database.listener`) is
@@ -10,28 +10,6 @@ reads may use (``stale_ok``) rows that were known to be right within the last ``
 *Timing.* The time that a 404 takes must not reveal that a hidden namespace exists. So a cached row
 is used only for principals who may know of the namespace. For all others one SELECT is sent, which
 finds no row both when the namespace does not exist and when it is hidden from them.
-
-*Locks of a namespace.* A namespace must not be deleted while a file is published in it. ``guard``,
-for publishing, locks the row FOR KEY SHARE, which many transactions can hold together; ``deleting``
-holds the lock of the DELETE, which excludes them. PostgreSQL does not grant row locks in the order
-of the waiting: publishers that follow each other closely could keep a DELETE waiting for ever. So
-both take an advisory lock on the name first. These are granted in order: while a DELETE waits, only
-the publishers that came after it wait too.
-
-*Locks of a file.* Another advisory lock lets only one process at a time publish under the name of
-a file. Each filer of a cluster makes "create unless it exists" and "replace this version" atomic
-only among requests to that filer, and two processes may use different filers while one is failing
-or coming back.
-
-*Sessions.* A transaction that waits for a lock holds one of the few sessions of the pool. So tasks
-that need the same lock wait in this process first, in ``Turns``: a file takes one session at most,
-and so does a namespace that is being deleted.
-
-*Keys.* The key of an advisory lock is 64 bits of a hash. The version before this one used 32 bits
-(``hashtext``), so that two names could have the same key by accident. While processes of that
-version are still running, a file also needs its lock of 32 bits: processes of this version share
-it, which keeps out only the old ones. A namespace does not need its old lock, since both versions
-use the row locks.
 """
 
 from __future__ import annotations
@@ -40,10 +18,8 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
-from hashlib import sha256
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from gfs.errors import NoSuchDirectory
@@ -51,6 +27,8 @@ from sfs_server.auth import Namespace, Principal, listed_names, may_know
 from sfs_server.database import Database, Listener, Params, UniqueViolation
 from sfs_server.errors import DatabaseUnavailable, Problem
 from sfs_server.namespaces.cache import NamespaceCache
+from sfs_server.namespaces.locks import Guarded, Locks
+from sfs_server.namespaces.table import COLUMNS, IS_SAME, identity_of, lock_key, namespace_of
 from sfs_server.namespaces.turns import Turns
 
 CHANNEL = "sfs_namespaces"
@@ -64,38 +42,9 @@ UNAVAILABLE_SECONDS = 2.0
 
 # The statements below are put together from constants alone, and every value is a parameter: that
 # is why S608 and B608, which warn of injected SQL, are turned off for them.
-_COLUMNS = "name, hidden, owner, created_at"
-_IS_SAME = (
-    "name = %(name)s AND coalesce(created_at, 'epoch') = %(created_at)s "
-    "AND owner IS NOT DISTINCT FROM %(owner)s"
-)
-"""The condition that a row is a certain namespace, and not one of the same name that was created
-later. Its parameters come from ``_identity``."""
-
-_TRY_LOCKS = (
-    "SELECT pg_try_advisory_xact_lock_shared(%(lock)s), pg_advisory_xact_lock(%(file_lock)s), "
-    "pg_advisory_xact_lock_shared(7562868, hashtext(%(path)s))"
-)
-"""Takes the advisory locks of the namespace (not granted while a DELETE holds or awaits it), of the
-file, and of the file by the key of the version before this one."""
-
-_LOCKS = _TRY_LOCKS.replace("pg_try_", "pg_")
-"""Takes the same locks, and waits for that of the namespace too."""
-
-_SELECT = f"SELECT {_COLUMNS} FROM namespaces WHERE {_IS_SAME}"  # noqa: S608  # nosec B608
-_TRY_GUARD = f"{_TRY_LOCKS}; {_SELECT} AND pg_try_advisory_xact_lock_shared(%(lock)s) FOR KEY SHARE"
-"""Returns the row of the namespace, locked; no row while it is being deleted. Trying again for an
-advisory lock that the transaction holds already always succeeds."""
-
-_GUARD = f"{_LOCKS}; {_SELECT} FOR KEY SHARE"
-"""Returns the row, locked, after it has waited for a DELETE of the namespace; no row if the
-namespace was deleted."""
-
-_UPDATE = f"UPDATE namespaces SET hidden = %(hidden)s WHERE {_IS_SAME} RETURNING {_COLUMNS}"  # noqa: S608  # nosec B608
-_DELETE = f"DELETE FROM namespaces WHERE {_IS_SAME} RETURNING name"  # noqa: S608  # nosec B608
+_UPDATE = f"UPDATE namespaces SET hidden = %(hidden)s WHERE {IS_SAME} RETURNING {COLUMNS}"  # noqa: S608  # nosec B608
+_DELETE = f"DELETE FROM namespaces WHERE {IS_SAME} RETURNING name"  # noqa: S608  # nosec B608
 _LOCK_AND_DELETE = f"SELECT pg_advisory_xact_lock(%(lock)s); {_DELETE}"
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _Fetch = Callable[[str, Params], Awaitable[list[tuple[Any, ...]]]]
 
@@ -119,6 +68,7 @@ class Namespaces:
         )
         self._unavailable_until = -math.inf
         self._turns = Turns()
+        self._locks = Locks(database, self._turns)
 
     def __repr__(self) -> str:
         return f"<Namespaces {self._cache!r} {self._listener!r} {self._turns!r}>"
@@ -186,7 +136,7 @@ class Namespaces:
         parts = ["true"] if principal.admin else ["hidden IS NOT TRUE", "owner = %(owner)s"]
         named = "" if names is None else "AND name = ANY (%(names)s)"
         selects = " UNION ".join(
-            f"(SELECT {_COLUMNS} FROM namespaces WHERE {part} {named} "  # noqa: S608  # nosec B608
+            f"(SELECT {COLUMNS} FROM namespaces WHERE {part} {named} "  # noqa: S608  # nosec B608
             'AND name COLLATE "C" > %(after)s ORDER BY name COLLATE "C" LIMIT %(limit)s)'
             for part in parts
         )
@@ -195,7 +145,7 @@ class Namespaces:
             params,
             idempotent=True,
         )
-        return [_namespace(row) for row in rows]
+        return [namespace_of(row) for row in rows]
 
     async def require_fewer(self, owner: str | None, limit: int) -> None:
         """Return if ``owner`` has fewer than ``limit`` namespaces, or ``limit`` is 0 (no limit).
@@ -212,14 +162,14 @@ class Namespaces:
         namespace may have been created all the same). Not idempotent.
         """
         sql = (
-            f"INSERT INTO namespaces ({_COLUMNS}) "  # noqa: S608  # nosec B608
-            f"VALUES (%s, %s, %s, now() AT TIME ZONE 'UTC') RETURNING {_COLUMNS}"
+            f"INSERT INTO namespaces ({COLUMNS}) "  # noqa: S608  # nosec B608
+            f"VALUES (%s, %s, %s, now() AT TIME ZONE 'UTC') RETURNING {COLUMNS}"
         )
         try:
             if owner is None or not limit:
                 rows = await self._database.fetch(sql, (name, hidden, owner))
             else:
-                lock = _lock_key("owner", owner)
+                lock = lock_key("owner", owner)
                 async with self._turns.of(lock), self._database.transaction() as session:
                     await session.fetch("SELECT pg_advisory_xact_lock(%s)", (lock,))
                     await _require_fewer(session.fetch, owner, limit)
@@ -228,57 +178,62 @@ class Namespaces:
             raise Problem(409, "A namespace of that name exists.") from None
         finally:
             self._cache.remove(name)
-        return _namespace(rows[0])
+        return namespace_of(rows[0])
 
     async def update(self, namespace: Namespace, *, hidden: bool) -> Namespace | None:
         """Set whether ``namespace`` is hidden, and return its new row; None if it has been deleted,
         even if there is a new one of the same name. Idempotent. Raises DatabaseUnavailable."""
         try:
             rows = await self._database.fetch(
-                _UPDATE, {**_identity(namespace), "hidden": hidden}, idempotent=True
+                _UPDATE, {**identity_of(namespace), "hidden": hidden}, idempotent=True
             )
         finally:
             self._cache.remove(namespace.name)
-        return _namespace(rows[0]) if rows else None
+        return namespace_of(rows[0]) if rows else None
 
     @asynccontextmanager
-    async def guard(self, namespace: Namespace, name: str = "") -> AsyncIterator[Namespace]:
-        """Lock ``namespace`` and the file ``name`` in it while the body publishes that file, or,
-        without ``name``, while it makes the directory of the namespace. During the body the
-        namespace cannot be deleted, and no other body for the same ``name`` runs in any process.
+    async def guard(self, namespace: Namespace, path: str = "") -> AsyncIterator[Guarded]:
+        """Lock ``namespace`` and ``path`` in it while the body changes what is at ``path``, or,
+        without ``path``, while it makes the directory of the namespace. During the body the
+        namespace cannot be deleted, the folders above ``path`` cannot be moved or removed, and no
+        other body for the same ``path``, or for something below it, runs in any process.
 
-        Yields the row of the namespace as it is now. Raises NoSuchDirectory if the namespace has
-        been deleted, even if there is a new one of the same name; DatabaseUnavailable, of which
-        Busy if the locks were not granted within TURN_SECONDS and LOCK_SECONDS. The body should be
-        short, and must not use the database. If the transaction cannot be ended after the body,
-        what the body did remains; since the transaction has written nothing, that error is only
-        logged.
+        Yields the row of the namespace as it is now; the body adds to it what it changed. Raises
+        what ``Locks.held`` raises. The body should be short, and must not use the database.
         """
-        params = {
-            **_identity(namespace),
-            "lock": _lock_key("namespace", namespace.name),
-            "file_lock": _lock_key("file", namespace.name, name),
-            "path": f"{namespace.name}/{name}",
-        }
-        done = False
+        with self._forgetting(namespace):
+            async with self._locks.held([(namespace, path)]) as [guarded]:
+                yield guarded
+
+    @asynccontextmanager
+    async def moving(
+        self,
+        namespace: Namespace,
+        path: str,
+        to_namespace: Namespace,
+        to_path: str,
+        *,
+        folder: bool = False,
+    ) -> AsyncIterator[tuple[Guarded, Guarded]]:
+        """Lock both ends of a move, each like ``guard``, and yield both.
+
+        ``folder``: whether a folder is moved, which may take long: FOLDERS_AT_ONCE of them are
+        moved at a time.
+        """
+        ends = [(namespace, path), (to_namespace, to_path)]
+        with self._forgetting(namespace, to_namespace):
+            async with self._locks.held(ends, long=folder) as [here, there]:
+                yield here, there
+
+    @contextmanager
+    def _forgetting(self, *namespaces: Namespace) -> Iterator[None]:
+        """Remove the rows of ``namespaces`` from the cache if one of them has been deleted."""
         try:
-            async with self._turns.of((namespace.name, name)), AsyncExitStack() as stack:
-                session = await stack.enter_async_context(self._database.transaction())
-                rows = await session.fetch(_TRY_GUARD, params)
-                if not rows:  # it was deleted, or is being deleted: wait for what comes of that
-                    await stack.aclose()
-                    async with self._turns.of(namespace.name):
-                        session = await stack.enter_async_context(self._database.transaction())
-                        rows = await session.fetch(_GUARD, params)
-                if not rows:
-                    self._cache.remove(namespace.name)
-                    raise NoSuchDirectory("the namespace was deleted")
-                yield _namespace(rows[0])
-                done = True
-        except DatabaseUnavailable as error:
-            if not done:
-                raise
-            _log.warning("the database became unavailable after a file was published: %s", error)
+            yield
+        except NoSuchDirectory:
+            for namespace in namespaces:
+                self._cache.remove(namespace.name)
+            raise
 
     @asynccontextmanager
     async def deleting(self, namespace: Namespace) -> AsyncIterator[None]:
@@ -294,8 +249,8 @@ class Namespaces:
                 self._turns.of(namespace.name),
                 self._database.transaction() as session,
             ):
-                lock = _lock_key("namespace", namespace.name)
-                params = {**_identity(namespace), "lock": lock}
+                lock = lock_key("namespace", namespace.name)
+                params = {**identity_of(namespace), "lock": lock}
                 rows = await session.fetch(_LOCK_AND_DELETE, params)
                 if not rows:
                     raise NoSuchDirectory("the namespace was deleted")
@@ -308,7 +263,7 @@ class Namespaces:
         ``principal`` may not know of it. Raises DatabaseUnavailable."""
         trusted, generation = self._listener.trusted, self._cache.generation
         rows = await self._database.fetch(
-            f"SELECT {_COLUMNS} FROM namespaces "  # noqa: S608  # nosec B608
+            f"SELECT {COLUMNS} FROM namespaces "  # noqa: S608  # nosec B608
             "WHERE name = %s AND (hidden IS NOT TRUE OR owner = %s OR %s)",  # = access.may_know
             (name, principal.user, principal.admin),
             idempotent=True,
@@ -316,7 +271,7 @@ class Namespaces:
         self._unavailable_until = -math.inf
         if not rows:
             return None
-        found = _namespace(rows[0])
+        found = namespace_of(rows[0])
         if generation == self._cache.generation:  # else it may have changed since the SELECT
             self._cache.put(name, found, self._loop.time(), trusted=trusted)
         return found
@@ -330,13 +285,6 @@ class Namespaces:
 
     def _on_lost(self) -> None:
         self._cache.make_stale(self._listener.confirmed_at)
-
-
-def _lock_key(kind: str, *names: str) -> int:
-    """The key of the advisory lock of a ``namespace``, ``file`` or ``owner`` (``kind``): a signed
-    number of 64 bits, so that two names do not have the same one by accident."""
-    text = "\0".join(("sfs", kind, *names))
-    return int.from_bytes(sha256(text.encode()).digest()[:8], "big", signed=True)
 
 
 async def _require_fewer(fetch: _Fetch, owner: str | None, limit: int) -> None:
@@ -357,21 +305,3 @@ def _ascii(after: str) -> str:
     does. ``after`` itself may contain what a statement cannot: PostgreSQL refuses NUL, and psycopg2
     lone surrogates."""
     return re.sub("[^\x01-\x7f].*", "\x7f", after.partition("\0")[0], flags=re.DOTALL)
-
-
-def _identity(namespace: Namespace) -> dict[str, object]:
-    """The parameters of a statement with the condition ``_IS_SAME`` in it."""
-    created_at = namespace.created_at.replace(tzinfo=None)
-    return {"name": namespace.name, "created_at": created_at, "owner": namespace.owner}
-
-
-def _namespace(row: tuple[Any, ...]) -> Namespace:
-    """The Namespace of a row of ``_COLUMNS``. In a table that was made by hand, ``hidden`` and
-    ``created_at`` may be NULL."""
-    name, hidden, owner, created_at = row
-    return Namespace(
-        name=name,
-        hidden=bool(hidden),
-        owner=owner,
-        created_at=_EPOCH if created_at is None else created_at.replace(tzinfo=UTC),
-    )

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from sfs_server.errors import Busy
 
 TURN_SECONDS = 15.0
-"""The longest time that a task waits for a lock."""
+"""The longest time that a task waits for a lock, unless it gives another one."""
 
 
 class Turns:
@@ -23,14 +23,14 @@ class Turns:
         return f"<Turns keys={len(self._locks)}>"
 
     @asynccontextmanager
-    async def of(self, key: Hashable) -> AsyncIterator[None]:
+    async def of(self, key: Hashable, seconds: float | None = None) -> AsyncIterator[None]:
         """Hold the lock of ``key`` during the body. Raises Busy if it is not granted within
-        TURN_SECONDS."""
+        ``seconds``, or TURN_SECONDS."""
         lock = self._locks.get(key)
         if lock is None:
             lock = self._locks[key] = asyncio.Lock()
         try:
-            async with asyncio.timeout(TURN_SECONDS):
+            async with asyncio.timeout(TURN_SECONDS if seconds is None else seconds):
                 await lock.acquire()
         except TimeoutError as error:
             raise Busy("others held the same name for too long") from error

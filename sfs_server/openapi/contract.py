@@ -49,7 +49,7 @@ def _paths() -> Json:
             {"200": _json("These are the entries.", _array("Entry"), headers={"Link": "NextPage"})},
             "403 404",
         ),
-        "/storage/{namespace}/{file}": {
+        "/storage/{namespace}/{path}": {
             **_view("viewFile", "Sends a file, to be shown in the browser where it can be."),
             "post": _upload(
                 "createFile",
@@ -63,12 +63,12 @@ def _paths() -> Json:
             "delete": _operation(
                 "deleteFile",
                 "Deletes a file.",
-                _parameters("namespace file ifMatch ifUnmodifiedSince"),
+                _parameters("namespace filePath ifMatch ifUnmodifiedSince"),
                 {"200": _json("The file is deleted.", ref("schemas", "Deleted"))},
                 "403 404 412 507",
             ),
         },
-        "/storage/download/{namespace}/{file}": _view(
+        "/storage/download/{namespace}/{path}": _view(
             "downloadFile", "Sends a file, to be saved by the browser."
         ),
         "/storage/namespaces": {
@@ -205,7 +205,7 @@ def _view(name: str, summary: str) -> Json:
     return _read(
         name,
         summary,
-        _parameters(f"namespace file transfer watched range {conditions}"),
+        _parameters(f"namespace filePath transfer watched range {conditions}"),
         {
             "200": {
                 "description": "This is the whole file.",
@@ -235,7 +235,7 @@ def _upload(name: str, summary: str, query: str, problems: str) -> Json:
         name,
         summary,
         _parameters(
-            f"namespace file {query} transfer watched {conditions} "
+            f"namespace filePath {query} transfer watched {conditions} "
             "fileSize reprDigest contentDigest"
         ),
         {

@@ -250,7 +250,14 @@ _NAMESPACE = ref("schemas", "NamespaceName")
 PARAMETERS: Json = {
     "namespace": _in("path", "namespace", _NAMESPACE, "This is the name of the namespace."),
     "name": _in("path", "name", _NAMESPACE, "This is the name of the namespace."),
-    "file": _in("path", "file", ref("schemas", "FileName"), "This is the name of the file."),
+    "filePath": _in(
+        "path",
+        "path",
+        ref("schemas", "FileName"),
+        "This is the path of the file in the namespace: its name, before which stand the names of "
+        "the folders that it is in, each followed by a slash that is not percent-encoded. OpenAPI "
+        "can only describe one segment.",
+    ),
     "inNamespace": _in(
         "query",
         "namespace",

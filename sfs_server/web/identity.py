@@ -20,7 +20,7 @@ from sfs_server.auth import (
     transfer_subject,
 )
 from sfs_server.errors import INVALID_TOKEN, Problem
-from sfs_server.http import file_target
+from sfs_server.http import target
 from sfs_server.progress import check_id
 from sfs_server.web.keys import (
     CONFIG,
@@ -71,8 +71,9 @@ def _subject(request: web.Request) -> Subject | None:
     """What a link must be for, if it is to open this request; None where no link can. Raises
     Problem 400 and InvalidName for names that cannot be."""
     raw_path = request.rel_url.raw_path
-    if "file" in request.match_info:
-        return file_subject(*file_target(raw_path))
+    if "namespace" in request.match_info:
+        named = target(raw_path)
+        return file_subject(named.namespace, named.path)
     if raw_path == "/sse/progress":
         return transfer_subject(check_id(request.query.get("id", "")))
     return None

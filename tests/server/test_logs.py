@@ -155,7 +155,7 @@ async def test_a_request_is_one_line(service: Service, lines: Lines) -> None:
     assert found[1].pop("id") == "mine"
     for line in found[:1] + found[2:]:
         assert re.fullmatch("[0-9a-f]{32}", line.pop("id"))
-    route = "/storage/{namespace}/{file}"
+    route = "/storage/{namespace}/{path}"
     assert {line.pop("client") for line in found} == {"127.0.0.1"}
     keys = ("method", "route", "status", "bytes", "user")
     assert found == [

@@ -136,7 +136,7 @@ def test_labels_name_nobody_and_are_of_closed_sets(exposed: str) -> None:
     assert routes == {
         "/readyz",
         "/storage/files",
-        "/storage/{namespace}/{file}",
+        "/storage/{namespace}/{path}",
         "/{path}",
         "unknown",
     }

@@ -348,7 +348,7 @@ async def test_a_token_shows_in_no_log_line_metric_or_answer(
             assert b"oken" not in refused, malformed
     service.app[ACCESS_LOG].flush()
     lines = capsys.readouterr().err
-    assert "GET /storage/{namespace}/{file} 200" in lines
+    assert "GET /storage/{namespace}/{path} 200" in lines
     written = lines + caplog.text + "".join(str(record.__dict__) for record in caplog.records)
     for text in (good, expired, forged, "a-token-that-is-none"):
         for part in text.split("."):

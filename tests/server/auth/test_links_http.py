@@ -431,7 +431,7 @@ async def test_a_link_is_in_no_log_line_and_in_no_answer(
     service.app[ACCESS_LOG].flush()
     assert token not in caplog.text
     logged = capsys.readouterr()
-    assert "/storage/{namespace}/{file}" in logged.err
+    assert "/storage/{namespace}/{path}" in logged.err
     assert token not in logged.err + logged.out
 
 

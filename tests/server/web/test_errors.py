@@ -364,7 +364,7 @@ async def test_metrics_can_be_parsed_and_name_nobody(service: Service) -> None:
         for s in requests.samples
         if s.name.endswith("_count")
     }
-    file = "/storage/{namespace}/{file}"
+    file = "/storage/{namespace}/{path}"
     assert counts["/{path}", "GET", "404"] == 3
     assert counts[file, "PUT", "201"] == 1
     assert counts[file, "GET", "200"] == 1
