@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from sfs_server.handlers import files, links, listings, namespaces, progress, service, static
+from sfs_server.handlers import (
+    archives,
+    files,
+    folders,
+    index,
+    links,
+    listings,
+    namespaces,
+    progress,
+    service,
+    static,
+)
 
-_FILE = "/storage/{namespace:(?!(?:namespaces|download/[^/]+)/)[^/]+}/{path:(?s:.*[^/])}"
-"""The path of a file. Below ``/storage/namespaces/`` and ``/storage/download/NS/`` are others,
+_IN = "/storage/{namespace:(?!(?:namespaces|download/[^/]+)/)[^/]+}"
+"""The path of a namespace. Below ``/storage/namespaces/`` and ``/storage/download/NS/`` are others,
 which take other methods. The other reserved words match: ``check_namespace`` refuses them with 400,
 which says more than 404."""
+
+_FILE = _IN + "/{path:(?s:.*[^/])}"
+"""The path of a file, or of a folder without the slash at its end."""
+
+_FOLDERS = (_IN + "/", _IN + "/{path:(?s:.+)}/")
+"""The paths of folders: of the top of a namespace, and of one in it."""
 
 _DOWNLOAD = "/storage/download/{namespace:[^/]+}/{path:(?s:.*[^/])}"
 _NAMESPACE = "/storage/namespaces/{name:[^/]+}"
@@ -32,6 +49,15 @@ def add_routes(app: web.Application) -> None:
     router.add_post(_FILE, files.upload)
     router.add_put(_FILE, files.upload)
     router.add_delete(_FILE, files.delete)
+    router.add_route("MKCOL", _FILE, folders.make)
+    router.add_route("MOVE", _FILE, folders.move)
+    for folder in _FOLDERS:
+        router.add_get(folder, _show_folder)
+        router.add_post(folder, folders.refuse_upload)
+        router.add_put(folder, folders.refuse_upload)
+        router.add_delete(folder, folders.delete)
+        router.add_route("MKCOL", folder, folders.make)
+        router.add_route("MOVE", folder, folders.move)
     router.add_get("/sse/progress", progress.progress)
     router.add_get("/api/session", service.session)
     router.add_get("/openapi.json", service.openapi)
@@ -39,3 +65,9 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/readyz", service.readyz)
     router.add_get("/metrics", service.metrics)
     router.add_get(_PAGE, static.serve)
+
+
+async def _show_folder(request: web.Request) -> web.StreamResponse:
+    """GET, HEAD of a folder: its index, or with ``?archive=`` all that is in it as one file."""
+    archived = request.query_string and "archive" in request.query
+    return await (archives.archive if archived else index.index)(request)

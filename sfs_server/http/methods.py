@@ -1,6 +1,6 @@
-"""The methods of HTTP (RFC 9110 §9.3) that the service knows."""
+"""The methods of HTTP (RFC 9110 §9.3, RFC 4918 §9) that the service knows."""
 
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+METHODS = frozenset("GET HEAD POST PUT DELETE OPTIONS PATCH MOVE MKCOL".split())
 """Those that metrics and logs name. Any other is ``other`` there, so that no client can make up
 series of metrics."""
 
