@@ -1,12 +1,33 @@
-"""The index of a folder: what is in it, as a page or as JSON."""
+"""GET, HEAD ``/storage/:ns/[:path/]``: the index of a folder, as JSON or as a page of links."""
 
 from __future__ import annotations
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from sfs_server.errors import Problem
+from sfs_server.auth import Action
+from sfs_server.http import target, wants_json
+from sfs_server.listing import POLICY, IndexPage, JsonArray, query_of, send_list
+from sfs_server.web import FILESYSTEM, permitted
+
+_HEADERS: dict[str, str] = {
+    hdrs.CACHE_CONTROL: "private, no-cache",
+    hdrs.VARY: "Accept, Authorization, Cookie, Origin",
+    "X-Content-Type-Options": "nosniff",
+}
+_PAGE_HEADERS = {**_HEADERS, "Content-Security-Policy": POLICY}
 
 
 async def index(request: web.Request) -> web.StreamResponse:
-    """GET, HEAD ``/storage/:ns/:path/``."""
-    raise Problem(501, "This is not built yet.")
+    """Respond with what is right in a folder: as JSON, like ``/storage/files?folder=``, where
+    ``Accept`` asks for that, else as a page of links. The query narrows it like that of a list.
+    Raises NoSuchFolder."""
+    asked = target(request.rel_url.raw_path)
+    query = query_of(request.query, asked.path)
+    await permitted(request, Action.READ, asked.namespace, stale_ok=True)
+    if asked.path:
+        await request.app[FILESYSTEM].stat_folder(asked.namespace, asked.path)
+    if wants_json(request.headers):
+        array = JsonArray(asked.namespace, query)
+        return await send_list(request, asked.namespace, query, array, _HEADERS)
+    page = IndexPage(asked.namespace, query, request.query.get("token", ""))
+    return await send_list(request, asked.namespace, query, page, _PAGE_HEADERS)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring as _quoted
 
 from gfs.types import Entry, FileInfo
-from sfs_server.http import content_type, etag_of, quote_path
+from sfs_server.http import content_type, etag_of, folder_path, quote_path
 from sfs_server.listing.query import Query
 
 _NS = 1_000_000_000
@@ -32,8 +32,7 @@ class JsonArray:
     tail = "]\n"
 
     def __init__(self, namespace: str, query: Query) -> None:
-        folder = f"{query.folder}/" if query.folder else ""
-        self._above = f"/storage/{namespace}/{quote_path(folder)}"
+        self._above = folder_path(namespace, query.folder or "")
         self._hidden = query.hidden_characters
         self._namespace = _quoted(namespace)
 
