@@ -2,16 +2,20 @@
 -- gets a request, and whether an upload is worth its body.
 --
 -- Theory of operation. nginx cannot evict a stored answer, and need not: the key of an answer has in
--- it a generation of the file and one of its namespace. A change that was made, or of which nobody
--- knows whether it was, makes them new before its own response goes out. Whoever asks after that
--- asks for another key. A GET that was on its way meanwhile, with bytes from before, is stored under the old key, where nobody looks
--- again: there is no race to lose, as there is with a cache that deletes. The view and the download
--- of a file, and every spelling of its path, share one generation. What is never asked for again
--- leaves the disk after two minutes (`inactive`).
+-- it a generation of the file, one of each folder above it, and one of its namespace. A change that
+-- was made, or of which nobody knows whether it was, makes the generation of its path new before its
+-- own response goes out: if that is a folder, for all files below it. A MOVE does so at both ends.
+-- Whoever asks after that asks for another key. A GET that was on its way meanwhile, with bytes from
+-- before, is stored under the old key, where nobody looks again: there is no race to lose, as there
+-- is with a cache that deletes. The view and the download of a file, and every spelling of its path,
+-- share their generations. What is never asked for again leaves the disk after two minutes
+-- (`inactive`). The index and the archive of a folder change with every file below it, and are not
+-- stored.
 --
 -- Another process of SFS than the one that made a change may take a moment to hear of it. For `hold`
--- seconds the file is asked for with `no-cache`, by which SFS believes nothing that it remembers:
--- otherwise an answer from before would be stored under the new key.
+-- seconds the file, and if it was a folder all below it, is asked for with `no-cache`, by which SFS
+-- believes nothing that it remembers: otherwise an answer from before would be stored under the new
+-- key.
 --
 -- A generation is forgotten after REMEMBER seconds. By then all that was stored under the key
 -- without it is older than s-maxage, and is asked about again. If the memory for generations is
@@ -32,6 +36,8 @@ local REMEMBER = 300  -- more than FRESH and the longest time that SFS may take 
 local CONNECT_TIMEOUT_MS = 2000
 local REFUSAL_TIMEOUT_MS = 10000
 local REFUSAL_BYTES = 65536
+local MOST_SEGMENTS = 32  -- of a path in a namespace: SFS refuses more
+local MOVE_TIMEOUT_SECONDS = 600  -- how long SFS may take to move a folder, without sending a byte
 
 local READS = { GET = true, HEAD = true, OPTIONS = true }
 
@@ -77,11 +83,13 @@ local function path_of(uri)
     return unescape((path:gsub("/%.$", "/")))
 end
 
--- Of a decoded path: the namespace and the name of the file that it is of.
-local function file_of(path)
-    local rest = path:match("^/storage/download/(.+/.+)$") or path:match("^/storage/(.+/.+)$")
+-- Of a decoded path: the namespace, the path in it of a file or a folder, "" for the namespace
+-- itself, and whether a slash says that it is a folder.
+local function place_of(path)
+    local rest = path:match("^/storage/download/(.+/.+)$") or path:match("^/storage/(.+/.*)$")
     if rest then
-        return rest:match("^([^/]+)/(.+)$")
+        local namespace, name, slash = rest:match("^([^/]+)/(.-)(/?)$")
+        return namespace, name, slash == "/" or name == ""
     end
 end
 
@@ -100,10 +108,33 @@ local function forget()
     lasting:set("hold", true, hold)
 end
 
--- Whether a file, or all, may have changed so lately that not every process of SFS has heard of it.
-local function lately(directory, name)
-    local changed = tostring(generation("f " .. directory .. "/" .. name)):match("^%d+")
-    return ngx.now() - tonumber(changed) < hold + 1 or lasting:get("hold") ~= nil
+-- The generations of a path and of all folders above it, the outermost first; nil if no path has so
+-- many segments.
+local function generations_of(namespace, path)
+    local found, stop = {}, 0
+    while stop do
+        if #found == MOST_SEGMENTS then
+            return nil
+        end
+        stop = path:find("/", stop + 1, true)
+        found[#found + 1] = generation("f " .. namespace .. "/" .. path:sub(1, (stop or 0) - 1))
+    end
+    return found
+end
+
+-- Whether a file, a folder that it is in, or all, may have changed so lately that not every process
+-- of SFS has heard of it.
+local function lately(found)
+    if lasting:get("hold") then
+        return true
+    end
+    local now = ngx.now()
+    for _, changed in ipairs(found) do
+        if now - tonumber(tostring(changed):match("^%d+")) < hold + 1 then
+            return true
+        end
+    end
+    return false
 end
 
 local function remember(name, value, seconds)
@@ -113,25 +144,44 @@ local function remember(name, value, seconds)
     end
 end
 
--- Make what a change to `path` may have changed unreachable in the cache. A path at which nothing
--- can be changed evicts nothing: whatever is added to SFS that changes files elsewhere belongs here.
+-- Make what a change to `path`, and if that is a folder to all below it, may have changed
+-- unreachable in the cache. A path at which nothing can be changed evicts nothing: whatever is added
+-- to SFS that changes files elsewhere belongs here, or names them in Content-Location.
 local function evict(path)
-    local namespace = path:match("^/storage/namespaces/([^/]+)")
-    if namespace then
-        -- Another process of SFS may not have heard of it yet: store nothing that it says.
-        remember("hold " .. namespace, true, hold)
-        return remember("n " .. namespace, fresh(), REMEMBER)
+    local namespace, name = path:match("^/storage/namespaces/([^/]+)"), ""
+    if not namespace then
+        namespace, name = place_of(path)
     end
-    local directory, name = file_of(path)
-    if directory then
-        remember("f " .. directory .. "/" .. name, fresh(), REMEMBER)
+    if not namespace then
+        return
+    end
+    if name ~= "" then
+        return remember("f " .. namespace .. "/" .. name, fresh(), REMEMBER)
+    end
+    -- Another process of SFS may not have heard of it yet: store nothing that it says.
+    remember("hold " .. namespace, true, hold)
+    remember("n " .. namespace, fresh(), REMEMBER)
+end
+
+-- Evict what a change may have changed: at its path, at that where it moves something to, and at
+-- that which its response names (RFC 9111 4.4; a path alone is of the same origin).
+local function evict_changed()
+    evict(path_of(ngx.var.request_uri))
+    local destination = ngx.req.get_headers(0)["Destination"] or {}
+    for _, uri in ipairs(type(destination) == "table" and destination or { destination }) do
+        evict(path_of((uri:gsub("^%a[%w+.-]*://[^/?#]*", ""))))
+    end
+    local location = ngx.var.upstream_http_content_location or ""
+    if location:find("^/[^/]") then
+        evict(path_of(location))
     end
 end
 
--- Whether the request may be answered from the cache, and its answer stored; the key if so.
--- Whatever is not plain goes to SFS as it is: a credential, a query (a token, a transfer to watch),
--- several ranges, conditions that only the newest version can meet.
-local function key_of(headers)
+-- Whether the request may be answered from the cache, and its answer stored; the key if so. `found`
+-- are the generations of a file in `namespace`. Whatever is not plain goes to SFS as it is: a
+-- credential, a query (a token, a transfer to watch), several ranges, conditions that only the newest
+-- version can meet.
+local function key_of(headers, namespace, found)
     local uri = ngx.var.request_uri
     if ngx.req.get_method() ~= "GET" or uri:find("[?#]") then
         return nil
@@ -144,15 +194,12 @@ local function key_of(headers)
     if control and (type(control) == "table" or control:lower():find("no%-cache")) then
         return nil
     end
-    local directory, name = file_of(path_of(uri))
     local origin = headers["Origin"] or ""
-    if not directory or type(origin) ~= "string" or lasting:get("hold")
-        or generations:get("hold " .. directory) then
+    if type(origin) ~= "string" or lasting:get("hold") or generations:get("hold " .. namespace) then
         return nil
     end
     local key = table.concat({
-        lasting:get("epoch"), generation("n " .. directory),
-        generation("f " .. directory .. "/" .. name), origin, uri,
+        lasting:get("epoch"), generation("n " .. namespace), table.concat(found, " "), origin, uri,
     }, " ")
     local range, none, since =
         headers["Range"], headers["If-None-Match"], headers["If-Modified-Since"]
@@ -277,18 +324,22 @@ end
 
 function gateway.access()
     local headers = ngx.req.get_headers(0)
-    local key = key_of(headers)
-    local directory, name = file_of(path_of(ngx.var.request_uri))
-    if directory and lately(directory, name) then
-        ngx.req.set_header("Cache-Control", "no-cache")  -- for SFS: look again
-    end
-    if key then
-        ngx.var.sfs_cache, ngx.var.sfs_key = "sfs", key
-        return
+    local namespace, path, folder = place_of(path_of(ngx.var.request_uri))
+    local found = namespace and generations_of(namespace, path)
+    if found then
+        local key = not folder and key_of(headers, namespace, found)
+        if lately(found) then
+            ngx.req.set_header("Cache-Control", "no-cache")  -- for SFS: look again
+        end
+        if key then
+            ngx.var.sfs_cache, ngx.var.sfs_key = "sfs", key
+            return
+        end
     end
     local expect = headers["Expect"]
     if type(expect) == "string" and expect:lower() == "100-continue"
-        and ngx.req.http_version() == 1.1 and not READS[ngx.req.get_method()] then
+        and ngx.req.http_version() == 1.1 and not READS[ngx.req.get_method()]
+        and (headers["Transfer-Encoding"] or (tonumber(headers["Content-Length"]) or 0) > 0) then
         ask_first()
     end
 end
@@ -312,7 +363,7 @@ function gateway.header()
     ngx.header["X-Request-Id"] = var.sfs_request_id
     if not READS[ngx.req.get_method()] then
         if may_have_changed(status) then
-            evict(path_of(var.request_uri))
+            evict_changed()
             ngx.ctx.evicted = true
         end
     elseif var.upstream_cache_status == "HIT" then
@@ -334,7 +385,7 @@ function gateway.log()
     -- The client has gone, or SFS has: no answer said what became of the change.
     if not READS[ngx.req.get_method()] and not ngx.ctx.evicted
         and may_have_changed(ngx.status) then
-        evict(path_of(ngx.var.request_uri))
+        evict_changed()
     end
 end
 
@@ -361,6 +412,9 @@ function gateway.balance()
     end
     context.tried[number], context.number = true, number
     balancer.set_current_peer(upstreams[number][1], upstreams[number][2])
+    if ngx.req.get_method() == "MOVE" then
+        balancer.set_timeouts(nil, nil, MOVE_TIMEOUT_SECONDS)
+    end
 end
 
 local function ready(upstream)
@@ -436,7 +490,7 @@ function gateway.problem()
     local form = '{"type": "about:blank", "title": "%s", "status": %d, "detail": "%s"}'
     local body = form:format(title, status, detail)
     if status == 405 then
-        ngx.header["Allow"] = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
+        ngx.header["Allow"] = "GET, HEAD, POST, PUT, DELETE, MKCOL, MOVE, OPTIONS"
     end
     if status == 429 then
         ngx.header["Retry-After"] = "5"

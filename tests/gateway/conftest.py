@@ -188,8 +188,8 @@ def gateway(nginx: Nginx, seaweed: Cluster, postgres: Postgres) -> Iterator[Gate
 class Recorder:
     """A server that keeps what it is sent, and says what it is told to.
 
-    It answers when ``wants`` bytes of a body have come, if there is a body; closes the connection
-    after that with ``cuts``, and instead of that with ``dies``.
+    It answers ``pause`` seconds after ``wants`` bytes of a body have come, if there is a body; closes
+    the connection after that with ``cuts``, and instead of that with ``dies``.
     """
 
     gateway_port: int = 0
@@ -198,6 +198,7 @@ class Recorder:
     heads: list[bytes] = field(default_factory=list)
     answer: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     wants: int = 1
+    pause: float = 0
     cuts: bool = False
     dies: bool = False
 
@@ -230,6 +231,7 @@ class Recorder:
                 self.received += piece
         if self.dies:
             raise ConnectionError
+        await asyncio.sleep(self.pause)
         writer.write(self.answer)
         if self.cuts:
             raise ConnectionError

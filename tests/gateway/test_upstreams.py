@@ -73,6 +73,8 @@ async def test_a_change_is_never_sent_twice(recorder: Recorder) -> None:
         ("PUT", b""),
         ("POST", b""),
         ("DELETE", b""),
+        ("MKCOL", b""),
+        ("MOVE", b""),
     ):
         recorder.heads.clear()
         answer = await call(recorder.gateway_port, method, "/storage/default/a", {}, body)
@@ -82,6 +84,28 @@ async def test_a_change_is_never_sent_twice(recorder: Recorder) -> None:
     recorder.heads.clear()
     assert (await call(recorder.gateway_port, "GET", "/storage/default/a")).status == 502
     assert len(recorder.heads) == 3, "a read is tried everywhere, once"
+
+
+async def test_a_move_may_take_longer_than_other_requests_and_is_sent_once(
+    recorder: Recorder,
+) -> None:
+    """A byte has to come within a second here, as within 75 elsewhere."""
+    recorder.pause = 1.5
+    for method, status in (("DELETE", 502), ("MOVE", 200)):
+        recorder.heads.clear()
+        answer = await call(recorder.gateway_port, method, "/storage/default/large/")
+        assert (answer.status, len(recorder.heads)) == (status, 1)
+
+
+@pytest.mark.parametrize("length", [{}, {"Content-Length": "0"}])
+async def test_a_change_without_a_body_is_never_sent_as_a_question(
+    recorder: Recorder, length: dict[str, str]
+) -> None:
+    expect = {"Expect": "100-continue", "Destination": "/storage/default/b", **length}
+    async with connect(recorder.gateway_port) as client:
+        client.send("MOVE", "/storage/default/a", expect)
+        assert [(await client.head())[0] for _ in range(2)] == [100, 200]
+    assert len(recorder.heads) == 1
 
 
 async def test_a_change_whose_answer_was_lost_evicts(recorder: Recorder) -> None:
