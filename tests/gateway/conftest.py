@@ -188,8 +188,8 @@ def gateway(nginx: Nginx, seaweed: Cluster, postgres: Postgres) -> Iterator[Gate
 class Recorder:
     """A server that keeps what it is sent, and says what it is told to.
 
-    It answers ``pause`` seconds after ``wants`` bytes of a body have come, if there is a body; closes
-    the connection after that with ``cuts``, and instead of that with ``dies``.
+    It answers ``pause`` seconds after ``wants`` bytes of a body have come, if there is a body;
+    closes the connection after that with ``cuts``, and instead of that with ``dies``.
     """
 
     gateway_port: int = 0
