@@ -155,9 +155,7 @@ async def test_what_a_change_names_as_its_content_location_is_evicted(
     assert from_cache(await get(recorder, f"{top}/a/b/file")) != evicted
 
 
-async def test_a_folder_is_never_stored_whatever_sfs_calls_it(
-    recorder: Recorder, top: str
-) -> None:
+async def test_a_folder_is_never_stored_whatever_sfs_calls_it(recorder: Recorder, top: str) -> None:
     for path in (f"{top}/a/", f"{top}/a/b/", top.removesuffix("top")):
         for _ in range(2):
             assert not from_cache(await get(recorder, path))
