@@ -68,6 +68,12 @@ def _paths() -> Json:
                 "403 404 412 507",
             ),
         },
+        "/storage/{namespace}/": _index(
+            "showTop", "Sends the index of the top folder of a namespace.", "namespace"
+        ),
+        "/storage/{namespace}/{path}/": _index(
+            "showFolder", "Sends the index of a folder.", "namespace filePath"
+        ),
         "/storage/download/{namespace}/{path}": _view(
             "downloadFile", "Sends a file, to be saved by the browser."
         ),
@@ -223,6 +229,22 @@ def _view(name: str, summary: str) -> Json:
             },
         },
         "403 404 412 416",
+    )
+
+
+def _index(name: str, summary: str, place: str) -> Json:
+    """The operations that send the index of a folder."""
+    found = _json(
+        "These are the entries of the folder.", _array("Entry"), headers={"Link": "NextPage"}
+    )
+    page = "Without an Accept that asks for JSON, it is a page of relative links."
+    found["content"]["text/html"] = {"schema": {"type": "string", "description": page}}
+    return _read(
+        name,
+        summary,
+        _parameters(f"{place} type contains prefix after limit"),
+        {"200": found},
+        "403 404",
     )
 
 
