@@ -1,4 +1,5 @@
-"""Whether something can be read without waiting for the disk: two Linux calls that Python lacks.
+"""Two Linux calls that Python lacks: opening a path that leads nowhere else, and asking whether
+something can be read without waiting for the disk.
 
 A read that finds its pages in memory takes microseconds and needs no thread; one that does not
 takes milliseconds, and would stop every other transfer if the event loop made it. The kernel says
@@ -9,6 +10,8 @@ beforehand which of the two it will be:
 - ``cachestat(2)`` (Linux 6.5) counts the pages of a range that are in memory.
 
 A kernel without these calls is treated as if it always had to wait, and the caller uses a thread.
+``openat2(2)`` (Linux 5.6) also follows no symbolic link and enters no mount on its way, which it
+does in one step for the whole path.
 Their numbers are the same on every architecture that is listed below.
 """
 
@@ -23,11 +26,15 @@ from functools import cache
 
 _SYS_OPENAT2 = 437
 _SYS_CACHESTAT = 451
-_RESOLVE_NO_SYMLINKS = 0x04
-_RESOLVE_BENEATH = 0x08
+_RESOLVE_BENEATH = 0x01 | 0x04 | 0x08
+"""RESOLVE_NO_XDEV, RESOLVE_NO_SYMLINKS and RESOLVE_BENEATH."""
 _RESOLVE_CACHED = 0x20
 _MACHINES = frozenset({"x86_64", "aarch64", "armv7l", "armv8l", "riscv64", "ppc64le", "s390x"})
 _PAGE = os.sysconf("SC_PAGESIZE")
+_NO_CALL = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM})
+"""This kernel or its sandbox lacks the call."""
+_MOST_ESCAPES = 3
+"""How often EXDEV is taken for the trace of a folder that was moved away during the call."""
 
 
 class _OpenHow(ctypes.Structure):
@@ -68,25 +75,49 @@ _CACHESTAT = ctypes.c_long(_SYS_CACHESTAT)
 
 
 @cache
-def _how(flags: int) -> ctypes._CArgObject:
-    resolve = _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH | _RESOLVE_CACHED
+def _how(flags: int, resolve: int) -> ctypes._CArgObject:
     return ctypes.byref(_OpenHow(flags | os.O_CLOEXEC, 0, resolve))
 
 
 def open_cached(root: int, path: bytes, flags: int) -> int | None:
-    """Open ``path``, relative to the directory of the descriptor ``root`` and never outside of it.
+    """Open ``path``, relative to the directory of the descriptor ``root``, like
+    :func:`open_beneath`.
 
-    Returns the descriptor, or None if the disk would have to be waited for: then open it in a
-    thread. Raises OSError (FileNotFoundError and others) where the kernel needs no disk to refuse.
+    Returns the descriptor, or None if the disk would have to be waited for, or a mount is on the
+    way: then open it in a thread. Raises OSError (FileNotFoundError and others) where the kernel
+    needs no disk to refuse.
     """
     if _CALL is None:
         return None
-    opened: int = _CALL(_OPENAT2, ctypes.c_int(root), path, _how(flags), _HOW_SIZE)
+    how = _how(flags, _RESOLVE_BENEATH | _RESOLVE_CACHED)
+    opened: int = _CALL(_OPENAT2, ctypes.c_int(root), path, how, _HOW_SIZE)
     if opened >= 0:
         return opened
     code = ctypes.get_errno()
-    if code in (errno.EAGAIN, errno.ENOSYS, errno.EINVAL, errno.EPERM):
-        return None  # not in memory; or this kernel or its sandbox lacks the call
+    if code == errno.EXDEV or code == errno.EAGAIN or code in _NO_CALL:
+        return None
+    raise OSError(code, os.strerror(code))
+
+
+def open_beneath(root: int, path: bytes, flags: int) -> int | None:
+    """Open ``path``, relative to the directory of the descriptor ``root`` and never outside of it:
+    no symbolic link is followed, and no mount is entered.
+
+    Returns the descriptor, or None where this kernel or its sandbox lacks the call. Raises OSError,
+    with ELOOP for a link and EXDEV for a mount.
+    """
+    if _CALL is None:
+        return None
+    for _ in range(_MOST_ESCAPES):
+        how = _how(flags, _RESOLVE_BENEATH)
+        opened: int = _CALL(_OPENAT2, ctypes.c_int(root), path, how, _HOW_SIZE)
+        if opened >= 0:
+            return opened
+        code = ctypes.get_errno()
+        if code in _NO_CALL:
+            return None
+        if code != errno.EXDEV:
+            break
     raise OSError(code, os.strerror(code))
 
 

@@ -29,9 +29,9 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from gfs.api import FileSystem
 from gfs.copying import Copied
 from gfs.embedded.filesystem import EmbeddedFileSystem
+from gfs.embedded.infos import READ_FLAGS
 from gfs.embedded.listing import valid
 from gfs.embedded.oserrors import DIRECTORY_FLAGS, reason, translated
-from gfs.embedded.tree import READ_FLAGS
 from gfs.errors import StoreUnavailable
 from gfs.paths import check_directory
 

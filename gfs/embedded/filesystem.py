@@ -9,19 +9,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import TypeVar
 
 from gfs.api import FileSystem, Reader, Writer
-from gfs.embedded import listing
+from gfs.embedded.infos import READ_FLAGS
 from gfs.embedded.reader import EmbeddedReader
-from gfs.embedded.tree import READ_FLAGS, Tree
+from gfs.embedded.tree import Tree
+from gfs.embedded.walks import Walks
 from gfs.embedded.writer import EmbeddedWriter
 from gfs.errors import GfsError, NoSuchFile, StoreFull, StoreUnavailable
 from gfs.pagecache import open_cached
-from gfs.paths import check_directory, check_name
+from gfs.paths import check_directory, check_path
 from gfs.threads import in_thread
-from gfs.types import ANYTHING, Expect, FileInfo, Status
+from gfs.types import ANYTHING, Entry, Expect, FileInfo, FolderInfo, Status, Usage
 
 READ_THREADS = 16
 """How many calls that read the disk may be under way at once."""
@@ -32,13 +35,14 @@ WRITE_THREADS = 16
 CHECK_SECONDS = 5
 """How long ``check`` waits for the disk."""
 
-LIST_FIRST = 100
-"""How many files are in the first batches of a listing, which a caller waits for."""
-
-LIST_BATCH = 250
-"""How many files are in the later ones."""
-
 _log = logging.getLogger(__name__)
+
+_Entry = TypeVar("_Entry", bound=Entry)
+
+
+def _check_folder(path: str) -> str:
+    """Return ``path`` if it can be that of a folder, or is "" for a directory itself."""
+    return path and check_path(path)
 
 
 class EmbeddedFileSystem(FileSystem):
@@ -46,7 +50,7 @@ class EmbeddedFileSystem(FileSystem):
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._names = listing.NameCache(tree.root)
+        self._walks = Walks(tree)
         self._readers = ThreadPoolExecutor(READ_THREADS, "gfs-read")
         self._writers = ThreadPoolExecutor(WRITE_THREADS, "gfs-write")
         self._emptying: set[asyncio.Task[None]] = set()
@@ -90,28 +94,28 @@ class EmbeddedFileSystem(FileSystem):
         await in_thread(self._writers, self._tree.discard_directory, check_directory(directory))
         self._empty_trash()
 
-    async def stat(self, directory: str, name: str) -> FileInfo:
-        descriptor, info = await self._opened(directory, name)
+    async def stat(self, directory: str, path: str) -> FileInfo:
+        descriptor, info = await self._opened(directory, path)
         os.close(descriptor)
         return info
 
-    async def open(self, directory: str, name: str) -> Reader:
-        return EmbeddedReader(self._readers, *await self._opened(directory, name))
+    async def open(self, directory: str, path: str) -> Reader:
+        return EmbeddedReader(self._readers, *await self._opened(directory, path))
 
-    async def _opened(self, directory: str, name: str) -> tuple[int, FileInfo]:
-        """Open the current version: its descriptor, and what it is. Raises NoSuchFile."""
-        path = f"{check_directory(directory)}/{check_name(name)}".encode()
+    async def _opened(self, directory: str, path: str) -> tuple[int, FileInfo]:
+        """Open the current version: its descriptor, and what it is. Raises NoSuchFile, IsFolder."""
+        whole = f"{check_directory(directory)}/{check_path(path)}".encode()
         try:
-            descriptor = open_cached(self._tree.root, path, READ_FLAGS)
+            descriptor = open_cached(self._tree.root, whole, READ_FLAGS)
         except FileNotFoundError as error:
-            raise NoSuchFile(name) from error
+            raise NoSuchFile(path) from error
         except OSError:
             descriptor = None  # the slow way finds out whether it is the file or the directory
         if descriptor is None:
             opening = self._tree.open
-            descriptor = await in_thread(self._readers, opening, directory, name, undo=os.close)
+            descriptor = await in_thread(self._readers, opening, directory, path, undo=os.close)
         try:
-            return descriptor, self._tree.info(descriptor, directory, name)
+            return descriptor, self._tree.info(descriptor, directory, path)
         except BaseException:
             os.close(descriptor)
             raise
@@ -119,64 +123,76 @@ class EmbeddedFileSystem(FileSystem):
     async def create(
         self,
         directory: str,
-        name: str,
+        path: str,
         *,
         expect: Expect = ANYTHING,
         size: int | None = None,
         times_of: FileInfo | None = None,
     ) -> Writer:
-        check_directory(directory)
-        check_name(name)
-
-        def start() -> tuple[int, str]:
-            self._tree.require_writable(directory)
-            if expect != ANYTHING:
-                expect.check(self._tree.find(directory, name))
-            self._tree.require_space(size or 0, files=1)
-            return self._tree.make_temporary()
-
-        temporary = await in_thread(
-            self._writers, start, undo=lambda made: self._tree.drop_temporary(*made)
+        target = check_directory(directory), check_path(path)
+        starting = self._tree.start
+        draft = await in_thread(
+            self._writers, starting, *target, expect, size or 0, undo=self._tree.drop
         )
-        target = directory, name
-        return EmbeddedWriter(self._tree, self._writers, temporary, target, expect, times_of)
+        return EmbeddedWriter(self._tree, self._writers, draft, times_of)
 
-    async def delete(self, directory: str, name: str, *, expect: Expect = ANYTHING) -> None:
-        check_directory(directory)
-        await in_thread(self._writers, self._tree.delete, directory, check_name(name), expect)
+    async def delete(self, directory: str, path: str, *, expect: Expect = ANYTHING) -> FileInfo:
+        target = check_directory(directory), check_path(path)
+        return await in_thread(self._writers, self._tree.delete, *target, expect)
 
-    async def list_files(
+    async def stat_folder(self, directory: str, path: str) -> FolderInfo:
+        target = check_directory(directory), _check_folder(path)
+        return await in_thread(self._readers, self._tree.stat_folder, *target)
+
+    async def make_folder(self, directory: str, path: str) -> FolderInfo:
+        target = check_directory(directory), check_path(path)
+        return await in_thread(self._writers, self._tree.make_folder, *target)
+
+    async def remove_folder(self, directory: str, path: str) -> None:
+        target = check_directory(directory), check_path(path)
+        await in_thread(self._writers, self._tree.remove_folder, *target)
+        self._empty_trash()
+
+    def list_files(
         self, directory: str, *, prefix: str = "", after: str = "", limit: int | None = None
     ) -> AsyncGenerator[list[FileInfo], None]:
         check_directory(directory)
+        return self._listed(self._walks.flat(directory, prefix, after), limit)
+
+    def list_folder(
+        self,
+        directory: str,
+        folder: str = "",
+        *,
+        prefix: str = "",
+        after: str = "",
+        limit: int | None = None,
+    ) -> AsyncGenerator[list[Entry], None]:
+        target = check_directory(directory), _check_folder(folder)
+        return self._listed(self._walks.level(*target, prefix, after), limit)
+
+    async def _listed(
+        self, slices: Iterator[list[_Entry]], limit: int | None
+    ) -> AsyncGenerator[list[_Entry], None]:
+        """Yield at most ``limit`` entries, in the batches that threads make of them."""
         left = limit
-        keep, batch = listing.FIRST_PASS_NAMES, LIST_FIRST
         while left is None or left > 0:
-            names = await in_thread(
-                self._readers, self._names.names, directory, prefix, after, keep
-            )
-            for position in range(0, len(names), batch):
-                infos = await in_thread(
-                    self._readers, self._look, directory, names[position : position + batch]
-                )
-                infos = infos[:left]
-                if infos:
-                    yield infos
-                if left is not None:
-                    left -= len(infos)
-                    if left <= 0:
-                        return
-            if len(names) < keep:
+            found = await in_thread(self._readers, next, slices, None)
+            if found is None:
                 return
-            after, keep, batch = names[-1], listing.PASS_NAMES, LIST_BATCH
+            if left is not None:
+                found = found[:left]
+                left -= len(found)
+            if found:
+                yield found
 
-    def _look(self, directory: str, names: list[str]) -> list[FileInfo]:
-        found = (self._tree.find(directory, name) for name in names if listing.valid(name))
-        return [info for info in found if info is not None]
-
-    async def count(self, directory: str) -> int:
-        check_directory(directory)
-        return await in_thread(self._readers, self._names.count, directory)
+    async def usage(self, directory: str, folder: str = "", *, most: int | None = None) -> Usage:
+        target = check_directory(directory), _check_folder(folder)
+        with closing(self._walks.count(*target, most)) as counting:
+            counted = Usage(0, 0, 0)
+            while (more := await in_thread(self._readers, next, counting, None)) is not None:
+                counted = more
+        return counted
 
     async def identity(self) -> str:
         return await in_thread(self._writers, self._tree.identity)

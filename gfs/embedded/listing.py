@@ -1,25 +1,32 @@
-"""A sorted listing of a directory of any size in bounded memory.
+"""The names in one folder of any size, sorted, in bounded memory.
 
-A directory gives its names in no order and cannot be asked for "the next ones". So each pass over
+A folder gives its names in no order and cannot be asked for "the next ones". So each pass over
 it keeps the smallest names after the last one listed, PASS_NAMES of them, and drops the rest: a
 million files take about 30 passes of half a second. The first pass keeps fewer, since a caller
 waits for the first names.
 
-Most directories are listed more often than they change, and page by page. So the second pass over a
-directory that has not changed since the first caches all of its names, sorted, and the next listing
+The name of a folder carries a mark at its end, with which it is sorted. By level, that is LEVEL,
+which comes before every character that a name can have: so the order is that of the names
+themselves. Where all depths are listed it is FLAT, the slash: so a folder stands where the paths
+belong that are in it ("a.txt", "a/b", "a0"). Names that nothing in the store can have are dropped.
+
+Most folders are listed more often than they change, and page by page. So the second pass over a
+folder that has not changed since the first caches all of its names, sorted, and the next listing
 needs no pass: 100,000 names are 1.6 MB, and the first of them are found within a millisecond
 instead of 70. Only names are cached; what a file is, is looked up when it is listed. Names for
 which the cache has no space (CACHE_BYTES; about 270,000 of 15 characters) are listed in passes.
 While names are gathered they take three times that space, so only one thread at a time gathers, and
-another one makes a pass meanwhile.
+another one makes a pass meanwhile. Folders with fewer than CACHED_FROM names are read each time,
+which costs little, and leave the space to the large ones.
 
-What is cached is true as long as the directory's change time is the same: every entry that is made
-or removed, by this program or another, sets it. (The modification time would not do: ``rsync`` and
-``tar`` set it back.) The kernel's clock for it ticks every 1 to 10 ms, so a change can have the
-time of the one before. Therefore names are cached only if the change time was SETTLED_NS old when
-the scan started; a time in the future, as after a clock was set back, is never old. What is made or
-removed during the scan or after it changes the time, and then what was found is not used. It
-follows that a directory in which files are published all the time is listed in passes.
+A folder is cached by its inode, wherever it is moved. What is cached is true as long as the
+folder's change time is the same: every entry that is made or removed, by this program or another,
+sets it. (The modification time would not do: ``rsync`` and ``tar`` set it back.) The kernel's clock
+for it ticks every 1 to 10 ms, so a change can have the time of the one before. Therefore names are
+cached only if the change time was SETTLED_NS old when the scan started; a time in the future, as
+after a clock was set back, is never old. What is made or removed during the scan or after it
+changes the time, and then what was found is not used. It follows that a folder in which files are
+published all the time is listed in passes.
 """
 
 from __future__ import annotations
@@ -30,13 +37,11 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from gfs import clock
-from gfs.embedded.oserrors import open_directory, translated
-from gfs.errors import InvalidName, NoSuchDirectory
+from gfs.errors import InvalidName
 from gfs.paths import check_name
 
 FIRST_PASS_NAMES = 1_000
@@ -46,11 +51,20 @@ PASS_NAMES = 32_768
 """How many names each later pass keeps."""
 
 CACHE_BYTES = 8 << 20
-"""How much the cached names of all directories may take, as far as it is counted here."""
+"""How much the cached names of all folders may take, as far as it is counted here."""
 
 SETTLED_NS = 50_000_000
 """The age, in nanoseconds, from which on a change time is trusted: several ticks of any clock by
-which a kernel dates directories."""
+which a kernel dates folders."""
+
+CACHED_FROM = 256
+"""How many names a folder has at least for them to be cached."""
+
+LEVEL = "\x01"
+"""The mark behind the name of a folder, where one level is listed."""
+
+FLAT = "/"
+"""The mark where all depths are listed."""
 
 _RUN_NAMES = 4096
 """How many names are sorted at once. The interpreter is not free during a sort: for 1 ms, not
@@ -62,107 +76,96 @@ _BLOCK_NAMES = 256
 _NAME_COST = 16
 """What a name counts against CACHE_BYTES, besides its characters."""
 
-_DIRECTORY_COST = 512
-"""What a directory counts against it, besides its names."""
+_FOLDER_COST = 512
+"""What a folder counts against it, besides its names."""
+
+_FEW_CHARACTERS = 63
+"""A name of so many is never too long in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """A directory when it was scanned. The same ``identity`` means the same names, if it was
-    ``settled``: its last change was long enough ago."""
+    """A folder when it was scanned: ``key`` says which. The same ``changed`` means the same names,
+    if it was ``settled``: its last change was long enough ago."""
 
-    identity: tuple[int, int, int]
+    key: tuple[int, int]
+    changed: int
     settled: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Cached:
-    """What is cached of a directory as long as it has this ``identity``.
+    """What is cached of a folder as long as its change time is ``changed``.
 
-    ``passed``: there was a pass over it. ``large``: its names do not fit into the cache. ``count``:
-    how many valid names it has. ``blocks``: all names. ``cost``: what it counts against
-    CACHE_BYTES.
+    ``passed``: there was a pass over it. ``large``: its names do not fit into the cache.
+    ``blocks``: all names. ``cost``: what it counts against CACHE_BYTES.
     """
 
-    identity: tuple[int, int, int]
+    changed: int
     passed: bool = False
     large: bool = False
-    count: int | None = None
     blocks: tuple[bytes, ...] | None = None
-    cost: int = _DIRECTORY_COST
+    cost: int = _FOLDER_COST
 
 
 class NameCache:
-    """The names in the directories of the store, whose own descriptor is ``root``. Its methods may
-    be called from several threads, and wait for the disk. A directory that does not exist is
-    empty."""
+    """The names in folders. Its methods may be called from several threads, and wait for the
+    disk."""
 
-    def __init__(self, root: int) -> None:
-        self._root = root
-        self._cached: OrderedDict[str, _Cached] = OrderedDict()
+    def __init__(self) -> None:
+        self._cached: OrderedDict[tuple[str, int, int], _Cached] = OrderedDict()
         self._cost = 0
         self._lock = threading.Lock()
         self._gathering = threading.Lock()
 
-    def names(self, directory: str, prefix: str, after: str, keep: int) -> list[str]:
-        """The first ``keep`` names after ``after`` that start with ``prefix``, sorted.
+    def names(self, folder: int, mark: str, prefix: str, after: str, keep: int) -> list[str]:
+        """The first ``keep`` names after ``after`` that start with ``prefix``, sorted, of what is
+        in the folder of the descriptor ``folder``: files, and folders with ``mark`` behind the
+        name.
 
         The order is that of code points, which is that of the bytes of UTF-8. If there are fewer
-        than ``keep``, these are all. Names that are not :func:`valid` are among them.
+        than ``keep``, these are all. Raises OSError.
         """
-        with translated(directory), _opened(self._root, directory) as descriptor:
-            if descriptor is None:
-                return []
-            state = _state(descriptor)
-            cached = self._find(directory, state.identity)
-            if cached.blocks is not None:
-                return _names_after(cached.blocks, prefix, after, keep)
-            found = scan(descriptor)
-            gathers = cached.passed and not cached.large and self._gathering.acquire(blocking=False)
-            try:
-                if gathers:
-                    cached, found = _gather(cached, found)
-                if cached.blocks is None:
-                    names = smallest(found, prefix, after, keep)
-                else:
-                    names = _names_after(cached.blocks, prefix, after, keep)
-            finally:
-                if gathers:
-                    self._gathering.release()
-            self._keep(directory, state, replace(cached, passed=True))
-            return names
+        state = _state(folder)
+        key = (mark, *state.key)
+        cached = self._find(key, state.changed)
+        if cached.blocks is not None:
+            return _names_after(cached.blocks, prefix, after, keep)
+        found = scan(folder, mark)
+        if not cached.passed:
+            few = list(islice(found, CACHED_FROM))
+            if len(few) < CACHED_FROM:
+                return smallest(few, prefix, after, keep)
+            found = chain(few, found)
+        gathers = cached.passed and not cached.large and self._gathering.acquire(blocking=False)
+        try:
+            if gathers:
+                cached, found = _gather(cached, found)
+            if cached.blocks is None:
+                names = smallest(found, prefix, after, keep)
+            else:
+                names = _names_after(cached.blocks, prefix, after, keep)
+        finally:
+            if gathers:
+                self._gathering.release()
+        if state.settled:
+            self._keep(key, replace(cached, passed=True))
+        return names
 
-    def count(self, directory: str) -> int:
-        """How many valid names a directory holds."""
-        with translated(directory), _opened(self._root, directory) as descriptor:
-            if descriptor is None:
-                return 0
-            state = _state(descriptor)
-            cached = self._find(directory, state.identity)
-            if cached.count is not None:
-                return cached.count
-            names = scan(descriptor) if cached.blocks is None else _unpacked(cached.blocks)
-            count = sum(map(valid, names))
-            self._keep(directory, state, replace(cached, count=count))
-            return count
-
-    def _find(self, directory: str, identity: tuple[int, int, int]) -> _Cached:
+    def _find(self, key: tuple[str, int, int], changed: int) -> _Cached:
         with self._lock:
-            cached = self._cached.get(directory)
-            if cached is None or cached.identity != identity:
-                return _Cached(identity)
-            self._cached.move_to_end(directory)
+            cached = self._cached.get(key)
+            if cached is None or cached.changed != changed:
+                return _Cached(changed)
+            self._cached.move_to_end(key)
             return cached
 
-    def _keep(self, directory: str, state: _State, cached: _Cached) -> None:
-        """Cache what a scan found in a directory that was in ``state`` when the scan started."""
-        if not state.settled:
-            return
+    def _keep(self, key: tuple[str, int, int], cached: _Cached) -> None:
         with self._lock:
-            old = self._cached.pop(directory, None)
+            old = self._cached.pop(key, None)
             if old is not None:
                 self._cost -= old.cost
-            self._cached[directory] = cached
+            self._cached[key] = cached
             self._cost += cached.cost
             while self._cost > CACHE_BYTES:
                 self._cost -= self._cached.popitem(last=False)[1].cost
@@ -172,7 +175,7 @@ def _gather(cached: _Cached, found: Iterator[str]) -> tuple[_Cached, Iterator[st
     """Gather the names of ``found``: ``cached`` with all of them, or marked as too large; and an
     iterator over the names that still have to be listed."""
     runs: list[list[str]] = []
-    cost = _DIRECTORY_COST
+    cost = _FOLDER_COST
     while run := sorted(islice(found, _RUN_NAMES)):
         runs.append(run)
         cost += sum(map(len, run)) + _NAME_COST * len(run)
@@ -180,24 +183,23 @@ def _gather(cached: _Cached, found: Iterator[str]) -> tuple[_Cached, Iterator[st
             return replace(cached, large=True), chain(chain.from_iterable(runs), found)
     blocks = _packed(heapq.merge(*runs))
     # What was counted above is one byte for each character.
-    cost = max(cost, _DIRECTORY_COST + sum(map(len, blocks)))
+    cost = max(cost, _FOLDER_COST + sum(map(len, blocks)))
     if cost > CACHE_BYTES:
         return replace(cached, large=True), _unpacked(blocks)
     return replace(cached, blocks=blocks, cost=cost), found
 
 
 def _packed(names: Iterator[str]) -> tuple[bytes, ...]:
-    """Sorted names as blocks that compare like their first names. No name contains a NUL, and a
-    name that is not UTF-8 holds surrogates, which stay in their place."""
+    """Sorted names as blocks that compare like their first names. No name contains a NUL."""
     blocks = []
     while block := list(islice(names, _BLOCK_NAMES)):
-        blocks.append("\0".join(block).encode("utf-8", "surrogatepass"))
+        blocks.append("\0".join(block).encode())
     return tuple(blocks)
 
 
 def _unpacked(blocks: Iterable[bytes]) -> Iterator[str]:
     for block in blocks:
-        yield from block.decode("utf-8", "surrogatepass").split("\0")
+        yield from block.decode().split("\0")
 
 
 def _names_after(blocks: tuple[bytes, ...], prefix: str, after: str, keep: int) -> list[str]:
@@ -216,27 +218,38 @@ def smallest(names: Iterable[str], prefix: str, after: str, keep: int) -> list[s
     ``names``, which are in any order."""
     kept: list[str] = []
     bound = ""
-    for name in names:
-        if name > after and (not bound or name < bound) and name.startswith(prefix):
-            kept.append(name)
-            if len(kept) >= 2 * keep:
-                kept.sort()
-                del kept[keep:]
-                bound = kept[-1]
-    kept.sort()
-    return kept[:keep]
+    wanted = (n for n in names if n > after and n.startswith(prefix) and (not bound or n < bound))
+    while run := list(islice(wanted, _RUN_NAMES)):
+        run.sort()
+        kept += run
+        kept.sort()  # of two sorted runs, which is a merge
+        del kept[keep:]
+        if len(kept) == keep:
+            bound = kept[-1]
+    return kept
 
 
-def scan(descriptor: int) -> Iterator[str]:
-    """Yield the names of the plain files in an open directory, in no order."""
-    with os.scandir(descriptor) as entries:
+def scan(folder: int, mark: str) -> Iterator[str]:
+    """Yield the valid names of the files and folders in an open folder, in no order; those of
+    folders with ``mark`` behind them."""
+    with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_file(follow_symlinks=False):
-                yield entry.name
+                if valid(entry.name):
+                    yield entry.name
+            elif entry.is_dir(follow_symlinks=False) and valid(entry.name):
+                yield entry.name + mark
 
 
 def valid(name: str) -> bool:
-    """Whether ``name`` can name a file of the store; another program may have made it."""
+    """Whether ``name`` can be that of a file or folder; another program may have made it."""
+    if (
+        name.isprintable()
+        and len(name) <= _FEW_CHARACTERS
+        and "\\" not in name
+        and name[0] != " " != name[-1]
+    ):
+        return True  # what is printable has no control character and no other white space
     try:
         check_name(name)
     except InvalidName:
@@ -244,21 +257,8 @@ def valid(name: str) -> bool:
     return True
 
 
-@contextmanager
-def _opened(root: int, directory: str) -> Iterator[int | None]:
-    try:
-        descriptor = open_directory(root, directory)
-    except NoSuchDirectory:
-        yield None
-        return
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _state(descriptor: int) -> _State:
+def _state(folder: int) -> _State:
     now = clock.unix_ns()  # before fstat: otherwise the change time would seem older than it is
-    found = os.fstat(descriptor)
-    identity = (found.st_dev, found.st_ino, found.st_ctime_ns)
-    return _State(identity, settled=found.st_ctime_ns + SETTLED_NS <= now)
+    found = os.fstat(folder)
+    settled = found.st_ctime_ns + SETTLED_NS <= now
+    return _State((found.st_dev, found.st_ino), found.st_ctime_ns, settled)

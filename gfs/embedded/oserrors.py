@@ -113,12 +113,12 @@ def not_a_directory(directory: str) -> StoreBroken:
     )
 
 
-def open_error(error: OSError, name: str) -> GfsError:
-    """What it means that opening ``name`` for reading, in a directory that exists, failed.
+def open_error(error: OSError, path: str, directory: str) -> GfsError:
+    """What it means that opening ``path`` for reading, in a directory that exists, failed.
 
     NoSuchFile also for a link, a socket, or a file that this process may not read: another program
     put it there, and it is no file of this store.
     """
     if error.errno in _NO_FILE:
-        return NoSuchFile(name)
-    return gfs_error(error, "the disk")
+        return NoSuchFile(path)
+    return gfs_error(error, f"{directory}/{path}" if error.errno == errno.EXDEV else "the disk")

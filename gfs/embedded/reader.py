@@ -31,7 +31,7 @@ class EmbeddedReader(Reader):
 
     def __repr__(self) -> str:
         return (
-            f"<EmbeddedReader {self.info.name!r} size={self.info.size} "
+            f"<EmbeddedReader {self.info.path!r} size={self.info.size} "
             f"descriptor={self.descriptor}>"
         )
 

@@ -2,9 +2,10 @@
 
 Layout under the root, which one process at a time owns (``flock`` on ``~lock``):
 
-- ``<directory>/<name>``: one plain file for each file, published whole;
+- ``<directory>/<path>``: one plain file for each file, published whole, and a directory for each
+  folder;
 - ``~tmp/<random>``: what is being written;
-- ``~trash/<random>``: removed directories on their way out;
+- ``~trash/<random>``: removed directories and folders on their way out;
 - ``~id``: the id of the store.
 
 No directory of a caller has a name that starts with ``~`` (:mod:`gfs.paths`), so the names do not
@@ -15,19 +16,22 @@ change that. What a crash left in ``~tmp`` and ``~trash`` is removed at the next
 The root itself may be reached through a symbolic link. A directory in it may not be one: it could
 lead to another file system, where nothing can be published, and removing the link would remove no
 file. What is there instead of a directory, or cannot be read or written, is StoreBroken; it is
-never treated as an empty directory.
+never treated as an empty directory. Below it, a link is neither a file nor a folder
+(:mod:`gfs.embedded.folders`).
+
+Whatever changes names does so while it holds one lock: it looks at what is there, and then makes
+its folders and its one rename(2), link(2) or unlink(2), all relative to folders that it has open.
+So what was looked at is still true when it is changed, whatever else is moved or removed. The
+fsyncs come afterwards, so that several changes share one commit of the journal. A change that is
+made while folders of another one are not durable yet makes all folders on its own way durable.
+
+An upload into a folder keeps the innermost folder on its way open, so that its inode number is
+given to no other one meanwhile: at the publish the same folder has to be at the same path.
 
 A reserve of the disk is kept free of uploads, for what must go on when users have filled the rest:
 the database and its log, new directories, deletions. It is counted in bytes, and, where the file
 system has a fixed number of files, in files too: one for each BYTES_PER_FILE of the reserve, which
 is 1,000 for 256 MB.
-
-The version of a file is made of its inode, its size and its modification time, which is set to a
-clock that never gives the same nanosecond twice. The kernel's own times are too coarse (4 ms):
-after three publishes within that, the same inode, size and time could come back. A file that
-another program puts there, or changes in place, gets its version from the same three. The time when
-a name was first published is in an extended attribute, which is written only when a file is
-replaced; where the file system has none, it is the time of the newest version.
 """
 
 from __future__ import annotations
@@ -37,13 +41,15 @@ import fcntl
 import os
 import stat
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 
 from gfs import clock
 from gfs.embedded import trash
+from gfs.embedded.folders import Way, open_folder, open_within
+from gfs.embedded.infos import READ_FLAGS, Infos, folder_info, set_created
 from gfs.embedded.oserrors import (
-    DIRECTORY_FLAGS,
     FOREIGN,
     not_a_directory,
     open_directory,
@@ -55,32 +61,44 @@ from gfs.errors import (
     AlreadyExists,
     GfsError,
     InvalidName,
+    IsFolder,
     NoSuchDirectory,
     NoSuchFile,
+    NoSuchFolder,
+    NotAFolder,
     StoreBroken,
     StoreFull,
     StoreUnavailable,
 )
 from gfs.paths import STORE_ID_DIGITS, check_directory, check_store_id, new_store_id
-from gfs.types import Expect, FileInfo, Published
-
-READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""A symbolic link is not followed, and opening a FIFO does not block."""
-
-MAX_INFOS = 4096
-"""How many versions have their FileInfo cached: about 2 MB."""
+from gfs.types import Entry, Expect, FileInfo, FolderInfo, Published
 
 BYTES_PER_FILE = 256_000
 """For so many bytes of the reserve, one file is reserved: databases and logs have files of about
 that size and more."""
 
-_CREATED = "user.sfs.created"
-"""The extended attribute with the time when the name was first published, in decimal."""
-
 _UNFIT = (
     "its file system has no {}, which are needed: choose one that has, as ext4, xfs, btrfs, tmpfs, "
     "mergerfs or bindfs (the database may be on another one)"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A version that is being made, to be published at ``path`` in ``directory``.
+
+    ``descriptor``: the temporary file, whose path is ``temporary``, relative to the root.
+    ``folder``: the innermost folder above ``path`` that was there when it was started, which is
+    open as ``within``; "" and -1 if only the directory itself was.
+    """
+
+    directory: str
+    path: str
+    expect: Expect
+    descriptor: int
+    temporary: str
+    folder: str
+    within: int
 
 
 class Tree:
@@ -95,12 +113,11 @@ class Tree:
         cannot do what a publish needs, or when ``~tmp`` or ``~trash`` cannot be used.
         """
         self._reserve = reserve
-        self._publish_lock = threading.Lock()
+        self._names_lock = threading.Lock()
         self._time_lock = threading.Lock()
-        # What a version is never changes, so it is cached: reading the attribute takes longer than
-        # everything else that finding a file needs.
-        self._infos: dict[tuple[str, str, int, int, int], FileInfo] = {}
+        self._infos = Infos()
         self._last_time = 0
+        self._undurable = 0  # folders that other changes have made, and not yet made durable
         with translated("the directory of the files"):
             os.makedirs(root, mode=0o700, exist_ok=True)
             self.root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -271,13 +288,18 @@ class Tree:
                 raise not_a_directory(directory)
             if found.st_dev != self._device:
                 raise StoreBroken(FOREIGN.format(directory))
-            effective = os.access in os.supports_effective_ids
-            wanted = os.R_OK | os.W_OK | os.X_OK
-            if not os.access(directory, wanted, dir_fd=self.root, effective_ids=effective):
-                raise StoreBroken(
-                    f"{directory}: this user may not read and write there: give it to the user of "
-                    "the service, or mount the disk for writing"
-                )
+            self._require_access(directory, self.root, directory)
+
+    def _require_access(self, name: str, within: int, place: str) -> None:
+        """Raise StoreBroken unless this user may read and write the directory ``name`` in an open
+        one."""
+        effective = os.access in os.supports_effective_ids
+        wanted = os.R_OK | os.W_OK | os.X_OK
+        if not os.access(name, wanted, dir_fd=within, effective_ids=effective):
+            raise StoreBroken(
+                f"{place}: this user may not read and write there: give it to the user of the "
+                "service, or mount the disk for writing"
+            )
 
     def unusable(self) -> list[GfsError]:
         """The errors of all directories that cannot be used."""
@@ -300,48 +322,103 @@ class Tree:
 
     # Files.
 
-    def info(self, descriptor: int, directory: str, name: str) -> FileInfo:
-        """The version that is open as ``descriptor``. Raises NoSuchFile if it is no plain file."""
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise NoSuchFile(name)
-        key = (directory, name, found.st_ino, found.st_size, found.st_mtime_ns)
-        info = self._infos.get(key)
-        if info is None:
-            version = f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}"
-            created = _created(descriptor, found.st_mtime_ns)
-            info = FileInfo(directory, name, found.st_size, version, created, found.st_mtime_ns)
-            if len(self._infos) >= MAX_INFOS:
-                self._infos.clear()
-            self._infos[key] = info
-        return info
+    def info(self, descriptor: int, directory: str, path: str) -> FileInfo:
+        """The version that is open as ``descriptor``. Raises NoSuchFile if it is no plain file,
+        IsFolder if it is a folder."""
+        return self._infos.of(descriptor, directory, path)
 
-    def open(self, directory: str, name: str) -> int:
-        """Open the current version, and return the descriptor. Raises NoSuchFile, StoreBroken or
-        StoreUnavailable."""
+    def open(self, directory: str, path: str) -> int:
+        """Open what is at ``path`` now for reading, and return the descriptor. Raises NoSuchFile,
+        StoreBroken or StoreUnavailable."""
         try:
             within = open_directory(self.root, directory)
         except NoSuchDirectory as error:
-            raise NoSuchFile(name) from error
+            raise NoSuchFile(path) from error
         try:
-            return os.open(name.encode(), READ_FLAGS, dir_fd=within)
+            return open_within(within, path, READ_FLAGS)
         except OSError as error:
-            raise open_error(error, name) from error
+            raise open_error(error, path, directory) from error
         finally:
             os.close(within)
 
-    def find(self, directory: str, name: str) -> FileInfo | None:
-        """The current version, or None."""
+    def find(self, directory: str, path: str) -> FileInfo | None:
+        """The current version, or None. Raises IsFolder."""
         try:
-            descriptor = self.open(directory, name)
+            descriptor = self.open(directory, path)
         except NoSuchFile:
             return None
         try:
-            return self.info(descriptor, directory, name)
+            return self.info(descriptor, directory, path)
         except NoSuchFile:
             return None
         finally:
             os.close(descriptor)
+
+    def _entry(self, way: Way, directory: str, path: str) -> Entry | None:
+        """What is at the end of ``way``, or None; None too for what is neither file nor folder."""
+        found = way.look()
+        if found is None:
+            return None
+        if stat.S_ISDIR(found.st_mode):
+            return folder_info(found, directory, path)
+        try:
+            descriptor = os.open(way.name.encode(), READ_FLAGS, dir_fd=way.folder)
+        except OSError as error:
+            if isinstance(open_error(error, path, directory), NoSuchFile):
+                return None
+            raise
+        try:
+            return self.info(descriptor, directory, path)
+        except NoSuchFile:
+            return None
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _changing(self, directory: str, path: str) -> Iterator[Way]:
+        """The way to ``path``, while no other name is changed. At the end what has changed there is
+        made durable, or, if the body raised, the folders are removed that it made."""
+        with ExitStack() as held, translated(directory):
+            with self._names_lock:
+                way = Way(self.root, directory, path, whole=self._undurable > 0)
+                held.callback(way.close)
+                try:
+                    yield way
+                except BaseException:
+                    way.unmake()
+                    raise
+                self._undurable += way.made
+            try:
+                way.sync()
+            finally:
+                with self._names_lock:
+                    self._undurable -= way.made
+
+    def start(self, directory: str, path: str, expect: Expect, size: int) -> Draft:
+        """Start a new version. Raises what :meth:`gfs.api.FileSystem.create` says."""
+        self.require_writable(directory)
+        with ExitStack() as held, translated(directory):
+            way = Way(self.root, directory, path)
+            held.callback(way.close)
+            self._require_publishable(way, directory, path, expect)
+            self.require_space(size, files=1 + len(way.missing))
+            folder = "/".join(path.split("/")[: -1 - len(way.missing)])
+            if folder:
+                self._require_access(".", way.folder, f"{directory}/{folder}")
+            descriptor, temporary = self.make_temporary()
+            within = way.release() if folder else -1
+        return Draft(directory, path, expect, descriptor, temporary, folder, within)
+
+    def _require_publishable(
+        self, way: Way, directory: str, path: str, expect: Expect
+    ) -> FileInfo | None:
+        """What a file that is published at the end of ``way`` replaces. Raises IsFolder, or what
+        ``expect`` raises."""
+        current = self._entry(way, directory, path)
+        if isinstance(current, FolderInfo):
+            raise IsFolder(path)
+        expect.check(current)
+        return current
 
     def make_temporary(self) -> tuple[int, str]:
         """Make a file in ``~tmp``: its descriptor, and its path relative to the root."""
@@ -350,69 +427,147 @@ class Tree:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             return os.open(path, flags, 0o600, dir_fd=self.root), path
 
-    def drop_temporary(self, descriptor: int, path: str) -> None:
-        """Close a temporary file, and remove its temporary name."""
-        os.close(descriptor)
+    def drop(self, draft: Draft) -> None:
+        """Close what ``draft`` has open, and remove its temporary name."""
+        os.close(draft.descriptor)
+        if draft.within >= 0:
+            os.close(draft.within)
         with translated(), suppress(FileNotFoundError):
-            os.unlink(path, dir_fd=self.root)
+            os.unlink(draft.temporary, dir_fd=self.root)
 
-    def seal(
-        self, descriptor: int, directory: str, name: str, times_of: FileInfo | None = None
-    ) -> None:
+    def seal(self, draft: Draft, times_of: FileInfo | None = None) -> None:
         """Give a temporary file the times of a version, new ones or those of ``times_of``, of which
         it is a copy, and make it durable."""
-        older = times_of or self.find(directory, name)
+        older = times_of or self._older(draft)
         with translated():
             modified = self._new_time() if times_of is None else times_of.modified_ns
             if older is not None and older.created_ns != modified:
                 # Without extended attributes only the age of a replaced file is lost.
                 with suppress(OSError):
-                    os.setxattr(descriptor, _CREATED, str(older.created_ns).encode())
-            os.utime(descriptor, ns=(modified, modified))
-            os.fsync(descriptor)
+                    set_created(draft.descriptor, older.created_ns)
+            os.utime(draft.descriptor, ns=(modified, modified))
+            os.fsync(draft.descriptor)
 
-    def publish(
-        self, descriptor: int, path: str, directory: str, name: str, expect: Expect
-    ) -> Published:
-        """Give a sealed temporary file its name. Raises what ``expect`` raises, and
-        NoSuchDirectory."""
-        target = f"{directory}/{name}".encode()
-        with translated(directory):
+    def _older(self, draft: Draft) -> FileInfo | None:
+        try:
+            return self.find(draft.directory, draft.path)
+        except IsFolder:
+            return None  # the publish raises it, unless the folder is gone by then
+
+    def publish(self, draft: Draft) -> Published:
+        """Give a sealed temporary file its name. Raises what :meth:`gfs.api.Writer.commit` says."""
+        directory, path = draft.directory, draft.path
+        with self._changing(directory, path) as way:
+            self._require_folder(draft)
+            current = self._require_publishable(way, directory, path, draft.expect)
+            way.make()
+            # link(2) itself refuses to replace a file, also one of another program.
+            rename = os.link if draft.expect.absent else os.rename
+            ends = {"src_dir_fd": self.root, "dst_dir_fd": way.folder}
             try:
-                with self._publish_lock:
-                    current = self.find(directory, name)
-                    expect.check(current)
-                    if expect.absent:
-                        # link(2) itself refuses to replace a file, also one of another program.
-                        os.link(path, target, src_dir_fd=self.root, dst_dir_fd=self.root)
-                    else:
-                        os.rename(path, target, src_dir_fd=self.root, dst_dir_fd=self.root)
+                rename(draft.temporary, way.name.encode(), **ends)
             except FileExistsError as error:
-                raise AlreadyExists(name) from error
-            except FileNotFoundError as error:
-                raise NoSuchDirectory(directory) from error
+                raise AlreadyExists(path) from error
             except IsADirectoryError as error:
-                raise InvalidName("something that is not a file has that name") from error
-            # Outside of the lock, so that several publishes share one commit of the journal.
-            self._sync(directory)
-            return Published(self.info(descriptor, directory, name), current is not None)
+                raise IsFolder(path) from error
+        return Published(self.info(draft.descriptor, directory, path), current)
 
-    def delete(self, directory: str, name: str, expect: Expect) -> None:
-        """Remove a file, durably. Raises NoSuchFile, or what ``expect`` raises."""
-        with self._publish_lock, translated(directory):
-            current = self.find(directory, name)
-            if current is None:
-                raise NoSuchFile(name)
-            expect.check(current)
-            os.unlink(f"{directory}/{name}".encode(), dir_fd=self.root)
-        with translated(directory):
-            self._sync(directory)
+    def _require_folder(self, draft: Draft) -> None:
+        """Raise NoSuchFolder unless the folder that was there when ``draft`` was started is at its
+        path now."""
+        if not draft.folder:
+            return
+        folder = self.open_folder(draft.directory, draft.folder)
+        if folder is not None:
+            try:
+                if os.path.samestat(os.fstat(folder), os.fstat(draft.within)):
+                    return
+            finally:
+                os.close(folder)
+        raise NoSuchFolder(draft.folder)
+
+    def delete(self, directory: str, path: str, expect: Expect) -> FileInfo:
+        """Remove a file, durably, and return what it was. Raises NoSuchFile, IsFolder, or what
+        ``expect`` raises."""
+        try:
+            with self._changing(directory, path) as way:
+                current = self._entry(way, directory, path)
+                if current is None:
+                    raise NoSuchFile(path)
+                if isinstance(current, FolderInfo):
+                    raise IsFolder(path)
+                expect.check(current)
+                os.unlink(way.name.encode(), dir_fd=way.folder)
+                return current
+        except (NoSuchDirectory, NotAFolder) as error:
+            raise NoSuchFile(path) from error
 
     def _new_time(self) -> int:
         """The time now in nanoseconds since the epoch, never the same twice in one process."""
         with self._time_lock:
             self._last_time = max(clock.unix_ns(), self._last_time + 1)
             return self._last_time
+
+    # Folders.
+
+    def open_folder(self, directory: str, path: str) -> int | None:
+        """Open a folder, "" for the directory itself, to list it; None if there is none. Raises
+        StoreBroken or StoreUnavailable."""
+        try:
+            top = open_directory(self.root, directory)
+        except NoSuchDirectory:
+            return None
+        try:
+            return open_folder(top, path, f"{directory}/{path}")
+        except NotAFolder:
+            return None
+        finally:
+            os.close(top)
+
+    def stat_folder(self, directory: str, path: str) -> FolderInfo:
+        """The folder at ``path``. Raises NoSuchFolder."""
+        descriptor = self.open_folder(directory, path)
+        if descriptor is None:
+            raise NoSuchFolder(path)
+        try:
+            return folder_info(os.fstat(descriptor), directory, path)
+        finally:
+            os.close(descriptor)
+
+    def make_folder(self, directory: str, path: str) -> FolderInfo:
+        """Make a folder, and those above it that are missing, durably. Raises AlreadyExists,
+        NotAFolder and NoSuchDirectory."""
+        self.require_writable(directory)
+        with self._changing(directory, path) as way:
+            if way.look() is not None:
+                raise AlreadyExists(path)
+            self.require_space(files=1 + len(way.missing))
+            way.missing.append(way.name)
+            way.make()
+            return folder_info(os.fstat(way.folder), directory, path)
+
+    def remove_folder(self, directory: str, path: str) -> None:
+        """Move a folder to ``~trash``, durably. Raises NoSuchFolder, and StoreBroken for a mount
+        point."""
+        try:
+            with self._changing(directory, path) as way:
+                found = way.look()
+                if found is None or not stat.S_ISDIR(found.st_mode):
+                    raise NoSuchFolder(path)
+                self._discard(way.name, way.folder, f"{directory}/{path}")
+        except (NoSuchDirectory, NotAFolder) as error:
+            raise NoSuchFolder(path) from error
+
+    def _discard(self, name: str, within: int, place: str) -> None:
+        """Move ``name`` in an open directory to ``~trash``. Raises StoreBroken for a mount
+        point."""
+        target = f"~trash/{scratch_name()}"
+        try:
+            os.rename(name.encode(), target, src_dir_fd=within, dst_dir_fd=self.root)
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.EXDEV):
+                raise
+            raise StoreBroken(f"{place} is a mount point: unmount it first") from error
 
     # Directories.
 
@@ -431,34 +586,12 @@ class Tree:
         """Move a directory to ``~trash``, durably. Raises StoreBroken for a link or a mount point,
         whose files would stay."""
         with translated(directory):
-            try:
-                found = os.stat(directory, dir_fd=self.root, follow_symlinks=False)
+            with self._names_lock:
+                try:
+                    found = os.stat(directory, dir_fd=self.root, follow_symlinks=False)
+                except FileNotFoundError:
+                    return
                 if not stat.S_ISDIR(found.st_mode):
                     raise not_a_directory(directory)
-                os.rename(
-                    directory,
-                    f"~trash/{scratch_name()}",
-                    src_dir_fd=self.root,
-                    dst_dir_fd=self.root,
-                )
-            except FileNotFoundError:
-                return
-            except OSError as error:
-                if error.errno != errno.EBUSY:
-                    raise
-                raise StoreBroken(f"{directory} is a mount point: unmount it first") from error
+                self._discard(directory, self.root, directory)
             os.fsync(self.root)
-
-    def _sync(self, directory: str) -> None:
-        descriptor = os.open(directory, DIRECTORY_FLAGS, dir_fd=self.root)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _created(descriptor: int, otherwise: int) -> int:
-    try:
-        return int(os.getxattr(descriptor, _CREATED))
-    except (OSError, ValueError):
-        return otherwise  # never replaced, or a file system without attributes

@@ -15,10 +15,10 @@ from concurrent.futures import Executor
 
 from gfs.api import Writer
 from gfs.embedded.oserrors import translated
-from gfs.embedded.tree import Tree
+from gfs.embedded.tree import Draft, Tree
 from gfs.errors import StoreUnavailable
 from gfs.threads import in_thread, shielded
-from gfs.types import Bytes, Expect, FileInfo, Published
+from gfs.types import Bytes, FileInfo, Published
 
 BATCH_BYTES = 512 * 1024
 """How many bytes are gathered before a thread writes them: a call in a thread costs about 50 µs."""
@@ -39,16 +39,12 @@ class EmbeddedWriter(Writer):
         self,
         tree: Tree,
         pool: Executor,
-        temporary: tuple[int, str],
-        target: tuple[str, str],
-        expect: Expect,
+        draft: Draft,
         times_of: FileInfo | None,
     ) -> None:
         self._tree = tree
         self._pool = pool
-        self._descriptor, self._path = temporary
-        self._directory, self._name = target
-        self._expect = expect
+        self._draft = draft
         self._times_of = times_of
         self._batch: list[Bytes] = []
         self._batched = 0
@@ -60,7 +56,7 @@ class EmbeddedWriter(Writer):
 
     def __repr__(self) -> str:
         return (
-            f"<EmbeddedWriter {self._directory}/{self._name!r} written={self._written} "
+            f"<EmbeddedWriter {self._draft.directory}/{self._draft.path!r} written={self._written} "
             f"sealed={self._sealed} ended={self._ended}>"
         )
 
@@ -101,7 +97,7 @@ class EmbeddedWriter(Writer):
         self._batch.clear()
         if self._writing is not None:
             await asyncio.gather(self._writing, return_exceptions=True)
-        await in_thread(self._pool, self._tree.drop_temporary, self._descriptor, self._path)
+        await in_thread(self._pool, self._tree.drop, self._draft)
 
     async def _wait_written(self) -> None:
         """Wait for the batch that is being written, and raise what went wrong with it."""
@@ -115,13 +111,12 @@ class EmbeddedWriter(Writer):
         """Write the last batch, which of a small file is all, and make the file durable."""
         self._write_batch(self._batch)
         self._batched = 0
-        self._tree.seal(self._descriptor, self._directory, self._name, self._times_of)
+        self._tree.seal(self._draft, self._times_of)
 
     def _publish(self) -> Published:
-        target = self._directory, self._name
-        published = self._tree.publish(self._descriptor, self._path, *target, self._expect)
+        published = self._tree.publish(self._draft)
         self._ended = True
-        self._tree.drop_temporary(self._descriptor, self._path)
+        self._tree.drop(self._draft)
         return published
 
     def _write_batch(self, batch: list[Bytes]) -> None:
@@ -132,7 +127,7 @@ class EmbeddedWriter(Writer):
             # For each batch: other uploads write too, and the size of this one may be unknown.
             self._tree.require_space(sum(map(len, batch)))
             while batch:
-                count = os.writev(self._descriptor, batch)
+                count = os.writev(self._draft.descriptor, batch)
                 self._written += count
                 while batch and count >= len(batch[0]):
                     count -= len(batch[0])
@@ -141,6 +136,7 @@ class EmbeddedWriter(Writer):
                     batch[0] = memoryview(batch[0])[count:]
             if _ADVISE and self._written - self._advised >= WRITEBACK_BYTES:
                 # Dirty pages cannot be dropped: for them the advice starts their writeback.
+                written = self._draft.descriptor
                 step = self._written - self._advised
-                os.posix_fadvise(self._descriptor, self._advised, step, os.POSIX_FADV_DONTNEED)
+                os.posix_fadvise(written, self._advised, step, os.POSIX_FADV_DONTNEED)
                 self._advised = self._written

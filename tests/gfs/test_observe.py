@@ -90,7 +90,7 @@ async def test_every_operation_is_notified_with_what_it_raised(
     await load(fs, "f")
     await fs.stat(DIR, "f")
     await listed(fs)
-    await fs.count(DIR)
+    await fs.usage(DIR)
     await fs.status()
     await fs.check()
     with pytest.raises(AlreadyExists):
@@ -108,7 +108,7 @@ async def test_every_operation_is_notified_with_what_it_raised(
         ("read", None),
         ("stat", None),
         ("list_files", None),
-        ("count", None),
+        ("usage", None),
         ("status", None),
         ("check", None),
         ("create", AlreadyExists),
@@ -201,7 +201,7 @@ class _Writer(Writer):
         raise StoreUnavailable("as ordered")
 
     async def commit(self) -> Published:
-        return Published(INFO, replaced=False)
+        return Published(INFO, replaced=None)
 
     async def abort(self) -> None:
         pass
@@ -243,7 +243,7 @@ async def test_no_fast_path_is_made_up(poor: FileSystem) -> None:
         assert reader.info == INFO
         assert not isinstance(reader, DescriptorReader)
         assert not isinstance(writer, BlockingWriter | BufferWriter)
-        assert await writer.commit() == Published(INFO, replaced=False)
+        assert await writer.commit() == Published(INFO, replaced=None)
 
 
 async def test_a_reading_that_breaks_is_a_failure(poor: FileSystem, heard: Heard) -> None:

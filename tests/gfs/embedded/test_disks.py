@@ -172,7 +172,7 @@ async def all_fail(fs: EmbeddedFileSystem, directory: str) -> list[str]:
         fs.stat(directory, "a"),
         fs.open(directory, "a"),
         listing(),
-        fs.count(directory),
+        fs.usage(directory),
         fs.create(directory, "a"),
         fs.delete(directory, "a"),
         fs.make_directory(directory),
@@ -247,7 +247,7 @@ async def all_fail_but_removal(fs: EmbeddedFileSystem, directory: str) -> list[s
     said = []
     for attempt in (
         fs.stat(directory, "a"),
-        fs.count(directory),
+        fs.usage(directory),
         fs.create(directory, "a"),
         fs.delete(directory, "a"),
     ):
@@ -270,7 +270,7 @@ async def test_a_file_system_that_is_mounted_at_a_directory_is_read_and_not_publ
         (there / "b").write_bytes(b"theirs")
         async with await fs.open("mounted", "a") as reader:
             assert reader.info.size == 6
-        assert await fs.count("mounted") == 2
+        assert (await fs.usage("mounted")).files == 2
         with pytest.raises(StoreBroken, match="mounted is on another file system"):
             async with await fs.create("mounted", "new") as writer:
                 assert bound, "it is found before the bytes come"

@@ -20,7 +20,7 @@ from gfs.embedded import listing, tree
 from gfs.embedded.filesystem import EmbeddedFileSystem
 from gfs.embedded.trash import Leftovers
 from gfs.errors import AlreadyExists, NoSuchFile, StoreFull, StoreUnavailable
-from gfs.types import ABSENT
+from gfs.types import ABSENT, Usage
 from tests.gfs.suite import DIR, FileSystemSuite, content, feed, load, names, store
 from tests.support.waiting import eventually
 
@@ -74,23 +74,22 @@ async def test_what_is_not_a_plain_file_does_not_exist(
     secret = tmp_path / "secret"
     secret.write_bytes(b"secret")
     (root / DIR / "link").symlink_to(secret)
-    (root / DIR / "directory").mkdir()
     os.mkfifo(root / DIR / "fifo")
     (root / DIR / " spaced ").write_bytes(b"")
     os.close(os.open(os.fsencode(root / DIR) + b"/\xff", os.O_CREAT))
-    for name in ("link", "directory", "fifo"):
+    for name in ("link", "fifo"):
         async with asyncio.timeout(5):
             with pytest.raises(NoSuchFile):
                 await fs.open(DIR, name)
     assert await names(fs) == []
-    assert await fs.count(DIR) == 0
+    assert await fs.usage(DIR) == Usage(0, 0, 0)
 
 
 async def test_exclusive_creation_is_right_next_to_another_program(
     fs: EmbeddedFileSystem, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (root / DIR / "f").write_bytes(b"theirs")
-    monkeypatch.setattr(tree.Tree, "find", lambda *_: None)  # they came just after we had looked
+    monkeypatch.setattr(tree.Tree, "_entry", lambda *_: None)  # they came just after we had looked
     with pytest.raises(AlreadyExists):
         await store(fs, "f", b"ours", expect=ABSENT)
     assert (root / DIR / "f").read_bytes() == b"theirs"
@@ -311,11 +310,12 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     made: list[int] = []
     real = listing.scan
 
-    def counted(descriptor: int) -> Iterator[str]:
-        made.append(descriptor)
-        return real(descriptor)
+    def counted(folder: int, mark: str) -> Iterator[str]:
+        made.append(folder)
+        return real(folder, mark)
 
     monkeypatch.setattr(listing, "scan", counted)
+    monkeypatch.setattr(listing, "CACHED_FROM", 1)
     return made
 
 
@@ -335,24 +335,12 @@ async def test_a_directory_that_does_not_change_is_scanned_twice(
     assert await names(fs) == expected
     assert await names(fs) == expected
     assert len(scans) == 2
-    assert await fs.count(DIR) == 600
     assert await names(fs) == expected
     assert await names(fs, prefix="1", after="150", limit=3) == ["151", "152", "153"]
     (root / DIR / "000").write_bytes(b"grown")  # what is kept is the names, nothing of the files
     async with aclosing(fs.list_files(DIR, limit=1)) as batches:
         assert (await anext(batches))[0].size == 5
     assert len(scans) == 2
-
-
-async def test_a_count_is_kept_without_the_names(
-    fs: EmbeddedFileSystem, root: Path, scans: list[int]
-) -> None:
-    (root / DIR / "f").touch()
-    settle()
-    assert [await fs.count(DIR) for _ in range(3)] == [1, 1, 1]
-    assert len(scans) == 1
-    (root / DIR / "g").touch()
-    assert await fs.count(DIR) == 2
 
 
 def create_and_set_the_time_back(directory: Path) -> None:
@@ -386,14 +374,12 @@ async def test_a_listing_sees_the_changes_of_every_program(
     settle()
     for _ in range(3):
         assert await names(fs) == ["a", "b"]
-        assert await fs.count(DIR) == 2
-    assert len(scans) == 3
+    assert len(scans) == 2
     changing = change(fs, root / DIR)
     if changing is not None:
         await changing
     for _ in range(3):
         assert await names(fs) == expected
-        assert await fs.count(DIR) == len(expected)
 
 
 async def test_a_directory_that_was_made_again_is_another(
@@ -405,7 +391,6 @@ async def test_a_directory_that_was_made_again_is_another(
     assert len(scans) == 2
     await fs.remove_directory(DIR)
     assert await names(fs) == []
-    assert await fs.count(DIR) == 0
     await fs.make_directory(DIR)
     assert await names(fs) == []
     await store(fs, "new", b"")
@@ -444,11 +429,24 @@ async def test_pages_come_from_the_names_that_are_kept(
     assert await names(fs, prefix="é") == [name for name in expected if name[0] == "é"]
 
 
+class Cache:
+    """A NameCache, asked for the names of directories by their paths."""
+
+    def __init__(self, place: Path) -> None:
+        self.inner = listing.NameCache()
+        self._place = place
+
+    def names(self, directory: str, prefix: str, after: str, keep: int) -> list[str]:
+        folder = os.open(self._place / directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return self.inner.names(folder, listing.LEVEL, prefix, after, keep)
+        finally:
+            os.close(folder)
+
+
 @pytest.fixture
-def cache(tmp_path: Path) -> Iterator[listing.NameCache]:
-    root = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
-    yield listing.NameCache(root)
-    os.close(root)
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path)
 
 
 def plant(directory: Path, *found: str) -> None:
@@ -458,12 +456,12 @@ def plant(directory: Path, *found: str) -> None:
 
 
 def test_kept_names_are_found_wherever_one_begins(
-    cache: listing.NameCache, tmp_path: Path, scans: list[int], monkeypatch: pytest.MonkeyPatch
+    cache: Cache, tmp_path: Path, scans: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "_BLOCK_NAMES", 3)
     monkeypatch.setattr(listing, "_RUN_NAMES", 5)
-    present = ["a", "a\n", "a b", "aa", "aaa", "ab", "b", "ü", "\uffee", "😀", "😀b", "\udcff", "Z"]
-    plant(tmp_path / "d", *present)
+    present = ["a", "a b", "aa", "aaa", "ab", "b", "ü", "\uffee", "😀", "😀b", "Z"]
+    plant(tmp_path / "d", *present, "a\n", "\udcff")
     settle()
     for _ in range(2):
         assert cache.names("d", "", "", 100) == sorted(present)
@@ -477,7 +475,7 @@ def test_kept_names_are_found_wherever_one_begins(
 
 
 def test_the_names_used_last_are_kept(
-    cache: listing.NameCache, tmp_path: Path, scans: list[int], monkeypatch: pytest.MonkeyPatch
+    cache: Cache, tmp_path: Path, scans: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for directory in "abcd":
         plant(tmp_path / directory, *(f"{directory}{n:03}" for n in range(100)))
@@ -500,7 +498,7 @@ def test_the_names_used_last_are_kept(
 
 @pytest.mark.parametrize("letter", ["a", "😀"])
 def test_names_that_do_not_fit_into_the_cache_are_listed_in_passes(
-    cache: listing.NameCache,
+    cache: Cache,
     tmp_path: Path,
     scans: list[int],
     monkeypatch: pytest.MonkeyPatch,
@@ -517,17 +515,16 @@ def test_names_that_do_not_fit_into_the_cache_are_listed_in_passes(
     for _ in range(4):
         assert cache.names("d", "", "", 1000) == expected
         assert cache.names("d", "", expected[99], 10) == expected[100:110]
-        assert cache.count("d") == 425
-    assert len(scans) == 4 * 2 + 1
+    assert len(scans) == 4 * 2
     assert gathered.call_count == 1
 
 
 def test_one_thread_gathers_and_the_others_do_not_wait(
-    cache: listing.NameCache, tmp_path: Path, scans: list[int]
+    cache: Cache, tmp_path: Path, scans: list[int]
 ) -> None:
     plant(tmp_path / "d", "a", "b")
     settle()
-    with cache._gathering:
+    with cache.inner._gathering:
         assert [cache.names("d", "", "", 9) for _ in range(3)] == [["a", "b"]] * 3
     assert len(scans) == 3
     assert [cache.names("d", "", "", 9) for _ in range(3)] == [["a", "b"]] * 3
@@ -535,7 +532,7 @@ def test_one_thread_gathers_and_the_others_do_not_wait(
 
 
 def test_threads_list_what_changes_and_what_does_not(
-    cache: listing.NameCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "CACHE_BYTES", 2 * (512 + 300 * (16 + 3)))
     stay = [f"{n:03}" for n in range(300)]
@@ -548,7 +545,6 @@ def test_threads_list_what_changes_and_what_does_not(
         done = 0
         while time.monotonic() < ends:
             assert [n for n in cache.names(directory, "", "", 1000) if n in stay] == stay
-            assert cache.count(directory) - 300 in (0, 1)
             done += 1
         return done
 
@@ -601,7 +597,6 @@ async def test_the_id_of_a_store_outlives_its_process_and_is_no_others(tmp_path:
     for root in ("a", "b", "a"):
         fs = await EmbeddedFileSystem.start(str(tmp_path / root))
         found.append(await fs.identity())
-        assert await fs.count(DIR) == 0
         await fs.close()
     assert found[0] == found[2] != found[1]
     assert stat.S_IMODE((tmp_path / "a" / "~id").stat().st_mode) == 0o600

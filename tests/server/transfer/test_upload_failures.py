@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from gfs.embedded.tree import Tree
-from gfs.types import Expect, Published
+from gfs.embedded.tree import Draft, Tree
+from gfs.types import Published
 from sfs_server.auth.access import Namespace
 from sfs_server.web.keys import DATABASE, FILESYSTEM, NAMESPACES
 from tests.support.client import call, connect
@@ -96,12 +96,10 @@ async def test_a_client_that_vanishes_during_the_commit_has_published_all_or_not
     tasks = asyncio.all_tasks()
     publish, began, may = Tree.publish, threading.Event(), threading.Event()
 
-    def slow(
-        self: Tree, descriptor: int, path: str, directory: str, name: str, expect: Expect
-    ) -> Published:
+    def slow(self: Tree, draft: Draft) -> Published:
         began.set()
         may.wait(10)
-        return publish(self, descriptor, path, directory, name, expect)
+        return publish(self, draft)
 
     monkeypatch.setattr(Tree, "publish", slow)
     for number in range(4):
