@@ -46,13 +46,13 @@ DIGEST_KEY = "Sfs-Sha256"
 """The one with the SHA-256 of its bytes, in hexadecimal."""
 
 DIRECTORY_KEY = "Sfs-Directory"
-"""The extended attribute of a directory with the id that this engine gave it."""
+"""The extended attribute of a directory or folder with the id that this engine gave it."""
 
 REMOVED_KEY = "Sfs-Removed"
 """The one that marks it as removed: see :mod:`gfs.seaweedfs.directories`."""
 
 FILES_KEY = "Sfs-Files"
-"""The one with the name of the directory that has its files, where that is another one."""
+"""The one with the name of the place of its entries, next to it, where that is another one."""
 
 _SECOND = 1_000_000_000
 
@@ -86,16 +86,40 @@ class Span:
 
 
 def directory_entry(name: str) -> Entry:
-    """The entry of a new directory. Its ETag is random, so that a change of it can name the state
-    that it expects."""
-    md5 = secrets.token_bytes(16)
-    attributes = FuseAttributes(file_mode=DIRECTORY_MODE, mtime=int(clock.unix()), md5=md5)
-    return Entry(name=name, is_directory=True, attributes=attributes)
+    """The entry of a new directory or folder. Its ETag is random, so that a change of it can name
+    the state that it expects, and so is its inode, which distinguishes it from others."""
+    attributes = FuseAttributes(
+        file_mode=DIRECTORY_MODE,
+        mtime=int(clock.unix()),
+        md5=secrets.token_bytes(16),
+        inode=secrets.randbits(63),
+    )
+    extended = {DIRECTORY_KEY: secrets.token_hex(8).encode()}
+    return Entry(name=name, is_directory=True, attributes=attributes, extended=extended)
+
+
+def changed(entry: Entry) -> Entry:
+    """A copy with another ETag, for the caller to change."""
+    copy = Entry()
+    copy.CopyFrom(entry)
+    copy.attributes.md5 = secrets.token_bytes(16)
+    return copy
 
 
 def is_removed(entry: Entry) -> bool:
-    """Whether the directory was removed, even if it was made again since."""
+    """Whether the directory or folder was removed, even if it was made again since."""
     return REMOVED_KEY in entry.extended
+
+
+def directory_exists(entry: Entry) -> bool:
+    """Whether the entry is of a directory that was not removed, or was made again."""
+    return bool(entry.is_directory) and (not is_removed(entry) or FILES_KEY in entry.extended)
+
+
+def files_of(entry: Entry) -> str:
+    """The name of the filer's directory that has the entries of a directory or folder."""
+    files: bytes = entry.extended.get(FILES_KEY, entry.name.encode())
+    return files.decode()
 
 
 def size_of(entry: Entry) -> int:
@@ -106,16 +130,21 @@ def size_of(entry: Entry) -> int:
     return max(entry.attributes.file_size, end)
 
 
-def file_info(directory: str, entry: Entry) -> FileInfo:
-    """The FileInfo of a file, from its entry in ``directory``."""
+def modified_ns(entry: Entry) -> int:
+    """When it was modified, in nanoseconds since the Unix epoch."""
+    return int(entry.attributes.mtime * _SECOND + entry.attributes.mtime_ns)
+
+
+def file_info(directory: str, path: str, entry: Entry) -> FileInfo:
+    """The FileInfo of the file at ``path`` in ``directory``, from its entry."""
     attributes = entry.attributes
     return FileInfo(
         directory=directory,
-        path=entry.name,
+        path=path,
         size=size_of(entry),
         version=version_of(entry),
         created_ns=attributes.crtime * _SECOND + attributes.crtime_ns,
-        modified_ns=attributes.mtime * _SECOND + attributes.mtime_ns,
+        modified_ns=modified_ns(entry),
     )
 
 

@@ -1,8 +1,8 @@
 """The cluster engine as a :class:`gfs.api.FileSystem`.
 
-A file ``f`` of the directory ``d`` is the entry ``<prefix>/d/f`` of the filer, so that mounts, the
-S3 gateway and the filer's own pages show the same files. Files that other programs put there are
-listed and served too, if :mod:`gfs.paths` allows their names.
+The file ``a/f`` of the directory ``d`` is the entry ``<prefix>/d/a/f`` of the filer, so that
+mounts, the S3 gateway and the filer's own pages show the same files and folders. Those that other
+programs put there are listed and served too, if :mod:`gfs.paths` allows their names.
 """
 
 from __future__ import annotations
@@ -10,32 +10,35 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
 
 from gfs import clock
 from gfs.api import FileSystem, Reader, Writer
 from gfs.errors import (
     DataLoss,
     GfsError,
-    InvalidName,
+    IsFolder,
     NoSuchDirectory,
     NoSuchFile,
+    NoSuchFolder,
+    NotAFolder,
     StoreFull,
     StoreUnavailable,
 )
-from gfs.paths import check_directory, check_name, check_store_id, new_store_id
+from gfs.paths import check_directory, check_path, check_store_id, new_store_id, parents
 from gfs.seaweedfs import entries
 from gfs.seaweedfs.buffers import Buffers
 from gfs.seaweedfs.directories import Directories
+from gfs.seaweedfs.folders import Folder, Folders
+from gfs.seaweedfs.listing import Listing
 from gfs.seaweedfs.proto.filer_pb2 import Entry
 from gfs.seaweedfs.publishing import Publisher
 from gfs.seaweedfs.reader import SeaweedReader
 from gfs.seaweedfs.servers import Channels, Filers, FreeSpace, Masters, VolumeServers, parse_list
 from gfs.seaweedfs.uploads import CHUNK_BYTES, Uploads
-from gfs.seaweedfs.watch import CachedFile, Count, EntryCache
+from gfs.seaweedfs.watch import CachedFile, EntryCache
 from gfs.seaweedfs.writer import SeaweedWriter
 from gfs.threads import shielded
-from gfs.types import ANYTHING, Expect, FileInfo, Published, Status, Tls
+from gfs.types import ANYTHING, Expect, FileInfo, FolderInfo, Published, Status, Tls, Usage
 
 PREFIX = "/sfs"
 """The directory of the filer that holds everything, by default."""
@@ -57,18 +60,6 @@ SPACE_SECONDS = 5.0
 
 KEYS_SECONDS = 5.0
 """The time between two checks whether volume servers accept our signatures."""
-
-LIST_FIRST = 100
-"""How many files are in the first page and the first batch of a listing."""
-
-LIST_PAGE = 1_000
-"""How many entries are in each later page that is asked for."""
-
-LIST_BATCH = 250
-"""How many files are in each later batch."""
-
-COUNT_PAGE = 10_000
-"""How many entries are in a page when files are counted."""
 
 ID_NAME = "~id"
 """The name of the entry with the id of the store, in the directory that holds everything."""
@@ -94,8 +85,10 @@ class SeaweedFileSystem(FileSystem):
         self._buffers = Buffers(upload_buffer, CHUNK_BYTES)
         self._uploads = Uploads(masters, self._filers, volumes, self._buffers)
         self._cache = EntryCache(self._filers, prefix)
-        self._directories = Directories(self._filers, self._cache, prefix)
-        self._publisher = Publisher(self._filers, self._cache, self._directories, prefix)
+        self._folders = Folders(self._filers, self._cache, prefix)
+        self._listing = Listing(self._filers, self._folders)
+        self._directories = Directories(self._filers, self._cache, self._folders, prefix)
+        self._publisher = Publisher(self._filers, self._cache, self._folders, self._directories)
         self._prefix = prefix
         self._free_space: tuple[float, FreeSpace] | None = None
         self._keys_asked = -math.inf
@@ -155,117 +148,91 @@ class SeaweedFileSystem(FileSystem):
     async def remove_directory(self, directory: str) -> None:
         await self._directories.remove(directory)
 
-    async def stat(self, directory: str, name: str) -> FileInfo:
+    async def stat(self, directory: str, path: str) -> FileInfo:
         try:
-            return (await self._find(directory, name)).info
+            return (await self._find(directory, path)).info
         except DataLoss:  # it cannot be read, but it exists
-            return entries.file_info(directory, await self._entry(directory, name))
+            return entries.file_info(directory, path, (await self._entry(directory, path))[0])
 
-    async def open(self, directory: str, name: str) -> Reader:
-        found = await self._find(directory, name)
+    async def open(self, directory: str, path: str) -> Reader:
+        found = await self._find(directory, path)
         return SeaweedReader(self._volumes, found.info, found.content, found.extents)
 
-    def forget(self, directory: str, name: str) -> None:
-        self._cache.drop((self._path(directory), check_name(name)))
+    def forget(self, directory: str, path: str) -> None:
+        check_directory(directory)
+        for one in ("", *parents(check_path(path)), path):
+            self._cache.drop(self._folders.key(directory, one))
 
     async def create(
         self,
         directory: str,
-        name: str,
+        path: str,
         *,
         expect: Expect = ANYTHING,
         size: int | None = None,
         times_of: FileInfo | None = None,
     ) -> Writer:
-        check_name(name)
-        await self._directories.require(directory)
-        if expect != ANYTHING:
-            current = await self._publisher.find(directory, name)
-            expect.check(None if current is None else entries.file_info(directory, current))
+        above, _, name = check_path(path).rpartition("/")
+        chain = await self._folders.chain(directory, above)
+        known = [folder.identity for folder in chain]
+        if chain[-1].info.path == above:
+            current = await self._publisher.find(directory, path)
+            expect.check(current)
+            if isinstance(current, FolderInfo):
+                raise IsFolder(path)
+        else:
+            expect.check(None)
         if size:
             await self._require_space(size)
 
         async def publish(entry: Entry) -> Published:
-            return await shielded(self._publisher.publish(directory, entry, expect))
+            return await shielded(self._publisher.publish(directory, path, entry, expect, known))
 
-        return SeaweedWriter(
-            self._uploads,
-            f"{self._path(directory)}/{name}",
-            publish,
-            times_of=times_of,
-        )
+        place = chain[-1].place
+        return SeaweedWriter(self._uploads, f"{place}/{name}", publish, times_of=times_of)
 
-    async def delete(self, directory: str, name: str, *, expect: Expect = ANYTHING) -> None:
+    async def delete(self, directory: str, path: str, *, expect: Expect = ANYTHING) -> FileInfo:
         check_directory(directory)
-        await self._publisher.delete(directory, check_name(name), expect)
+        return await self._publisher.delete(directory, check_path(path), expect)
 
-    async def list_files(
+    async def stat_folder(self, directory: str, path: str) -> FolderInfo:
+        try:
+            return (await self._folders.find(directory, path and check_path(path))).info
+        except (NoSuchDirectory, NotAFolder):
+            raise NoSuchFolder(path) from None
+
+    async def make_folder(self, directory: str, path: str) -> FolderInfo:
+        check_directory(directory)
+        return await self._publisher.make_folder(directory, check_path(path))
+
+    async def remove_folder(self, directory: str, path: str) -> None:
+        try:
+            folder = await self._folders.find(directory, check_path(path))
+        except (NoSuchDirectory, NotAFolder):
+            raise NoSuchFolder(path) from None
+        await shielded(self._directories.remove_folder(folder))
+
+    def list_files(
         self, directory: str, *, prefix: str = "", after: str = "", limit: int | None = None
     ) -> AsyncGenerator[list[FileInfo], None]:
-        path = await self._place(directory)
-        if path is None or "\0" in prefix:
-            return
-        after = after.partition("\0")[0]  # no name has a NUL, and a filer may fail at one
-        if after and not after.startswith(prefix):
-            if after.encode() > prefix.encode():
-                return
-            after = ""  # the filer lists nothing after a name without the prefix
-        left = math.inf if limit is None else limit
-        batch = LIST_FIRST
-        infos: list[FileInfo] = []
-        async with aclosing(self._walk(path, prefix, after, limit)) as found:
-            async for entry in found:
-                if left <= 0:
-                    break
-                # A filer with an SQL database treats % and _ as wildcards.
-                if entry.name.startswith(prefix) and _is_file(entry):
-                    infos.append(entries.file_info(directory, entry))
-                    left -= 1
-                if len(infos) == batch:
-                    yield infos
-                    infos, batch = [], LIST_BATCH
-        if infos:
-            yield infos
+        check_directory(directory)
+        return self._listing.files(directory, prefix, after, limit)
 
-    async def _walk(
-        self, path: str, prefix: str, after: str, limit: int | None
-    ) -> AsyncGenerator[Entry, None]:
-        """Yield all entries, page by page. ``limit``: how many are probably needed."""
-        page = min(LIST_FIRST, LIST_FIRST if limit is None else max(limit, 1))
-        while True:
-            seen = 0
-            listing = self._filers.listing(path, prefix=prefix, after=after, limit=page)
-            async with aclosing(listing) as found:
-                async for entry in found:
-                    seen += 1
-                    after = entry.name
-                    yield entry
-            if seen < page:
-                return
-            page = LIST_PAGE
+    def list_folder(
+        self,
+        directory: str,
+        folder: str = "",
+        *,
+        prefix: str = "",
+        after: str = "",
+        limit: int | None = None,
+    ) -> AsyncGenerator[list[FileInfo | FolderInfo], None]:
+        check_directory(directory)
+        return self._listing.folder(directory, folder, prefix, after, limit)
 
-    async def count(self, directory: str) -> int:
-        # The number is cached until one of the directory's entries changes.
-        key = self._path(directory), ""
-        return (await self._cache.get(key, Count, lambda: self._count(directory))).files
-
-    async def _count(self, directory: str) -> Count:
-        path = await self._place(directory)
-        if path is None:
-            return Count(0)
-        total, after = 0, ""
-        while True:
-            seen = 0
-            listing = self._filers.listing(
-                path, prefix="", after=after, limit=COUNT_PAGE, omit_chunks=True
-            )
-            async with aclosing(listing) as found:
-                async for entry in found:
-                    seen += 1
-                    after = entry.name
-                    total += _is_file(entry)
-            if seen < COUNT_PAGE:
-                return Count(total)
+    async def usage(self, directory: str, folder: str = "", *, most: int | None = None) -> Usage:
+        check_directory(directory)
+        return await self._listing.usage(directory, folder, most)
 
     async def identity(self) -> str:
         made = Entry(name=ID_NAME, content=new_store_id().encode())
@@ -299,37 +266,30 @@ class SeaweedFileSystem(FileSystem):
         await self._volumes.close()
         await self._channels.close()
 
-    def _path(self, directory: str) -> str:
-        """The path of a directory's own entry. Its files may be elsewhere: see ``_place``."""
-        return f"{self._prefix}/{check_directory(directory)}"
-
-    async def _find(self, directory: str, name: str) -> CachedFile:
+    async def _find(self, directory: str, path: str) -> CachedFile:
         """What a reader needs of a file. Raises DataLoss if the file cannot be read."""
 
         async def look_up() -> CachedFile:
-            entry = await self._entry(directory, name)
+            entry, folder = await self._entry(directory, path)
             entries.require_readable(entry)
             extents = entries.extents_of(entry.chunks)
-            return CachedFile(entries.file_info(directory, entry), entry.content, extents)
+            info = entries.file_info(directory, path, entry)
+            return CachedFile(info, entry.content, extents, folder)
 
-        return await self._cache.get((self._path(directory), check_name(name)), CachedFile, look_up)
+        key = self._folders.key(check_directory(directory), check_path(path))
+        return await self._cache.get(key, CachedFile, look_up)
 
-    async def _entry(self, directory: str, name: str) -> Entry:
+    async def _entry(self, directory: str, path: str) -> tuple[Entry, Folder]:
+        """The entry of a file, and the folder that it is in. Raises NoSuchFile and IsFolder."""
         try:
-            entry = await self._publisher.find(directory, check_name(name))
-        except NoSuchDirectory:
-            entry = None
+            entry, folder = await self._folders.entry(directory, path)
+        except (NoSuchDirectory, NoSuchFolder, NotAFolder):
+            raise NoSuchFile(path) from None
         if entry is None:
-            raise NoSuchFile(name)
-        return entry
-
-    async def _place(self, directory: str) -> str | None:
-        """The path of the filer's directory that has the files; None if there is none."""
-        try:
-            identity = await self._directories.require(directory)
-        except NoSuchDirectory:
-            return None
-        return f"{self._prefix}/{identity.files}"
+            raise NoSuchFile(path)
+        if isinstance(entry, Folder):
+            raise IsFolder(path)
+        return entry, folder
 
     async def _require_keys(self) -> None:
         """Raise StoreUnavailable if volume servers refuse our signatures; they are asked every
@@ -358,14 +318,3 @@ class SeaweedFileSystem(FileSystem):
         space = self._free_space[1]
         if space.settled and not space.fits(size):
             raise StoreFull("the file is larger than the free space")
-
-
-def _is_file(entry: Entry) -> bool:
-    """Whether the entry is a file with a valid name; another program may have made it."""
-    if entry.is_directory:
-        return False
-    try:
-        check_name(entry.name)
-    except InvalidName:
-        return False
-    return True

@@ -1,13 +1,15 @@
-"""Publishing and deleting one file: atomic, as expected, and with a known outcome.
+"""Publishing and deleting a file, making a folder: atomic, as expected, with a known outcome.
 
 The current entry is looked up, compared with what is expected, and named (by its chunks) in the
 condition that the filer checks; so this is atomic among all processes that use the same filer. The
 caller has to keep two processes from doing it at once through different filers; the HTTP service
 holds a lock in PostgreSQL. Within a process there is a lock for each name.
 
-The filer would make a directory that is missing, and so restore a deleted namespace. (With its
-option not to check, it makes a file without a directory.) So the directory is looked up again right
-after a publish: a file that came too late, into no directory or into another one, is deleted.
+The folders that are missing are made first. The filer would make those too that are removed
+meanwhile, and so restore them. (With its option not to check, it makes a file without a directory.)
+So the directory and all folders of the path are looked up again right after a publish: a file that
+came too late, into no folder or into another one, is deleted. If it is not there any more, it was
+moved with its folder, and it is not known what became of it.
 
 A call that failed may have been carried out. So the entry, into which each publish writes an id of
 its own, is looked up before anything is repeated. What a filer that does not respond still holds of
@@ -20,18 +22,30 @@ A publish returns or raises within DECISION_SECONDS, and the time that the last 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
 from gfs.clock import Deadline
-from gfs.errors import AlreadyExists, NoSuchDirectory, NoSuchFile, StoreUnavailable, VersionMismatch
+from gfs.errors import (
+    AlreadyExists,
+    IsFolder,
+    NoSuchDirectory,
+    NoSuchFile,
+    NoSuchFolder,
+    NotAFolder,
+    StoreUnavailable,
+    VersionMismatch,
+)
+from gfs.paths import parents
 from gfs.seaweedfs import entries
-from gfs.seaweedfs.directories import Directories, Identity
+from gfs.seaweedfs.directories import Directories
+from gfs.seaweedfs.folders import Folder, Folders, Identity
 from gfs.seaweedfs.proto.filer_pb2 import Entry
 from gfs.seaweedfs.servers import RETRY_SECONDS, Filers
 from gfs.seaweedfs.watch import EntryCache
-from gfs.types import Expect, Published
+from gfs.types import Entry as Found
+from gfs.types import Expect, FileInfo, FolderInfo, Published
 
 DECISION_SECONDS = 8.0
 """For all attempts to publish or delete a file."""
@@ -45,96 +59,149 @@ class CommitUnknown(StoreUnavailable):
 
 
 class Publisher:
-    """Changes the files below ``prefix``; in this process nothing else does."""
+    """Changes the files of a store; in this process nothing else does."""
 
     def __init__(
-        self, filers: Filers, cache: EntryCache, directories: Directories, prefix: str
+        self, filers: Filers, cache: EntryCache, folders: Folders, directories: Directories
     ) -> None:
         self._filers = filers
+        self._folders = folders
         self._directories = directories
         self._cache = cache
-        self._prefix = prefix
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
-    async def find(self, directory: str, name: str) -> Entry | None:
-        """The entry of a file, or None. Raises NoSuchDirectory."""
-        identity = await self._directories.require(directory)
-        entry = await self._filers.lookup(self._path(identity), name)
-        return None if entry is None or entry.is_directory else entry
+    async def find(self, directory: str, path: str) -> Found | None:
+        """What is at ``path``, if anything. Raises what ``Folders.find`` raises."""
+        return _found(directory, path, (await self._folders.entry(directory, path))[0])
 
-    async def publish(self, directory: str, entry: Entry, expect: Expect) -> Published:
-        """Publish ``entry``, and return what was published.
+    async def publish(
+        self, directory: str, path: str, entry: Entry, expect: Expect, known: Sequence[Identity]
+    ) -> Published:
+        """Publish ``entry`` at ``path``, and return what was published. ``known``: the directory,
+        and the folders of the path, as far as they were there when the version was started.
 
         Raises what ``Writer.commit`` raises, and then nothing was published; only after
         CommitUnknown, or a cancellation, is that not known.
         """
         deadline = Deadline(DECISION_SECONDS)
-        async with self._locked(directory, entry.name):
-            before = await self._directories.require(directory)
-            stored, replaced = await self._create(directory, before, entry, expect, deadline)
-            await self._confirm(directory, before, stored, deadline)
-            return Published(entries.file_info(directory, stored), replaced)
+        async with self._locked(directory, path):
+            chain = await self._made(directory, path, known)
+            stored, replaced = await self._create(chain[-1], path, entry, expect, deadline)
+            await self._confirm(chain, stored, deadline)
+            return Published(entries.file_info(directory, path, stored), replaced)
 
-    async def _confirm(
-        self, directory: str, before: Identity, stored: Entry, deadline: Deadline
-    ) -> None:
-        """Delete what was stored unless its directory is still the one ``before``."""
+    async def make_folder(self, directory: str, path: str) -> FolderInfo:
+        """Make a folder, and those above it that are missing. Raises what
+        ``FileSystem.make_folder`` raises."""
+        deadline = Deadline(DECISION_SECONDS)
+        name = path.rpartition("/")[2]
+        while True:
+            chain = await self._made(directory, path)
+            made, new = await self._directories.make_folder(chain[-1], name)
+            if not new or not isinstance(made, Folder):
+                raise AlreadyExists(path)
+            lost = await self._folders.unchanged(chain, patience=_left(deadline))
+            if lost is None:
+                return made.info
+            await self._filers.remove_empty(*made.place.rsplit("/", 1))
+            await self._discard(chain)
+            await deadline.pause(RETRY_SECONDS, StoreUnavailable("others remove it all the time"))
+
+    async def _made(
+        self, directory: str, path: str, known: Sequence[Identity] = ()
+    ) -> list[Folder]:
+        """The directory and the folders above ``path``; those that are missing are made. Raises
+        NoSuchDirectory and NoSuchFolder, if one of ``known`` is missing or another one, and
+        NotAFolder."""
+        chain = await self._folders.chain(directory, path.rpartition("/")[0])
+        for number, identity in enumerate(known):
+            if number == len(chain) or chain[number].identity != identity:
+                raise _missing(directory, path, number)
+        for above in parents(path)[len(chain) - 1 :]:
+            made, _ = await self._directories.make_folder(chain[-1], above.rpartition("/")[2])
+            if not isinstance(made, Folder):
+                raise NotAFolder(f"{above} is a file")
+            chain.append(made)
+        return chain
+
+    async def _confirm(self, chain: Sequence[Folder], stored: Entry, deadline: Deadline) -> None:
+        """Delete what was stored in the last folder of the chain, unless all of it is as before."""
         try:
-            with suppress(NoSuchDirectory):
-                if await self._directories.identify(directory, patience=_left(deadline)) == before:
-                    return
-            await self._filers.delete(self._path(before), stored)
-            await self._directories.discard(before.files)
+            lost = await self._folders.unchanged(chain, patience=_left(deadline))
+            if lost is None:
+                return
+            if not await self._filers.delete(chain[-1].place, stored):
+                raise CommitUnknown("the folder was moved or removed with what was published")
+            await self._discard(chain)
         except StoreUnavailable as error:
             raise CommitUnknown(str(error)) from error
-        raise NoSuchDirectory(directory)
+        raise _missing(chain[0].info.directory, chain[-1].info.path, lost)
 
-    async def delete(self, directory: str, name: str, expect: Expect) -> None:
+    async def _discard(self, chain: Sequence[Folder]) -> None:
+        """Delete the directories that the filer made in the place of folders of a chain that are
+        not there any more."""
+        for folder in reversed(chain):
+            self._cache.drop(self._folders.key(folder.info.directory, folder.info.path))
+            await self._directories.discard(*folder.place.rsplit("/", 1))
+
+    async def delete(self, directory: str, path: str, expect: Expect) -> FileInfo:
         """Delete a file. Raises what ``FileSystem.delete`` raises."""
-        unknown = False
+        attempted: FileInfo | None = None
         deadline = Deadline(DECISION_SECONDS)
-        async with self._locked(directory, name):
+        above, _, name = path.rpartition("/")
+        async with self._locked(directory, path):
             try:
-                path = self._path(await self._directories.require(directory))
-            except NoSuchDirectory:
-                raise NoSuchFile(name) from None
+                folder = await self._folders.find(directory, above)
+            except (NoSuchDirectory, NoSuchFolder, NotAFolder):
+                raise NoSuchFile(path) from None
             while True:
-                entry = await self._lookup(path, name, deadline)
-                if entry is None or entry.is_directory:
-                    if unknown:
-                        return  # an earlier attempt deleted it
-                    raise NoSuchFile(name)
-                expect.check(entries.file_info(directory, entry))
+                entry = await self._lookup(folder.place, name, deadline)
+                found = _found(directory, path, await self._folders.state(folder, entry))
+                if found is None and attempted is not None:
+                    return attempted
+                if entry is None or found is None:
+                    raise NoSuchFile(path)
+                expect.check(found)
+                if isinstance(found, FolderInfo):
+                    raise IsFolder(path)
                 try:
-                    if await self._filers.delete(path, entry):
-                        return
+                    if await self._filers.delete(folder.place, entry):
+                        return found
                 except StoreUnavailable:
-                    unknown = True
+                    attempted = found
                 problem = StoreUnavailable("the file could not be deleted")
                 await deadline.pause(RETRY_SECONDS, problem)
 
     async def _create(
-        self, directory: str, identity: Identity, entry: Entry, expect: Expect, deadline: Deadline
-    ) -> tuple[Entry, bool]:
+        self, folder: Folder, path: str, entry: Entry, expect: Expect, deadline: Deadline
+    ) -> tuple[Entry, FileInfo | None]:
         """Store the entry, in as many attempts as it takes to know that it is stored. Returns it as
-        it is stored, and whether it replaced another one."""
-        path = self._path(identity)
-        unknown = replaced = False
+        it is stored, and what it replaced."""
+        unknown = False
+        replaced: FileInfo | None = None
         while True:
             try:
                 if unknown:
                     await self._filers.settle(_left(deadline))
-                current = await self._lookup(path, entry.name, deadline)
+                current = await self._lookup(folder.place, entry.name, deadline)
+                state = await self._folders.state(folder, current, patience=_left(deadline))
             except StoreUnavailable as error:
                 raise _given_up(error, unknown) from error
             if unknown and current is not None and _same(current, entry):
                 return current, replaced
-            if current is not None and current.is_directory:
-                raise AlreadyExists(entry.name)
-            expect.check(None if current is None else entries.file_info(directory, current))
-            replaced = current is not None
+            found = _found(folder.info.directory, path, state)
+            expect.check(found)
+            if isinstance(found, FolderInfo):
+                raise IsFolder(path)
+            if current is not None and found is None:  # a folder that was removed
+                if await self._directories.emptied((folder.place, entry.name)):
+                    continue
+                problem = StoreUnavailable("the folder that was there is still being deleted")
+                await deadline.pause(RETRY_SECONDS, _given_up(problem, unknown))
+                continue
+            replaced = found
             try:
-                await self._filers.create(path, entry, over=current)
+                await self._filers.create(folder.place, entry, over=current)
                 return _stored(entry, current), replaced
             except VersionMismatch:  # replaced meanwhile: look it up again
                 problem = StoreUnavailable("others change the file all the time")
@@ -143,17 +210,13 @@ class Publisher:
                 problem = error
             await deadline.pause(RETRY_SECONDS, _given_up(problem, unknown))
 
-    async def _lookup(self, path: str, name: str, deadline: Deadline) -> Entry | None:
-        return await self._filers.lookup(path, name, patience=_left(deadline))
-
-    def _path(self, identity: Identity) -> str:
-        """The path of the files of a directory."""
-        return f"{self._prefix}/{identity.files}"
+    async def _lookup(self, place: str, name: str, deadline: Deadline) -> Entry | None:
+        return await self._filers.lookup(place, name, patience=_left(deadline))
 
     @asynccontextmanager
-    async def _locked(self, directory: str, name: str) -> AsyncIterator[None]:
-        """One change at a time of each name, within this process."""
-        key = directory, name
+    async def _locked(self, directory: str, path: str) -> AsyncIterator[None]:
+        """One change at a time of each path, within this process."""
+        key = directory, path
         lock = self._locks.get(key)
         if lock is None:
             lock = self._locks[key] = asyncio.Lock()
@@ -162,7 +225,19 @@ class Publisher:
                 yield
             finally:
                 # The filer notifies of it too, but this process must see it at once.
-                self._cache.drop((f"{self._prefix}/{directory}", name))
+                self._cache.drop(self._folders.key(directory, path))
+
+
+def _found(directory: str, path: str, state: Entry | Folder | None) -> Found | None:
+    """What is at ``path``, as callers of the engine know it."""
+    if state is None or isinstance(state, Folder):
+        return state if state is None else state.info
+    return entries.file_info(directory, path, state)
+
+
+def _missing(directory: str, path: str, number: int) -> NoSuchDirectory | NoSuchFolder:
+    """The directory, or the folder of that number above ``path``, is not there any more."""
+    return NoSuchFolder(parents(f"{path}/")[number - 1]) if number else NoSuchDirectory(directory)
 
 
 def _given_up(error: StoreUnavailable, unknown: bool) -> StoreUnavailable:

@@ -8,6 +8,11 @@ learn from each other. An entry that changed is dropped, and looked up again whe
 The response to a lookup may be older than a change that is notified while it is under way: then it
 is used, but not cached.
 
+A file is cached with the folder that it is in, and that with the one above it. When a folder is
+removed or moved, only its own entry changes in the filer, or changes first. So what is cached
+counts only as long as all the folders above it are in the cache too (``current``), and one change
+of a folder makes void all that is cached below it.
+
 A filer may stop without a word, because its machine or the network hangs. So each filer is pinged
 every PING_SECONDS, on the connection of its notifications, and the cache is used only while each
 has responded to a ping that was sent within the last TRUST_SECONDS. That bounds the age of what is
@@ -36,7 +41,6 @@ from typing import Protocol, TypeVar
 
 from gfs import clock
 from gfs.errors import StoreUnavailable
-from gfs.seaweedfs import entries
 from gfs.seaweedfs.entries import Extent
 from gfs.seaweedfs.proto import filer_pb2 as pb
 from gfs.seaweedfs.servers import Address, Filers
@@ -62,33 +66,7 @@ RETRY_SECONDS = 0.5
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class CachedFile:
-    """What a reader needs of a file's entry."""
-
-    info: FileInfo
-    content: bytes
-    extents: tuple[Extent, ...]
-
-    @property
-    def weight(self) -> int:
-        """What it counts against MAX_WEIGHT."""
-        return 1 + len(self.extents) + len(self.content) // 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """The number of files of a directory."""
-
-    files: int
-
-    @property
-    def weight(self) -> int:
-        """What it counts against MAX_WEIGHT."""
-        return 1
-
-
-class Weighty(Protocol):
+class Cacheable(Protocol):
     """What can be cached."""
 
     @property
@@ -96,11 +74,47 @@ class Weighty(Protocol):
         """What it counts against MAX_WEIGHT."""
         ...
 
+    @property
+    def current(self) -> bool:
+        """Whether everything that it depends on is in the cache too."""
+        ...
+
+    def outdate(self) -> None:
+        """It is not in the cache, or not any more: what depends on it is not ``current``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CachedFile:
+    """What a reader needs of a file's entry, and the ``folder`` that it is in."""
+
+    info: FileInfo
+    content: bytes
+    extents: tuple[Extent, ...]
+    folder: Cacheable
+
+    @property
+    def weight(self) -> int:
+        """What it counts against MAX_WEIGHT."""
+        return 1 + len(self.extents) + len(self.content) // 1024
+
+    @property
+    def current(self) -> bool:
+        """Whether its folder is in the cache, and those above it."""
+        return self.folder.current
+
+    def outdate(self) -> None:
+        """Nothing depends on it."""
+
 
 Key = tuple[str, str]
-"""The path of a directory and a name in it; '' as the name is for the number of its files."""
+"""The path of a directory or folder below the prefix, and a name in it."""
 
-_V = TypeVar("_V", bound=Weighty)
+PLACES = "~", "\\"
+"""What divides the name of a directory, or of a folder, from the rest of the name of another place
+of its entries (:mod:`gfs.seaweedfs.directories`)."""
+
+_V = TypeVar("_V", bound=Cacheable)
 
 
 class EntryCache:
@@ -109,7 +123,7 @@ class EntryCache:
     def __init__(self, filers: Filers, top: str) -> None:
         self._filers = filers
         self._top = top
-        self._cached: OrderedDict[Key, Weighty] = OrderedDict()
+        self._cached: OrderedDict[Key, Cacheable] = OrderedDict()
         self._weight = 0
         self._pending: dict[Key, set[asyncio.Event]] = {}
         self._responded: dict[Address, float] = {}
@@ -141,9 +155,11 @@ class EntryCache:
         cached. Raises what that raises."""
         if not self.in_use:
             self.clear()
-            return await look_up()
+            found = await look_up()
+            found.outdate()
+            return found
         cached = self._cached.get(key)
-        if isinstance(cached, kind):
+        if isinstance(cached, kind) and cached.current:
             self._cached.move_to_end(key)
             return cached
         changed = asyncio.Event()
@@ -153,19 +169,22 @@ class EntryCache:
             found = await look_up()
             if self.in_use and not changed.is_set():
                 self._keep(key, found)
+            else:
+                found.outdate()
             return found
         finally:
             waiting.discard(changed)
             if not waiting and self._pending.get(key) is waiting:  # not the set of later lookups
                 del self._pending[key]
 
+    def find(self, key: Key, kind: type[_V]) -> _V | None:
+        """The cached value of ``key``, if it is a ``kind`` and counts."""
+        cached = self._cached.get(key) if self.in_use else None
+        return cached if isinstance(cached, kind) and cached.current else None
+
     def drop(self, key: Key) -> None:
-        """Drop an entry that has changed, and the number of files of its directory."""
-        if key[1]:
-            self.drop((key[0], ""))
-        cached = self._cached.pop(key, None)
-        if cached is not None:
-            self._weight -= cached.weight
+        """Drop an entry that has changed; all below it is void then."""
+        self._leave(key)
         for changed in self._pending.pop(key, ()):
             changed.set()
 
@@ -183,15 +202,21 @@ class EntryCache:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _keep(self, key: Key, cached: Weighty) -> None:
+    def _keep(self, key: Key, cached: Cacheable) -> None:
         if cached.weight > MAX_WEIGHT:
+            cached.outdate()
             return
-        previous = self._cached.pop(key, None)
-        self._weight += cached.weight - (previous.weight if previous is not None else 0)
+        self._leave(key)
+        self._weight += cached.weight
         self._cached[key] = cached
         while self._weight > MAX_WEIGHT:
-            _, oldest = self._cached.popitem(last=False)
-            self._weight -= oldest.weight
+            self._leave(next(iter(self._cached)))
+
+    def _leave(self, key: Key) -> None:
+        cached = self._cached.pop(key, None)
+        if cached is not None:
+            self._weight -= cached.weight
+            cached.outdate()
 
     def _follow_named(self) -> None:
         """Follow the filers that the masters name, which may have changed."""
@@ -291,23 +316,19 @@ class EntryCache:
         if not message.HasField("event_notification"):
             return
         event = message.event_notification
-        old = event.old_entry if event.HasField("old_entry") else None
-        new = event.new_entry if event.HasField("new_entry") else None
-        before = self._key(message.directory, old)
-        after = self._key(event.new_parent_path or message.directory, new)
-        directory = (old is not None and old.is_directory) or (new is not None and new.is_directory)
-        if directory and (before != after or (new is not None and entries.is_removed(new))):
-            self.clear()
-        for key in (before, after):
-            if key is not None:
-                self.drop(key)
+        if event.HasField("old_entry"):
+            self.drop(self._key(message.directory, event.old_entry))
+        if event.HasField("new_entry"):
+            self.drop(self._key(event.new_parent_path or message.directory, event.new_entry))
 
-    def _key(self, path: str, entry: pb.Entry | None) -> Key | None:
-        """The key of an entry in ``path``. A directory that was made again has its files in another
-        place (:mod:`gfs.seaweedfs.directories`), but the same key."""
-        if entry is None:
-            return None
-        top = f"{self._top}/"
-        if path.startswith(top):
-            path = top + path.removeprefix(top).partition("~")[0]
-        return path, entry.name
+    def _key(self, path: str, entry: pb.Entry) -> Key:
+        """The key of an entry in ``path``. A directory or folder that was made again has its
+        entries in another place (:mod:`gfs.seaweedfs.directories`), but the same keys."""
+        top, of_directory, of_folder = f"{self._top}/", *PLACES
+        if not path.startswith(top):
+            return path, entry.name
+        directory, slash, folder = path.removeprefix(top).partition("/")
+        path = top + directory.partition(of_directory)[0] + slash + folder
+        if of_folder in path:
+            path = "/".join(name.partition(of_folder)[0] for name in path.split("/"))
+        return path, entry.name.partition(of_folder)[0]

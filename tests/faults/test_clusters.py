@@ -228,6 +228,6 @@ async def test_a_cluster_that_is_full_says_so(monkeypatch: pytest.MonkeyPatch, t
                 async with await fs.create(DIR, "f") as writer:
                     await feed(writer, data * 100, CHUNK)
             assert await load(fs, "before") == b"1"
-            assert await fs.count(DIR) == 1
+            assert (await fs.usage(DIR)).files == 1
         finally:
             await fs.close()

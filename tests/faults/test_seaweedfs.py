@@ -16,10 +16,12 @@ from tests.gfs.cluster import Cluster, Process, cluster, seaweed
 from tests.support.waiting import eventually
 
 # The engine's libraries are there from here on.
-from gfs.errors import DataLoss, NoSuchFile, StoreUnavailable  # isort: skip
+from gfs.errors import DataLoss, InvalidName, IsFolder, NoSuchFile  # isort: skip
+from gfs.errors import StoreUnavailable  # isort: skip
 from gfs.seaweedfs.servers import volume  # isort: skip
 from gfs.seaweedfs.servers.filer import Filers  # isort: skip
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
+from gfs.seaweedfs.folders import Folder  # isort: skip
 from gfs.seaweedfs.proto import filer_pb2 as pb  # isort: skip
 from gfs.seaweedfs.writer import SeaweedWriter  # isort: skip
 from gfs.types import ABSENT, Published  # isort: skip
@@ -469,11 +471,14 @@ async def test_what_is_no_file_of_ours_is_not_listed(
     cluster.put(f"{PATH}/directory/inner", b"1")
     cluster.put(f"{PATH}/%20spaced", b"1")
     await store(fs, "f", b"1")
-    assert await names(fs) == ["f"]
-    assert await fs.count(DIR) == 1
+    cluster.put(f"{PATH}/%20folder/inner", b"1")
+    assert await names(fs) == ["inner", "f"]
+    assert (await fs.usage(DIR)).files == 2
     for call in (fs.stat, fs.open, fs.delete):
-        with pytest.raises(NoSuchFile):
+        with pytest.raises(IsFolder):
             await call(DIR, "directory")
+        with pytest.raises(InvalidName):
+            await call(DIR, " folder/inner")
 
 
 async def test_a_long_listing_with_a_prefix_is_complete(fs: SeaweedFileSystem) -> None:
@@ -577,14 +582,14 @@ async def test_a_change_during_a_lookup_is_not_missed(
 ) -> None:
     await cached(fs)
     await store(fs, "f", b"1")
-    find = fs._publisher.find
+    find = fs._folders.entry
 
-    async def slowly(directory: str, name: str) -> pb.Entry | None:
-        entry = await find(directory, name)
+    async def slowly(directory: str, path: str) -> tuple[pb.Entry | Folder | None, Folder]:
+        found = await find(directory, path)
         await asyncio.sleep(0.2)
-        return entry
+        return found
 
-    monkeypatch.setattr(fs._publisher, "find", slowly)
+    monkeypatch.setattr(fs._folders, "entry", slowly)
     loading = asyncio.create_task(load(fs, "f"))
     await asyncio.sleep(0.1)
     await store(fs, "f", b"2")

@@ -289,9 +289,11 @@ class Filers:
         _check(response)
         return True
 
-    async def delete_all(self, directory: str, names: Sequence[str], *, of: pb.Entry) -> None:
+    async def delete_all(
+        self, directory: str, names: Sequence[str], *, where: str, of: pb.Entry
+    ) -> None:
         """Delete the entries ``names`` of ``directory`` and their data, on the condition that
-        ``of``, an entry of the top directory, has not changed.
+        ``of``, an entry of the directory ``where``, has not changed.
 
         Entries that are not there are skipped. Raises VersionMismatch if ``of`` has changed, and
         StoreUnavailable for an entry that cannot be deleted; those after it are left then.
@@ -300,7 +302,7 @@ class Filers:
         request = pb.ObjectTransactionRequest(
             lock_key=directory,
             condition=_condition(of),
-            condition_key=f"{self._top}/{of.name}",
+            condition_key=f"{where}/{of.name}",
             mutations=[delete(name=name) for name in names],
         )
         response = await self._retried(_TRANSACTION, request)

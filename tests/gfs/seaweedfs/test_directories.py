@@ -27,13 +27,14 @@ from tests.gfs.seaweedfs.test_filesystem import fs  # isort: skip
 __all__ = ["cluster", "fs", "seaweed"]
 
 PREFIX = "/sfs"
+PLACE = PREFIX, DIR
 
 
 @contextmanager
 def nothing_is_emptied(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As if there were so many files that none of them is deleted for now."""
 
-    async def works_on(self: Directories, name: str) -> None:
+    async def works_on(self: Directories, place: tuple[str, str]) -> None:
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
@@ -73,7 +74,7 @@ async def test_a_directory_disappears_before_its_files_are_deleted(
                 with pytest.raises(NoSuchFile):
                     await each.open(DIR, "f")
                 assert await listed(each) == []
-                assert await each.count(DIR) == 0
+                assert (await each.usage(DIR)).files == 0
                 with pytest.raises(NoSuchDirectory):
                     await each.create(DIR, "g")
             with pytest.raises(NoSuchDirectory):
@@ -98,7 +99,7 @@ async def test_a_directory_that_is_made_again_is_empty(
                 await fs.make_directory(DIR)
                 for each in (fs, other):
                     assert await listed(each) == []
-                    assert await each.count(DIR) == 0
+                    assert (await each.usage(DIR)).files == 0
                     with pytest.raises(NoSuchFile):
                         await each.open(DIR, "f")
                 data = content(20 + number)
@@ -113,7 +114,7 @@ async def test_a_directory_that_is_made_again_is_empty(
                 await fs.delete(DIR, "g")
             assert len(await left(fs)) == (4 if kept else 1)
             await fs.remove_directory(DIR)
-        await fs._directories._empty(DIR)
+        await fs._directories._empty(PLACE)
         assert await left(fs) == []
         await fs.make_directory(DIR)
         assert await listed(other) == []
@@ -131,13 +132,13 @@ async def test_a_directory_that_was_made_again_meanwhile_is_kept_when_the_old_fi
         await fs.make_directory(DIR)
         await store(fs, "f", content(20))
     for _ in range(2):
-        await fs._directories._empty(DIR)
+        await fs._directories._empty(PLACE)
         assert await load(fs, "f") == content(20)
     listing = fs._filers.listing(f"{PREFIX}/{DIR}", prefix="", after="", limit=9)
     async with aclosing(listing) as found:
         assert [entry.name async for entry in found] == []
     await fs.remove_directory(DIR)
-    await fs._directories._empty(DIR)
+    await fs._directories._empty(PLACE)
     assert await left(fs) == []
 
 
@@ -167,20 +168,23 @@ async def test_what_cannot_be_deleted_does_not_keep_what_comes_behind_it(
         await store(fs, name, b"1")
     delete_all = Filers.delete_all
 
-    async def refused(self: Filers, directory: str, names: Sequence[str], *, of: pb.Entry) -> None:
-        await delete_all(self, directory, [name for name in names if name < "b"], of=of)
+    async def refused(
+        self: Filers, directory: str, names: Sequence[str], *, where: str, of: pb.Entry
+    ) -> None:
+        before, after = ([n for n in names if n < "b"], [n for n in names if n > "b"])
+        await delete_all(self, directory, before, where=where, of=of)
         if "b" in names:
             raise StoreUnavailable("refused")
-        await delete_all(self, directory, [name for name in names if name > "b"], of=of)
+        await delete_all(self, directory, after, where=where, of=of)
 
     with monkeypatch.context() as patch:
         patch.setattr(Filers, "delete_all", refused)
         await fs.remove_directory(DIR)
         await eventually(lambda: fs._filers.lookup(f"{PREFIX}/{DIR}", "c"), equals=None)
         with pytest.raises(StoreUnavailable, match="cannot be deleted"):
-            await fs._directories._empty(DIR)
+            await fs._directories._empty(PLACE)
     assert await fs._filers.lookup(f"{PREFIX}/{DIR}", "b") is not None
-    await fs._directories._empty(DIR)
+    await fs._directories._empty(PLACE)
     assert await left(fs) == []
 
 
@@ -192,11 +196,11 @@ async def test_what_is_made_again_is_not_deleted_by_a_process_that_slept(
         await fs.remove_directory(DIR)
     seen = await fs._filers.lookup(PREFIX, DIR)
     assert seen is not None
-    await fs._directories._empty(DIR)
+    await fs._directories._empty(PLACE)
     await fs.make_directory(DIR)
     await store(fs, "f", content(20))
     with pytest.raises(VersionMismatch):
-        await fs._filers.delete_all(f"{PREFIX}/{DIR}", ["f"], of=seen)
+        await fs._filers.delete_all(f"{PREFIX}/{DIR}", ["f"], where=PREFIX, of=seen)
     assert await load(fs, "f") == content(20)
 
 
@@ -252,7 +256,7 @@ async def test_a_publish_that_comes_too_late_into_another_place_leaves_nothing(
     async def late(self: Filers, directory: str, entry: pb.Entry, *, over: pb.Entry | None) -> None:
         monkeypatch.setattr(Filers, "create", create)
         await fs.remove_directory(DIR)
-        await fs._directories._empty(DIR)
+        await fs._directories._empty(PLACE)
         assert await left(fs) == []
         await create(self, directory, entry, over=over)
 
@@ -287,7 +291,7 @@ async def test_the_outcome_of_a_publish_that_cannot_be_taken_back_is_unknown(
             patch.setattr(Filers, "create", late)
             with pytest.raises(CommitUnknown):  # or its chunks would be freed
                 await writer.commit()
-    await fs._directories._empty(DIR)
+    await fs._directories._empty(PLACE)
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("refused"), RecursionError()])
@@ -303,10 +307,10 @@ async def test_a_directory_that_cannot_be_emptied_does_not_keep_those_behind_it(
             await fs.remove_directory(name)
     empty = Directories._empty
 
-    async def refused(self: Directories, name: str) -> None:
-        if name == "another":
+    async def refused(self: Directories, place: tuple[str, str]) -> None:
+        if place[1] == "another":
             raise error
-        await empty(self, name)
+        await empty(self, place)
 
     with monkeypatch.context() as patch:
         patch.setattr(Directories, "_empty", refused)
@@ -315,7 +319,7 @@ async def test_a_directory_that_cannot_be_emptied_does_not_keep_those_behind_it(
             await eventually(lambda: left(fs), equals=["another"])
         finally:
             await other.close()
-    await fs._directories._empty("another")
+    await fs._directories._empty((PREFIX, "another"))
 
 
 async def test_a_directory_that_somebody_else_made_is_served(
@@ -331,7 +335,7 @@ async def test_a_directory_that_somebody_else_made_is_served(
     async with await fs.create("another", "g") as writer:
         await writer.write(b"ours")
         await writer.commit()
-    assert await fs.count("another") == 2
+    assert (await fs.usage("another")).files == 2
 
 
 async def test_where_directories_are_buckets_one_is_made_again_under_its_own_name(
@@ -349,7 +353,7 @@ async def test_where_directories_are_buckets_one_is_made_again_under_its_own_nam
                     await writer.write(content)
                     await writer.flush()
                     await writer.commit()
-            assert (await fs._directories.identify("photos")).files == "photos"
+            assert await fs._folders.place("photos") == "/buckets/photos"
             await fs.remove_directory("photos")
     finally:
         await fs.close()

@@ -17,10 +17,12 @@ from gfs.errors import NoSuchFile, StoreUnavailable, VersionMismatch  # isort: s
 from gfs.seaweedfs.servers import address  # isort: skip
 from gfs.seaweedfs.servers.filer import Filers  # isort: skip
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
+from gfs.seaweedfs.folders import Folder, Identity  # isort: skip
 from gfs.seaweedfs.proto import filer_pb2 as pb  # isort: skip
 from gfs.seaweedfs.publishing import CommitUnknown  # isort: skip
 from gfs.seaweedfs.servers.rpc import CallFailed, Channels  # isort: skip
-from gfs.seaweedfs.watch import Count, EntryCache  # isort: skip
+from gfs.seaweedfs.watch import EntryCache  # isort: skip
+from gfs.types import FolderInfo  # isort: skip
 from tests.gfs.suite import CHUNK, DIR, FileSystemSuite, content, listed, load, store  # isort: skip
 
 __all__ = ["cluster", "seaweed"]
@@ -129,23 +131,24 @@ async def test_what_changes_during_a_look_is_looked_at_again_whatever_looks_came
     await used(fs)
     cache, key = fs._cache, ("/sfs/d", "f")
 
-    async def look(number: int, ends: asyncio.Event) -> Count:
+    async def look(number: int, ends: asyncio.Event) -> Folder:
         await ends.wait()
-        return Count(number)
+        identity = Identity(b"", number, 0, "/sfs/d/f")
+        return Folder(FolderInfo("d", "f", 0), identity, None)
 
     ends = [asyncio.Event() for _ in range(3)]
-    first = asyncio.create_task(cache.get(key, Count, lambda: look(1, ends[0])))
+    first = asyncio.create_task(cache.get(key, Folder, lambda: look(1, ends[0])))
     await asyncio.sleep(0)
     cache.drop(key)
-    second = asyncio.create_task(cache.get(key, Count, lambda: look(2, ends[1])))
+    second = asyncio.create_task(cache.get(key, Folder, lambda: look(2, ends[1])))
     await asyncio.sleep(0)
     ends[0].set()
-    assert (await first).files == 1
+    assert (await first).identity.created == 1
     cache.drop(key)  # the second may have found what was there before
     ends[1].set()
-    assert (await second).files == 2
+    assert (await second).identity.created == 2
     ends[2].set()
-    assert (await cache.get(key, Count, lambda: look(3, ends[2]))).files == 3
+    assert (await cache.get(key, Folder, lambda: look(3, ends[2]))).identity.created == 3
     assert not cache._pending
 
 
@@ -344,40 +347,3 @@ async def test_a_reading_that_was_given_up_goes_on_with_its_version(
             async for piece in pieces:
                 got += piece
     assert got == data
-
-
-async def test_files_are_counted_again_when_one_has_come_or_gone(
-    fs: SeaweedFileSystem, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    counted: list[str] = []
-    listing = Filers.listing
-
-    def seen(self: Filers, directory: str, **options: Any) -> Any:
-        counted.append(directory)
-        return listing(self, directory, **options)
-
-    other = await SeaweedFileSystem.start(cluster.masters)
-    try:
-        assert other._cache.in_use
-        for number in range(3):
-            await store(fs, f"f{number}", b"x")
-            assert await fs.count(DIR) == number + 1  # what one has done oneself shows at once
-        await eventually(lambda: other.count(DIR), equals=3)
-        async with asyncio.timeout(10):
-            monkeypatch.setattr(Filers, "listing", seen)
-            counted.append("not yet")  # the last change may not have been heard of
-            while counted:
-                counted.clear()
-                await asyncio.sleep(0.05)
-                await other.count(DIR)
-        assert [await other.count(DIR) for _ in range(5)] == [3] * 5
-        assert counted == []
-        await fs.delete(DIR, "f0")
-        assert await fs.count(DIR) == 2
-        await eventually(lambda: other.count(DIR), equals=2)
-        await fs.remove_directory(DIR)
-        assert await fs.count(DIR) == 0
-        await fs.make_directory(DIR)
-        assert await fs.count(DIR) == 0
-    finally:
-        await other.close()
