@@ -17,14 +17,16 @@ from sfs_server.auth import DEFAULT_NAMESPACE, Links, Verifier, secret_of
 from sfs_server.config import Config, ConfigError
 from sfs_server.database import Database, StatementFailed, migrate
 from sfs_server.errors import DatabaseUnavailable
+from sfs_server.exchange import Exchange
 from sfs_server.http import MAX_FIELD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, Origins, Proxies
 from sfs_server.logs import AccessLog
 from sfs_server.metrics import Metrics
 from sfs_server.namespaces import Namespaces
 from sfs_server.postgres import sole_user
-from sfs_server.progress import Hub, Relay, Streams
+from sfs_server.progress import Hub, Relay
 from sfs_server.routes import add_routes
 from sfs_server.store import open_store, require_its_database
+from sfs_server.streams import Streams
 from sfs_server.web import (
     ACCESS_LOG,
     ARCHIVES,
@@ -159,14 +161,15 @@ async def _database(app: web.Application) -> AsyncIterator[None]:
 
 async def _progress(app: web.Application) -> AsyncIterator[None]:
     app[PROGRESS] = hub = Hub()
-    app[LIFECYCLE].on_drain.append(hub.drain)
-    app[METRICS].progress_watchers = lambda: hub.watchers
+    app[LIFECYCLE].on_drain.append(hub.streams.drain)
+    app[METRICS].progress_watchers = lambda: len(hub.streams)
     async with AsyncExitStack() as stack:
         stack.callback(hub.close)
         if app[CONFIG].database is not None:  # no other process has the embedded one
-            relay = Relay(hub, app[DATABASE])
-            stack.push_async_callback(relay.close)
-            await relay.start()
+            exchange = Exchange(app[DATABASE])
+            Relay(hub, exchange)
+            stack.push_async_callback(exchange.close)
+            await exchange.start()
         yield
 
 

@@ -2,21 +2,17 @@
 
 A ``Transfer`` counts the bytes of one upload or download. The ``Hub`` has those of one process that
 can be watched, and their watchers; the ``Relay`` connects it with the hubs of other processes.
-``Streams`` limits how many event streams one client has open.
 """
 
 from sfs_server.progress.hub import Hub
 from sfs_server.progress.relay import Relay
-from sfs_server.progress.streams import Streams
-from sfs_server.progress.transfers import COMMENT, Direction, State, Transfer, check_id
+from sfs_server.progress.transfers import Direction, State, Transfer, check_id
 
 __all__ = [
-    "COMMENT",
     "Direction",
     "Hub",
     "Relay",
     "State",
-    "Streams",
     "Transfer",
     "check_id",
 ]

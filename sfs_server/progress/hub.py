@@ -9,7 +9,7 @@ at most every 100 ms. SAMPLE_SECONDS is between the two, with 100 ms to spare fo
 another process. The first and the last event of a stream come outside of that rhythm, so each
 stream keeps GAP_SECONDS between two events. Measured on a busy machine: an event costs 10 to 28 µs,
 so a thousand watchers take 3 to 9 % of a core; ten thousand idle ones take 14 KiB each. Watchers
-are served BATCH by BATCH, with other work in between.
+are served in batches, with other work in between.
 
 A watcher whose socket has taken all before is sent an event at once. Otherwise it holds one state,
 the newest that it has not sent, and no queue: a newer state replaces it, and the handler sends what
@@ -35,17 +35,17 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import methodcaller
 from typing import Protocol
 
 from sfs_server.auth import Principal
-from sfs_server.errors import RETRY_AFTER_SECONDS, Problem
 from sfs_server.progress.transfers import (
     MAX_ERROR_CHARACTERS,
-    State,
     Transfer,
     Watcher,
     may_see,
 )
+from sfs_server.streams import OpenStreams, in_batches
 
 SAMPLE_SECONDS = 0.3
 """Between two looks at how many bytes the watched transfers have moved."""
@@ -56,15 +56,9 @@ KEEP_SECONDS = 60.0
 RESPONSE_SECONDS = 0.2
 """How long other processes have to respond that a transfer runs there."""
 
-BATCH = 100
-"""Watchers that are served in one turn of the event loop, which takes 1 to 2 ms."""
-
 MAX_ENDED = 50_000
 """Transfers that are kept after their end. They take some 25 MB; there are more only if over 800
 transfers with an id end in each second."""
-
-MAX_WATCHERS = 30_000
-"""Event streams that may be open in one process."""
 
 MAX_REMOTE = 30_000
 """Transfers of other processes that are kept while they run."""
@@ -101,11 +95,11 @@ class NoOtherProcesses:
 class Hub:
     """The transfers and the watchers of one process. Belongs to one event loop.
 
-    ``watchers`` is how many streams there are now. ``others`` is set before the first use.
+    ``streams`` are its watchers. ``others`` is set before the first use.
     """
 
     def __init__(self) -> None:
-        self.watchers = 0
+        self.streams = OpenStreams()
         self.others: OtherProcesses = NoOtherProcesses()
         self.ended: deque[Transfer] = deque()
         """Those that have ended, of this process and of others, in the order of their ends."""
@@ -113,16 +107,14 @@ class Hub:
         """Those that run in other processes, by their run."""
         self._runs: dict[str, dict[str, Transfer]] = {}  # all, by id and run
         self._waiting: dict[str, set[Watcher]] = {}  # without a transfer, by id
-        self._open: set[Watcher] = set()
         self._sampled: dict[Transfer, None] = {}  # in the order in which they were added
         self._timer: asyncio.TimerHandle | None = None
-        self._draining = False
         self._loop = asyncio.get_running_loop()
 
     def __repr__(self) -> str:
         return (
             f"<Hub running={sum(map(len, self._runs.values()))} remote={len(self.remote)} "
-            f"ended={len(self.ended)} watchers={self.watchers} draining={self._draining}>"
+            f"ended={len(self.ended)} streams={self.streams!r}>"
         )
 
     def start(self, transfer: Transfer, total: int | None) -> None:
@@ -200,27 +192,13 @@ class Hub:
     def watch(self, id_: str, principal: Principal) -> Iterator[Watcher]:
         """A stream of ``id_`` for ``principal``, until the body of the ``with`` ends. Raises
         Problem 503."""
-        if self.watchers >= MAX_WATCHERS:
-            retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-            raise Problem(503, "Too many event streams are open. Try again later.", retry)
         watcher = Watcher(id_, principal)
-        self.watchers += 1
-        self._open.add(watcher)
-        try:
-            if self._draining:
-                watcher.leave()
-            self._find_transfer(watcher)
-            yield watcher
-        finally:
-            self.watchers -= 1
-            self._open.discard(watcher)
-            self._detach(watcher)
-
-    def drain(self) -> None:
-        """End every stream, and those that come, so that clients connect to another process."""
-        self._draining = True
-        for watcher in self._open:
-            watcher.leave()
+        with self.streams.one(watcher):
+            try:
+                self._find_transfer(watcher)
+                yield watcher
+            finally:
+                self._detach(watcher)
 
     def close(self) -> None:
         """Stop sampling."""
@@ -290,18 +268,10 @@ class Hub:
                 else:
                     self._loop.call_later(RESPONSE_SECONDS, self._accept_end, watcher)
         transfer.last_shown = state = transfer.state()
-        self._offer(state, list(transfer.watchers))
+        in_batches(methodcaller("offer", state), list(transfer.watchers))
         if transfer.last_received is None and self.others.requested(transfer.id):
             self._sample(transfer)
             self.others.send(transfer)
-
-    def _offer(self, state: State, watchers: list[Watcher]) -> None:
-        """Offer ``state`` to ``watchers``, and let the loop do other things between many."""
-        for watcher in watchers[-BATCH:]:
-            watcher.offer(state)
-        del watchers[-BATCH:]
-        if watchers:
-            self._loop.call_soon(self._offer, state, watchers)
 
     def _sample(self, transfer: Transfer) -> None:
         """Sample a transfer of this process from now on, as long as it is watched and runs."""

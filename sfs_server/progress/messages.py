@@ -1,27 +1,22 @@
-"""What processes send each other about transfers: the payloads of NOTIFY. Pure.
+"""What processes send each other about transfers. Pure.
 
-A payload is lines of JSON. The first is the sender, a string. Each other one is an item. ``null``
-says that the sender has just started to listen, and does not know what others request. A string is
-an id whose transfers the sender requests. An object is the state of a transfer of the sender.
-PostgreSQL takes payloads of less than 8000 bytes, so items are packed into as few as hold them; the
-longest item (a user of 255 characters and an error of 200, each escaped to 12 bytes) has 6 KB.
+An item (:mod:`sfs_server.exchange.payloads`) is JSON. ``null`` says that the sender has just
+started to listen, and does not know what others request. A string is an id whose transfers the
+sender requests. An object is the state of a transfer of the sender. The longest (a user of 255
+characters and an error of 200, each escaped to 12 bytes) has 6 KB.
 
-Everyone who can connect to the database can send anything: what is not as it should be is dropped,
-item by item. The clocks of machines differ, so a state has an age, and no time.
+The clocks of machines differ, so a state has an age, and no time.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gfs.paths import MAX_DIRECTORY_CHARACTERS
 from sfs_server.auth import MAX_USER_CHARACTERS
 from sfs_server.errors import Problem
 from sfs_server.progress.transfers import MAX_ERROR_CHARACTERS, Transfer, check_id
-
-MAX_PAYLOAD_BYTES = 7900
 
 HELLO = "null"
 """The item of a process that has just started to listen."""
@@ -58,47 +53,12 @@ def encode_state(transfer: Transfer, now: float) -> str:
     )
 
 
-def pack(sender: str, items: Iterable[str]) -> Iterator[str]:
-    """The payloads that carry ``items``, in their order."""
-    head = json.dumps(sender)
-    lines, length = [head], len(head)
-    for item in items:
-        if length + 1 + len(item) > MAX_PAYLOAD_BYTES:
-            yield "\n".join(lines)
-            lines, length = [head], len(head)
-        lines.append(item)
-        length += 1 + len(item)
-    if len(lines) > 1:
-        yield "\n".join(lines)
-
-
-def parse(payload: str, now: float) -> tuple[str | None, list[Transfer | str | None]]:
-    """The sender of a payload, and its items: None for HELLO, an id, or a transfer. ``now`` is the
-    event loop's time.
-
-    The sender is None if this is no payload of ours.
-    """
-    head, *lines = payload.split("\n")
-    sender = _json(head)
-    if not isinstance(sender, str):
-        return None, []
-    items: list[Transfer | str | None] = []
-    for line in lines:
-        found = _json(line)
-        if found is None and line == HELLO:
-            items.append(None)
-        elif isinstance(found, str) and _is_id(found):
-            items.append(found)
-        elif isinstance(found, dict) and (transfer := _transfer(found, now)) is not None:
-            items.append(transfer)
-    return sender, items
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+def parse(item: object, now: float) -> Transfer | str | None:
+    """What an item of another process is: a transfer, or an id; None if it is neither. ``now`` is
+    the event loop's time."""
+    if isinstance(item, dict):
+        return _transfer(item, now)
+    return item if isinstance(item, str) and _is_id(item) else None
 
 
 def _transfer(found: dict[str, Any], now: float) -> Transfer | None:

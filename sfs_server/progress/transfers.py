@@ -5,28 +5,19 @@ How they work together is said in :mod:`sfs_server.progress.hub`.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from gfs.futures import resolve
 from sfs_server.auth import Principal
 from sfs_server.errors import Problem
+from sfs_server.streams import COMMENT, COMMENT_SECONDS, RETRY, EventStream
 
 GAP_SECONDS = 0.12
 """The shortest time between two events of one stream: the 100 ms of the contract, and 20 ms more,
 because events do not all take equally long to arrive."""
-
-COMMENT_SECONDS = 15.0
-"""The longest time in which a stream sends nothing: then it sends a comment, so that proxies keep
-the connection open, and a client that has gone is noticed."""
-
-COMMENT = b":\n\n"
 
 START_SECONDS = 600.0
 """How long a stream waits for its transfer to start."""
@@ -35,10 +26,6 @@ NOT_STARTED = b": no transfer of this id has started, ask again if one will\nret
 """The end of a stream that has waited for START_SECONDS. A browser that still waits connects again
 after a minute, not after its usual three seconds: a transfer that starts late is shown, and a
 forgotten page costs little. Status 204 would end the stream for good."""
-
-RETRY = b"retry: 1000\n\n"
-"""The end of a stream in a process that stops: a browser connects again in a second, to another
-process."""
 
 MAX_ERROR_CHARACTERS = 200
 """The longest error that is shown of a transfer; what exceeds that is cut off."""
@@ -101,11 +88,6 @@ class State:
             shown["error"] = self.error
         return b"data: %b\n\n" % json.dumps(shown).encode()
 
-    @cached_property
-    def chunk(self) -> bytes:
-        """The event as a chunk of a chunked body (RFC 9112 §7.1)."""
-        return b"%x\r\n%b\r\n" % (len(self.event), self.event)
-
 
 @dataclass(slots=True, eq=False)
 class Transfer:
@@ -154,42 +136,18 @@ class Transfer:
         return state
 
 
-class Watcher:
-    """One event stream: what it is to send, and when.
+class Watcher(EventStream):
+    """The event stream of one transfer. The hub offers it states."""
 
-    The hub offers it states; its handler calls ``wait`` and sends what ``take`` returns, until
-    ``over`` is true: then that was the last. ``send_at_once``, which the handler sets, sends a
-    state if the socket takes it without waiting, and returns whether it did. That saves the wake-up
-    of a task, two thirds of the cost of an event.
-    """
-
-    __slots__ = (
-        "_last_offered",
-        "_last_sent_at",
-        "_loop",
-        "_next",
-        "_until",
-        "_waiter",
-        "id",
-        "leaving",
-        "over",
-        "principal",
-        "send_at_once",
-        "transfer",
-    )
+    __slots__ = ("_last_offered", "_next", "_until", "id", "principal", "transfer")
 
     def __init__(self, id_: str, principal: Principal) -> None:
+        super().__init__()
         self.id = id_
         self.principal = principal
         self.transfer: Transfer | None = None
-        self.send_at_once: Callable[[State], bool] | None = None
-        self.leaving = False
-        self.over = False
-        self._loop = asyncio.get_running_loop()
         self._next: State | None = None  # to be sent
         self._last_offered: State | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._last_sent_at = -math.inf
         self._until = self._loop.time() + START_SECONDS
 
     def __repr__(self) -> str:
@@ -207,43 +165,25 @@ class Watcher:
             return
         self._last_offered = state
         now = self._loop.time()
-        free = self._next is None and not state.done and now - self._last_sent_at >= GAP_SECONDS
-        if free and self.send_at_once is not None and self.send_at_once(state):
-            self._last_sent_at = now
+        free = self._next is None and not state.done and now >= self._not_before
+        if free and self.send_at_once is not None and self.send_at_once(state.event):
+            self._not_before = now + GAP_SECONDS
             return
         self._next = state
         self.wake()
 
-    def leave(self) -> None:
-        """End the stream with RETRY, unless the transfer has ended."""
-        self.leaving = True
-        self.wake()
+    def pending(self) -> bool:
+        """Whether a state is to be sent."""
+        return self._next is not None
 
-    def wake(self) -> None:
-        """End ``wait`` now, so that something is sent, if only a comment: nothing else shows
-        whether the client is still there."""
-        if self._waiter is not None:
-            resolve(self._waiter, None)
-
-    async def wait(self) -> None:
-        """Wait until something is to be sent, COMMENT_SECONDS at most."""
-        if self._next is None and not self.leaving:
-            self._waiter = self._loop.create_future()
-            seconds = COMMENT_SECONDS
-            if self.transfer is None:
-                seconds = min(seconds, max(self._until - self._loop.time(), 0.0))
-            timer = self._loop.call_later(seconds, resolve, self._waiter, None)
-            try:
-                await self._waiter
-            finally:
-                timer.cancel()
-                self._waiter = None
-        early = self._last_sent_at + GAP_SECONDS - self._loop.time()
-        if self._next is not None and early > 0:
-            await asyncio.sleep(early)
+    def patience(self) -> float:
+        """Until a comment is due, or until the transfer should have started."""
+        if self.transfer is not None:
+            return COMMENT_SECONDS
+        return min(COMMENT_SECONDS, max(self._until - self._loop.time(), 0.0))
 
     def take(self) -> bytes:
-        """What is to be sent now: the newest event, a comment, or an end of the stream."""
+        """The newest state, a comment, or an end of the stream."""
         state, self._next = self._next, None
         if self.leaving and (state is None or not state.done):
             self.over = True
@@ -254,5 +194,5 @@ class Watcher:
                 return NOT_STARTED
             return COMMENT
         self.over = state.done
-        self._last_sent_at = self._loop.time()
+        self._not_before = self._loop.time() + GAP_SECONDS
         return state.event

@@ -8,6 +8,7 @@ by piece use it too.
 
 from sfs_server.transfer.client_socket import ClientSocket
 from sfs_server.transfer.downloads import send, send_archive
+from sfs_server.transfer.event_streams import send_events
 from sfs_server.transfer.request import transfer_of
 from sfs_server.transfer.uploads import Upload
 
@@ -16,5 +17,6 @@ __all__ = [
     "Upload",
     "send",
     "send_archive",
+    "send_events",
     "transfer_of",
 ]

@@ -17,7 +17,8 @@ from sfs_server.logs import AccessLog, Change
 from sfs_server.metrics import Metrics
 from sfs_server.namespaces import Namespaces
 from sfs_server.page import StaticFiles
-from sfs_server.progress import Hub, Streams, Transfer
+from sfs_server.progress import Hub, Transfer
+from sfs_server.streams import Streams
 
 
 class Lifecycle:

@@ -13,8 +13,6 @@ from sfs_server.auth.claims import ANONYMOUS, Principal
 from sfs_server.errors import Problem
 from sfs_server.progress.hub import LOST, Hub
 from sfs_server.progress.transfers import (
-    COMMENT,
-    RETRY,
     Direction,
     State,
     Transfer,
@@ -22,6 +20,7 @@ from sfs_server.progress.transfers import (
     check_id,
     may_see,
 )
+from sfs_server.streams import COMMENT, RETRY
 
 ALICE, BOB, ADMIN = Principal("alice"), Principal("bob"), Principal("root", admin=True)
 
@@ -211,9 +210,9 @@ async def test_a_free_stream_is_sent_to_at_once_but_for_the_end(hub: Hub, stack:
     sent: list[int] = []
     free = True
 
-    def send_at_once(state: State) -> bool:
+    def send_at_once(event: bytes) -> bool:
         if free:
-            sent.append(state.moved)
+            sent.append(json.loads(event.removeprefix(b"data: "))["bytes"])
         return free
 
     watcher.send_at_once = send_at_once
@@ -334,19 +333,19 @@ async def test_the_number_of_ends_that_are_kept_is_bounded(
 async def test_too_many_watchers_are_refused(
     hub: Hub, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sfs_server.progress.hub.MAX_WATCHERS", 1)
+    monkeypatch.setattr("sfs_server.streams.event_stream.MAX_STREAMS", 1)
     with hub.watch("t", ALICE):
-        assert hub.watchers == 1
+        assert len(hub.streams) == 1
         with pytest.raises(Problem) as caught:
             stack.enter_context(hub.watch("t", ALICE))
         assert caught.value.status == 503
-    assert hub.watchers == 0
+    assert len(hub.streams) == 0
 
 
 async def test_nothing_is_kept_of_watchers_that_have_left(hub: Hub) -> None:
     with hub.watch("t", ALICE), hub.watch("other", ALICE):
         transfer = started(hub)
-    assert (hub.watchers, transfer.watchers, hub._waiting, hub._open) == (0, set(), {}, set())
+    assert (len(hub.streams), transfer.watchers, hub._waiting) == (0, set(), {})
     await asyncio.sleep(0.03)
     assert hub.sampled() == []
     assert hub._timer is None
@@ -371,7 +370,7 @@ async def test_draining_ends_streams_with_a_hint_but_shows_an_end_first(
     ended = stack.enter_context(hub.watch("t", ALICE))
     await next_state(ended)
     hub.end(transfer)
-    hub.drain()
+    hub.streams.drain()
     assert await next_state(running) == (0, True)
     assert await next_state(ended) == (0, True)
     late = stack.enter_context(hub.watch("other", ALICE))

@@ -120,8 +120,7 @@ async def test_a_transfer_that_nobody_watches_costs_the_database_nothing(
             sent.append(params)
         return await fetch(sql, params, **more)  # type: ignore[arg-type]
 
-    idle = relay(service)
-    await eventually(lambda: not (idle._hello or idle._requests or idle._pending.is_set()))
+    await eventually(lambda: not relay(service).waiting())
     await asyncio.sleep(0.2)  # what was being sent has been
     monkeypatch.setattr(service.app[DATABASE], "fetch", counted)
     async with connect(service.port) as client:
@@ -144,7 +143,7 @@ async def test_a_lost_listener_catches_up(
         await until(stream, MIB)
         # Both listeners die, and no notification of what moves then arrives.
         for service_ in (service, other):
-            assert relay(service_)._listener.trusted
+            assert relay(service_)._exchange.trusted
         await asyncio.to_thread(postgres.execute, LOSE_ALL)
         client.send_raw(rest[:1000])
         await until(stream, MIB + 1000)
@@ -164,14 +163,14 @@ async def test_the_others_repeat_their_requests_for_a_process_that_comes_back(
     async with watching(other.port, "t", BEARER):
         await eventually(lambda: relay(service).requested("t"))
         relay(service)._requested.clear()  # as if none had arrived
-        relay(service)._on_return()
+        relay(service).returned()
         await eventually(lambda: relay(service).requested("t"))
 
 
 async def test_what_could_not_be_sent_is_sent_later(
     service: Service, other: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sfs_server.progress.relay.RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("sfs_server.exchange.exchange.RETRY_SECONDS", 0.1)
     failures = 0
     fetch = service.app[DATABASE].fetch
 
@@ -192,7 +191,7 @@ async def test_an_unavailable_database_ends_nothing_and_local_watchers_go_on(
     service: Service, other: Service, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sfs_server.progress.relay.SILENCE_SECONDS", 1.0)
-    monkeypatch.setattr("sfs_server.progress.relay.CHECK_SECONDS", 0.1)
+    monkeypatch.setattr("sfs_server.exchange.exchange.CHECK_SECONDS", 0.1)
     monkeypatch.setattr("sfs_server.database.listener.PING_SECONDS", 0.1)
     monkeypatch.setattr("sfs_server.progress.relay.REPEAT_SECONDS", 0.2)
     async with (
@@ -233,7 +232,7 @@ async def test_requests_are_dropped_when_nobody_renews_them(
     service: Service, other: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sfs_server.progress.relay.REQUEST_SECONDS", 0.4)
-    monkeypatch.setattr("sfs_server.progress.relay.CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("sfs_server.exchange.exchange.CHECK_SECONDS", 0.05)
     monkeypatch.setattr("sfs_server.progress.relay.RENEW_SECONDS", 0.1)
     await asyncio.sleep(0.1)
     relay(other)._renew_at = 0.0

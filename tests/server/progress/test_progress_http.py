@@ -38,7 +38,7 @@ def ended(direction: str, size: int, id_: str = "t") -> Event:
 
 
 def watched(service: Service) -> int:
-    return service.app[PROGRESS].watchers
+    return len(service.app[PROGRESS].streams)
 
 
 @pytest.mark.both_loops

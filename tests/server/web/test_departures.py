@@ -230,16 +230,16 @@ async def test_an_event_stream_goes_on_for_a_client_that_sends_no_more_and_ends_
     async with client(service.port) as channel:
         await loop.sock_sendall(channel, watch)
         channel.shutdown(socket.SHUT_WR)
-        await eventually(lambda: hub.watchers == 1)
+        await eventually(lambda: len(hub.streams) == 1)
         await service.put("/storage/default/a?id=t", b"x")
         assert b'"done": true' in await everything(channel)
-    await eventually(lambda: hub.watchers == 0)
+    await eventually(lambda: len(hub.streams) == 0)
     async with client(service.port) as channel:
         await loop.sock_sendall(channel, watch)
-        await eventually(lambda: hub.watchers == 1)
+        await eventually(lambda: len(hub.streams) == 1)
         await loop.sock_recv(channel, 10_000)
     # Not only when the next comment is due.
-    await eventually(lambda: hub.watchers == 0)
+    await eventually(lambda: len(hub.streams) == 0)
 
 
 @pytest.mark.both_loops

@@ -10,7 +10,7 @@ import pytest
 
 from sfs_server.errors import Problem
 from sfs_server.http.forwarded import parse_network
-from sfs_server.progress.streams import Streams
+from sfs_server.streams.limits import Streams
 from sfs_server.web.keys import PROGRESS
 from tests.support.client import call, connect
 from tests.support.events import watching
@@ -102,7 +102,7 @@ async def test_one_stream_too_many_is_refused_for_a_while(service: Service) -> N
         answer = await call(service.port, "GET", f"/sse/progress?id=t{token}", at("192.0.2.10"))
         assert (answer.status, "address" in answer.problem()) == (429, True)
     hub = service.app[PROGRESS]
-    await eventually(lambda: not hub.watchers)
+    await eventually(lambda: not hub.streams)
     async with watching(service.port, "t", at("192.0.2.1", alice)):
         pass
 
