@@ -248,6 +248,7 @@ def valid(name: str) -> bool:
         and len(name) <= _FEW_CHARACTERS
         and "\\" not in name
         and name[0] != " " != name[-1]
+        and name not in (".", "..")
     ):
         return True  # what is printable has no control character and no other white space
     try:
