@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
+from tests.support.programs import find_program
 
 
 def run_examples(
@@ -20,9 +19,7 @@ def run_examples(
 
     The test fails where a command does, and is skipped where there is no curl.
     """
-    if shutil.which("curl") is None:
-        assert "CI" not in os.environ, "CI must have curl"
-        pytest.skip("curl is not installed")
+    find_program("curl")
     (home / ".venv").mkdir()
     (home / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
     (home / ".curlrc").write_text("fail-with-body\nsilent\nshow-error\n")

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 
-import pytest
+from tests.support.programs import find_program
 
 PROMTOOL_SECONDS = 30.0
 
 
 def promtool(*arguments: str, text: str = "") -> None:
     """Run it; it must find nothing to say. Skips the test where it is not installed."""
-    program = shutil.which("promtool")
-    if program is None:
-        assert "CI" not in os.environ, "CI must have promtool"
-        pytest.skip("promtool is not installed")
     done = subprocess.run(
-        [program, *arguments],
+        [find_program("promtool"), *arguments],
         input=text,
         capture_output=True,
         text=True,
