@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 ORDER = """
-gfs.clock gfs.errors gfs.futures gfs.types gfs.paths gfs.streams gfs.threads gfs.pagecache
+gfs.clock gfs.errors gfs.futures gfs.types gfs.paths gfs.streams gfs.threads gfs.linux
 gfs.api
 gfs.copying
 gfs.chunkservers
@@ -55,7 +55,7 @@ HOMES = {
     "psutil": {"sfs_server.postgres.processes"},
     "zipfile": {"sfs_server.archives"},
     "uvloop": {"sfs_server.__main__"},
-    "ctypes": {"gfs.pagecache"},
+    "ctypes": {"gfs.linux"},
     "grpc": {"gfs.seaweedfs.servers.rpc"},
     "google_crc32c": {"gfs.chunkservers.reading", "gfs.seaweedfs.writer"},
 }

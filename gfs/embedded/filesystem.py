@@ -21,10 +21,10 @@ from gfs.embedded.tree import Tree
 from gfs.embedded.walks import Walks
 from gfs.embedded.writer import EmbeddedWriter
 from gfs.errors import GfsError, NoSuchFile, StoreFull, StoreUnavailable
-from gfs.pagecache import open_cached
+from gfs.linux import open_cached
 from gfs.paths import check_directory, check_path
 from gfs.threads import in_thread
-from gfs.types import ANYTHING, Entry, Expect, FileInfo, FolderInfo, Status, Usage
+from gfs.types import ANYTHING, Entry, Expect, FileInfo, FolderInfo, Moved, Status, Usage
 
 READ_THREADS = 16
 """How many calls that read the disk may be under way at once."""
@@ -105,12 +105,17 @@ class EmbeddedFileSystem(FileSystem):
     async def _opened(self, directory: str, path: str) -> tuple[int, FileInfo]:
         """Open the current version: its descriptor, and what it is. Raises NoSuchFile, IsFolder."""
         whole = f"{check_directory(directory)}/{check_path(path)}".encode()
-        try:
-            descriptor = open_cached(self._tree.root, whole, READ_FLAGS)
-        except FileNotFoundError as error:
-            raise NoSuchFile(path) from error
-        except OSError:
-            descriptor = None  # the slow way finds out whether it is the file or the directory
+        descriptor = None
+        gate = self._tree.gate
+        if gate.enter():
+            try:
+                descriptor = open_cached(self._tree.root, whole, READ_FLAGS)
+            except FileNotFoundError as error:
+                raise NoSuchFile(path) from error
+            except OSError:
+                descriptor = None  # the slow way finds out what is in the way
+            finally:
+                gate.leave()
         if descriptor is None:
             opening = self._tree.open
             descriptor = await in_thread(self._readers, opening, directory, path, undo=os.close)
@@ -152,6 +157,23 @@ class EmbeddedFileSystem(FileSystem):
         target = check_directory(directory), check_path(path)
         await in_thread(self._writers, self._tree.remove_folder, *target)
         self._empty_trash()
+
+    async def move(
+        self,
+        directory: str,
+        path: str,
+        to_directory: str,
+        to_path: str,
+        *,
+        expect: Expect = ANYTHING,
+        expect_there: Expect = ANYTHING,
+    ) -> Moved:
+        ends = check_directory(directory), check_path(path)
+        to = check_directory(to_directory), check_path(to_path)
+        moved = await in_thread(self._writers, self._tree.move, *ends, *to, expect, expect_there)
+        if moved.replaced is not None:
+            self._empty_trash()
+        return moved
 
     def list_files(
         self, directory: str, *, prefix: str = "", after: str = "", limit: int | None = None

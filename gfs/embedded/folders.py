@@ -3,7 +3,7 @@
 It leads nowhere else: a symbolic link on it is not followed, and a mount is not entered, because
 nothing could be published or moved there by rename(2). A link, a FIFO or a socket is neither a file
 nor a folder of the store. Where the kernel has openat2(2) it holds to that in one call
-(:func:`gfs.pagecache.open_beneath`), else each folder is opened in the one before it.
+(:func:`gfs.linux.open_beneath`), else each folder is opened in the one before it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 
 from gfs.embedded.oserrors import DIRECTORY_FLAGS, gfs_error, open_directory
 from gfs.errors import NotAFolder
-from gfs.pagecache import open_beneath
+from gfs.linux import open_beneath
 from gfs.paths import parents
 
 NO_FOLDER = frozenset({errno.ENOTDIR, errno.ELOOP})
@@ -76,7 +76,8 @@ class Way:
         opened.
         """
         above, _, self.name = path.rpartition("/")
-        self._path = path
+        self.directory = directory
+        self.path = path
         self.missing: list[str] = []
         self._changed: list[int] = []
         self._others: list[int] = []
@@ -126,7 +127,7 @@ class Way:
 
     def unmake(self) -> None:
         """Remove the folders that :meth:`make` made, as far as they are empty."""
-        names = self._path.split("/")[:-1]
+        names = self.path.split("/")[:-1]
         with suppress(OSError):
             for _ in range(self.made):
                 os.close(self._changed.pop())

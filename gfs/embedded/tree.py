@@ -6,6 +6,7 @@ Layout under the root, which one process at a time owns (``flock`` on ``~lock``)
   folder;
 - ``~tmp/<random>``: what is being written;
 - ``~trash/<random>``: removed directories and folders on their way out;
+- ``~moving``: what a move does that takes two renames, while it does it;
 - ``~id``: the id of the store.
 
 No directory of a caller has a name that starts with ``~`` (:mod:`gfs.paths`), so the names do not
@@ -25,6 +26,15 @@ So what was looked at is still true when it is changed, whatever else is moved o
 fsyncs come afterwards, so that several changes share one commit of the journal. A change that is
 made while folders of another one are not durable yet makes all folders on its own way durable.
 
+A move is one rename(2) too, however many files are below, except where a folder is replaced, or
+replaces something: there is no call for that which every file system has, and exchanging the two
+(RENAME_EXCHANGE) would show for a moment what was replaced at the path that was moved. So what is
+there goes to ``~trash`` first, and then the move is made. Between these two renames nobody may
+look: readers pass a gate (:mod:`gfs.embedded.gate`), which is closed for that time; other programs
+may see neither. A kill or a power cut between the two is repaired by the next start: ``~moving``,
+which is durable before the first and removed after the second, says by the inode what was to be
+moved, and where. If it is still at its old path and nothing at the new one, it is moved now.
+
 An upload into a folder keeps the innermost folder on its way open, so that its inode number is
 given to no other one meanwhile: at the publish the same folder has to be at the same path.
 
@@ -38,16 +48,18 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gfs import clock
 from gfs.embedded import trash
 from gfs.embedded.folders import Way, open_folder, open_within
+from gfs.embedded.gate import Gate
 from gfs.embedded.infos import READ_FLAGS, Infos, folder_info, set_created
 from gfs.embedded.oserrors import (
     FOREIGN,
@@ -62,6 +74,7 @@ from gfs.errors import (
     GfsError,
     InvalidName,
     IsFolder,
+    MovesIntoItself,
     NoSuchDirectory,
     NoSuchFile,
     NoSuchFolder,
@@ -70,8 +83,9 @@ from gfs.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from gfs.paths import STORE_ID_DIGITS, check_directory, check_store_id, new_store_id
-from gfs.types import Entry, Expect, FileInfo, FolderInfo, Published
+from gfs.linux import rename_exclusive
+from gfs.paths import STORE_ID_DIGITS, check_directory, check_store_id, new_store_id, within
+from gfs.types import ANYTHING, Entry, Expect, FileInfo, FolderInfo, Moved, Published
 
 BYTES_PER_FILE = 256_000
 """For so many bytes of the reserve, one file is reserved: databases and logs have files of about
@@ -115,6 +129,7 @@ class Tree:
         self._reserve = reserve
         self._names_lock = threading.Lock()
         self._time_lock = threading.Lock()
+        self.gate = Gate()
         self._infos = Infos()
         self._last_time = 0
         self._undurable = 0  # folders that other changes have made, and not yet made durable
@@ -130,6 +145,7 @@ class Tree:
             self.unswept = Leftovers()
             self.swept = self._sweep_tmp()
             self._probe()
+            self._finish_move()
         except BaseException:
             self.close()
             raise
@@ -250,15 +266,19 @@ class Tree:
 
     def _make_identity(self) -> str:
         made = new_store_id()
+        self._write_whole("~id", made.encode())
+        return made
+
+    def _write_whole(self, name: str, content: bytes) -> None:
+        """Write a small file of the store itself, durably, and in one step for readers."""
         descriptor, path = self.make_temporary()
         try:
-            os.write(descriptor, made.encode())
+            os.write(descriptor, content)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.rename(path, "~id", src_dir_fd=self.root, dst_dir_fd=self.root)
+        os.rename(path, name, src_dir_fd=self.root, dst_dir_fd=self.root)
         os.fsync(self.root)
-        return made
 
     def require_space(self, size: int = 0, files: int = 0) -> None:
         """Raise StoreFull unless ``size`` more bytes and ``files`` more files leave the reserve
@@ -335,7 +355,8 @@ class Tree:
         except NoSuchDirectory as error:
             raise NoSuchFile(path) from error
         try:
-            return open_within(within, path, READ_FLAGS)
+            with self.gate.entered():
+                return open_within(within, path, READ_FLAGS)
         except OSError as error:
             raise open_error(error, path, directory) from error
         finally:
@@ -375,24 +396,34 @@ class Tree:
             os.close(descriptor)
 
     @contextmanager
-    def _changing(self, directory: str, path: str) -> Iterator[Way]:
-        """The way to ``path``, while no other name is changed. At the end what has changed there is
-        made durable, or, if the body raised, the folders are removed that it made."""
-        with ExitStack() as held, translated(directory):
-            with self._names_lock:
+    def _changing(self, place: str) -> Iterator[Callable[[str, str], Way]]:
+        """A function that opens the way to a path in a directory, while no other name is changed.
+        At the end what has changed is made durable, or, if the body raised, the folders are removed
+        that were made on these ways. ``place``: for the text of errors."""
+        with ExitStack() as held, translated(place):
+            ways: list[Way] = []
+
+            def way_to(directory: str, path: str) -> Way:
                 way = Way(self.root, directory, path, whole=self._undurable > 0)
                 held.callback(way.close)
+                ways.append(way)
+                return way
+
+            with self._names_lock:
                 try:
-                    yield way
+                    yield way_to
                 except BaseException:
-                    way.unmake()
+                    for way in ways:
+                        way.unmake()
                     raise
-                self._undurable += way.made
+                made = sum(way.made for way in ways)
+                self._undurable += made
             try:
-                way.sync()
+                for way in ways:
+                    way.sync()
             finally:
                 with self._names_lock:
-                    self._undurable -= way.made
+                    self._undurable -= made
 
     def start(self, directory: str, path: str, expect: Expect, size: int) -> Draft:
         """Start a new version. Raises what :meth:`gfs.api.FileSystem.create` says."""
@@ -457,7 +488,8 @@ class Tree:
     def publish(self, draft: Draft) -> Published:
         """Give a sealed temporary file its name. Raises what :meth:`gfs.api.Writer.commit` says."""
         directory, path = draft.directory, draft.path
-        with self._changing(directory, path) as way:
+        with self._changing(directory) as way_to:
+            way = way_to(directory, path)
             self._require_folder(draft)
             current = self._require_publishable(way, directory, path, draft.expect)
             way.make()
@@ -477,7 +509,7 @@ class Tree:
         path now."""
         if not draft.folder:
             return
-        folder = self.open_folder(draft.directory, draft.folder)
+        folder = self._open_folder(draft.directory, draft.folder)
         if folder is not None:
             try:
                 if os.path.samestat(os.fstat(folder), os.fstat(draft.within)):
@@ -490,7 +522,8 @@ class Tree:
         """Remove a file, durably, and return what it was. Raises NoSuchFile, IsFolder, or what
         ``expect`` raises."""
         try:
-            with self._changing(directory, path) as way:
+            with self._changing(directory) as way_to:
+                way = way_to(directory, path)
                 current = self._entry(way, directory, path)
                 if current is None:
                     raise NoSuchFile(path)
@@ -513,6 +546,10 @@ class Tree:
     def open_folder(self, directory: str, path: str) -> int | None:
         """Open a folder, "" for the directory itself, to list it; None if there is none. Raises
         StoreBroken or StoreUnavailable."""
+        with self.gate.entered():
+            return self._open_folder(directory, path)
+
+    def _open_folder(self, directory: str, path: str) -> int | None:
         try:
             top = open_directory(self.root, directory)
         except NoSuchDirectory:
@@ -538,7 +575,8 @@ class Tree:
         """Make a folder, and those above it that are missing, durably. Raises AlreadyExists,
         NotAFolder and NoSuchDirectory."""
         self.require_writable(directory)
-        with self._changing(directory, path) as way:
+        with self._changing(directory) as way_to:
+            way = way_to(directory, path)
             if way.look() is not None:
                 raise AlreadyExists(path)
             self.require_space(files=1 + len(way.missing))
@@ -550,7 +588,8 @@ class Tree:
         """Move a folder to ``~trash``, durably. Raises NoSuchFolder, and StoreBroken for a mount
         point."""
         try:
-            with self._changing(directory, path) as way:
+            with self._changing(directory) as way_to:
+                way = way_to(directory, path)
                 found = way.look()
                 if found is None or not stat.S_ISDIR(found.st_mode):
                     raise NoSuchFolder(path)
@@ -558,16 +597,116 @@ class Tree:
         except (NoSuchDirectory, NotAFolder) as error:
             raise NoSuchFolder(path) from error
 
-    def _discard(self, name: str, within: int, place: str) -> None:
-        """Move ``name`` in an open directory to ``~trash``. Raises StoreBroken for a mount
-        point."""
+    def _discard(self, name: str, within: int, place: str) -> str:
+        """Move ``name`` in an open directory to ``~trash``, and return its path there. Raises
+        StoreBroken for a mount point."""
         target = f"~trash/{scratch_name()}"
-        try:
+        with _no_mount(place):
             os.rename(name.encode(), target, src_dir_fd=within, dst_dir_fd=self.root)
-        except OSError as error:
-            if error.errno not in (errno.EBUSY, errno.EXDEV):
+        return target
+
+    # Moves.
+
+    def move(
+        self,
+        directory: str,
+        path: str,
+        to_directory: str,
+        to_path: str,
+        expect: Expect = ANYTHING,
+        expect_there: Expect = ANYTHING,
+    ) -> Moved:
+        """Move a file or a folder. Raises what :meth:`gfs.api.FileSystem.move` says."""
+        if directory == to_directory and (within(path, to_path) or within(to_path, path)):
+            raise MovesIntoItself(to_path)
+        both = directory if directory == to_directory else f"{directory} or {to_directory}"
+        with self._changing(both) as way_to:
+            self._finish_move()
+            try:
+                source = way_to(directory, path)
+            except (NoSuchDirectory, NotAFolder) as error:
+                raise NoSuchFile(path) from error
+            entry = self._entry(source, directory, path)
+            if entry is None:
+                raise NoSuchFile(path)
+            expect.check(entry)
+            self.require_writable(to_directory)
+            there = way_to(to_directory, to_path)
+            replaced = self._entry(there, to_directory, to_path)
+            expect_there.check(replaced)
+            if there.missing:
+                self.require_space(files=len(there.missing))
+                there.make()
+            self._rename(source, there, isinstance(entry, FolderInfo), expect_there)
+        return Moved(replace(entry, directory=to_directory, path=to_path), replaced)
+
+    def _rename(self, source: Way, there: Way, is_folder: bool, expect_there: Expect) -> None:
+        """Make the move itself, of what is at the end of ``source``."""
+        found = there.look()
+        if found is None:
+            names = (source.name.encode(), source.folder, there.name.encode(), there.folder)
+            try:
+                with _no_mount(source.name):
+                    rename_exclusive(*names)
+            except FileExistsError as error:
+                if expect_there.absent:
+                    raise AlreadyExists(there.name) from error
                 raise
-            raise StoreBroken(f"{place} is a mount point: unmount it first") from error
+        elif expect_there.absent:
+            raise AlreadyExists(there.name)  # something that is neither file nor folder
+        elif is_folder or stat.S_ISDIR(found.st_mode):
+            self._replace(source, there)
+        else:
+            _rename(source, there)
+
+    def _replace(self, source: Way, there: Way) -> None:
+        """Put what is at the end of ``source`` in the place of what is at the end of ``there``,
+        which goes to ``~trash``."""
+        self._note_move(source, there)
+        try:
+            with self.gate.closed():
+                trashed = self._discard(there.name, there.folder, there.name)
+                try:
+                    _rename(source, there)
+                except BaseException:
+                    to = there.name.encode()
+                    os.rename(trashed, to, src_dir_fd=self.root, dst_dir_fd=there.folder)
+                    raise
+            source.sync()
+            there.sync()
+        finally:
+            self._finish_move()
+
+    def _note_move(self, source: Way, there: Way) -> None:
+        """Write down, durably, what :meth:`_replace` is going to do."""
+        moved = os.stat(source.name.encode(), dir_fd=source.folder, follow_symlinks=False)
+        ends = [[way.directory, way.path] for way in (source, there)]
+        note = json.dumps({"inode": moved.st_ino, "ends": ends})
+        self._write_whole("~moving", note.encode())
+
+    def _finish_move(self) -> None:
+        """Make the second rename of a move that was interrupted between the two, and remove what
+        was written down of it. Raises StoreBroken or StoreUnavailable if it cannot be made."""
+        with ExitStack() as held, translated("a move that was interrupted"):
+            try:
+                with open(os.open("~moving", READ_FLAGS, dir_fd=self.root), "rb") as file:
+                    note = json.load(file)
+            except FileNotFoundError:
+                return
+            try:
+                source, there = (Way(self.root, *end) for end in note["ends"])
+            except (NoSuchDirectory, NotAFolder):
+                pass  # it was made, and then more was changed
+            else:
+                held.callback(source.close)
+                held.callback(there.close)
+                found = source.look()
+                if found is not None and found.st_ino == note["inode"] and there.look() is None:
+                    _rename(source, there)
+                    source.sync()
+                    there.sync()
+            os.unlink("~moving", dir_fd=self.root)
+            os.fsync(self.root)
 
     # Directories.
 
@@ -595,3 +734,21 @@ class Tree:
                     raise not_a_directory(directory)
                 self._discard(directory, self.root, directory)
             os.fsync(self.root)
+
+
+@contextmanager
+def _no_mount(place: str) -> Iterator[None]:
+    """Raise StoreBroken where ``place`` cannot be moved because it is a mount point."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.EXDEV):
+            raise
+        raise StoreBroken(f"{place} is a mount point: unmount it first") from error
+
+
+def _rename(source: Way, there: Way) -> None:
+    """Move what is at the end of ``source`` over what is at the end of ``there``."""
+    names = source.name.encode(), there.name.encode()
+    with _no_mount(source.name):
+        os.rename(*names, src_dir_fd=source.folder, dst_dir_fd=there.folder)

@@ -22,6 +22,7 @@ from typing import Self
 
 from gfs.embedded import listing
 from gfs.embedded.folders import open_within
+from gfs.embedded.gate import Gate
 from gfs.embedded.infos import READ_FLAGS, file_info, folder_info
 from gfs.embedded.listing import FLAT, LEVEL, NameCache, valid
 from gfs.embedded.oserrors import DIRECTORY_FLAGS, open_error, translated
@@ -38,6 +39,9 @@ SLICE_FILES = 500
 
 SLICE_FOLDERS = 100
 """How many folders one slice visits at most."""
+
+MOST_SCANS = 3
+"""How often the names of a folder are read again because something was replaced meanwhile."""
 
 SLICE_COUNTED = 2_000
 """How many entries are counted in one slice."""
@@ -74,9 +78,8 @@ class _Frame:
         """There is nothing more: the folder is gone."""
         self.names, self.at, self.ended = [], 0, True
 
-    def load(self, cache: NameCache, folder: int, keep: int) -> None:
-        """Get the next ``keep`` names from the open folder."""
-        names = cache.names(folder, self.mark, self.prefix, self.after, keep)
+    def load(self, names: list[str], keep: int) -> None:
+        """Take ``names`` as the next ones, which are all if they are less than ``keep``."""
         self.ended = len(names) < keep
         if names:
             self.after = names[-1]
@@ -152,11 +155,11 @@ class Walks:
         descriptor = self._tree.open_folder(directory, frame.base[:-1])
         if descriptor is None:
             frame.end()
-            yield _Opened(self._cache, -1, directory, frame)
+            yield _Opened(self._cache, self._tree.gate, -1, directory, frame)
             return
         try:
             with translated(directory):
-                yield _Opened(self._cache, descriptor, directory, frame)
+                yield _Opened(self._cache, self._tree.gate, descriptor, directory, frame)
         finally:
             os.close(descriptor)
 
@@ -189,25 +192,34 @@ class _Opened:
     """A folder that is open, and where a listing is in it."""
 
     cache: NameCache
+    gate: Gate
     descriptor: int
     directory: str
     frame: _Frame
 
     def load(self, keep: int) -> bool:
         """Get the next ``keep`` names, if the folder is there."""
-        if self.frame.done:
+        frame = self.frame
+        if frame.done:
             return False
-        self.frame.load(self.cache, self.descriptor, keep)
+        for _ in range(MOST_SCANS):
+            with self.gate.entered():
+                closings = self.gate.closings
+            names = self.cache.names(self.descriptor, frame.mark, frame.prefix, frame.after, keep)
+            if closings == self.gate.closings:
+                break
+        frame.load(names, keep)
         return True
 
     def entries(self, names: list[str]) -> list[Entry]:
         """What is there under the next names, folders among them."""
         found: list[Entry] = []
-        for name in names:
-            if name[-1] == LEVEL:
-                found += self._folder(name[:-1])
-            else:
-                found += self.files([name])
+        with self.gate.entered():
+            for name in names:
+                if name[-1] == LEVEL:
+                    found += self._folder(name[:-1])
+                else:
+                    found += self._files([name])
         return found
 
     def _folder(self, name: str) -> list[FolderInfo]:
@@ -221,6 +233,10 @@ class _Opened:
 
     def files(self, names: list[str]) -> list[FileInfo]:
         """The files that are there under these names."""
+        with self.gate.entered():
+            return self._files(names)
+
+    def _files(self, names: list[str]) -> list[FileInfo]:
         found = []
         within, directory, base = self.descriptor, self.directory, self.frame.base
         for name in names:

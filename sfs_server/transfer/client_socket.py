@@ -51,7 +51,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from gfs.api import BufferWriter
 from gfs.errors import DataLoss, StoreUnavailable
 from gfs.futures import resolve
-from gfs.pagecache import resident
+from gfs.linux import resident
 from gfs.threads import in_thread
 from gfs.types import Bytes
 from sfs_server.errors import Problem

@@ -15,7 +15,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from gfs import clock, pagecache
+from gfs import clock, linux
 from gfs.embedded import listing, tree
 from gfs.embedded.filesystem import EmbeddedFileSystem
 from gfs.embedded.trash import Leftovers
@@ -563,18 +563,18 @@ def test_the_page_cache_can_be_asked(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(bytes(100_000))
     root = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        descriptor = pagecache.open_cached(root, b"f", os.O_RDONLY)
+        descriptor = linux.open_cached(root, b"f", os.O_RDONLY)
         if descriptor is None:
             pytest.skip("this kernel has no openat2 with RESOLVE_CACHED, or forbids it")
         try:
             os.fsync(descriptor)
             os.pread(descriptor, 100_000, 0)
-            if not pagecache.resident(descriptor, 0, 1):
+            if not linux.resident(descriptor, 0, 1):
                 pytest.skip("this kernel has no cachestat, or forbids it")
-            assert pagecache.resident(descriptor, 5000, 95_000)
-            assert not pagecache.resident(descriptor, 90_000, 1_000_000)
+            assert linux.resident(descriptor, 5000, 95_000)
+            assert not linux.resident(descriptor, 90_000, 1_000_000)
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            assert not pagecache.resident(descriptor, 0, 100_000)
+            assert not linux.resident(descriptor, 0, 100_000)
         finally:
             os.close(descriptor)
         (tmp_path / "out").symlink_to("/etc/passwd")
@@ -587,7 +587,7 @@ def test_the_page_cache_can_be_asked(tmp_path: Path) -> None:
 def cannot_open(root: int, path: bytes) -> bool:
     """Refused, or left to a thread."""
     try:
-        return pagecache.open_cached(root, path, os.O_RDONLY) is None
+        return linux.open_cached(root, path, os.O_RDONLY) is None
     except OSError:
         return True
 

@@ -25,7 +25,7 @@ from aiohttp import web
 
 from gfs.api import DescriptorReader, FileSystem, Reader
 from gfs.errors import DataLoss, StoreUnavailable
-from gfs.pagecache import resident
+from gfs.linux import resident
 from gfs.threads import in_thread
 from gfs.types import Bytes
 from sfs_server.http import ByteRange

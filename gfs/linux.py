@@ -1,5 +1,5 @@
-"""Two Linux calls that Python lacks: opening a path that leads nowhere else, and asking whether
-something can be read without waiting for the disk.
+"""Linux calls that Python lacks: opening a path that leads nowhere else, renaming without replacing
+anything, and asking whether something can be read without waiting for the disk.
 
 A read that finds its pages in memory takes microseconds and needs no thread; one that does not
 takes milliseconds, and would stop every other transfer if the event loop made it. The kernel says
@@ -11,8 +11,8 @@ beforehand which of the two it will be:
 
 A kernel without these calls is treated as if it always had to wait, and the caller uses a thread.
 ``openat2(2)`` (Linux 5.6) also follows no symbolic link and enters no mount on its way, which it
-does in one step for the whole path.
-Their numbers are the same on every architecture that is listed below.
+does in one step for the whole path. Their numbers are the same on every architecture that is listed
+below. ``renameat2(2)`` has a function in the C library.
 """
 
 from __future__ import annotations
@@ -68,6 +68,10 @@ def _syscall() -> ctypes._NamedFuncPointer | None:
 
 
 _CALL = _syscall()
+_RENAMEAT2: ctypes._NamedFuncPointer | None = getattr(
+    ctypes.CDLL(None, use_errno=True), "renameat2", None
+)
+_RENAME_NOREPLACE = ctypes.c_uint(1)
 _HOW_SIZE = ctypes.c_size_t(ctypes.sizeof(_OpenHow))
 _ZERO = ctypes.c_uint(0)
 _OPENAT2 = ctypes.c_long(_SYS_OPENAT2)
@@ -141,3 +145,20 @@ def resident(fd: int, start: int, length: int) -> bool:
         return False
     pages = (start + length - 1) // _PAGE - start // _PAGE + 1
     return int(found.nr_cache) >= pages
+
+
+def rename_exclusive(source: bytes, within: int, target: bytes, to: int) -> None:
+    """Rename ``source`` in the directory of the descriptor ``within`` to ``target`` in that of
+    ``to``. Raises FileExistsError if anything is there, and other errors like ``os.rename``.
+
+    Where the kernel, the C library or the file system cannot do it, a plain rename is made: the
+    caller has looked beforehand whether anything is there.
+    """
+    if _RENAMEAT2 is not None:
+        ends = (ctypes.c_int(within), source, ctypes.c_int(to), target)
+        if _RENAMEAT2(*ends, _RENAME_NOREPLACE) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in _NO_CALL:
+            raise OSError(code, os.strerror(code))
+    os.rename(source, target, src_dir_fd=within, dst_dir_fd=to)
