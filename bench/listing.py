@@ -196,11 +196,11 @@ def _pieces(connection: HTTPConnection, server: Server, path: str) -> Iterator[b
     """The pieces of a body, as they arrive."""
     headers = {"Authorization": f"Bearer {server.token}"} if server.token else {}
     connection.request("GET", path, headers=headers)
-    answer = connection.getresponse()
-    if answer.status != 200:
-        raise WrongAnswerError(f"the answer to {path} is {answer.status}")
-    while piece := answer.read1(65536):
-        yield piece
+    with connection.getresponse() as answer:
+        if answer.status != 200:
+            raise WrongAnswerError(f"the answer to {path} is {answer.status}")
+        while piece := answer.read1(65536):
+            yield piece
 
 
 def _seconds(server: Server, paths: Sequence[str]) -> float:
