@@ -57,20 +57,21 @@ class IndexPage:
     entry a line. ``token``, if not "", is what gave access to it: the links carry it along."""
 
     content_type = "text/html; charset=utf-8"
-    separator = "\n"
-    tail = "\n</table></body></html>\n"
+    separator = b"\n"
+    tail = b"\n</table></body></html>\n"
 
     def __init__(self, namespace: str, query: Query, token: str) -> None:
         folder = f"{query.folder}/" if query.folder else ""
         self._hidden = query.hidden_characters
         self._query = f"?token={quote_path(token)}" if token else ""
-        self.head = _HEAD.format(title=escape(f"{namespace}/{folder}"), style=_STYLE)
+        head = _HEAD.format(title=escape(f"{namespace}/{folder}"), style=_STYLE)
         if folder:
-            self.head += _PARENT.format(query=self._query)
+            head += _PARENT.format(query=self._query)
+        self.head = head.encode()
 
-    def encode(self, entries: Sequence[Entry]) -> str:
+    def encode(self, entries: Sequence[Entry]) -> bytes:
         """The lines for ``entries``."""
-        return self.separator.join(map(self._line, entries))
+        return "\n".join(map(self._line, entries)).encode()
 
     def _line(self, entry: Entry) -> str:
         name = entry.path[self._hidden :]
@@ -78,8 +79,11 @@ class IndexPage:
         slash = "/"
         if isinstance(entry, FileInfo):
             size, slash = entry.size, ""
+        link = quote_path(name)
+        if link.startswith("http"):
+            link = f"%68{link[1:]}"  # fsspec takes every link that starts so for an absolute URL
         return (
-            f'<tr><td><a href="{quote_path(name)}{slash}{self._query}">'
+            f'<tr><td><a href="{link}{slash}{self._query}">'
             f"<bdi>{escape(name)}</bdi>{slash}</a></td>"
             f"<td>{size}</td><td>{_minute(entry.modified_ns // _MINUTE_NS)}</td></tr>"
         )

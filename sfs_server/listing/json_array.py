@@ -27,19 +27,19 @@ class JsonArray:
     """Writes the list that ``query`` asks for of ``namespace`` as a JSON array, a member a line."""
 
     content_type = "application/json; charset=utf-8"
-    head = "["
-    separator = ",\n"
-    tail = "]\n"
+    head = b"["
+    separator = b",\n"
+    tail = b"]\n"
 
     def __init__(self, namespace: str, query: Query) -> None:
         self._above = folder_path(namespace, query.folder or "")
         self._hidden = query.hidden_characters
         self._namespace = _quoted(namespace)
 
-    def encode(self, entries: Sequence[Entry]) -> str:
+    def encode(self, entries: Sequence[Entry]) -> bytes:
         """The members for ``entries``, as ``json.dumps`` would write them, with separators between
         them."""
-        return self.separator.join(map(self._member, entries))
+        return ",\n".join(map(self._member, entries)).encode()
 
     def _member(self, entry: Entry) -> str:
         name = entry.path[self._hidden :]

@@ -77,19 +77,19 @@ async def _page(
     form: JsonArray | IndexPage,
     headers: dict[str, str],
 ) -> web.Response:
-    lines: list[str] = []
+    pieces: list[bytes] = []
     count, last = 0, ""
     async for entries in slices:
         shown = entries[: limit - count]
         if shown:
-            lines.append(form.encode(shown))
+            pieces.append(form.encode(shown))
             count += len(shown)
             last = shown[-1].path[query.hidden_characters :]
         if len(shown) < len(entries):
             headers[hdrs.LINK] = next_page(request.path, request.query, last)
             break
-    body = f"{form.head}{form.separator.join(lines)}{form.tail}"
-    return web.Response(body=body.encode(), headers=headers)
+    body = b"%b%b%b" % (form.head, form.separator.join(pieces), form.tail)
+    return web.Response(body=body, headers=headers)
 
 
 async def _stream(
@@ -105,18 +105,18 @@ async def _stream(
     await client.start(response)
     if request.method == "HEAD":
         return response
-    await client.write(f"{form.head}{form.encode(first)}".encode())
-    separator = form.separator if first else ""
+    await client.write(form.head + form.encode(first))
+    separator = form.separator if first else b""
     loop = asyncio.get_running_loop()
     sent = loop.time()
     async for entries in slices:
         if entries:
-            await client.write(f"{separator}{form.encode(entries)}".encode())
+            await client.write(separator + form.encode(entries))
             separator = form.separator
         elif loop.time() - sent > SILENCE_SECONDS:
             await client.write(b"\n")
         else:
             continue
         sent = loop.time()
-    await client.write(form.tail.encode())
+    await client.write(form.tail)
     return response

@@ -27,9 +27,15 @@ def directory(service: Service) -> Path:
 
 
 def plant(service: Service, *names: str) -> None:
-    """Put files there without the service, which is quicker."""
+    """Put files there without the service, which is quicker; a name with a slash at its end is a
+    folder."""
     for name in names:
-        (directory(service) / name).write_bytes(b"x")
+        path = directory(service) / name
+        if name.endswith("/"):
+            path.mkdir(parents=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x")
 
 
 def names(answer: Answer) -> list[str]:
@@ -154,6 +160,124 @@ async def test_a_link_never_shows_the_token(service: Service) -> None:
     assert answer.headers["Link"] == '</storage/files?limit=1&after=a>; rel="next"'
 
 
+TREE = ["a/b/c", "a/b.txt", "a/b-", "a-", "a.txt", "b", "é/ü/x", "é/Ü.txt", "empty/", "a/e/"]
+
+
+async def test_without_a_folder_the_files_at_all_depths_are_listed(service: Service) -> None:
+    plant(service, *TREE)
+    async with connect(service.port) as connection:
+        whole = await connection.ask("GET", "/storage/files")
+        files = sorted((name for name in TREE if name[-1] != "/"), key=str.encode)
+        assert names(whole) == files
+        for entry in whole.json():
+            assert entry["path"] == f"/storage/default/{quote(entry['name'])}"
+        for query, expected in (
+            ("prefix=a/", ["a/b-", "a/b.txt", "a/b/c"]),
+            ("prefix=a/b/", ["a/b/c"]),
+            ("after=a/b.txt", ["a/b/c", "b", "é/Ü.txt", "é/ü/x"]),
+            ("type=file&limit=2", ["a-", "a.txt"]),
+        ):
+            assert names(await connection.ask("GET", f"/storage/files?{query}")) == expected
+        assert await pages(connection, "/storage/files?limit=2", {}) == [
+            files[at : at + 2] for at in range(0, len(files), 2)
+        ]
+
+
+async def test_one_level_of_a_folder_is_listed_with_its_folders(service: Service) -> None:
+    plant(service, *TREE)
+    async with connect(service.port) as connection:
+        for folder, files, folders in (
+            ("", ["a-", "a.txt", "b"], ["a", "empty", "é"]),
+            ("a", ["b-", "b.txt"], ["b", "e"]),
+            ("a/", ["b-", "b.txt"], ["b", "e"]),
+            ("a/b", ["c"], []),
+            ("%C3%A9", ["Ü.txt"], ["ü"]),
+            ("empty", [], []),
+        ):
+            target = f"/storage/files?folder={folder}"
+            ordered = sorted([*files, *folders], key=str.encode)
+            answer = await connection.ask("GET", target)
+            assert names(answer) == ordered
+            assert "Transfer-Encoding" in answer.headers
+            for kind, expected in (("file", files), ("folder", folders)):
+                entries = (await connection.ask("GET", f"{target}&type={kind}")).json()
+                assert [entry["name"] for entry in entries] == sorted(expected, key=str.encode)
+                assert {entry["type"] for entry in entries} <= {kind}
+                found = await pages(connection, f"{target}&type={kind}&limit=1", {})
+                assert [name for page in found for name in page] == [e["name"] for e in entries]
+            found = await pages(connection, f"{target}&limit=1", {})
+            assert [name for page in found for name in page] == ordered
+        [entry] = (await connection.ask("GET", "/storage/files?folder=a&prefix=b.")).json()
+        served = await connection.ask("HEAD", entry["path"])
+        assert (served.status, served.headers["ETag"]) == (200, entry["etag"])
+
+
+async def test_a_folder_says_where_its_index_is(service: Service) -> None:
+    begun = int(time.time()) - 1
+    plant(service, "d/e é/f")
+    [entry] = (await call(service.port, "GET", "/storage/files?folder=d")).json()
+    assert list(entry) == ["type", "name", "path", "namespace", "modified_at"]
+    assert begun <= entry.pop("modified_at") <= time.time()
+    assert entry == {
+        "type": "folder",
+        "name": "e é",
+        "path": "/storage/default/d/e%20%C3%A9/",
+        "namespace": "default",
+    }
+
+
+async def test_text_is_found_in_the_names_that_a_list_shows(service: Service) -> None:
+    plant(service, *TREE)
+    async with connect(service.port) as connection:
+        for query, expected in (
+            ("contains=B", ["a/b-", "a/b.txt", "a/b/c", "b"]),
+            ("contains=%C3%9C", ["é/Ü.txt", "é/ü/x"]),
+            ("contains=u%CC%88", ["é/Ü.txt", "é/ü/x"]),
+            ("contains=/b/", ["a/b/c"]),
+            ("contains=txt&prefix=a", ["a.txt", "a/b.txt"]),
+            ("contains=b&limit=1&after=a/b-", ["a/b.txt"]),
+            ("contains=nothing", []),
+            ("contains=nothing&limit=5", []),
+            ("folder=&contains=a", ["a", "a-", "a.txt"]),
+            ("folder=&contains=A&type=folder", ["a"]),
+            ("folder=a&contains=a", []),
+            ("folder=a&contains=T", ["b.txt"]),
+            ("folder=&contains=E", ["empty"]),
+        ):
+            assert names(await connection.ask("GET", f"/storage/files?{query}")) == expected
+        answer = await connection.ask("GET", "/storage/files?folder=a&contains=B&limit=2&type=file")
+        assert names(answer) == ["b-", "b.txt"]
+        assert "Link" not in answer.headers
+        answer = await connection.ask("GET", "/storage/files?folder=a&contains=B&limit=1&type=file")
+        link = '</storage/files?folder=a&contains=B&limit=1&type=file&after=b->; rel="next"'
+        assert answer.headers["Link"] == link
+
+
+async def test_a_folder_that_is_not_there_is_not_empty(service: Service) -> None:
+    plant(service, "a", "d/e")
+    async with connect(service.port) as connection:
+        for folder in ("x", "d/x", "a", "a/b", "d/e", "d/e/f", "A"):
+            for more in ("", "&limit=5", "&contains=x"):
+                answer = await connection.ask("GET", f"/storage/files?folder={folder}{more}")
+                assert answer.status == 404, folder
+                assert answer.problem()
+        for folder in ("/", "/d", "d//e", "..", "d/..", "%20d", "d%00", "d%5Ce", "x" * 256):
+            answer = await connection.ask("GET", f"/storage/files?folder={folder}")
+            assert answer.status == 400, folder
+            assert answer.problem()
+        deep = "/".join(["x"] * 33)
+        assert (await connection.ask("GET", f"/storage/files?folder={deep}")).status == 400
+
+
+async def test_a_part_that_cannot_be_told_from_the_rest_is_refused(service: Service) -> None:
+    """A client that asks for a part and gets everything may go on to delete everything."""
+    plant(service, "a", "d/e")
+    async with connect(service.port) as connection:
+        for query in ("type=folder", "type=", "type=x", "folder=&type=files", "folder=&type="):
+            refused = await connection.ask("GET", f"/storage/files?{query}")
+            assert (refused.status, "type" in refused.problem()) == (400, True), query
+
+
 async def test_a_limit_that_cannot_be_is_refused(service: Service) -> None:
     plant(service, "a")
     limits = ["0", "10001", "x", "-1", "+1", "", "1.0", "1e3", "%201", "0x10"]
@@ -219,8 +343,6 @@ async def test_what_is_no_file_of_the_service_is_neither_listed_nor_served(
     (here / "relative link").symlink_to("file")
     (here / "dangling link").symlink_to(tmp_path / "nowhere")
     (here / "directory link").symlink_to(tmp_path / "outside")
-    (here / "directory").mkdir()
-    (here / "directory" / "inner").write_text("secret")
     os.mkfifo(here / "fifo")
     (here / " leading").write_text("secret")
     (here / "trailing ").write_text("secret")
@@ -234,6 +356,9 @@ async def test_what_is_no_file_of_the_service_is_neither_listed_nor_served(
     async with connect(service.port) as connection:
         assert names(await connection.ask("GET", "/storage/files")) == expected
         assert names(await connection.ask("GET", "/storage/files?limit=10")) == expected
+        assert names(await connection.ask("GET", "/storage/files?folder=")) == expected
+        linked = await connection.ask("GET", "/storage/files?folder=directory%20link")
+        assert linked.status == 404
         [namespace] = (await connection.ask("GET", "/storage/namespaces")).json()
         assert namespace["count"] == len(expected)
         for entry in os.listdir(os.fsencode(here)):
@@ -308,3 +433,52 @@ async def test_a_listing_that_fails_on_its_way_never_looks_whole(
         connection.send("GET", "/storage/files")
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await connection.answer()
+
+
+@pytest.mark.both_loops
+async def test_what_a_scan_finds_is_sent_while_it_goes_on(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store: FileSystem = service.app[FILESYSTEM]
+    go_on = asyncio.Event()
+    ended = 0
+
+    async def slow(
+        directory: str, *, prefix: str = "", after: str = "", limit: int | None = None
+    ) -> AsyncGenerator[list[FileInfo], None]:
+        nonlocal ended
+        assert limit is None, "the store cannot know how many are found"
+        try:
+            yield [FileInfo(directory, f"{number}", 0, "1", 0, 0) for number in range(1000)]
+            await go_on.wait()
+            yield [FileInfo(directory, "last 9", 0, "1", 0, 0)]
+        finally:
+            ended += 1
+
+    monkeypatch.setattr(store, "list_files", slow)
+    async with connect(service.port) as connection:
+        connection.send("GET", "/storage/files?contains=99")
+        await connection.head()
+        async with asyncio.timeout(20):
+            seen = await connection.reader.readuntil(b'"name": "999"')
+        assert b'"name": "99"' in seen
+        assert b'"name": "98"' not in seen
+        go_on.set()
+        async with asyncio.timeout(20):
+            assert b'"name"' not in await connection.reader.readuntil(b"]")
+    go_on.clear()
+    page = await call(service.port, "GET", "/storage/files?contains=9&limit=1")
+    assert names(page) == ["9"]
+    assert page.headers["Link"] == '</storage/files?contains=9&limit=1&after=9>; rel="next"'
+    assert ended == 2
+
+
+async def test_a_scan_that_finds_nothing_shows_that_it_lives(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfs_server.listing.sending.SILENCE_SECONDS", 0.0)
+    plant(service, *map(str, range(1500)))
+    answer = await call(service.port, "GET", "/storage/files?contains=999")
+    assert names(answer) == ["999"]
+    assert answer.body.startswith(b"[\n\n")
+    assert (await call(service.port, "GET", "/storage/files?contains=x")).json() == []

@@ -50,7 +50,7 @@ def test_a_member_is_what_python_would_write(folder: str | None) -> None:
         types = {"content_type": content_type(entry.name), "etag": etag_of(entry)}
         expected.append({"type": "file", **common, "size": entry.size, **times, **types})
     lines = [json.dumps(member, ensure_ascii=False) for member in expected]
-    assert JsonArray("ns", Query(folder)).encode(entries) == ",\n".join(lines)
+    assert JsonArray("ns", Query(folder)).encode(entries).decode() == ",\n".join(lines)
 
 
 class Links(HTMLParser):
@@ -79,8 +79,7 @@ class Links(HTMLParser):
 def test_the_links_of_a_page_lead_to_its_entries(folder: str, token: str) -> None:
     entries = below(folder)
     form = IndexPage("ns", Query(folder), token)
-    page = f"{form.head}{form.encode(entries)}{form.tail}"
-    links = Links(page)
+    links = Links((form.head + form.encode(entries) + form.tail).decode())
     query = f"?token={token}" if token else ""
     base = f"http://h/storage/ns/{quote(folder)}{'/' if folder else ''}"
     hrefs = [href for href, _ in links.found]
@@ -89,13 +88,15 @@ def test_the_links_of_a_page_lead_to_its_entries(folder: str, token: str) -> Non
     assert len(hrefs) == len(entries)
     for href, entry in zip(hrefs, entries, strict=True):
         slash = "/" if isinstance(entry, FolderInfo) else ""
-        assert urljoin(base, href) == f"http://h/storage/ns/{quote(entry.path)}{slash}{query}"
+        assert not href.startswith("http"), "fsspec would leave it out"
+        leads_to = urljoin(base, href).replace("/%68ttp", "/http")
+        assert leads_to == f"http://h/storage/ns/{quote(entry.path)}{slash}{query}"
         assert unquote(href.removesuffix(query)) == f"{entry.name}{slash}"
     assert links.tags == set("html head meta title style body h1 bdi table tr td a".split())
 
 
 def test_each_name_of_a_page_is_kept_apart_from_the_text_around_it() -> None:
-    text = IndexPage("ns", Query(""), "").encode(FILES)
+    text = IndexPage("ns", Query(""), "").encode(FILES).decode()
     lines = text.split("\n")
     assert len(lines) == len(FILES)
     assert all(line.count("<bdi>") == line.count("</bdi>") == 1 for line in lines)
