@@ -11,7 +11,7 @@ CREATE TABLE sfs_migrations (
     name TEXT NOT NULL,
     applied_at TIMESTAMPTZ NOT NULL DEFAULT now()
 );
-INSERT INTO sfs_migrations (number, name) VALUES (1, 'tables');
+INSERT INTO sfs_migrations (number, name) VALUES (1, 'tables'), (2, 'usage');
 
 -- created_at is UTC: every session of SFS sets its time zone to UTC.
 CREATE TABLE namespaces (
@@ -69,6 +69,28 @@ CREATE TABLE link_key (
 CREATE TABLE store_id (
     one BOOLEAN PRIMARY KEY DEFAULT true CHECK (one),
     id TEXT NOT NULL
+);
+
+-- What changed the files of a namespace: every change adds a row, in the transaction that holds its
+-- locks, and updates none, so that no change waits for another one. Rows are merged now and then. The
+-- sums are what matters: added minus removed is what a namespace has. They are apart because a recount
+-- has to know how much was changed while it went on.
+CREATE TABLE namespace_usage (
+    namespace TEXT NOT NULL REFERENCES namespaces (name) ON UPDATE CASCADE ON DELETE CASCADE,
+    files_added BIGINT NOT NULL,
+    files_removed BIGINT NOT NULL,
+    bytes_added BIGINT NOT NULL,
+    bytes_removed BIGINT NOT NULL
+);
+CREATE INDEX namespace_usage_namespace ON namespace_usage (namespace);
+
+-- When the files of a namespace were last counted in the store, in UTC. Without a time, or a row, what
+-- it has is not known: delete a row to have the namespace counted again. A process that counts says
+-- until when others leave that to it; whoever takes that away makes its result void.
+CREATE TABLE recounts (
+    namespace TEXT PRIMARY KEY REFERENCES namespaces (name) ON UPDATE CASCADE ON DELETE CASCADE,
+    counted_at TIMESTAMP,
+    claimed_until TIMESTAMP
 );
 
 COMMIT;

@@ -21,7 +21,7 @@ from sfs_server.exchange import Exchange
 from sfs_server.http import MAX_FIELD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, Origins, Proxies
 from sfs_server.logs import AccessLog
 from sfs_server.metrics import Metrics
-from sfs_server.namespaces import Namespaces
+from sfs_server.namespaces import Namespaces, Recounter
 from sfs_server.postgres import sole_user
 from sfs_server.progress import Hub, Relay
 from sfs_server.routes import add_routes
@@ -155,7 +155,11 @@ async def _database(app: web.Application) -> AsyncIterator[None]:
         app[NAMESPACES] = namespaces = Namespaces(database)
         stack.push_async_callback(namespaces.close)
         await namespaces.start()
-        app[METRICS].watch_database(database, namespaces)
+        recounter = Recounter(database, app[FILESYSTEM])
+        stack.push_async_callback(recounter.close)
+        app[LIFECYCLE].on_drain.append(recounter.stop)
+        recounter.start()
+        app[METRICS].watch_database(database, namespaces, recounter)
         yield
 
 

@@ -216,8 +216,10 @@ async def _require_empty(database: Database) -> None:
 
 
 async def _insert(database: Database, rows: Sequence[_Row], key: bytes) -> None:
-    """Write the rows of the namespaces and the key of the links, in one transaction."""
+    """Write the rows of the namespaces and the key of the links, in one transaction. A server that
+    is started on them counts the files."""
     async with database.transaction() as session:
+        await session.fetch("DELETE FROM recounts")
         for name, hidden, owner, at in rows:
             await session.fetch(
                 "INSERT INTO namespaces (name, hidden, owner, created_at) VALUES (%s, %s, %s, %s) "

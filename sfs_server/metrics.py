@@ -37,7 +37,7 @@ from gfs.errors import GfsError
 from gfs.observe import OPERATIONS
 from sfs_server import __version__
 from sfs_server.database import Database
-from sfs_server.namespaces import Namespaces
+from sfs_server.namespaces import Namespaces, Recounter
 
 SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 900.0, 3600.0)
 """Upper bounds of the buckets, in seconds, from a GET out of the page cache to an hour of
@@ -181,7 +181,7 @@ class Metrics(Collector):
         self.progress_watchers: Callable[[], int] = int
         """Gives the number of event streams that are open now."""
         self._gfs: GfsMetrics | None = None
-        self._database: tuple[Database, Namespaces] | None = None
+        self._database: tuple[Database, Namespaces, Recounter] | None = None
         self._lag = _Durations(LAG_SECONDS)
         self._requests: dict[tuple[str, str, int], _Durations] = {}
         self._text, self._stale_at = b"", -math.inf
@@ -207,9 +207,11 @@ class Metrics(Collector):
         self._gfs = GfsMetrics(engine)
         return self._gfs
 
-    def watch_database(self, database: Database, namespaces: Namespaces) -> None:
+    def watch_database(
+        self, database: Database, namespaces: Namespaces, recounter: Recounter
+    ) -> None:
         """Show the state of these from now on."""
-        self._database = database, namespaces
+        self._database = database, namespaces, recounter
 
     async def watch_loop(self) -> None:
         """Measure how late the event loop is, until cancelled."""
@@ -283,7 +285,9 @@ class Metrics(Collector):
         return family
 
 
-def _of_database(database: Database, namespaces: Namespaces) -> Iterator[Metric]:
+def _of_database(
+    database: Database, namespaces: Namespaces, recounter: Recounter
+) -> Iterator[Metric]:
     usage = database.usage
     connections = GaugeMetricFamily(
         "sfs_database_connections",
@@ -309,3 +313,12 @@ def _of_database(database: Database, namespaces: Namespaces) -> Iterator[Metric]
         "Statements that got no response, or not in time.",
         usage.failures,
     )
+    recounts = CounterMetricFamily(
+        "sfs_namespace_recounts",
+        "Namespaces whose files were counted in the store. right: the number was right; corrected: "
+        "it was not; void: the result could not be used; failed: the store failed.",
+        labels=["result"],
+    )
+    for result, count in recounter.results.items():
+        recounts.add_metric([result], count)
+    yield recounts

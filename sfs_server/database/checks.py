@@ -31,7 +31,9 @@ class _Table:
     created_by: int
     """The number of the migration that creates the table."""
     columns: Mapping[str, tuple[str, ...]]
-    """Name of a column → the types that it may have. The first column must be unique."""
+    """Name of a column → the types that it may have. The first column must be unique, if the table
+    is ``keyed``."""
+    keyed: bool = True
     added_by: Mapping[str, int] = field(default_factory=dict)
     """Name of a column that may be missing in an old table → the number of the migration that adds
     it there."""
@@ -57,6 +59,25 @@ _TABLES = {
     ),
     "link_key": _Table(1, {"one": ("boolean",), "key": ("bytea",)}),
     "store_id": _Table(1, {"one": ("boolean",), "id": _TEXT}),
+    "namespace_usage": _Table(
+        2,
+        {
+            "namespace": _TEXT,
+            "files_added": ("bigint",),
+            "files_removed": ("bigint",),
+            "bytes_added": ("bigint",),
+            "bytes_removed": ("bigint",),
+        },
+        keyed=False,
+    ),
+    "recounts": _Table(
+        2,
+        {
+            "namespace": _TEXT,
+            "counted_at": ("timestamp without time zone",),
+            "claimed_until": ("timestamp without time zone",),
+        },
+    ),
 }
 
 _COLUMNS = """
@@ -185,7 +206,7 @@ def _differences(
         elif column.type not in types:
             yield f"{name} is {column.type} and not {types[0]}"
     key = columns.get(next(iter(wanted.columns)))
-    if key is not None and not key.unique:
+    if wanted.keyed and key is not None and not key.unique:
         yield f"{key.name} is not unique"
     for name, column in columns.items():
         if name not in wanted.columns and column.required:

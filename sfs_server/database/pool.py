@@ -336,6 +336,6 @@ async def _roll_back(session: Session) -> None:
     if session.reusable:
         return
     try:
-        await session.fetch("ROLLBACK", seconds=ROLLBACK_SECONDS)
+        await session.roll_back(ROLLBACK_SECONDS)
     except DatabaseUnavailable:
         session.close()  # rolls back as well

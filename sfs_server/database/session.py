@@ -136,13 +136,15 @@ class _Connection(aiopg.Connection):
 class Session:
     """One connection. Only one task may use it at a time. The code that opened it closes it.
 
-    The body of ``Database.transaction`` gets one in a transaction, and only calls ``fetch``.
+    The body of ``Database.transaction`` gets one in a transaction, and only calls ``fetch`` and
+    ``at_commit``.
     """
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._listens = False
+        self._last: tuple[str, Params] | None = None
         self.last_used = self._loop.time()
 
     def __repr__(self) -> str:
@@ -180,12 +182,26 @@ class Session:
                 arrived.get_nowait()
         return list(await cursor.fetchall()) if cursor.description else []
 
+    def at_commit(self, sql: str, params: Params) -> None:
+        """Have ``commit`` execute ``sql`` before it commits, in the same round trip. It is dropped
+        if the transaction is rolled back. A second call replaces what the first one gave."""
+        self._last = sql, params
+
     async def commit(self) -> None:
         """Commit the transaction. Raises what ``fetch`` raises; also StatementFailed if one of its
         statements has failed: PostgreSQL would roll back, and COMMIT would not report an error."""
         if self._connection.raw.get_transaction_status() == TRANSACTION_STATUS_INERROR:
             raise StatementFailed("a statement of the transaction has failed")
-        await self.fetch("COMMIT")
+        if self._last is None:
+            await self.fetch("COMMIT")
+            return
+        (sql, params), self._last = self._last, None
+        await self.fetch(f"{sql}; COMMIT", params)
+
+    async def roll_back(self, seconds: float) -> None:
+        """Roll the transaction back, within ``seconds``. Raises what ``fetch`` raises."""
+        self._last = None
+        await self.fetch("ROLLBACK", seconds=seconds)
 
     async def listen(self, *channels: str, seconds: float = STATEMENT_SECONDS) -> None:
         """Listen to ``channels``, whose names must be identifiers: they are put into the statement

@@ -10,7 +10,7 @@ from functools import lru_cache
 from aiohttp import hdrs, web
 
 from gfs import clock
-from gfs.api import Reader
+from gfs.api import FileSystem, Reader, Writer
 from gfs.errors import AlreadyExists, NoSuchDirectory, NoSuchFile
 from gfs.threads import shielded
 from gfs.types import Expect, FileInfo, Published
@@ -37,6 +37,7 @@ from sfs_server.http import (
     unsatisfied_range,
 )
 from sfs_server.logs import Change
+from sfs_server.namespaces import Guarded
 from sfs_server.progress import Transfer
 from sfs_server.transfer import Upload, send, transfer_of
 from sfs_server.web import (
@@ -267,7 +268,17 @@ async def _store(
             require(
                 request[PRINCIPAL], Action.CREATE, guarded.namespace, anonymous_read=anonymous_read
             )
-            return await shielded(done(writer.commit(), request[CHANGE]))
+            return await shielded(done(_publish(writer, guarded), request[CHANGE]))
+
+
+async def _publish(writer: Writer, guarded: Guarded) -> Published:
+    published = await writer.commit()
+    replaced = published.replaced
+    if replaced is None:
+        guarded.add(1, published.info.size)
+    else:
+        guarded.add(0, published.info.size - replaced.size)
+    return published
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -283,6 +294,10 @@ async def delete(request: web.Request) -> web.Response:
         anonymous_read = app[CONFIG].anonymous_read
         fresh = guarded.namespace
         require(request[PRINCIPAL], Action.DELETE, fresh, anonymous_read=anonymous_read)
-        deleting = app[FILESYSTEM].delete(directory, name, expect=expect)
-        await shielded(done(deleting, change))
+        await shielded(done(_delete(app[FILESYSTEM], guarded, name, expect), change))
     return web.json_response({"status": "ok", "name": name, "namespace": directory})
+
+
+async def _delete(fs: FileSystem, guarded: Guarded, path: str, expect: Expect) -> None:
+    deleted = await fs.delete(guarded.namespace.name, path, expect=expect)
+    guarded.add(-1, -deleted.size)

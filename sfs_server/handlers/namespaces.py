@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
-from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import hdrs, web
 
-from gfs.errors import StoreBroken
 from gfs.threads import shielded
 from sfs_server.auth import DEFAULT_NAMESPACE, Action, Namespace, require_creating
 from sfs_server.errors import Problem
 from sfs_server.handlers.json_body import members, refuse_misread, string
 from sfs_server.http import check_namespace, decode, limit_of, next_page
 from sfs_server.logs import Change
+from sfs_server.namespaces import Total
 from sfs_server.transfer import ClientSocket
 from sfs_server.web import (
     CHANGE,
@@ -24,16 +21,12 @@ from sfs_server.web import (
     FILESYSTEM,
     NAMESPACES,
     PRINCIPAL,
-    REQUEST_ID,
     done,
     permitted,
 )
 
 PAGE = 1000
-"""Namespaces that are read, and whose files are counted, before they are sent, in a list of all."""
-
-COUNTS_AT_ONCE = 16
-"""Namespaces of one list whose files are counted at the same time."""
+"""Namespaces that are read before they are sent, in a list of all."""
 
 _JSON = "application/json; charset=utf-8"
 _HEADERS = {hdrs.CACHE_CONTROL: "private, no-cache"}
@@ -46,12 +39,13 @@ _UNSUPPORTED = {
     "quota_bytes": "a namespace has no quota of its own",
 }
 
-_log = logging.getLogger("sfs.error")
+_Listed = tuple[Namespace, Total | None]
+"""A namespace, and what it has; None where that is not known."""
 
 
 async def list_namespaces(request: web.Request) -> web.StreamResponse:
-    """GET ``/storage/namespaces``: those that the caller may see, each with the number of its
-    files; or one page of them if there is a ``limit``."""
+    """GET ``/storage/namespaces``: those that the caller may see, each with the number of its files
+    and their size; or one page of them if there is a ``limit``."""
     limit, after = limit_of(request.query), request.query.get("after", "")
     found = await _listed(request, after, (limit or PAGE) + 1)
     if limit is None and len(found) > PAGE:
@@ -59,30 +53,28 @@ async def list_namespaces(request: web.Request) -> web.StreamResponse:
     page = found[: limit or PAGE]
     headers = dict(_HEADERS)
     if len(found) > len(page):
-        headers[hdrs.LINK] = next_page(request.path, request.query, page[-1].name)
-    described = await _describe_all(request, page)
-    return web.json_response(described, headers=headers)
+        headers[hdrs.LINK] = next_page(request.path, request.query, page[-1][0].name)
+    return web.json_response([_described(*one) for one in page], headers=headers)
 
 
-async def _stream(request: web.Request, found: list[Namespace]) -> web.StreamResponse:
+async def _stream(request: web.Request, found: list[_Listed]) -> web.StreamResponse:
     """Send all namespaces page by page; ``found`` are the first."""
     response = web.StreamResponse(headers={**_HEADERS, hdrs.CONTENT_TYPE: _JSON})
-    described = await _describe_all(request, found)  # an error can still be a response
     client = ClientSocket(request)
     await client.start(response)
     if request.method == "HEAD":
         return response
     opening = b"["
-    while described:
+    while found:
+        described = [_described(*one) for one in found]
         await client.write(opening + json.dumps(described)[1:-1].encode())
         opening = b", "
-        found = await _listed(request, found[-1].name, PAGE)
-        described = await _describe_all(request, found)
+        found = await _listed(request, found[-1][0].name, PAGE)
     await client.write(b"]")
     return response
 
 
-async def _listed(request: web.Request, after: str, limit: int) -> list[Namespace]:
+async def _listed(request: web.Request, after: str, limit: int) -> list[_Listed]:
     anonymous_read = request.app[CONFIG].anonymous_read
     return await request.app[NAMESPACES].list(
         request[PRINCIPAL], anonymous_read=anonymous_read, after=after, limit=limit
@@ -103,7 +95,7 @@ async def create_namespace(request: web.Request) -> web.Response:
     # The directory first: a crash in between leaves one that is empty, and that nobody can see.
     await app[FILESYSTEM].make_directory(name)
     created = await app[NAMESPACES].create(name, hidden=hidden, owner=principal.user, limit=limit)
-    return _json(await _describe(request, created), status=201)
+    return _json(_described(created, Total(0, 0)), status=201)
 
 
 async def update_namespace(request: web.Request) -> web.Response:
@@ -116,7 +108,7 @@ async def update_namespace(request: web.Request) -> web.Response:
     updated = await request.app[NAMESPACES].update(namespace, hidden=hidden)
     if updated is None:
         raise Problem(404, "There is no such namespace.")
-    return _json(await _describe(request, updated))
+    return _json(_described(updated, await request.app[NAMESPACES].total(updated)))
 
 
 async def delete_namespace(request: web.Request) -> web.Response:
@@ -137,30 +129,11 @@ async def _target(request: web.Request, action: Action) -> Namespace:
     return await permitted(request, action, name)
 
 
-async def _count(request: web.Request, name: str) -> int | None:
-    """How many files a namespace has. None if its directory cannot be read until an operator
-    repairs it: that must not keep the list from showing the other namespaces."""
-    try:
-        return await request.app[FILESYSTEM].count(name)
-    except StoreBroken as error:
-        _log.warning("%s the files of %s cannot be counted: %s", request[REQUEST_ID], name, error)
-        return None
-
-
-async def _describe_all(
-    request: web.Request, namespaces: Sequence[Namespace]
-) -> list[dict[str, object]]:
-    described = []
-    for first in range(0, len(namespaces), COUNTS_AT_ONCE):
-        some = namespaces[first : first + COUNTS_AT_ONCE]
-        described += await asyncio.gather(*(_describe(request, one) for one in some))
-    return described
-
-
-async def _describe(request: web.Request, namespace: Namespace) -> dict[str, object]:
+def _described(namespace: Namespace, total: Total | None) -> dict[str, object]:
     return {
         "name": namespace.name,
-        "count": await _count(request, namespace.name),
+        "count": None if total is None else total.files,
+        "bytes": None if total is None else total.size,
         "hidden": namespace.hidden,
         "owner": namespace.owner,
         "created_at": int(namespace.created_at.timestamp()),

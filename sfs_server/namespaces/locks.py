@@ -38,18 +38,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 from gfs.clock import Deadline
 from gfs.errors import NoSuchDirectory
 from gfs.paths import parents
 from sfs_server.auth import Namespace
-from sfs_server.database import Database, Session
+from sfs_server.database import Database, Session, StatementFailed
 from sfs_server.errors import Busy, DatabaseUnavailable
 from sfs_server.namespaces.table import COLUMNS, IS_SAME, identity_of, lock_key, namespace_of
 from sfs_server.namespaces.turns import Turns
+from sfs_server.namespaces.usage import Difference, Usage, statement
 
 WAIT_SECONDS = 60.0
 """How long a change waits for its locks. It is less than the 75 s after which the gateway gives a
@@ -81,17 +82,24 @@ class Guarded:
     def __init__(self, namespace: Namespace) -> None:
         """``namespace`` is its row as it is during the transaction."""
         self.namespace = namespace
-        self.files = 0
-        self.size = 0
+        self.difference = Difference()
 
     def __repr__(self) -> str:
-        return f"<Guarded {self.namespace.name} files={self.files:+} size={self.size:+}>"
+        return f"<Guarded {self.namespace.name} {self.difference}>"
 
     def add(self, files: int, size: int) -> None:
         """The namespace has so many ``files`` more, with ``size`` bytes more; or less, where they
-        are negative."""
-        self.files += files
-        self.size += size
+        are negative. A file that was moved within it is added once and taken away once."""
+        self.difference.add(files, size)
+
+    def moved(self) -> None:
+        """A folder was moved within the namespace."""
+        self.difference.moved = True
+
+    def not_counted(self) -> None:
+        """More than could be counted was added or taken away: what the namespace has is not known
+        until it is recounted."""
+        self.difference.unknown = True
 
 
 class _Wanted:
@@ -142,12 +150,56 @@ class _Wanted:
         )
 
 
+class _Change:
+    """How a body of ``Locks.held`` has ended, and by how much it changed each namespace."""
+
+    def __init__(self) -> None:
+        self._done = False
+        self._failure: BaseException | None = None
+        self._differences: dict[str, Difference] = {}
+
+    @contextmanager
+    def body(self, session: Session, fresh: Mapping[str, Guarded]) -> Iterator[None]:
+        """Run the body in the transaction of ``session``. If it fails before it has changed
+        anything, the error is raised, and the transaction ends. If it has changed something, the
+        transaction goes on, to write that, and ``ending`` raises the error."""
+        try:
+            yield
+        except BaseException as error:
+            if not any(one.difference for one in fresh.values()):
+                raise
+            self._failure = error
+        self._differences = {name: one.difference for name, one in fresh.items() if one.difference}
+        self._done = True
+        if self._differences:
+            session.at_commit(*statement(self._differences))
+
+    @contextmanager
+    def ending(self, usage: Usage) -> Iterator[None]:
+        """Run the transaction and what is around it, and notify ``usage`` of what became of it."""
+        try:
+            yield
+        except BaseException as error:
+            for name in self._differences:
+                usage.missed(name)
+            if not (self._done and isinstance(error, DatabaseUnavailable | StatementFailed)):
+                raise
+            _log.warning("the database became unavailable after a change was made: %s", error)
+        else:
+            for name in self._differences:
+                usage.wrote(name)
+        if self._failure is not None:
+            raise self._failure
+
+
 class Locks:
     """Takes the locks of changes, for the tasks of one process."""
 
-    def __init__(self, database: Database, turns: Turns) -> None:
-        """``turns`` are those in which the tasks of this process wait for each other."""
+    def __init__(self, database: Database, turns: Turns, usage: Usage) -> None:
+        """``turns`` are those in which the tasks of this process wait for each other; ``usage``
+        learns what was written."""
         self._database = database
+        self._usage = usage
         self._turns = turns
         self._folders = asyncio.Semaphore(FOLDERS_AT_ONCE)
 
@@ -162,13 +214,16 @@ class Locks:
         each of its ``ends``. Yields a Guarded for each end, the same one where both are in one
         namespace. ``long``: the body may take a while.
 
+        At the end the transaction writes by how much the body has changed the namespaces; also if
+        it was cancelled or failed after that. If this is not possible, what the body did remains:
+        that error is only logged, and the namespaces are recounted.
+
         Raises NoSuchDirectory if a namespace has been deleted, even if there is a new one of the
         same name; DatabaseUnavailable, of which Busy if the locks were not granted within
-        WAIT_SECONDS. If the transaction cannot be ended after the body, what the body did remains;
-        that error is only logged.
+        WAIT_SECONDS.
         """
-        wanted, deadline, done = _Wanted(ends), Deadline(WAIT_SECONDS), False
-        try:
+        wanted, deadline, change = _Wanted(ends), Deadline(WAIT_SECONDS), _Change()
+        with change.ending(self._usage):
             async with AsyncExitStack() as stack:
                 if long:
                     await stack.enter_async_context(self._one_of_few(deadline))
@@ -180,12 +235,8 @@ class Locks:
                     raise NoSuchDirectory("the namespace was deleted")
                 if long:
                     await stack.enter_async_context(_kept_alive(session))
-                yield [fresh[namespace.name] for namespace, _ in ends]
-                done = True
-        except DatabaseUnavailable as error:
-            if not done:
-                raise
-            _log.warning("the database became unavailable after a change was made: %s", error)
+                with change.body(session, fresh):
+                    yield [fresh[namespace.name] for namespace, _ in ends]
 
     @asynccontextmanager
     async def _one_of_few(self, deadline: Deadline) -> AsyncIterator[None]:

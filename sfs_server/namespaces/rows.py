@@ -30,6 +30,7 @@ from sfs_server.namespaces.cache import NamespaceCache
 from sfs_server.namespaces.locks import Guarded, Locks
 from sfs_server.namespaces.table import COLUMNS, IS_SAME, identity_of, lock_key, namespace_of
 from sfs_server.namespaces.turns import Turns
+from sfs_server.namespaces.usage import COUNTED, Total, Usage, total_of
 
 CHANNEL = "sfs_namespaces"
 """The channel of the notifications that the triggers of ``schema.sql`` send."""
@@ -42,6 +43,18 @@ UNAVAILABLE_SECONDS = 2.0
 
 # The statements below are put together from constants alone, and every value is a parameter: that
 # is why S608 and B608, which warn of injected SQL, are turned off for them.
+_CREATE = f"""
+WITH made AS (
+    INSERT INTO namespaces ({COLUMNS})
+    VALUES (%s, %s, %s, now() AT TIME ZONE 'UTC') RETURNING {COLUMNS}
+), counted AS (
+    INSERT INTO recounts (namespace, counted_at) SELECT name, 'epoch' FROM made
+)
+SELECT {COLUMNS} FROM made
+"""  # noqa: S608  # nosec B608
+"""Creates a namespace, which has nothing, and is counted soon: its directory may have been there
+before."""
+
 _UPDATE = f"UPDATE namespaces SET hidden = %(hidden)s WHERE {IS_SAME} RETURNING {COLUMNS}"  # noqa: S608  # nosec B608
 _DELETE = f"DELETE FROM namespaces WHERE {IS_SAME} RETURNING name"  # noqa: S608  # nosec B608
 _LOCK_AND_DELETE = f"SELECT pg_advisory_xact_lock(%(lock)s); {_DELETE}"
@@ -68,18 +81,21 @@ class Namespaces:
         )
         self._unavailable_until = -math.inf
         self._turns = Turns()
-        self._locks = Locks(database, self._turns)
+        self._usage = Usage(database)
+        self._locks = Locks(database, self._turns, self._usage)
 
     def __repr__(self) -> str:
         return f"<Namespaces {self._cache!r} {self._listener!r} {self._turns!r}>"
 
     async def start(self) -> None:
-        """Start to listen to changes. If the database is unavailable, the listener goes on trying;
-        nothing is raised."""
+        """Start to listen to changes, and to merge the rows of the usage. If the database is
+        unavailable, the listener goes on trying; nothing is raised."""
+        self._usage.start()
         await self._listener.start()
 
     async def close(self) -> None:
-        """Stop listening. Idempotent."""
+        """Stop listening and merging. Idempotent."""
+        await self._usage.close()
         await self._listener.close()
 
     @property
@@ -120,10 +136,11 @@ class Namespaces:
 
     async def list(
         self, principal: Principal, *, anonymous_read: bool, after: str = "", limit: int
-    ) -> list[Namespace]:
+    ) -> list[tuple[Namespace, Total | None]]:
         """The first ``limit`` namespaces that the list shows to ``principal`` whose names are
-        greater than ``after``, ordered by the bytes of their names. Namespaces hidden from
-        ``principal`` do not make it slower. Raises DatabaseUnavailable."""
+        greater than ``after``, ordered by the bytes of their names, each with what it has: None
+        where that is not known. Neither namespaces hidden from ``principal`` nor files make it
+        slower. Raises DatabaseUnavailable."""
         names = listed_names(principal, anonymous_read=anonymous_read)
         params = {
             "after": _ascii(after),
@@ -140,12 +157,16 @@ class Namespaces:
             'AND name COLLATE "C" > %(after)s ORDER BY name COLLATE "C" LIMIT %(limit)s)'
             for part in parts
         )
-        rows = await self._database.fetch(
-            f'SELECT * FROM ({selects}) AS found ORDER BY name COLLATE "C" LIMIT %(limit)s',  # noqa: S608  # nosec B608
-            params,
-            idempotent=True,
-        )
-        return [namespace_of(row) for row in rows]
+        page = f'SELECT * FROM ({selects}) AS one ORDER BY name COLLATE "C" LIMIT %(limit)s'  # noqa: S608  # nosec B608
+        sql = f'{COUNTED.format(found=page)} ORDER BY name COLLATE "C"'
+        rows = await self._database.fetch(sql, params, idempotent=True)
+        return [(namespace_of(row[:-2]), total_of(row[-2:])) for row in rows]
+
+    async def total(self, namespace: Namespace) -> Total | None:
+        """What ``namespace`` has, None if that is not known. Raises DatabaseUnavailable."""
+        sql = COUNTED.format(found="SELECT %s AS name")
+        [row] = await self._database.fetch(sql, (namespace.name,), idempotent=True)
+        return total_of(row[-2:])
 
     async def require_fewer(self, owner: str | None, limit: int) -> None:
         """Return if ``owner`` has fewer than ``limit`` namespaces, or ``limit`` is 0 (no limit).
@@ -161,19 +182,15 @@ class Namespaces:
         Raises Problem 403 (too many), Problem 409 (the name exists), DatabaseUnavailable (the
         namespace may have been created all the same). Not idempotent.
         """
-        sql = (
-            f"INSERT INTO namespaces ({COLUMNS}) "  # noqa: S608  # nosec B608
-            f"VALUES (%s, %s, %s, now() AT TIME ZONE 'UTC') RETURNING {COLUMNS}"
-        )
         try:
             if owner is None or not limit:
-                rows = await self._database.fetch(sql, (name, hidden, owner))
+                rows = await self._database.fetch(_CREATE, (name, hidden, owner))
             else:
                 lock = lock_key("owner", owner)
                 async with self._turns.of(lock), self._database.transaction() as session:
                     await session.fetch("SELECT pg_advisory_xact_lock(%s)", (lock,))
                     await _require_fewer(session.fetch, owner, limit)
-                    rows = await session.fetch(sql, (name, hidden, owner))
+                    rows = await session.fetch(_CREATE, (name, hidden, owner))
         except UniqueViolation:
             raise Problem(409, "A namespace of that name exists.") from None
         finally:

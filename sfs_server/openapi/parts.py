@@ -109,7 +109,14 @@ SCHEMAS: Json = {
             "count": {
                 "type": ["integer", "null"],
                 "minimum": 0,
-                "description": "This is the number of files, or null while they cannot be counted.",
+                "description": "This is the number of files, at any depth, or null while it is not "
+                "known: until they have been counted for the first time, or again after very many "
+                "of them were moved or deleted at once.",
+            },
+            "bytes": {
+                "type": ["integer", "null"],
+                "minimum": 0,
+                "description": "This is the size of these files together, or null like count.",
             },
             "hidden": _BOOLEAN,
             "owner": {

@@ -337,7 +337,7 @@ async def test_every_change_is_heard(database: Database, heard: Heard) -> None:
     await database.fetch("UPDATE namespaces SET hidden = true WHERE name = 'n2'")
     await database.fetch("DELETE FROM namespaces WHERE name = 'n3'")
     await database.fetch("INSERT INTO namespaces (name) VALUES (repeat(md5('a'), 260))")
-    await database.fetch("TRUNCATE namespaces")
+    await database.fetch("TRUNCATE namespaces CASCADE")
     await eventually(lambda: len(heard.names) == 6)
     assert heard.names == ["n1", "m1", "n2", "n3", "*", "*"]
 

@@ -33,14 +33,19 @@ async def shown(service: Service, user: str | None) -> list[str]:
 async def test_a_namespace_is_made_shown_changed_and_deleted(service: Service) -> None:
     begun = int(time.time())
     made = await service.make_namespace("team")
-    assert list(made) == ["name", "count", "hidden", "owner", "created_at"]
+    assert list(made) == ["name", "count", "bytes", "hidden", "owner", "created_at"]
     assert begun - 1 <= made.pop("created_at") <= time.time() + 1
-    assert made == {"name": "team", "count": 0, "hidden": False, "owner": "alice"}
+    empty = {"count": 0, "bytes": 0}
+    assert made == {"name": "team", **empty, "hidden": False, "owner": "alice"}
     await service.put("/storage/team/a", b"1")
     await service.put("/storage/team/b", b"2")
+    await service.put("/storage/team/b", b"345")
+    await service.put("/storage/team/c/d", b"6")
+    await service.delete("/storage/team/a")
     default, team = (await call(service.port, "GET", ALL, service.bearer())).json()
     assert (default["name"], default["owner"], default["hidden"]) == ("default", None, False)
-    assert (team["name"], team["count"], team["owner"]) == ("team", 2, "alice")
+    assert (team["name"], team["count"], team["bytes"]) == ("team", 2, 4)
+    assert team["owner"] == "alice"
     for hidden in (True, True, False):
         changed = await call(
             service.port, "PUT", f"{ALL}/team", service.bearer(), {"hidden": hidden}

@@ -138,7 +138,7 @@ async def test_an_unexpected_error_shows_nothing_of_the_machine(
         raise RuntimeError("secret of /srv/machine/path, line 7")
 
     store: FileSystem = service.app[FILESYSTEM]
-    for verb in ("open", "stat", "create", "list_files", "count", "status", "delete"):
+    for verb in ("open", "stat", "create", "list_files", "status", "delete"):
         monkeypatch.setattr(store, verb, broken)
     caplog.set_level(logging.ERROR)
     for method, target in (
@@ -148,7 +148,6 @@ async def test_an_unexpected_error_shows_nothing_of_the_machine(
         ("DELETE", "/storage/default/a"),
         ("GET", "/storage/files"),
         ("GET", "/storage/files?limit=5"),
-        ("GET", "/storage/namespaces"),
         ("GET", "/storage/status"),
     ):
         for accept in ({}, BROWSER):
@@ -175,13 +174,12 @@ async def test_a_store_that_is_unavailable_or_full_is_a_503_or_507(
         def failing(*args: object, error: type[Exception] = error, **named: object) -> NoReturn:
             raise error("as ordered, in /srv/path")
 
-        for verb in ("open", "stat", "create", "list_files", "count", "status"):
+        for verb in ("open", "stat", "create", "list_files", "status"):
             monkeypatch.setattr(store, verb, failing)
         for method, target in (
             ("GET", "/storage/default/a"),
             ("PUT", "/storage/default/a"),
             ("GET", "/storage/files"),
-            ("GET", "/storage/namespaces"),
             ("GET", "/storage/status"),
         ):
             if (status, method) == (507, "GET"):
