@@ -70,6 +70,9 @@ PATIENCE_SECONDS of a call together."""
 EMPTY_FIRST_SECONDS = 0.5
 """How long making a directory again may wait for the old files to be deleted."""
 
+BACK_SECONDS = 120.0
+"""How long the filer may take to move something back."""
+
 NOTHING_LEFT = b"0"
 """The mark of a directory that was made again and whose old files are all deleted."""
 
@@ -199,6 +202,34 @@ class Directories:
         if not attempted:
             raise NoSuchFolder(folder.info.path)
 
+    async def complete(self, where: str, name: str) -> None:
+        """Mark the other places of a folder as removed if the first that its entry names exists: a
+        move has put it there."""
+        entry = await self._filers.lookup(where, name)
+        if entry is None:
+            return
+        first, *others = entries.places_of(entry) or [""]
+        if not first or (entries.is_removed(entry) and not others):
+            return
+        if await self._filers.lookup(where, first) is not None:
+            marked = _marked(entry)
+            places = [place for place in _places(marked) if place != first]
+            marked.extended[entries.REMOVED_KEY] = _mark(places)
+            marked.extended[entries.FILES_KEY] = first.encode()
+            await self._filers.create(where, marked, over=entry)
+
+    async def leave_place(self, where: str, name: str) -> None:
+        """The other place of a folder was moved away: delete what is left of it."""
+        entry = await self._filers.lookup(where, name)
+        if entry is not None and entries.FILES_KEY in entry.extended:
+            with suppress(StoreUnavailable, VersionMismatch):  # it counts for nothing as it is
+                await self._filers.create(where, _marked(entry), over=entry)
+                self.empty_later((where, name), None)
+
+    def empty_later(self, place: Place, registered: Entry | None) -> None:
+        """Empty what was removed, in a task."""
+        self._removed.put_nowait((place, registered))
+
     async def register(self, place: Place) -> Entry:
         """Write down that a folder is about to be removed, so that every process can empty it."""
         content = "/".join(place).encode()
@@ -304,14 +335,39 @@ class Directories:
 
     async def _finish(self, place: Place, registered: Entry | None) -> None:
         """Empty what was removed, and strike it off the register."""
+        where, name = place
+        if PLACES[1] in name:
+            await self._put_back(where, name)
         await self._empty(place)
         if registered is not None:
             await self._filers.delete(self._register, registered)
 
+    async def _put_back(self, where: str, name: str) -> None:
+        """Move back what a move has put aside, if there is nothing in its usual place now; else
+        remove it."""
+        usual = name.partition(PLACES[1])[0]
+        aside = await self._filers.lookup(where, name)
+        if aside is None:
+            return
+        if await self._filers.lookup(where, usual) is None:
+            await self._filers.rename(f"{where}/{name}", f"{where}/{usual}", BACK_SECONDS)
+        elif not aside.is_directory:
+            await self._filers.delete(where, aside)
+        elif not entries.is_removed(aside):
+            await self._filers.create(where, _marked(aside), over=aside)
+
+    async def emptied_place(self, place: Place) -> bool:
+        """Whether the places that a mark lists could be emptied soon."""
+        with suppress(TimeoutError, StoreUnavailable):
+            async with asyncio.timeout(EMPTY_FIRST_SECONDS):
+                await self._empty(place)
+                return True
+        return False
+
     async def _empty(self, place: Place) -> None:
         """Delete everything in a removed directory or folder, and its entry if it was not made
         again. Does nothing for another one. After StoreUnavailable it may be called again."""
-        async with self._noted(place):
+        async with self.noted(place):
             while True:
                 where, name = place
                 entry = await self._filers.lookup(where, name)
@@ -336,7 +392,7 @@ class Directories:
             await self._filers.create(where, done, over=entry)
 
     @asynccontextmanager
-    async def _noted(self, place: Place) -> AsyncIterator[None]:
+    async def noted(self, place: Place) -> AsyncIterator[None]:
         """Write a note every NOTE_SECONDS meanwhile, and delete it at the end."""
         noted = asyncio.create_task(self._note(place))
         try:
@@ -433,7 +489,11 @@ def _marked(entry: Entry) -> Entry:
     be emptied."""
     removed = entries.changed(entry)
     removed.extended.pop(entries.FILES_KEY, None)
-    files = entries.files_of(entry)
-    places = dict.fromkeys([*_places(entry), _PLAIN, _PLAIN if files == entry.name else files])
-    removed.extended[entries.REMOVED_KEY] = _separator("".join(places)).join(places).encode()
+    places = dict.fromkeys([*_places(entry), _PLAIN, *entries.places_of(entry)])
+    removed.extended[entries.REMOVED_KEY] = _mark(list(places))
     return removed
+
+
+def _mark(places: list[str]) -> bytes:
+    """The mark that lists these places."""
+    return _separator("".join(places)).join(places).encode()

@@ -52,7 +52,8 @@ REMOVED_KEY = "Sfs-Removed"
 """The one that marks it as removed: see :mod:`gfs.seaweedfs.directories`."""
 
 FILES_KEY = "Sfs-Files"
-"""The one with the name of the place of its entries, next to it, where that is another one."""
+"""The one with the name of the place of its entries, next to it, where that is another one; for a
+folder several, with slashes between them."""
 
 _SECOND = 1_000_000_000
 
@@ -116,8 +117,15 @@ def directory_exists(entry: Entry) -> bool:
     return bool(entry.is_directory) and (not is_removed(entry) or FILES_KEY in entry.extended)
 
 
+def places_of(entry: Entry) -> list[str]:
+    """The names of the other places that the entries of a folder may have: the first that exists
+    has them."""
+    places: bytes = entry.extended.get(FILES_KEY, b"")
+    return places.decode().split("/") if places else []
+
+
 def files_of(entry: Entry) -> str:
-    """The name of the filer's directory that has the entries of a directory or folder."""
+    """The name of the filer's directory that has the entries of a directory."""
     files: bytes = entry.extended.get(FILES_KEY, entry.name.encode())
     return files.decode()
 

@@ -30,15 +30,17 @@ from gfs.seaweedfs.buffers import Buffers
 from gfs.seaweedfs.directories import Directories
 from gfs.seaweedfs.folders import Folder, Folders
 from gfs.seaweedfs.listing import Listing
+from gfs.seaweedfs.moving import Mover
 from gfs.seaweedfs.proto.filer_pb2 import Entry
 from gfs.seaweedfs.publishing import Publisher
 from gfs.seaweedfs.reader import SeaweedReader
 from gfs.seaweedfs.servers import Channels, Filers, FreeSpace, Masters, VolumeServers, parse_list
+from gfs.seaweedfs.turns import Turns
 from gfs.seaweedfs.uploads import CHUNK_BYTES, Uploads
 from gfs.seaweedfs.watch import CachedFile, EntryCache
 from gfs.seaweedfs.writer import SeaweedWriter
 from gfs.threads import shielded
-from gfs.types import ANYTHING, Expect, FileInfo, FolderInfo, Published, Status, Tls, Usage
+from gfs.types import ANYTHING, Expect, FileInfo, FolderInfo, Moved, Published, Status, Tls, Usage
 
 PREFIX = "/sfs"
 """The directory of the filer that holds everything, by default."""
@@ -88,7 +90,10 @@ class SeaweedFileSystem(FileSystem):
         self._folders = Folders(self._filers, self._cache, prefix)
         self._listing = Listing(self._filers, self._folders)
         self._directories = Directories(self._filers, self._cache, self._folders, prefix)
-        self._publisher = Publisher(self._filers, self._cache, self._folders, self._directories)
+        turns = Turns()
+        parts = (self._filers, self._cache, self._folders, self._directories)
+        self._publisher = Publisher(*parts, turns)
+        self._mover = Mover(*parts, self._publisher, turns, prefix)
         self._prefix = prefix
         self._free_space: tuple[float, FreeSpace] | None = None
         self._keys_asked = -math.inf
@@ -206,11 +211,23 @@ class SeaweedFileSystem(FileSystem):
         return await self._publisher.make_folder(directory, check_path(path))
 
     async def remove_folder(self, directory: str, path: str) -> None:
-        try:
-            folder = await self._folders.find(directory, check_path(path))
-        except (NoSuchDirectory, NotAFolder):
-            raise NoSuchFolder(path) from None
-        await shielded(self._directories.remove_folder(folder))
+        check_directory(directory)
+        await shielded(self._publisher.remove_folder(directory, check_path(path)))
+
+    async def move(
+        self,
+        directory: str,
+        path: str,
+        to_directory: str,
+        to_path: str,
+        *,
+        expect: Expect = ANYTHING,
+        expect_there: Expect = ANYTHING,
+    ) -> Moved:
+        for one in (directory, to_directory):
+            check_directory(one)
+        ends = directory, check_path(path), to_directory, check_path(to_path)
+        return await shielded(self._mover.move(*ends, expect, expect_there))
 
     def list_files(
         self, directory: str, *, prefix: str = "", after: str = "", limit: int | None = None

@@ -174,12 +174,11 @@ class Folders:
         nothing, if it was removed."""
         if entry is None or not entry.is_directory:
             return entry
-        place = f"{above.place}/{entry.name}"
-        if entries.FILES_KEY in entry.extended:
-            name = entries.files_of(entry)
+        for name in entries.places_of(entry):
             elsewhere = await self._filers.lookup(above.place, name, patience=patience)
             if elsewhere is not None:
                 return self._folder(above, entry.name, elsewhere, f"{above.place}/{name}")
+        place = f"{above.place}/{entry.name}"
         return None if entries.is_removed(entry) else self._folder(above, entry.name, entry, place)
 
     async def unchanged(self, chain: Sequence[Folder], *, patience: float) -> int | None:

@@ -3,7 +3,7 @@
 The current entry is looked up, compared with what is expected, and named (by its chunks) in the
 condition that the filer checks; so this is atomic among all processes that use the same filer. The
 caller has to keep two processes from doing it at once through different filers; the HTTP service
-holds a lock in PostgreSQL. Within a process there is a lock for each name.
+holds a lock in PostgreSQL. Within a process they take turns (:mod:`gfs.seaweedfs.turns`).
 
 The folders that are missing are made first. The filer would make those too that are removed
 meanwhile, and so restore them. (With its option not to check, it makes a file without a directory.)
@@ -21,10 +21,8 @@ A publish returns or raises within DECISION_SECONDS, and the time that the last 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from weakref import WeakValueDictionary
 
 from gfs.clock import Deadline
 from gfs.errors import (
@@ -43,6 +41,7 @@ from gfs.seaweedfs.directories import Directories
 from gfs.seaweedfs.folders import Folder, Folders, Identity
 from gfs.seaweedfs.proto.filer_pb2 import Entry
 from gfs.seaweedfs.servers import RETRY_SECONDS, Filers
+from gfs.seaweedfs.turns import Turns
 from gfs.seaweedfs.watch import EntryCache
 from gfs.types import Entry as Found
 from gfs.types import Expect, FileInfo, FolderInfo, Published
@@ -62,17 +61,22 @@ class Publisher:
     """Changes the files of a store; in this process nothing else does."""
 
     def __init__(
-        self, filers: Filers, cache: EntryCache, folders: Folders, directories: Directories
+        self,
+        filers: Filers,
+        cache: EntryCache,
+        folders: Folders,
+        directories: Directories,
+        turns: Turns,
     ) -> None:
         self._filers = filers
         self._folders = folders
         self._directories = directories
         self._cache = cache
-        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._turns = turns
 
     async def find(self, directory: str, path: str) -> Found | None:
         """What is at ``path``, if anything. Raises what ``Folders.find`` raises."""
-        return _found(directory, path, (await self._folders.entry(directory, path))[0])
+        return info_of(directory, path, (await self._folders.entry(directory, path))[0])
 
     async def publish(
         self, directory: str, path: str, entry: Entry, expect: Expect, known: Sequence[Identity]
@@ -84,8 +88,8 @@ class Publisher:
         CommitUnknown, or a cancellation, is that not known.
         """
         deadline = Deadline(DECISION_SECONDS)
-        async with self._locked(directory, path):
-            chain = await self._made(directory, path, known)
+        async with self._changing(directory, path):
+            chain = await self.made(directory, path, known)
             stored, replaced = await self._create(chain[-1], path, entry, expect, deadline)
             await self._confirm(chain, stored, deadline)
             return Published(entries.file_info(directory, path, stored), replaced)
@@ -95,21 +99,30 @@ class Publisher:
         ``FileSystem.make_folder`` raises."""
         deadline = Deadline(DECISION_SECONDS)
         name = path.rpartition("/")[2]
-        while True:
-            chain = await self._made(directory, path)
-            made, new = await self._directories.make_folder(chain[-1], name)
-            if not new or not isinstance(made, Folder):
-                raise AlreadyExists(path)
-            lost = await self._folders.unchanged(chain, patience=_left(deadline))
-            if lost is None:
-                return made.info
-            await self._filers.remove_empty(*made.place.rsplit("/", 1))
-            await self._discard(chain)
-            await deadline.pause(RETRY_SECONDS, StoreUnavailable("others remove it all the time"))
+        async with self._changing(directory, path):
+            while True:
+                chain = await self.made(directory, path)
+                made, new = await self._directories.make_folder(chain[-1], name)
+                if not new or not isinstance(made, Folder):
+                    raise AlreadyExists(path)
+                lost = await self._folders.unchanged(chain, patience=_left(deadline))
+                if lost is None:
+                    return made.info
+                await self._filers.remove_empty(*made.place.rsplit("/", 1))
+                await self._discard(chain)
+                problem = StoreUnavailable("others remove the folder above all the time")
+                await deadline.pause(RETRY_SECONDS, problem)
 
-    async def _made(
-        self, directory: str, path: str, known: Sequence[Identity] = ()
-    ) -> list[Folder]:
+    async def remove_folder(self, directory: str, path: str) -> None:
+        """Remove a folder and everything in it. Raises NoSuchFolder."""
+        async with self._changing(directory, path):
+            try:
+                folder = await self._folders.find(directory, path)
+            except (NoSuchDirectory, NotAFolder):
+                raise NoSuchFolder(path) from None
+            await self._directories.remove_folder(folder)
+
+    async def made(self, directory: str, path: str, known: Sequence[Identity] = ()) -> list[Folder]:
         """The directory and the folders above ``path``; those that are missing are made. Raises
         NoSuchDirectory and NoSuchFolder, if one of ``known`` is missing or another one, and
         NotAFolder."""
@@ -149,14 +162,14 @@ class Publisher:
         attempted: FileInfo | None = None
         deadline = Deadline(DECISION_SECONDS)
         above, _, name = path.rpartition("/")
-        async with self._locked(directory, path):
+        async with self._changing(directory, path):
             try:
                 folder = await self._folders.find(directory, above)
             except (NoSuchDirectory, NoSuchFolder, NotAFolder):
                 raise NoSuchFile(path) from None
             while True:
                 entry = await self._lookup(folder.place, name, deadline)
-                found = _found(directory, path, await self._folders.state(folder, entry))
+                found = info_of(directory, path, await self._folders.state(folder, entry))
                 if found is None and attempted is not None:
                     return attempted
                 if entry is None or found is None:
@@ -189,7 +202,7 @@ class Publisher:
                 raise _given_up(error, unknown) from error
             if unknown and current is not None and _same(current, entry):
                 return current, replaced
-            found = _found(folder.info.directory, path, state)
+            found = info_of(folder.info.directory, path, state)
             expect.check(found)
             if isinstance(found, FolderInfo):
                 raise IsFolder(path)
@@ -214,13 +227,9 @@ class Publisher:
         return await self._filers.lookup(place, name, patience=_left(deadline))
 
     @asynccontextmanager
-    async def _locked(self, directory: str, path: str) -> AsyncIterator[None]:
+    async def _changing(self, directory: str, path: str) -> AsyncIterator[None]:
         """One change at a time of each path, within this process."""
-        key = directory, path
-        lock = self._locks.get(key)
-        if lock is None:
-            lock = self._locks[key] = asyncio.Lock()
-        async with lock:
+        async with self._turns.change((directory, path)):
             try:
                 yield
             finally:
@@ -228,7 +237,7 @@ class Publisher:
                 self._cache.drop(self._folders.key(directory, path))
 
 
-def _found(directory: str, path: str, state: Entry | Folder | None) -> Found | None:
+def info_of(directory: str, path: str, state: Entry | Folder | None) -> Found | None:
     """What is at ``path``, as callers of the engine know it."""
     if state is None or isinstance(state, Folder):
         return state if state is None else state.info

@@ -78,6 +78,9 @@ _DELETE = 1
 _FULL = ("no free volumes", "no writable volumes", "resourceexhausted")
 """What a filer writes when there is no space: it has no code for that."""
 
+_COMMIT = "commit error"
+"""A part of the error text of a filer that does not know whether its store carried a rename out."""
+
 _TOO_LONG = "name too long"
 """A part of the error text of a filer whose store cannot keep so long a name."""
 
@@ -106,6 +109,9 @@ _SUBSCRIBE = Method(
     _SERVICE + "SubscribeLocalMetadata",
     pb.SubscribeMetadataRequest,
     pb.SubscribeMetadataResponse,
+)
+_RENAME = Method(
+    _SERVICE + "AtomicRenameEntry", pb.AtomicRenameEntryRequest, pb.AtomicRenameEntryResponse
 )
 _ASSIGN = Method(_SERVICE + "AssignVolume", pb.AssignVolumeRequest, pb.AssignVolumeResponse)
 
@@ -309,6 +315,36 @@ class Filers:
         if response.error_code == pb.PRECONDITION_FAILED:
             raise VersionMismatch("the directory has changed")
         _check(response)
+
+    async def rename(self, place: str, to: str, seconds: float) -> None:
+        """Move the entry at the path ``place``, with everything below it, to the path ``to``, in
+        one attempt of ``seconds`` at most. What is there is replaced: a file by a file, an empty
+        directory by a directory.
+
+        On a store with transactions it is one for all readers. Raises VersionMismatch if the filer
+        refused it; then nothing was moved. After CallFailed it is not known. A filer that is frozen
+        with it, or cut off, finds the call cancelled when it wakes, and gives it up: its store ends
+        the transaction.
+        """
+        old_directory, _, old_name = place.rpartition("/")
+        # The filer would refuse to move a to ab/c: the one path starts with the other. It compares
+        # the directory, and takes a name that has slashes.
+        first, _, rest = to.removeprefix(f"{self._top}/").partition("/")
+        request = pb.AtomicRenameEntryRequest(
+            old_directory=old_directory,
+            old_name=old_name,
+            new_directory=f"{self._top}/{first}",
+            new_name=rest,
+        )
+        filer = self.preferred
+        try:
+            async with self._unless_lost(filer):
+                await self._channels.call(filer.grpc, _RENAME, request, seconds)
+        except CallFailed as error:
+            if error.refused and _COMMIT not in error.details:
+                raise VersionMismatch("the filer refused to move it") from error
+            self._pass_over(filer)
+            raise
 
     async def remove_empty(self, directory: str, name: str) -> None:
         """Delete a directory if it is there and empty."""

@@ -95,6 +95,11 @@ class CallFailed(StoreUnavailable):
         return self.code is grpc.StatusCode.NOT_FOUND or _ABSENT in self.details
 
     @property
+    def refused(self) -> bool:
+        """Whether the server itself responded that it cannot do it, in a sentence."""
+        return self.code is grpc.StatusCode.UNKNOWN
+
+    @property
     def foreign(self) -> bool:
         """Whether the server speaks gRPC, but has no such service or method."""
         return self.code is grpc.StatusCode.UNIMPLEMENTED

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -13,18 +14,28 @@ from tests.gfs.cluster import Cluster, cluster, seaweed
 from tests.support.waiting import eventually
 
 # The engine's libraries are there from here on.
-from gfs.errors import AlreadyExists, IsFolder, NoSuchFile, NoSuchFolder  # isort: skip
-from gfs.errors import NotAFolder  # isort: skip
+from gfs.errors import (  # isort: skip
+    AlreadyExists,
+    FolderTooLarge,
+    IsFolder,
+    MovesIntoItself,
+    NoSuchDirectory,
+    NoSuchFile,
+    NoSuchFolder,
+    NotAFolder,
+    VersionMismatch,
+)
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
 from gfs.seaweedfs.servers.filer import Filers  # isort: skip
-from gfs.types import ABSENT, FileInfo  # isort: skip
-from tests.gfs.suite import DIR, content, load, store  # isort: skip
+from gfs.types import ABSENT, Expect, FileInfo, FolderInfo  # isort: skip
+from tests.gfs.suite import CHUNK, DIR, content, load, store  # isort: skip
 from tests.gfs.seaweedfs.test_directories import nothing_is_emptied  # isort: skip
 from tests.gfs.seaweedfs.test_filesystem import fs  # isort: skip
 
 __all__ = ["cluster", "fs", "seaweed"]
 
 TOP = f"/sfs/{DIR}"
+REGISTER = "/sfs/~removed"
 
 
 @pytest.fixture
@@ -165,3 +176,221 @@ async def test_a_folder_is_removed_at_once_and_can_be_made_again(
     await fs.remove_folder(DIR, "a/b")
     await fs._directories._empty((f"{TOP}/a", "b"))
     assert await tree(fs) == ["a"]
+
+
+async def test_a_file_moves_with_its_version_and_times(
+    fs: SeaweedFileSystem, other: SeaweedFileSystem
+) -> None:
+    data = content(3 * CHUNK)
+    before = (await store(fs, "a/f", data)).info
+    await store(fs, "b/old", content(CHUNK))
+    for each in (fs, other):
+        await load(each, "a/f")
+        await load(each, "b/old")
+    async with await other.open(DIR, "a/f") as reader:
+        moved = await fs.move(DIR, "a/f", DIR, "b/old")
+        assert moved.entry == replace(before, path="b/old")
+        assert moved.replaced is not None
+        assert moved.replaced.path == "b/old"
+        moved = await fs.move(DIR, "b/old", DIR, "new/deep/g")
+        assert moved.replaced is None
+        await asyncio.sleep(0.1)  # by then every process was notified
+        async with aclosing(reader.read(0, len(data))) as pieces:
+            assert b"".join([bytes(piece) async for piece in pieces]) == data
+    for each in (fs, other):
+        assert await each.stat(DIR, "new/deep/g") == replace(before, path="new/deep/g")
+        assert await load(each, "new/deep/g") == data
+        for path in ("a/f", "b/old"):
+            with pytest.raises(NoSuchFile):
+                await each.stat(DIR, path)
+    assert await tree(fs) == ["a", "b", "new", "new/deep", "new/deep/g"]
+
+
+async def test_a_folder_moves_with_everything_in_it_and_is_forgotten_everywhere(
+    fs: SeaweedFileSystem, other: SeaweedFileSystem
+) -> None:
+    infos = {path: (await store(fs, f"a/{path}", b"x")).info for path in ("f", "b/f", "b/c/f")}
+    await fs.make_folder(DIR, "a/empty")
+    await fs.make_directory("another")
+    for each in (fs, other):
+        for path in infos:
+            await load(each, f"a/{path}")
+    async with await other.create(DIR, "a/b/late") as late:
+        # The name of the target begins with that of the source.
+        moved = await fs.move(DIR, "a", DIR, "ab/c")
+        assert isinstance(moved.entry, FolderInfo)
+        assert moved.entry.path == "ab/c"
+        with pytest.raises(NoSuchFolder):
+            await late.commit()
+    await asyncio.sleep(0.1)
+    await fs.move(DIR, "ab/c", "another", "d")
+    await asyncio.sleep(0.1)
+    for each in (fs, other):
+        assert await paths(each) == []
+        with pytest.raises(NoSuchFolder):
+            await each.stat_folder(DIR, "a")
+        for path, info in infos.items():
+            for gone in (f"a/{path}", f"ab/c/{path}"):
+                with pytest.raises(NoSuchFile):
+                    await each.stat(DIR, gone)
+            now = await each.stat("another", f"d/{path}")
+            assert now == replace(info, directory="another", path=f"d/{path}")
+        assert (await each.stat_folder("another", "d/empty")).name == "empty"
+
+
+@pytest.mark.parametrize("source", ["file", "folder"])
+@pytest.mark.parametrize("there", ["file", "folder", "removed", "again"])
+async def test_what_is_at_the_target_is_replaced_as_a_whole(
+    fs: SeaweedFileSystem,
+    other: SeaweedFileSystem,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    there: str,
+) -> None:
+    monkeypatch.setattr("gfs.seaweedfs.directories.EMPTY_FIRST_SECONDS", 5)
+    registered = await tree(fs, REGISTER)
+    mine = "s" if source == "file" else "s/in/f"
+    old = "t" if there == "file" else "t/old"
+    await store(fs, mine, b"mine")
+    await store(fs, old, b"old")
+    if there in ("removed", "again"):
+        with nothing_is_emptied(monkeypatch):
+            await fs.remove_folder(DIR, "t")
+            if there == "again":
+                await store(fs, "t/again", b"again")
+    if source == "file" and there == "again":
+        with pytest.raises(FolderTooLarge, match="remove it first"):
+            await fs.move(DIR, "s", DIR, "t")
+        return
+    with pytest.raises(AlreadyExists) if there != "removed" else nullcontext():
+        await fs.move(DIR, "s", DIR, "t", expect_there=ABSENT)
+    if there != "removed":
+        moved = await fs.move(DIR, "s", DIR, "t")
+        assert isinstance(moved.replaced, FileInfo if there == "file" else FolderInfo)
+    wanted = mine.replace("s", "t", 1)
+    await asyncio.sleep(0.1)
+    for each in (fs, other):
+        assert await paths(each) == [wanted]
+        assert await load(each, wanted) == b"mine"
+    parts = wanted.split("/")
+    natural = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    await eventually(partial(tree, fs), equals=natural)
+    if there in ("file", "folder"):
+        await eventually(partial(tree, fs, REGISTER), equals=registered)
+
+
+async def test_a_folder_that_replaced_a_large_one_moves_on_from_its_other_place(
+    fs: SeaweedFileSystem, other: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("s1", "s2", "s3"):
+        await store(fs, f"{name}/f", name.encode())
+    await store(fs, "t/old", b"old")
+    with nothing_is_emptied(monkeypatch):
+        for name in ("s1", "s2", "s3"):
+            await fs.move(DIR, name, DIR, "t")
+            await asyncio.sleep(0.1)
+            for each in (fs, other):
+                assert await paths(each) == sorted(
+                    ["t/f", *(f"{one}/f" for one in ("s2", "s3") if one > name)]
+                )
+                assert await load(each, "t/f") == name.encode()
+        await fs.move(DIR, "t", DIR, "u/v")
+        await asyncio.sleep(0.1)
+        for each in (fs, other):
+            assert await paths(each) == ["u/v/f"]
+            with pytest.raises(NoSuchFolder):
+                await each.stat_folder(DIR, "t")
+    await fs._directories._empty((TOP, "t"))
+    assert await tree(fs) == ["u", "u/v", "u/v/f"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "error"),
+    [
+        (("a", "a"), MovesIntoItself),
+        (("a", "a/b/x"), MovesIntoItself),
+        (("a/b", "a"), MovesIntoItself),
+        (("nothing", "x"), NoSuchFile),
+        (("nothing/at/all", "x"), NoSuchFile),
+        (("a/f/x", "x"), NoSuchFile),
+        (("a", "f/x"), NotAFolder),
+    ],
+)
+async def test_a_move_that_cannot_be_changes_nothing(
+    fs: SeaweedFileSystem, ends: tuple[str, str], error: type[Exception]
+) -> None:
+    await store(fs, "a/b/f", b"1")
+    await store(fs, "a/f", b"1")
+    await store(fs, "f", b"1")
+    with pytest.raises(error):
+        await fs.move(DIR, ends[0], DIR, ends[1])
+    with pytest.raises(VersionMismatch):
+        await fs.move(DIR, "f", DIR, "x", expect=Expect(versions=frozenset({"other"})))
+    with pytest.raises(NoSuchDirectory):
+        await fs.move(DIR, "f", "nowhere", "x")
+    assert await tree(fs) == ["a", "a/b", "a/b/f", "a/f", "f"]
+
+
+async def test_a_folder_of_too_many_entries_is_refused(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gfs.seaweedfs.moving.MOST_ENTRIES", 5)
+    monkeypatch.setattr("gfs.seaweedfs.moving.PAGE", 2)
+    for number in range(4):
+        await store(fs, f"a/b/{number}", b"")
+    await fs.move(DIR, "a", DIR, "c")
+    await store(fs, "c/5", b"")
+    with pytest.raises(FolderTooLarge, match="more than 5 entries"):
+        await fs.move(DIR, "c", DIR, "new/d")
+    assert len(await paths(fs)) == 5
+    with pytest.raises(NoSuchFolder):
+        await fs.stat_folder(DIR, "new")
+
+
+async def test_what_was_removed_below_a_folder_that_moved_is_deleted_where_it_is(
+    fs: SeaweedFileSystem,
+    other: SeaweedFileSystem,
+    cluster: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await store(fs, "a/b/f", b"1")
+    await store(fs, "a/f", b"1")
+    with nothing_is_emptied(monkeypatch):
+        await fs.remove_folder(DIR, "a/b")
+        await fs.move(DIR, "a", DIR, "c")
+        assert await paths(fs) == await paths(other) == ["c/f"]
+        assert await tree(fs) == ["c", "c/b", "c/b/f", "c/f"]
+    monkeypatch.setattr("gfs.seaweedfs.directories.ROUND_SECONDS", 0.2)
+    later = await SeaweedFileSystem.start(cluster.masters)
+    try:
+        await eventually(partial(tree, fs), equals=["c", "c/f"])
+    finally:
+        await later.close()
+
+
+async def test_uploads_into_a_folder_that_moves_lose_nothing(
+    fs: SeaweedFileSystem,
+) -> None:
+    published: list[str] = []
+
+    async def upload(number: int) -> None:
+        for turn in range(6):
+            for folder in ("a", "b"):
+                try:
+                    name = f"{folder}/in/{number}-{turn}"
+                    await store(fs, name, b"1")
+                    published.append(f"{number}-{turn}")
+                except NoSuchFolder:
+                    pass
+
+    async def move() -> None:
+        for _ in range(5):
+            for here, there in (("a", "b"), ("b", "a")):
+                with suppress(NoSuchFile, AlreadyExists):
+                    await fs.move(DIR, here, DIR, there, expect_there=ABSENT)
+                await asyncio.sleep(0.01)
+
+    await store(fs, "a/in/first", b"1")
+    await asyncio.gather(*(upload(number) for number in range(10)), move())
+    found = [path.rpartition("/")[2] for path in await paths(fs)]
+    assert set(published) <= set(found)
