@@ -1,10 +1,10 @@
 """The commands ``sfs-server backup``, also of a server that is running, and ``sfs-server restore``.
 
-A backup is a directory, of the same format for both engines. ``files/`` contains a directory of
-plain files for each namespace; ``database.json`` the rows of the namespaces and the key of the
-links; ``jwt-secret`` is the secret for tokens, if SFS made one. :mod:`gfs.embedded.copying` copies
-the files of the embedded engine, :mod:`gfs.copying` those of a cluster. A backup of one engine can
-be restored to the other.
+A backup is a directory, of the same format for both engines. ``files/`` contains a directory for
+each namespace, and in it its folders, as directories, and its files, as plain files;
+``database.json`` the rows of the namespaces and the key of the links; ``jwt-secret`` is the secret
+for tokens, if SFS made one. :mod:`gfs.embedded.copying` copies the files of the embedded engine,
+:mod:`gfs.copying` those of a cluster. A backup of one engine can be restored to the other.
 
 The rows of the namespaces are read twice, before the files are copied and afterwards. The backup
 contains the namespaces that existed both times; the directories of others are removed from it
@@ -12,9 +12,9 @@ again. A directory without a row would be dangerous: the next user who creates a
 name would own its files. ``database.json`` is written last: a directory without it is an
 unfinished backup, which ``restore`` refuses.
 
-Entries under ``files/`` that are not files of a namespace, and rows whose name no namespace can
-have, are left out and listed, and the command exits with status 1. All others are saved or restored
-all the same.
+Entries under ``files/``, at any depth, that are no files or folders of a namespace, and rows whose
+name no namespace can have, are left out and listed, and the command exits with status 1. All others
+are saved or restored all the same.
 
 The rows are saved as JSON, not by ``pg_dump``: there are only two small tables, and they can be
 restored to another version of PostgreSQL.
@@ -134,8 +134,8 @@ def _valid(rows: Sequence[_Row], left: list[str]) -> list[_Row]:
 
 
 def _left_out(files: str, names: Set[str]) -> list[str]:
-    """A line for each entry under the directory ``files`` that is not a file of one of the
-    namespaces ``names``, and so is left out."""
+    """A line for each entry under the directory ``files``, at any depth, that is no file or folder
+    of one of the namespaces ``names``, and so is left out."""
     return [f"{one_line(path)}: {what}" for path, what in left_out(files, names)]
 
 
@@ -162,10 +162,10 @@ async def _load(config: Config, source: str, names: list[str]) -> Copied:
         return await asyncio.to_thread(copy_store, files_of(source), files_of(config.data), names)
     async with open_copy(files_of(source)) as plain, _opened(config) as cluster:
         for name in names:
-            async with aclosing(cluster.list_files(name, limit=1)) as found:
+            async with aclosing(cluster.list_folder(name, limit=1)) as found:
                 async for _ in found:
                     raise ConfigError(f"There are files already in {name}: give an empty store.")
-        return await copy_files(plain, cluster, names)
+        return await copy_files(plain, cluster, names, in_use=False)
 
 
 @asynccontextmanager

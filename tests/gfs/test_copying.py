@@ -14,6 +14,7 @@ from gfs.api import Reader
 from gfs.copying import Copied, copy_files
 from gfs.embedded.filesystem import EmbeddedFileSystem
 from gfs.errors import DataLoss, GfsError, InvalidName, StoreUnavailable
+from gfs.paths import MAX_SEGMENTS
 from gfs.types import Bytes, Usage
 from tests.gfs.suite import DIR, content, load, store
 
@@ -88,6 +89,79 @@ async def test_all_pages_are_copied_with_their_times(
         assert (here.created_ns, here.modified_ns) == (there.created_ns, there.modified_ns)
         assert await load(target, f"{number}") == await load(source, f"{number}")
     assert await target.usage("absent") == Usage(0, 0, 0)
+
+
+async def test_folders_are_copied_with_what_is_in_them_and_empty_ones_too(
+    source: Faulty, target: EmbeddedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "PAGE", 2)
+    deepest = "/".join("d" * MAX_SEGMENTS)
+    paths = [f"a/{number}/file" for number in range(5)] + ["a/b/c/d", deepest]
+    for path in paths:
+        await store(source, path, path.encode())
+    for folder in ("empty", "a/b/empty/too"):
+        await source.make_folder(DIR, folder)
+    await target.make_directory(DIR)
+    await target.make_folder(DIR, "empty")
+    copied = await copy_files(source, target, [DIR])
+    assert copied.files == len(paths)
+    assert await names(target) == sorted(paths)
+    for path in paths:
+        assert await load(target, path) == path.encode()
+    assert await target.usage(DIR) == await source.usage(DIR)
+    await target.stat_folder(DIR, "a/b/empty/too")
+
+
+async def test_what_is_moved_meanwhile_is_copied_where_it_is_then(
+    source: Faulty, target: EmbeddedFileSystem, tmp_path: Path
+) -> None:
+    """Where the walk has been, when it comes to where the files were."""
+    for path in ("a/1", "z/2", "z/y/3"):
+        await store(source, path, path.encode())
+    top = tmp_path / "source" / DIR
+
+    def move(path: str) -> None:
+        if path == "a/1" and (top / "z").exists():
+            (top / "z").rename(top / "0")
+
+    source.before_open = move
+    assert (await copy_files(source, target, [DIR])).files == 3
+    assert await names(target) == ["0/2", "0/y/3", "a/1"]
+
+
+async def test_what_is_moved_all_the_time_ends_the_copy_at_some_time(
+    source: Faulty, target: EmbeddedFileSystem, tmp_path: Path
+) -> None:
+    await store(source, "a", b"data")
+    top = tmp_path / "source" / DIR
+    passes = iter("9876543210")
+
+    def move(path: str) -> None:
+        (top / path).rename(top / next(passes))
+
+    source.before_open = move
+    assert (await copy_files(source, target, [DIR])).files == 0
+    assert next(passes) == str(9 - copying.MOST_PASSES)
+
+
+async def test_a_folder_in_the_place_of_a_file_ends_the_copy(
+    source: Faulty, target: EmbeddedFileSystem, tmp_path: Path
+) -> None:
+    """What was in the place may be lost then."""
+    await store(source, "a", b"a")
+    await store(source, "b", b"b")
+    top = tmp_path / "source" / DIR
+
+    def change(path: str) -> None:
+        if path == "b" and (top / "a").is_file():
+            (top / "a").unlink()
+            (top / "a").mkdir()
+            (top / "a" / "c").touch()
+
+    source.before_open = change
+    source.faults["b"] = [DataLoss("gone")]
+    with pytest.raises(StoreUnavailable, match="in the place of"):
+        await copy_files(source, target, [DIR])
 
 
 async def test_a_file_that_breaks_off_is_copied_again(

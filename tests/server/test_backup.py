@@ -16,6 +16,7 @@ from pytest_aiohttp import AiohttpServer
 
 from gfs.copying import Copied
 from gfs.factory import copy_store
+from gfs.paths import MAX_NAME_BYTES, MAX_SEGMENTS
 from sfs_server import backup as backups
 from sfs_server.app import make_app
 from sfs_server.backup import backup, restore
@@ -163,32 +164,62 @@ async def test_what_was_closed_is_closed_when_it_is_restored(
 
 
 def plant(files: Path) -> list[str]:
-    """Put what is no file of a namespace next to one; what is said of each."""
+    """Put what is no file or folder of a namespace next to one; what is said of each."""
     directory = files / "default"
-    (directory / "sub").mkdir()
-    (directory / "sub" / "file").touch()
-    (directory / "link").symlink_to(directory / "one")
-    os.mkfifo(directory / "fifo")
-    for name in (b" spaced", b"a\\b", b"line\nend", b"\xff"):
-        os.close(os.open(os.fsencode(directory) + b"/" + name, os.O_CREAT))
+    below = directory / "a" / "b"
+    below.mkdir(parents=True)
+    for folder in (directory, below):
+        (folder / "link").symlink_to(directory / "one")
+        os.mkfifo(folder / "fifo")
+        for name in (b" spaced", b"a\\b", b"line\nend", b"\xff"):
+            os.close(os.open(os.fsencode(folder) + b"/" + name, os.O_CREAT))
+    (below / " odd" / "folder").mkdir(parents=True)
+    deep = Path(directory, *"d" * MAX_SEGMENTS)
+    deep.mkdir(parents=True)
+    (deep / "file").touch()
+    long = Path(directory, *["l" * MAX_NAME_BYTES] * 4)
+    long.mkdir(parents=True)
+    (long / "ll").touch()
     (files / "nobody").mkdir()
     (files / "nobody" / "file").touch()
     (files / "empty").mkdir()
     (files / "lost+found").mkdir()
     (files / "plain").touch()
     (files / "linked").symlink_to(directory)
+    said = {
+        "link": "a symbolic link",
+        "fifo": "a socket, a FIFO or a device",
+        " spaced": "a name that no file can have",
+        "a\\b": "a name that no file can have",
+        "line\\nend": "a name that no file can have",
+        "\\udcff": "a name that no file can have",
+    }
     return [
-        "default/sub: a directory",
-        "default/link: a symbolic link",
-        "default/fifo: a socket, a FIFO or a device",
-        "default/ spaced: a name that no file can have",
-        "default/a\\b: a name that no file can have",
-        "default/line\\nend: a name that no file can have",
-        "default/\\udcff: a name that no file can have",
+        *(
+            f"{at}/{name}: {what}"
+            for at in ("default", "default/a/b")
+            for name, what in said.items()
+        ),
+        "default/a/b/ odd: a name that no folder can have",
+        f"{deep.relative_to(files)}/file: a path that is too long",
+        f"{long.relative_to(files)}/ll: a path that is too long",
         "nobody: a directory that is no namespace",
         "plain: a file that is in no namespace",
         "linked: a symbolic link that is in no namespace",
     ]
+
+
+KEPT = {"one", "a/b", "/".join("d" * MAX_SEGMENTS), "/".join(["l" * MAX_NAME_BYTES] * 4)}
+"""What is kept of what ``plant`` planted in, as far as nothing is below it."""
+
+
+def found_in(directory: Path) -> set[str]:
+    """The paths of the files and of the empty folders below ``directory``."""
+    return {
+        path.relative_to(directory).as_posix()
+        for path in directory.rglob("*")
+        if path.is_file() or not any(path.iterdir())
+    }
 
 
 def named(error: pytest.ExceptionInfo[ConfigError]) -> list[str]:
@@ -200,13 +231,13 @@ async def test_a_backup_names_what_it_leaves_out(
 ) -> None:
     await service.put("/storage/default/one", b"1")
     expected = sorted(plant(Path(config.data) / "files"))
-    with pytest.raises(ConfigError, match=r"1 namespaces, 1 files.*; but 10 left out:") as caught:
+    with pytest.raises(ConfigError, match=r"1 namespaces, 1 files.*; but 18 left out:") as caught:
         await backup(config, str(target))
     assert named(caught) == expected
     assert str(target.parent) not in str(caught.value)
     # What is in it is good, and complete.
     assert (await restore(empty, str(target))).startswith("1 namespaces, 1 files")
-    assert os.listdir(Path(empty.data) / "files" / "default") == ["one"]
+    assert found_in(Path(empty.data) / "files" / "default") == KEPT
 
 
 async def test_a_restore_names_what_it_leaves_out_and_restores_the_rest(
@@ -228,7 +259,7 @@ async def test_a_restore_names_what_it_leaves_out_and_restores_the_rest(
     for name in ("files", "a/b", ".."):
         rows["namespaces"].append([name, False, "alice", None])
     (source / "database.json").write_text(json.dumps(rows))
-    with pytest.raises(ConfigError, match=r"1 namespaces, 1 files.*; but 14 left out:") as caught:
+    with pytest.raises(ConfigError, match=r"1 namespaces, 1 files.*; but 22 left out:") as caught:
         await restore(empty, str(source))
     said = named(caught)
     assert [line for line in said if not line.startswith("the namespace")] == sorted(expected)
@@ -237,7 +268,7 @@ async def test_a_restore_names_what_it_leaves_out_and_restores_the_rest(
     ]
     restored = replace(service, server=await aiohttp_server(make_app(empty)))
     assert await restored.get("/storage/default/one") == (200, b"1")
-    assert sorted(os.listdir(Path(empty.data) / "files" / "default")) == ["one"]
+    assert found_in(Path(empty.data) / "files" / "default") == KEPT
     monkeypatch.setattr(backups, "MAX_LISTED", 3)
     shutil.rmtree(Path(empty.data))
     with pytest.raises(ConfigError) as caught:
