@@ -1,7 +1,9 @@
-"""A gate in front of the files, closed while what readers must not see is there.
+"""A gate in front of the files, which a move closes for the microseconds that it takes.
 
-A move over a folder takes two renames (:mod:`gfs.embedded.tree`). Who opens or lists files passes
-the gate; while it is closed, which is some microseconds, they wait, or come back later.
+A move over a folder takes two renames (:mod:`gfs.embedded.tree`), and what is between them nobody
+may see. A move of one rename is a step for whoever opens a file, but not for a listing, which gets
+names first and then what they are of. So who opens or lists files is inside of the gate meanwhile,
+for some milliseconds at most; a move waits until nobody is, and who comes then waits for the move.
 """
 
 from __future__ import annotations
@@ -40,14 +42,26 @@ class Gate:
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Wait until it is open, and be inside."""
-        with self._condition:
-            while self._is_closed:
-                self._condition.wait()
-            self._inside += 1
+        self._wait_and_enter()
         try:
             yield
         finally:
             self.leave()
+
+    @contextmanager
+    def left(self) -> Iterator[None]:
+        """Be outside for a while, to do what takes long."""
+        self.leave()
+        try:
+            yield
+        finally:
+            self._wait_and_enter()
+
+    def _wait_and_enter(self) -> None:
+        with self._condition:
+            while self._is_closed:
+                self._condition.wait()
+            self._inside += 1
 
     @contextmanager
     def closed(self) -> Iterator[None]:

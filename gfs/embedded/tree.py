@@ -30,8 +30,8 @@ A move is one rename(2) too, however many files are below, except where a folder
 replaces something: there is no call for that which every file system has, and exchanging the two
 (RENAME_EXCHANGE) would show for a moment what was replaced at the path that was moved. So what is
 there goes to ``~trash`` first, and then the move is made. Between these two renames nobody may
-look: readers pass a gate (:mod:`gfs.embedded.gate`), which is closed for that time; other programs
-may see neither. A kill or a power cut between the two is repaired by the next start: ``~moving``,
+look: readers pass a gate (:mod:`gfs.embedded.gate`), which every move closes. Other programs may
+see neither. A kill or a power cut between the two is repaired by the next start: ``~moving``,
 which is durable before the first and removed after the second, says by the inode what was to be
 moved, and where. If it is still at its old path and nothing at the new one, it is moved now.
 
@@ -446,9 +446,9 @@ class Tree:
         """What a file that is published at the end of ``way`` replaces. Raises IsFolder, or what
         ``expect`` raises."""
         current = self._entry(way, directory, path)
+        expect.check(current)
         if isinstance(current, FolderInfo):
             raise IsFolder(path)
-        expect.check(current)
         return current
 
     def make_temporary(self) -> tuple[int, str]:
@@ -509,7 +509,7 @@ class Tree:
         path now."""
         if not draft.folder:
             return
-        folder = self._open_folder(draft.directory, draft.folder)
+        folder = self.open_folder(draft.directory, draft.folder)
         if folder is not None:
             try:
                 if os.path.samestat(os.fstat(folder), os.fstat(draft.within)):
@@ -546,10 +546,6 @@ class Tree:
     def open_folder(self, directory: str, path: str) -> int | None:
         """Open a folder, "" for the directory itself, to list it; None if there is none. Raises
         StoreBroken or StoreUnavailable."""
-        with self.gate.entered():
-            return self._open_folder(directory, path)
-
-    def _open_folder(self, directory: str, path: str) -> int | None:
         try:
             top = open_directory(self.root, directory)
         except NoSuchDirectory:
@@ -563,7 +559,8 @@ class Tree:
 
     def stat_folder(self, directory: str, path: str) -> FolderInfo:
         """The folder at ``path``. Raises NoSuchFolder."""
-        descriptor = self.open_folder(directory, path)
+        with self.gate.entered():
+            descriptor = self.open_folder(directory, path)
         if descriptor is None:
             raise NoSuchFolder(path)
         try:
@@ -646,7 +643,7 @@ class Tree:
         if found is None:
             names = (source.name.encode(), source.folder, there.name.encode(), there.folder)
             try:
-                with _no_mount(source.name):
+                with self.gate.closed(), _no_mount(source.name):
                     rename_exclusive(*names)
             except FileExistsError as error:
                 if expect_there.absent:
@@ -657,7 +654,8 @@ class Tree:
         elif is_folder or stat.S_ISDIR(found.st_mode):
             self._replace(source, there)
         else:
-            _rename(source, there)
+            with self.gate.closed():
+                _rename(source, there)
 
     def _replace(self, source: Way, there: Way) -> None:
         """Put what is at the end of ``source`` in the place of what is at the end of ``there``,

@@ -1,9 +1,11 @@
 """Walks over folders: what is in one, or in all below it, a slice at a time.
 
-A slice is made in one call in a thread, and takes some milliseconds: SLICE_FILES entries, or
-SLICE_FOLDERS folders in which there is nothing to list. A listing has nothing open from one slice
-to the next; each opens its folder by its path again. So what is moved or removed meanwhile ends
-there, and what is found is what is there at the time.
+A slice is made in one call in a thread, and takes about SLICE_SECONDS at most: SLICE_FILES entries,
+or SLICE_FOLDERS folders in which there is less to list. Nothing is moved meanwhile
+(:mod:`gfs.embedded.gate`), except while the names of a large folder are read: if anything was moved
+then, they are read again. So one slice shows what is moved at one place. A listing has nothing open
+from one slice to the next; each opens its folder by its path again. So what is moved or removed
+meanwhile ends there, and what is found is what is there at the time.
 
 At all depths the order is that of the bytes of the whole path, so the walk goes down into a folder
 where its name with a slash behind it comes in the sorted names. It keeps the names that are still
@@ -15,11 +17,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, TypeVar
 
+from gfs import clock
 from gfs.embedded import listing
 from gfs.embedded.folders import open_within
 from gfs.embedded.gate import Gate
@@ -29,7 +32,7 @@ from gfs.embedded.oserrors import DIRECTORY_FLAGS, open_error, translated
 from gfs.embedded.tree import Tree
 from gfs.errors import InvalidName, NoSuchFile
 from gfs.paths import MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_SEGMENTS, check_path
-from gfs.types import Entry, FileInfo, FolderInfo, Usage
+from gfs.types import Entry, FileInfo, Usage
 
 FIRST_FILES = 100
 """How many entries are in the first slice of a listing, which a caller waits for."""
@@ -37,14 +40,24 @@ FIRST_FILES = 100
 SLICE_FILES = 500
 """How many are in the later ones."""
 
-SLICE_FOLDERS = 100
+SLICE_SECONDS = 0.01
+"""After so long a slice ends, with the entries that it has: a disk may be slow."""
+
+SLICE_FOLDERS = 20
 """How many folders one slice visits at most."""
+
+SMALL_BYTES = 65_536
+"""A folder whose own size is at most this, which has some thousand names at most, is read without
+leaving the gate."""
 
 MOST_SCANS = 3
 """How often the names of a folder are read again because something was replaced meanwhile."""
 
 SLICE_COUNTED = 2_000
 """How many entries are counted in one slice."""
+
+
+_Found = TypeVar("_Found", bound=Entry)
 
 
 @dataclass(slots=True)
@@ -73,6 +86,14 @@ class _Frame:
     def done(self) -> bool:
         """Whether everything has been listed."""
         return self.ended and not self.left
+
+    @property
+    def next_folder(self) -> str | None:
+        """The path of the folder that is next, with a slash behind it; None if a file is, or what
+        is next is not known yet."""
+        if self.left and self.names[self.at][-1] == FLAT:
+            return self.base + self.names[self.at]
+        return None
 
     def end(self) -> None:
         """There is nothing more: the folder is gone."""
@@ -117,10 +138,11 @@ class Walks:
         frame = _Frame(base, LEVEL, prefix, after and after + LEVEL)
         keep, most = listing.FIRST_PASS_NAMES, FIRST_FILES
         while not frame.done:
-            with self._opened(directory, frame) as opened:
+            ends = clock.monotonic() + SLICE_SECONDS
+            with self._tree.gate.entered(), self._opened(directory, frame, ends) as opened:
                 if not frame.left and opened.load(keep):
                     keep = listing.PASS_NAMES
-                found = opened.entries(frame.take(most))
+                found = opened.entries(most)
             yield found
             most = SLICE_FILES
 
@@ -130,36 +152,33 @@ class Walks:
         keep, most = listing.FIRST_PASS_NAMES, FIRST_FILES
         while frames:
             found: list[FileInfo] = []
-            for _ in range(SLICE_FOLDERS):
-                frame = frames[-1]
-                if not frame.left or frame.names[frame.at][-1] != FLAT:
-                    with self._opened(directory, frame) as opened:
-                        if not frame.left and opened.load(keep):
-                            held = sum(one.left for one in frames)
-                            keep = max(listing.FIRST_PASS_NAMES, listing.PASS_NAMES - held)
-                        found += opened.files(frame.take_files(most - len(found)))
-                if frame.left and frame.names[frame.at][-1] == FLAT:
-                    below = frame.base + frame.take(1)[0]
-                    if below.count("/") < MAX_SEGMENTS:
-                        frames.append(_Frame(below, FLAT))
-                while frames and frames[-1].done:
-                    frames.pop()
-                if not frames or len(found) >= most:
-                    break
+            ends = clock.monotonic() + SLICE_SECONDS
+            with self._tree.gate.entered():
+                for _ in range(SLICE_FOLDERS):
+                    if frames[-1].next_folder is None:
+                        with self._opened(directory, frames[-1], ends) as opened:
+                            if not opened.frame.left and opened.load(keep):
+                                held = sum(one.left for one in frames)
+                                keep = max(listing.FIRST_PASS_NAMES, listing.PASS_NAMES - held)
+                            found += opened.files(most - len(found))
+                    _go_on(frames)
+                    if not frames or len(found) >= most or clock.monotonic() >= ends:
+                        break
             yield found
             most = SLICE_FILES
 
     @contextmanager
-    def _opened(self, directory: str, frame: _Frame) -> Iterator[_Opened]:
-        """The folder of ``frame``, open. If it is gone, the frame is ended."""
+    def _opened(self, directory: str, frame: _Frame, ends: float) -> Iterator[_Opened]:
+        """The folder of ``frame``, open. If it is gone, the frame is ended. ``ends``: when the
+        slice ends."""
         descriptor = self._tree.open_folder(directory, frame.base[:-1])
         if descriptor is None:
             frame.end()
-            yield _Opened(self._cache, self._tree.gate, -1, directory, frame)
+            yield _Opened(self._cache, self._tree.gate, -1, directory, frame, ends)
             return
         try:
             with translated(directory):
-                yield _Opened(self._cache, self._tree.gate, descriptor, directory, frame)
+                yield _Opened(self._cache, self._tree.gate, descriptor, directory, frame, ends)
         finally:
             os.close(descriptor)
 
@@ -196,64 +215,76 @@ class _Opened:
     descriptor: int
     directory: str
     frame: _Frame
+    ends: float
 
     def load(self, keep: int) -> bool:
         """Get the next ``keep`` names, if the folder is there."""
-        frame = self.frame
-        if frame.done:
+        if self.frame.done:
             return False
-        for _ in range(MOST_SCANS):
-            with self.gate.entered():
+        if os.fstat(self.descriptor).st_size <= SMALL_BYTES:
+            names = self._names(keep)
+        else:
+            for _ in range(MOST_SCANS):
                 closings = self.gate.closings
-            names = self.cache.names(self.descriptor, frame.mark, frame.prefix, frame.after, keep)
-            if closings == self.gate.closings:
-                break
-        frame.load(names, keep)
+                with self.gate.left():
+                    names = self._names(keep)
+                if closings == self.gate.closings:
+                    break
+        self.frame.load(names, keep)
         return True
 
-    def entries(self, names: list[str]) -> list[Entry]:
+    def _names(self, keep: int) -> list[str]:
+        frame = self.frame
+        return self.cache.names(self.descriptor, frame.mark, frame.prefix, frame.after, keep)
+
+    def entries(self, most: int) -> list[Entry]:
         """What is there under the next names, folders among them."""
-        found: list[Entry] = []
-        with self.gate.entered():
-            for name in names:
-                if name[-1] == LEVEL:
-                    found += self._folder(name[:-1])
-                else:
-                    found += self._files([name])
+        return self._found(self.frame.take(most), self._entry)
+
+    def files(self, most: int) -> list[FileInfo]:
+        """The files that are there under the next names, up to the next folder."""
+        return self._found(self.frame.take_files(most), self._file)
+
+    def _found(self, names: list[str], look: Callable[[str], _Found | None]) -> list[_Found]:
+        """What ``look`` finds under ``names``; those for which there is no time are given back."""
+        found = []
+        for number, name in enumerate(names, 1):
+            entry = look(name)
+            if entry is not None:
+                found.append(entry)
+            if clock.monotonic() >= self.ends:
+                self.frame.at -= len(names) - number
+                break
         return found
 
-    def _folder(self, name: str) -> list[FolderInfo]:
+    def _entry(self, name: str) -> Entry | None:
+        if name[-1] != LEVEL:
+            return self._file(name)
+        name = name[:-1]
         try:
             said = os.stat(name.encode(), dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
-            return []
+            return None
         if not stat.S_ISDIR(said.st_mode):
-            return []
-        return [folder_info(said, self.directory, self.frame.base + name)]
+            return None
+        return folder_info(said, self.directory, self.frame.base + name)
 
-    def files(self, names: list[str]) -> list[FileInfo]:
-        """The files that are there under these names."""
-        with self.gate.entered():
-            return self._files(names)
-
-    def _files(self, names: list[str]) -> list[FileInfo]:
-        found = []
-        within, directory, base = self.descriptor, self.directory, self.frame.base
-        for name in names:
-            try:
-                file = os.open(name.encode(), READ_FLAGS, dir_fd=within)
-            except OSError as error:
-                failure = open_error(error, base + name, directory)
-                if isinstance(failure, NoSuchFile):
-                    continue
-                raise failure from error
-            try:
-                said = os.fstat(file)
-                if stat.S_ISREG(said.st_mode):
-                    found.append(file_info(file, said, directory, base + name))
-            finally:
-                os.close(file)
-        return found
+    def _file(self, name: str) -> FileInfo | None:
+        path = self.frame.base + name
+        try:
+            file = os.open(name.encode(), READ_FLAGS, dir_fd=self.descriptor)
+        except OSError as error:
+            failure = open_error(error, path, self.directory)
+            if isinstance(failure, NoSuchFile):
+                return None
+            raise failure from error
+        try:
+            said = os.fstat(file)
+            if stat.S_ISREG(said.st_mode):
+                return file_info(file, said, self.directory, path)
+            return None
+        finally:
+            os.close(file)
 
 
 class _Down:
@@ -306,6 +337,17 @@ def _is_listed(entry: os.DirEntry[str], base: str) -> bool:
     store."""
     kept = entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
     return kept and valid(entry.name) and len((base + entry.name).encode()) <= MAX_PATH_BYTES
+
+
+def _go_on(frames: list[_Frame]) -> None:
+    """Go down into the folder that is next, and up from those of which all has been listed."""
+    below = frames[-1].next_folder
+    if below is not None:
+        frames[-1].take(1)
+        if below.count("/") < MAX_SEGMENTS:
+            frames.append(_Frame(below, FLAT))
+    while frames and frames[-1].done:
+        frames.pop()
 
 
 def _frames(prefix: str, after: str) -> list[_Frame]:

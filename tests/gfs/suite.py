@@ -2,7 +2,8 @@
 
 An engine runs it by a subclass of :class:`FileSystemSuite` that has a fixture ``fs``: an open
 FileSystem with an empty directory ``DIR``. What an engine cannot do, it declares in ``lacks``, with
-the reason that the skipped tests show; it never overrides a test.
+the reason that the skipped tests show; it never overrides a test. What concerns folders is in
+:mod:`tests.gfs.folder_suite`.
 """
 
 from __future__ import annotations
@@ -10,16 +11,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Mapping
 from contextlib import aclosing
 from itertools import cycle
-from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gfs.api import BufferWriter, DescriptorReader, FileSystem, Writer
+from gfs.api import BufferWriter, DescriptorReader, FileSystem
 from gfs.errors import (
     AlreadyExists,
     InvalidName,
@@ -30,79 +29,18 @@ from gfs.errors import (
 )
 from gfs.paths import check_name, check_store_id
 from gfs.types import ABSENT, ANYTHING, PRESENT, Expect, FileInfo, Published, Usage
+from tests.gfs.folder_suite import FolderSuite
+from tests.gfs.suite_parts import CHUNK, DIR, NAMES, content, feed, listed, load, names, store
 
-DIR = "suite"
-CHUNK = 4 * 1024 * 1024
+__all__ = ["CHUNK", "DIR", "FileSystemSuite", "content", "feed", "listed", "load", "names", "store"]
+
 SIZES = (0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7)
-NAMES = (
-    "plain.txt",
-    "with space",
-    "quote\"d 'name'",
-    "per%2Fcent",
-    "a+b&c=d?e#f;g",
-    "{braces}",
-    "~tilde",
-    ".hidden",
-    "-dash",
-    "ünïcödé",
-    "u\u0308nicode decomposed",
-    "日本語",
-    "🦆",
-    "x" * 255,
-    "é" * 127,
-)
 BAD_NAMES = ("", ".", "..", "a\\b", "a\0b", "a\nb", "\x7f", " a", "a ", "é" * 128, "\udcff")
 BAD_DIRECTORIES = ("", ".", "..", "a/b", "a b", "~tmp", "x" * 64, "ü", "a\0")
 
 
-def content(size: int, seed: int = 1) -> bytes:
-    """``size`` bytes in which no two places look alike, the same ones for the same ``seed``."""
-    return random.Random(seed).randbytes(size)
-
-
-async def store(
-    fs: FileSystem, name: str, data: bytes, *, expect: Expect = ANYTHING, piece: int = 100_000
-) -> Published:
-    """Publish ``data``, written in pieces."""
-    async with await fs.create(DIR, name, expect=expect, size=len(data)) as writer:
-        await feed(writer, data, piece)
-        await writer.flush()
-        return await writer.commit()
-
-
-async def feed(writer: Writer, data: bytes, piece: int = 100_000) -> None:
-    for start in range(0, len(data), piece):
-        await writer.write(data[start : start + piece])
-
-
-async def load(fs: FileSystem, name: str, start: int = 0, length: int | None = None) -> bytes:
-    """The bytes of a range; without ``length`` up to the end."""
-    async with await fs.open(DIR, name) as reader:
-        count = reader.info.size - start if length is None else length
-        async with aclosing(reader.read(start, count)) as pieces:
-            return b"".join([bytes(piece) async for piece in pieces])
-
-
-async def listed(fs: FileSystem, **query: object) -> list[FileInfo]:
-    async with aclosing(fs.list_files(DIR, **query)) as batches:  # type: ignore[arg-type]
-        return [info async for batch in batches for info in batch]
-
-
-async def names(fs: FileSystem, **query: object) -> list[str]:
-    return [info.path for info in await listed(fs, **query)]
-
-
-class FileSystemSuite:
+class FileSystemSuite(FolderSuite):
     """Subclass it in a module of ``tests/gfs``, with a fixture ``fs``."""
-
-    lacks: ClassVar[Mapping[str, str]] = {}
-    """Name of a test → why this engine cannot pass it."""
-
-    @pytest.fixture(autouse=True)
-    def _skip_what_is_lacking(self, request: pytest.FixtureRequest) -> None:
-        reason = self.lacks.get(request.function.__name__)
-        if reason is not None:
-            pytest.skip(reason)
 
     # Bytes.
 
