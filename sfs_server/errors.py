@@ -13,10 +13,15 @@ from http import HTTPStatus
 from gfs.errors import (
     AlreadyExists,
     DataLoss,
+    FolderTooLarge,
     GfsError,
     InvalidName,
+    IsFolder,
+    MovesIntoItself,
     NoSuchDirectory,
     NoSuchFile,
+    NoSuchFolder,
+    NotAFolder,
     StoreBroken,
     StoreFull,
     StoreUnavailable,
@@ -75,9 +80,15 @@ class DatabaseFull(DatabaseUnavailable):
 PRECONDITION_FAILED = "The file is not the version that the request requires."
 """The detail of every 412 that is about a version."""
 
+_TOO_LARGE = "The folder has more in it than can be moved in one step"
+
 _TABLE: tuple[tuple[type[Exception], int, str], ...] = (
     (NoSuchFile, 404, "There is no such file."),
+    (NoSuchFolder, 404, "There is no such folder."),
     (NoSuchDirectory, 404, "There is no such namespace."),
+    (IsFolder, 409, "A folder has that name: choose another one, or delete the folder first."),
+    (NotAFolder, 409, "A file has the name of a folder that the path goes through."),
+    (MovesIntoItself, 403, "Nothing can be moved onto itself, into itself, or onto its folder."),
     (AlreadyExists, 409, "A file of that name exists. Add ?overwrite=true to replace it."),
     (VersionMismatch, 412, PRECONDITION_FAILED),
     (StoreFull, 507, "The store is full. Delete files, or have its operator add space."),
@@ -102,6 +113,8 @@ def problem_of(error: Exception) -> Problem:
         return error
     if isinstance(error, InvalidName):
         return Problem(400, f"That name cannot be used: {error}.")
+    if isinstance(error, FolderTooLarge):
+        return Problem(409, f"{_TOO_LARGE} ({error}). Move the folders in it one by one.")
     for kind, status, detail in _TABLE:
         if isinstance(error, kind):
             headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None

@@ -111,12 +111,14 @@ def set_up_logging(log_format: str) -> None:
 
 @dataclass(slots=True)
 class Change:
-    """What a request is to change. ``done`` is set once it is changed, also if the request fails
-    afterwards."""
+    """What a request is to change: a namespace, or the file or folder at the path ``file`` in it.
+    ``to`` is the other end of a move, a namespace and a path. ``done`` is set once it is changed,
+    also if the request fails afterwards."""
 
     action: str
     namespace: str | None = None
     file: str | None = None
+    to: tuple[str, str] | None = None
     done: bool = False
 
 
@@ -179,18 +181,19 @@ class AccessLog:
         """Write the line of a request that changed something, or tried to. ``connection`` is the
         state of its connection: see :class:`sfs_server.web.connection.Connection`."""
         outcome = _outcome(change, status)
+        to = "" if change.to is None else _end(change.to, as_json=self._json)
         if self._json:
             line = (
                 f'{{"time": "{_now()}", "level": "info", "logger": "sfs.audit", '
                 f'"id": "{request_id}", "user": {_quoted(user)}, "client": {_quoted(client)}, '
                 f'"action": "{change.action}", '
-                f'"namespace": {_quoted(change.namespace)}, "file": {_quoted(change.file)}, '
+                f'"namespace": {_quoted(change.namespace)}, "file": {_quoted(change.file)}{to}, '
                 f'"outcome": "{outcome}", "status": {status}, "connection": "{connection}"}}\n'
             )
         else:
             line = (
                 f"{_now()} {request_id} {_quoted(user)} {client} {outcome}: {change.action} "
-                f"{_quoted(change.namespace)} {_quoted(change.file)} {status} {connection}\n"
+                f"{_quoted(change.namespace)} {_quoted(change.file)}{to} {status} {connection}\n"
             )
         self._lines.append(line)
         self.flush()
@@ -220,6 +223,14 @@ def _outcome(change: Change, status: int) -> str:
     if status == CLIENT_GONE:
         return "abandoned"
     return "refused" if refused(status) else "failed"
+
+
+def _end(to: tuple[str, str], *, as_json: bool) -> str:
+    """The end of a move, for a line of the audit log."""
+    namespace, path = map(_quoted, to)
+    if as_json:
+        return f', "to_namespace": {namespace}, "to_file": {path}'
+    return f" to {namespace} {path}"
 
 
 def _now() -> str:

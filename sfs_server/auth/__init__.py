@@ -30,7 +30,9 @@ from sfs_server.auth.links import (
     Links,
     Subject,
     file_subject,
+    folder_subject,
     looks_like_link,
+    subjects_of,
     transfer_subject,
 )
 from sfs_server.auth.secret import copy_secret, secret_of, write_private
@@ -54,6 +56,7 @@ __all__ = [
     "copy_secret",
     "credential",
     "file_subject",
+    "folder_subject",
     "listed_names",
     "load_json_object",
     "looks_like_link",
@@ -63,6 +66,7 @@ __all__ = [
     "require",
     "require_creating",
     "secret_of",
+    "subjects_of",
     "transfer_subject",
     "write_private",
 ]

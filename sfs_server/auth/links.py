@@ -1,11 +1,14 @@
-"""Links: tokens in URLs, each for one file or transfer, with the rights of the user who created it.
+"""Links: tokens in URLs, each for one file, folder or transfer, with the rights of the user who
+created it.
 
-A link gives access to its *subject* (a file, or the events of a transfer) for a limited time.
+A link gives access to its *subject* (a file, a folder and all below it, or the events of a
+transfer) for a limited time.
 URLs end up in logs, histories and Referer fields, so the token reveals nothing. It is base64url of
 a synthetic IV of 16 bytes and an encrypted payload (AES-SIV, RFC 5297): when the link expires, who
 created it, and when the namespace of the file was created. The subject is not in the payload but is
 the associated data of the encryption, and is taken from the path of the request. So a token is
-valid only for the subject that it was created for.
+valid only for the subject that it was created for. What a request is for may be in the subjects of
+several links: those to the file, and to each of the folders that it is in. Each is tried.
 
 A link cannot be used as a user's token, nor the reverse (RFC 8725 §3.11, §3.12): they have
 different keys, and a link has no dot while a JWT has two. The database makes the key of the links
@@ -27,6 +30,8 @@ import base64
 import math
 import re
 import struct
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -34,6 +39,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from gfs import clock
+from gfs.paths import parents
 from sfs_server.auth.access import Namespace
 from sfs_server.auth.claims import ANONYMOUS, InvalidToken, Principal, decode_segment
 from sfs_server.database import Database
@@ -54,7 +60,8 @@ _ALPHABET = re.compile(r"[A-Za-z0-9_-]+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Subject = tuple[bytes, ...]
-"""What a link is for: first the kind, ``file`` or ``transfer``, then the names that identify it."""
+"""What a link is for: first the kind, ``file``, ``folder`` or ``transfer``, then the names that
+identify it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +96,9 @@ class Links:
     def make(
         self, maker: Principal, subject: Subject, namespace: Namespace | None, ttl: int
     ) -> tuple[str, int]:
-        """Make a link for ``subject`` (in ``namespace``, if it is a file). It is valid for ``ttl``
-        seconds, but no longer than the token of ``maker``, its creator. The caller has checked that
-        ``maker`` may read the subject.
+        """Make a link for ``subject`` (in ``namespace``, unless it is a transfer). It is valid for
+        ``ttl`` seconds, but no longer than the token of ``maker``, its creator. The caller has
+        checked that ``maker`` may read the subject.
 
         Returns the token of the link, and the time when it expires in Unix seconds, rounded down.
         Raises InvalidToken if the token of ``maker`` has expired, and is accepted only because of
@@ -107,16 +114,13 @@ class Links:
         sealed = self._seal.encrypt(payload, list(subject))
         return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode(), math.floor(end)
 
-    def open(self, token: str, subject: Subject) -> Link:
-        """Decrypt ``token``. Raises InvalidToken unless it is a link for ``subject`` that has not
-        expired."""
+    def open(self, token: str, subjects: Iterable[Subject]) -> Link:
+        """Decrypt ``token``. Raises InvalidToken unless it is a link for one of ``subjects``, and
+        has not expired."""
         sealed = decode_segment(token)
         if len(sealed) < _SIV_BYTES + _HEAD.size:
             raise InvalidToken("The link is not one of this service.")
-        try:
-            payload = self._seal.decrypt(sealed, list(subject))
-        except InvalidTag:
-            raise InvalidToken("The link is not for this address.") from None
+        payload = self._payload(sealed, subjects)
         flags, end, made_in = _HEAD.unpack_from(payload)
         if clock.unix() * 1000 >= end:
             raise InvalidToken("The link has expired. Ask for a new one.")
@@ -125,15 +129,35 @@ class Links:
         user = payload[_HEAD.size :].decode()
         return Link(Principal(user, username=user, admin=bool(flags & _ADMIN)), made_in)
 
+    def _payload(self, sealed: bytes, subjects: Iterable[Subject]) -> bytes:
+        for subject in subjects:
+            with suppress(InvalidTag):
+                return self._seal.decrypt(sealed, list(subject))
+        raise InvalidToken("The link is not for this address.")
+
 
 def looks_like_link(token: str) -> bool:
     """Whether ``token`` has the form of a link: it has no dots, and every other token has."""
     return _ALPHABET.fullmatch(token) is not None
 
 
-def file_subject(namespace: str, name: str) -> Subject:
-    """The subject of a link to the file ``name``, for viewing it and for downloading it."""
-    return b"sfs link 1: file", namespace.encode(), name.encode()
+def file_subject(namespace: str, path: str) -> Subject:
+    """The subject of a link to the file at ``path``, for viewing it and for downloading it."""
+    return b"sfs link 1: file", namespace.encode(), path.encode()
+
+
+def folder_subject(namespace: str, path: str) -> Subject:
+    """The subject of a link to the folder at ``path`` and all below it; "" is the whole
+    namespace."""
+    return b"sfs link 1: folder", namespace.encode(), path.encode()
+
+
+def subjects_of(namespace: str, path: str, *, folder: bool) -> list[Subject]:
+    """The subjects of all links that open ``path``, of a file, or of a ``folder`` with all that is
+    in it: at most 33."""
+    above = [*parents(path), path] if folder and path else parents(path)
+    folders = [folder_subject(namespace, one) for one in (*reversed(above), "")]
+    return folders if folder else [file_subject(namespace, path), *folders]
 
 
 def transfer_subject(id_: str) -> Subject:

@@ -1,4 +1,5 @@
-"""Files: view, download, upload, delete. Listing is in :mod:`sfs_server.handlers.listings`."""
+"""Files: view, download, upload, delete. They are listed by :mod:`sfs_server.handlers.listings`,
+and moved by :mod:`sfs_server.handlers.folders`."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from aiohttp import hdrs, web
 
 from gfs import clock
 from gfs.api import FileSystem, Reader, Writer
-from gfs.errors import AlreadyExists, NoSuchDirectory, NoSuchFile
+from gfs.errors import AlreadyExists, IsFolder, NoSuchDirectory, NoSuchFile, NoSuchFolder
 from gfs.threads import shielded
 from gfs.types import Expect, FileInfo, Published
 from sfs_server.auth import Action, Namespace, publicly_readable, require
@@ -28,6 +29,7 @@ from sfs_server.http import (
     etag_of,
     expectation,
     file_path,
+    folder_path,
     http_date,
     needs_current,
     new_boundary,
@@ -77,8 +79,6 @@ async def _serve(
 ) -> web.StreamResponse:
     directory, name, _ = target(request.rel_url.raw_path)
     transfer.namespace = directory
-    if request.query_string and "archive" in request.query:
-        raise Problem(400, "?archive= is not supported: get each file by itself.")
     namespace = await permitted(request, Action.READ, directory, stale_ok=True)
     public = not request[CREDENTIALED] and _is_public(request, namespace, name)
     fs = request.app[FILESYSTEM]
@@ -86,11 +86,36 @@ async def _serve(
         # The client wants nothing that is cached (RFC 9111 §5.2.1.4): a gateway does when another
         # process has just changed the file.
         fs.forget(directory, name)
-    reader = await fs.open(directory, name)
     try:
+        reader = await fs.open(directory, name)
+    except IsFolder:
+        return _to_folder(request, directory, name, attachment=attachment)
+    try:
+        if request.query_string and "archive" in request.query:
+            raise Problem(400, "This is a file: ?archive= is for folders.")
         return await _respond(request, transfer, reader, public=public, attachment=attachment)
     finally:
         await reader.close()
+
+
+def _to_folder(
+    request: web.Request, directory: str, path: str, *, attachment: bool
+) -> web.Response:
+    """Send the client on to the path of the folder, where the relative links of its index are
+    right. The query goes along: a token in it may be that of a link to the folder."""
+    location = folder_path(directory, path)
+    if attachment:
+        raise Problem(404, f"This is a folder: get {location}?archive=zip to save all in it.")
+    if query := request.rel_url.raw_query_string:
+        location = f"{location}?{query}"
+    # A file may be there later, so no cache may keep sending clients to the folder, as it otherwise
+    # may do with a 301 (RFC 9111 §4.2.2).
+    headers = {
+        hdrs.LOCATION: location,
+        hdrs.CACHE_CONTROL: "private, no-cache",
+        hdrs.VARY: "Authorization, Origin",
+    }
+    return web.Response(status=301, headers=headers)
 
 
 async def _respond(
@@ -195,6 +220,10 @@ async def _upload(request: web.Request, transfer: Transfer) -> web.Response:
         if exclusive:
             raise
         raise Problem(412, "A file of that name exists.") from None  # by If-None-Match: *
+    except NoSuchFolder:
+        raise Problem(
+            409, "The folder was moved or deleted during the upload: nothing is stored."
+        ) from None
     info, etag = published.info, etag_of(published.info)
     return web.json_response(
         {
@@ -287,14 +316,19 @@ async def delete(request: web.Request) -> web.Response:
     directory, name, _ = target(request.rel_url.raw_path)
     request[CHANGE] = change = Change("delete", directory, name)
     namespace = await permitted(request, Action.DELETE, directory)
-    current = await _current(request, directory, name)
-    _refuse_stale(request, current)
-    expect = expectation(request.method, request.headers, current, clock.unix())
-    async with app[NAMESPACES].guard(namespace, name) as guarded:
-        anonymous_read = app[CONFIG].anonymous_read
-        fresh = guarded.namespace
-        require(request[PRINCIPAL], Action.DELETE, fresh, anonymous_read=anonymous_read)
-        await shielded(done(_delete(app[FILESYSTEM], guarded, name, expect), change))
+    try:
+        current = await _current(request, directory, name)
+        _refuse_stale(request, current)
+        expect = expectation(request.method, request.headers, current, clock.unix())
+        async with app[NAMESPACES].guard(namespace, name) as guarded:
+            anonymous_read = app[CONFIG].anonymous_read
+            fresh = guarded.namespace
+            require(request[PRINCIPAL], Action.DELETE, fresh, anonymous_read=anonymous_read)
+            await shielded(done(_delete(app[FILESYSTEM], guarded, name, expect), change))
+    except IsFolder:
+        raise Problem(
+            409, "This is a folder: to delete it and all in it, end its path with a slash."
+        ) from None
     return web.json_response({"status": "ok", "name": name, "namespace": directory})
 
 

@@ -8,6 +8,7 @@ preconditions, ranges, Accept, forms, digests, uploads in parts, which are refus
 
 from sfs_server.http.accept import accepted, wants_json, wants_page
 from sfs_server.http.cors import Origins, check_origin
+from sfs_server.http.destination import destination, overwrites, refuse_depth
 from sfs_server.http.dialects import refuse_parameters, refuse_part
 from sfs_server.http.digests import Digest, refuse_trailer
 from sfs_server.http.disposition import active, content_disposition, content_type
@@ -88,6 +89,7 @@ __all__ = [
     "content_range",
     "content_type",
     "decode",
+    "destination",
     "download_path",
     "ends_plainly",
     "etag_of",
@@ -100,9 +102,11 @@ __all__ = [
     "needs_current",
     "new_boundary",
     "next_page",
+    "overwrites",
     "parse_network",
     "plan",
     "quote_path",
+    "refuse_depth",
     "refuse_parameters",
     "refuse_part",
     "refuse_stale",

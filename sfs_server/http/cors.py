@@ -36,11 +36,11 @@ EXPOSED = (
 )
 """The header fields of a response that a page of an allowed origin may read."""
 
-_METHODS = "GET, HEAD, POST, PUT, DELETE"
+_METHODS = "GET, HEAD, POST, PUT, DELETE, MOVE, MKCOL"
 _HEADERS = (
-    "Authorization, Content-Digest, Content-Type, Expect, If-Match, If-Modified-Since, "
-    "If-None-Match, If-Range, If-Unmodified-Since, Last-Event-ID, Range, Repr-Digest, "
-    "X-File-Size, X-Request-Id, X-Transfer-Id"
+    "Authorization, Content-Digest, Content-Type, Depth, Destination, Expect, If-Match, "
+    "If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Last-Event-ID, Overwrite, "
+    "Range, Repr-Digest, X-File-Size, X-Request-Id, X-Transfer-Id"
 )
 _VARY = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
 _PORTS = {"http": ":80", "https": ":443"}

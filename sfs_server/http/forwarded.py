@@ -1,11 +1,15 @@
-"""The address of the client, where its request came through proxies. Pure.
+"""The address of the client, and the host that it asked for, where its request came through
+proxies. Pure.
 
 Any client can send ``X-Forwarded-For``, with any text. Each proxy appends the address that its
 request came from, so the field is read from the right, starting with the peer of the connection: as
 long as an address is a trusted proxy's, the one before it is believed; the first that is not is the
 client. What stands to the left of that was written by the client, or by a proxy that is not
-trusted. The service writes no absolute URL, so it needs neither ``X-Forwarded-Host`` nor
-``X-Forwarded-Proto``.
+trusted.
+
+The service writes no absolute URL. It compares the Destination of a MOVE with the host that the
+client has asked for: with ``Host``, and with all that a trusted proxy wrote into
+``X-Forwarded-Host``. It does not need ``X-Forwarded-Proto``.
 """
 
 from __future__ import annotations
@@ -68,6 +72,17 @@ class Proxies:
         if len(text) > MAX_CHARACTERS:
             text = text[-MAX_CHARACTERS:].partition(",")[2]  # the first address may be cut
         return self._client(peer, text)
+
+    def hosts(
+        self, peer: str | None, asked: Iterable[str], forwarded: Iterable[str]
+    ) -> frozenset[str]:
+        """The hosts that the client may mean when it names this service. ``peer`` is the other end
+        of the connection, ``asked`` are the fields Host and ``forwarded`` X-Forwarded-Host."""
+        found = set(asked)
+        address = None if peer is None else _address(peer)
+        if address is not None and any(address in network for network in self._networks):
+            found.update(",".join(forwarded).split(","))
+        return frozenset(host.strip() for host in found if host.strip())
 
     def _find(self, peer: str, forwarded: str) -> str:
         found = _address(peer)

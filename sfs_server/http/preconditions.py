@@ -46,7 +46,7 @@ from typing import NamedTuple
 
 from multidict import MultiMapping
 
-from gfs.types import ANYTHING, Expect, FileInfo
+from gfs.types import ANYTHING, Entry, Expect, FileInfo
 from sfs_server.http.ranges import ByteRange, select
 
 MAX_FIELD_CHARACTERS = 8192
@@ -148,14 +148,15 @@ def needs_current(headers: MultiMapping[str]) -> bool:
 
 
 def refuse_stale(
-    headers: MultiMapping[str], current: FileInfo | None, now: float | None = None
+    headers: MultiMapping[str], current: Entry | None, now: float | None = None
 ) -> bool:
-    """Whether an upload or a delete fails its preconditions now: its response is then a 412.
+    """Whether a request that changes something fails its preconditions now: its response is then a
+    412.
 
-    ``current`` is the version under the name, None if there is none; ``now`` is as in
-    :func:`plan`. Without a version ``If-Match`` fails whatever it lists, a well-formed
-    ``If-None-Match`` holds, and ``If-Unmodified-Since`` is ignored: it has no date to compare with
-    (§13.1.4).
+    ``current`` is the version under the name, or the folder, which has neither a tag nor a date;
+    None if there is neither. ``now`` is as in :func:`plan`. Without a version ``If-Match`` fails
+    whatever it lists (only ``*`` holds for a folder), a well-formed ``If-None-Match`` holds, and
+    ``If-Unmodified-Since`` is ignored: it has no date to compare with (§13.1.4).
     """
     if "If-None-Match" in headers:
         tags = _tags(headers, "If-None-Match")
@@ -167,10 +168,10 @@ def refuse_stale(
 def expectation(
     method: str,
     headers: MultiMapping[str],
-    current: FileInfo | None = None,
+    current: Entry | None = None,
     now: float | None = None,
 ) -> Expect:
-    """What the store must find at the commit of an upload or at a delete (``method``).
+    """What the store must find at the commit of an upload, at a delete or at a move (``method``).
 
     ``If-Match: *`` expects any version; ``If-Match`` with tags one of the strong ones, which no
     version is if there are none; ``If-None-Match: *`` expects no version. With
@@ -178,7 +179,8 @@ def expectation(
     there if the condition held for it; else none is right. All conditions that are given must hold.
     Tags in ``If-None-Match`` expect nothing at the commit: :func:`refuse_stale` has compared them.
 
-    A DELETE with ``If-None-Match: *`` can only fail, and expects a version that does not exist.
+    A DELETE or MOVE with ``If-None-Match: *`` can only fail, and expects a version that does not
+    exist.
     """
     versions: frozenset[str] | None = None
     present = False
@@ -189,19 +191,19 @@ def expectation(
             present = True
         else:
             versions = frozenset() if tags is None else tags.strong
-    elif current is not None and (held := _unmodified(headers, current, now)) is not None:
+    elif isinstance(current, FileInfo) and (held := _unmodified(headers, current, now)) is not None:
         versions = frozenset((current.version,) if held else ())
     if "If-None-Match" in headers:
         tags = _tags(headers, "If-None-Match")
         absent = tags is not None and tags.any
-        if tags is None or (absent and method == "DELETE"):
+        if tags is None or (absent and method in ("DELETE", "MOVE")):
             return _NOTHING
     if versions is None and not present and not absent:
         return ANYTHING
     return Expect(absent=absent, present=present, versions=versions)
 
 
-def _changed(headers: MultiMapping[str], current: FileInfo | None, now: float | None) -> bool:
+def _changed(headers: MultiMapping[str], current: Entry | None, now: float | None) -> bool:
     """Steps 1 and 2: whether the version is another one than the client wants."""
     if "If-Match" in headers:
         tags = _tags(headers, "If-Match")
@@ -209,8 +211,10 @@ def _changed(headers: MultiMapping[str], current: FileInfo | None, now: float | 
     return current is not None and _unmodified(headers, current, now) is False
 
 
-def _unmodified(headers: MultiMapping[str], current: FileInfo, now: float | None) -> bool | None:
+def _unmodified(headers: MultiMapping[str], current: Entry, now: float | None) -> bool | None:
     """Whether ``If-Unmodified-Since`` holds; None if it is absent or to be ignored."""
+    if not isinstance(current, FileInfo):
+        return None
     modified = current.modified_ns // _NS
     date = _date(headers, "If-Unmodified-Since", modified if now is None else now)
     return None if date is None else modified <= date
@@ -241,11 +245,12 @@ class _Tags(NamedTuple):
     strong: frozenset[str]
     weak: frozenset[str]
 
-    def match_strongly(self, info: FileInfo) -> bool:
-        return self.any or info.version in self.strong
+    def match_strongly(self, entry: Entry) -> bool:
+        return self.any or (isinstance(entry, FileInfo) and entry.version in self.strong)
 
-    def match_weakly(self, info: FileInfo) -> bool:
-        return self.match_strongly(info) or info.version in self.weak
+    def match_weakly(self, entry: Entry) -> bool:
+        listed = isinstance(entry, FileInfo) and entry.version in self.weak
+        return listed or self.match_strongly(entry)
 
 
 def _tags(headers: MultiMapping[str], name: str) -> _Tags | None:

@@ -3,6 +3,9 @@
 A new route gets an entry in ``_paths``; what it shares with others is in
 :mod:`sfs_server.openapi.parts`. Tests hold the document true: it has the routes that there are, and
 every response that any test of the service gets is one that it describes.
+
+OpenAPI 3.1 has no word for the methods of WebDAV. They stand in ``x-additionalOperations``, as they
+do without the ``x-`` in OpenAPI 3.2.
 """
 
 from __future__ import annotations
@@ -58,22 +61,20 @@ def _paths() -> Json:
                 "409 412",
             ),
             "put": _upload(
-                "storeFile", "Uploads a file, and replaces the one of that name.", "", "412"
+                "storeFile", "Uploads a file, and replaces the one of that name.", "", "409 412"
             ),
-            "delete": _operation(
-                "deleteFile",
-                "Deletes a file.",
-                _parameters("namespace filePath ifMatch ifUnmodifiedSince"),
-                {"200": _json("The file is deleted.", ref("schemas", "Deleted"))},
-                "403 404 412 507",
-            ),
+            **_change("File", "file or folder", "namespace filePath"),
         },
-        "/storage/{namespace}/": _index(
-            "showTop", "Sends the index of the top folder of a namespace.", "namespace"
-        ),
-        "/storage/{namespace}/{path}/": _index(
-            "showFolder", "Sends the index of a folder.", "namespace filePath"
-        ),
+        "/storage/{namespace}/": {
+            **_index("showTop", "Sends the index of the top folder of a namespace.", "namespace"),
+            **_refused_uploads("Top", "namespace"),
+            **_change("Top", "namespace, which is refused here", "namespace"),
+        },
+        "/storage/{namespace}/{path}/": {
+            **_index("showFolder", "Sends the index of a folder.", "namespace filePath"),
+            **_refused_uploads("Folder", "namespace filePath"),
+            **_change("Folder", "folder and all that is in it", "namespace filePath"),
+        },
         "/storage/download/{namespace}/{path}": _view(
             "downloadFile", "Sends a file, to be saved by the browser."
         ),
@@ -223,6 +224,10 @@ def _view(name: str, summary: str) -> Json:
                 "headers": _headers(part),
                 "content": {"*/*": {}},
             },
+            "301": {
+                "description": "This is a folder: its path ends with a slash.",
+                "headers": _headers({"Location": "Location"}),
+            },
             "304": {
                 "description": "The client has this version of the file already.",
                 "headers": _headers(version),
@@ -246,6 +251,60 @@ def _index(name: str, summary: str, place: str) -> Json:
         {"200": found},
         "403 404",
     )
+
+
+def _change(name: str, what: str, place: str) -> Json:
+    """The operations that delete, move and make what is at a path, apart from uploads."""
+    conditions = "ifMatch ifNoneMatch ifUnmodifiedSince"
+    changed = ref("schemas", "Changed")
+    deleted = {"200": _json("It is deleted.", changed)}
+    moved = {
+        "201": _json("It is moved.", changed, headers={"ETag": "ETag", "Location": "Location"}),
+        "204": {
+            "description": "It is moved, and replaces what was at the Destination.",
+            "headers": _headers({"ETag": "ETag", "Location": "Location"}),
+        },
+    }
+    made = {"201": _json("The folder is made.", changed, headers={"Location": "Location"})}
+    return {
+        "delete": _operation(
+            f"delete{name}",
+            f"Deletes a {what}." if name != "File" else "Deletes a file.",
+            _parameters(f"{place} depth {conditions}"),
+            deleted,
+            "403 404 409 412 507",
+        ),
+        "x-additionalOperations": {
+            "MOVE": _operation(
+                f"move{name}",
+                f"Moves a {what}.",
+                _parameters(f"{place} destination replacing depth {conditions}"),
+                moved,
+                "403 404 409 412 502 507",
+            ),
+            "MKCOL": _operation(
+                f"make{name}",
+                "Makes a folder, and those above it that are missing.",
+                _parameters(f"{place} {conditions}"),
+                made,
+                "403 404 405 409 412 415 507",
+            ),
+        },
+    }
+
+
+def _refused_uploads(name: str, place: str) -> Json:
+    """The uploads to the path of a folder, which name no file."""
+    return {
+        method: _operation(
+            f"{method}{name}",
+            "Refuses to upload a file without a name.",
+            _parameters(place),
+            {},
+            "403 404",
+        )
+        for method in ("post", "put")
+    }
 
 
 def _upload(name: str, summary: str, query: str, problems: str) -> Json:

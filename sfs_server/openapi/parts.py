@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gfs.paths import MAX_DIRECTORY_CHARACTERS, MAX_NAME_BYTES
+from gfs.paths import MAX_DIRECTORY_CHARACTERS, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_SEGMENTS
 from sfs_server.auth import DEFAULT_TTL, MAX_TTL
 from sfs_server.http import MAX_LIMIT, RESERVED
 
@@ -23,6 +23,9 @@ _ENTRY_NAME = {
 
 _INNER = r"[^/\\\u0000-\u001f\u007f-\u009f]"
 _OUTER = r"[^/\\\u0000-\u001f\u007f-\u009f\s]"
+
+
+_SEGMENT = rf"(?!\.{{1,2}}(/|$)){_OUTER}({_INNER}*{_OUTER})?"
 
 
 def ref(kind: str, name: str) -> Json:
@@ -56,6 +59,13 @@ SCHEMAS: Json = {
         "maxLength": MAX_DIRECTORY_CHARACTERS,
         "pattern": r"^(\.{0,1}[A-Za-z0-9_-]|\.\.[A-Za-z0-9._-])[A-Za-z0-9._-]*$",
     },
+    "FilePath": {
+        "type": "string",
+        "description": f"Up to {MAX_SEGMENTS} names, each like a FileName, are joined by slashes.",
+        "minLength": 1,
+        "maxLength": MAX_PATH_BYTES,
+        "pattern": f"^{_SEGMENT}(/{_SEGMENT}){{0,{MAX_SEGMENTS - 1}}}$",
+    },
     "FileName": {
         "type": "string",
         "description": f"The name has at most {MAX_NAME_BYTES} bytes of UTF-8 once it is decoded.",
@@ -71,7 +81,7 @@ SCHEMAS: Json = {
             "name": _ENTRY_NAME,
             "path": {
                 "type": "string",
-                "description": "This is the path of the URL that shows the file.",
+                "description": "This is the path of the URL that shows the file or folder.",
             },
             "namespace": _TEXT,
             "size": _COUNT,
@@ -102,7 +112,15 @@ SCHEMAS: Json = {
             "etag": _TEXT,
         }
     ),
-    "Deleted": _object({"status": {"const": "ok"}, "name": _TEXT, "namespace": _TEXT}),
+    "Changed": _object(
+        {
+            "status": {"const": "ok"},
+            "name": {"type": "string", "description": "This is its path in the namespace."},
+            "namespace": _TEXT,
+            "etag": {"type": "string", "description": "This is the ETag of a file that was moved."},
+        },
+        optional="etag",
+    ),
     "Namespace": _object(
         {
             "name": _TEXT,
@@ -159,7 +177,18 @@ SCHEMAS: Json = {
             _object(
                 {
                     "namespace": ref("schemas", "NamespaceName"),
-                    "file": ref("schemas", "FileName"),
+                    "file": ref("schemas", "FilePath"),
+                    "ttl": ref("schemas", "LinkSeconds"),
+                },
+                optional="ttl",
+            ),
+            _object(
+                {
+                    "namespace": ref("schemas", "NamespaceName"),
+                    "folder": {
+                        "anyOf": [ref("schemas", "FilePath"), {"const": ""}],
+                        "description": "This is the path of the folder; it is empty for the top.",
+                    },
                     "ttl": ref("schemas", "LinkSeconds"),
                 },
                 optional="ttl",
@@ -178,7 +207,8 @@ SCHEMAS: Json = {
             },
             "download_url": {
                 "type": "string",
-                "description": "This URL saves the file; a link to a transfer has none.",
+                "description": "This URL saves the file, or the folder as a ZIP file; a link to a "
+                "transfer has none.",
             },
             "expires_at": _TIME,
         },
@@ -231,7 +261,7 @@ HEADERS: Json = {
     "ContentRange": {"schema": _TEXT},
     "ContentDisposition": {"schema": _TEXT},
     "Location": {
-        "description": "This is the path of the URL that shows the file.",
+        "description": "This is the path of the URL that shows the file or folder.",
         "schema": _TEXT,
     },
     "NextPage": {
@@ -300,6 +330,27 @@ PARAMETERS: Json = {
         {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
         "A page has at most so many entries; without it, the list is not cut into pages.",
     ),
+    "depth": _in(
+        "header",
+        "Depth",
+        {"const": "infinity"},
+        "A folder is changed with all that is in it, and with nothing less.",
+    ),
+    "destination": {
+        **_in(
+            "header",
+            "Destination",
+            _TEXT,
+            "This is the new path below /storage/, or the URL of it, percent-encoded.",
+        ),
+        "required": True,
+    },
+    "replacing": _in(
+        "header",
+        "Overwrite",
+        {"enum": ["T", "F"], "default": "T"},
+        "With F, nothing is replaced at the Destination.",
+    ),
     "path": _in("path", "path", _TEXT, "The path may have slashes in it."),
     "transfer": _in("query", "id", ref("schemas", "TransferId"), "This is the id of the transfer."),
     "watched": _in(
@@ -335,19 +386,22 @@ _PROBLEMS = {
     400: "The request is malformed, or contradicts itself; the detail says where.",
     401: "A token is needed, or the one that was sent is not valid.",
     403: "The caller may not do this.",
-    404: "There is no such file or namespace, or the caller may not know of it.",
+    404: "There is no such file, folder or namespace, or the caller may not know of it.",
+    405: "A folder cannot be made where one, or a file, exists.",
     408: "No byte of the body arrived for too long.",
-    409: "A file or namespace of that name exists.",
+    409: "A file, folder or namespace of that name exists, or is in the way.",
     412: "A precondition of the request is not met.",
     413: "The body is larger than the service takes.",
     414: "The target of the request is too long.",
-    415: "The body has a Content-Encoding, and bytes are stored as they are sent.",
+    415: "The body has a Content-Encoding, and bytes are stored as they are sent; a folder is made "
+    "without a body.",
     416: "No range of the request starts within the file.",
     417: "The only expectation that can be met is 100-continue.",
     429: "Too many event streams are open.",
     431: "The head of the request is too large.",
     500: "The service failed.",
     501: "The request says that its body is a part of a file.",
+    502: "The Destination is on another host.",
     503: "The store or the database is unavailable.",
     507: "The store, or the disk of the database, is full.",
 }

@@ -14,9 +14,9 @@ from sfs_server.auth import (
     Namespace,
     Subject,
     credential,
-    file_subject,
     looks_like_link,
     require,
+    subjects_of,
     transfer_subject,
 )
 from sfs_server.errors import INVALID_TOKEN, Problem
@@ -55,11 +55,11 @@ async def identify(
             request[PRINCIPAL] = await request.app[VERIFIER].verify(token)
         else:
             request[IN_URL] = True
-            subject = _subject(request) if looks_like_link(token) else None
-            if subject is None:
+            subjects = _subjects(request) if looks_like_link(token) else []
+            if not subjects:
                 request[PRINCIPAL] = await request.app[VERIFIER].verify(token)
             else:
-                request[LINK] = link = request.app[LINKS].open(token, subject)
+                request[LINK] = link = request.app[LINKS].open(token, subjects)
                 request[PRINCIPAL] = link.maker
     except InvalidToken as error:
         raise Problem(401, str(error), INVALID_TOKEN) from None
@@ -67,16 +67,16 @@ async def identify(
     return await handler(request)
 
 
-def _subject(request: web.Request) -> Subject | None:
-    """What a link must be for, if it is to open this request; None where no link can. Raises
-    Problem 400 and InvalidName for names that cannot be."""
+def _subjects(request: web.Request) -> list[Subject]:
+    """What a link must be for, one of these, if it is to open this request; nothing where no link
+    can. Raises Problem 400 and InvalidName for names that cannot be."""
     raw_path = request.rel_url.raw_path
     if "namespace" in request.match_info:
         named = target(raw_path)
-        return file_subject(named.namespace, named.path)
+        return subjects_of(named.namespace, named.path, folder=named.folder)
     if raw_path == "/sse/progress":
-        return transfer_subject(check_id(request.query.get("id", "")))
-    return None
+        return [transfer_subject(check_id(request.query.get("id", "")))]
+    return []
 
 
 async def permitted(

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import pytest
 
+from gfs.types import FileInfo
 from sfs_server.logs import AccessLog, Change, _Json, _Text, one_line, redact
 from sfs_server.web.keys import ACCESS_LOG, FILESYSTEM, METRICS
 from tests.support.client import call, connect
@@ -149,7 +150,7 @@ async def test_a_request_is_one_line(service: Service, lines: Lines) -> None:
     await call(service.port, "GET", "/storage/default/a", {"Range": "bytes=0-1"})
     await call(service.port, "HEAD", "/storage/default/a")
     await call(service.port, "GET", "/nowhere?token=abc")
-    await call(service.port, "MKCOL", "/storage/default/a")
+    await call(service.port, "PROPFIND", "/storage/default/a")
     found = lines.take("sfs.access")
     assert all(0 <= line.pop("seconds") < 10 for line in found)
     assert found[1].pop("id") == "mine"
@@ -393,10 +394,10 @@ async def test_a_change_whose_client_went_away_is_abandoned_or_done(
     lines.take("sfs.audit")
     real, going = store.delete, asyncio.Event()
 
-    async def slow(*args: Any, **named: Any) -> None:
+    async def slow(*args: Any, **named: Any) -> FileInfo:
         going.set()
         await asyncio.sleep(0.2)
-        await real(*args, **named)
+        return await real(*args, **named)
 
     monkeypatch.setattr(store, "delete", slow)
     async with connect(service.port) as connection:

@@ -64,7 +64,7 @@ def exposed(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str
                 ("GET", "/storage/default/private-absent", 404),
                 ("GET", "/storage/files", 200),
                 ("GET", "/private-path", 404),
-                ("MKCOL", "/storage/default/private-file", 405),
+                ("PROPFIND", "/storage/default/private-file", 405),
                 ("DELETE", "/storage/default/private-file", 200),
                 ("GET", "/readyz", 200),
             ):

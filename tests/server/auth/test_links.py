@@ -42,7 +42,7 @@ def make(maker: Principal = ALICE, subject: Subject = SUBJECT, ttl: int = 300) -
     ],
 )
 def test_a_link_has_the_rights_of_its_maker(maker: Principal) -> None:
-    link = Links(KEY).open(make(maker), SUBJECT)
+    link = Links(KEY).open(make(maker), [SUBJECT])
     assert (link.maker.user, link.maker.admin) == (maker.user, maker.admin)
     assert link.maker.anonymous == maker.anonymous
 
@@ -52,11 +52,11 @@ def test_a_link_ends_when_it_says_and_not_later(still_clock: Clock) -> None:
     token, expires_at = Links(KEY).make(ALICE, SUBJECT, TEAM, 300)
     assert expires_at == tokens.NOW + 300
     still_clock.now = tokens.NOW + 300.7
-    assert Links(KEY).open(token, SUBJECT)
+    assert Links(KEY).open(token, [SUBJECT])
     for late in (300.75, 301, 330, 1e9):
         still_clock.now = tokens.NOW + late
         with pytest.raises(InvalidToken, match="expired"):
-            Links(KEY).open(token, SUBJECT)
+            Links(KEY).open(token, [SUBJECT])
 
 
 @pytest.mark.parametrize("subject", [SUBJECT, transfer_subject("t")])
@@ -68,11 +68,11 @@ def test_a_link_never_outlives_the_token_that_it_was_made_with(
     assert expires_at == tokens.NOW + 60
     assert Links(KEY).make(maker, subject, TEAM, 59)[1] == tokens.NOW + 59
     still_clock.now = tokens.NOW + 60.4
-    assert Links(KEY).open(token, subject)
+    assert Links(KEY).open(token, [subject])
     for late in (60.5, 61, 89):  # the token itself is good until 90.5, by leeway
         still_clock.now = tokens.NOW + late
         with pytest.raises(InvalidToken, match="expired"):
-            Links(KEY).open(token, subject)
+            Links(KEY).open(token, [subject])
         with pytest.raises(InvalidToken, match="expired"):
             Links(KEY).make(maker, subject, TEAM, 60)
 
@@ -92,7 +92,7 @@ def test_a_link_never_outlives_the_token_that_it_was_made_with(
 )
 def test_a_link_opens_one_thing(other: Subject) -> None:
     with pytest.raises(InvalidToken):
-        Links(KEY).open(make(), other)
+        Links(KEY).open(make(), [other])
 
 
 def spoiled(token: str) -> Iterator[str]:
@@ -109,9 +109,9 @@ def spoiled(token: str) -> Iterator[str]:
 def test_a_token_that_was_touched_opens_nothing() -> None:
     for token in spoiled(make()):
         with pytest.raises(InvalidToken):
-            Links(KEY).open(token, SUBJECT)
+            Links(KEY).open(token, [SUBJECT])
     with pytest.raises(InvalidToken):
-        Links(bytes(32)).open(make(), SUBJECT)
+        Links(bytes(32)).open(make(), [SUBJECT])
 
 
 def test_a_token_shows_nothing_of_what_it_opens_and_of_its_maker() -> None:
@@ -123,7 +123,7 @@ def test_a_token_shows_nothing_of_what_it_opens_and_of_its_maker() -> None:
 
 
 def test_a_namespace_of_the_same_name_is_another_one() -> None:
-    link = Links(KEY).open(make(), SUBJECT)
+    link = Links(KEY).open(make(), [SUBJECT])
     assert link.same(TEAM) is TEAM
     hidden = Namespace("team", True, "bob", MADE)
     assert link.same(hidden) is hidden  # whether the maker may read it now is asked elsewhere
@@ -138,7 +138,7 @@ def test_a_user_s_token_is_no_link_and_a_link_no_user_s_token() -> None:
     assert not looks_like_link("ecloud_" + user_token)
     assert not any(map(looks_like_link, ("", "a.b", "é", "a=", "a\n", "a b")))
     with pytest.raises(InvalidToken):
-        Links(KEY).open(user_token.partition(".")[2].partition(".")[0], SUBJECT)
+        Links(KEY).open(user_token.partition(".")[2].partition(".")[0], [SUBJECT])
     # Even if the key of links were the secret of tokens.
     secret = "the key of links is 32 bytes long"[:32]
     sealed = Links(secret.encode()).make(ALICE, SUBJECT, TEAM, 300)[0]
@@ -154,10 +154,10 @@ async def test_all_processes_of_one_database_have_one_key(
     other = await Database.connect(database_url)
     try:
         await migrate(other)  # a restart
-        assert (await Links.of(other)).open(token, SUBJECT).maker.user == "alice"
+        assert (await Links.of(other)).open(token, [SUBJECT]).maker.user == "alice"
         await other.fetch("DELETE FROM link_key")
         await migrate(other)
         with pytest.raises(InvalidToken):
-            (await Links.of(other)).open(token, SUBJECT)
+            (await Links.of(other)).open(token, [SUBJECT])
     finally:
         await other.close()

@@ -213,12 +213,13 @@ async def test_a_preflight_of_an_allowed_origin_gets_its_response_at_once(
     assert response.headers["Access-Control-Allow-Origin"] == CLOUD
     assert response.headers["Access-Control-Allow-Credentials"] == "true"
     methods = set(response.headers["Access-Control-Allow-Methods"].split(", "))
-    assert methods == {"GET", "HEAD", "POST", "PUT", "DELETE"}
+    assert methods == {"GET", "HEAD", "POST", "PUT", "DELETE", "MOVE", "MKCOL"}
     names = set(response.headers["Access-Control-Allow-Headers"].lower().split(", "))
     assert names >= {
         *("authorization", "content-type", "range", "if-match", "if-none-match", "if-range"),
         *("if-modified-since", "if-unmodified-since", "x-file-size", "x-transfer-id"),
         *("x-request-id", "content-digest", "repr-digest", "expect"),
+        *("destination", "overwrite", "depth"),
     }
     assert "*" not in names
     assert int(response.headers["Access-Control-Max-Age"]) > 0
