@@ -39,6 +39,11 @@ async def sfs_server(*words: str) -> str:
     return done.stdout
 
 
+def small(number: int) -> str:
+    """The path of a small file, in one of a few folders."""
+    return f"small/{number % 7}/{number}"
+
+
 async def fill(port: int, kept: dict[str, list[str]]) -> None:
     """Make the namespaces and their files; ``kept`` gets the digests by the paths."""
     async with connect(port) as connection:
@@ -50,7 +55,7 @@ async def fill(port: int, kept: dict[str, list[str]]) -> None:
                 assert made.status == 201
     for seed, (space, owner) in enumerate(SPACES.items()):
         files = {f"{size}": some_bytes(size, seed) for size in SIZES}
-        files |= {f"small-{n}": some_bytes(n * 10, n) for n in range(SMALL)}
+        files |= {small(n): some_bytes(n * 10, n) for n in range(SMALL)}
         for name, data in files.items():
             path = f"/storage/{space}/{name}"
             assert (await upload(port, path, data, headers=bearer(owner))).status == 201
@@ -61,7 +66,7 @@ async def change(port: int, kept: dict[str, list[str]], saving: asyncio.Task[str
     """Replace files and add others until the backup is there; how many were sent."""
     sent = 0
     while not saving.done() or sent < 2 * MOVING:
-        moving, new = f"/storage/photos/small-{sent % MOVING}", f"/storage/photos/new-{sent}"
+        moving, new = f"/storage/photos/{small(sent % MOVING)}", f"/storage/photos/new/{sent}"
         data = some_bytes(3_000 + sent, sent)
         kept[moving].append(sha256(data))
         assert (await upload(port, moving, data)).status == 200
@@ -109,7 +114,7 @@ async def test_a_cluster_in_use_that_loses_a_server_is_restored_to_an_empty_one(
 
 async def kill_soon(cluster: Cluster, backup: Path) -> int:
     """Kill a volume server when the first file has been saved."""
-    while not (backup / "files").is_dir() or not any((backup / "files").glob("[!~]*/*")):
+    while not any(path.is_file() for path in (backup / "files").glob("[!~]*/**/*")):
         await asyncio.sleep(0.005)
     assert not (backup / "database.json").exists(), "it was too fast"
     cluster.volumes[0].kill()

@@ -28,10 +28,11 @@ from sfs_server.web.keys import DATABASE
 from tests.server.backups import save_and_restore
 from tests.support.client import call
 from tests.support.credentials import SECRET
-from tests.support.launcher import Process, run
+from tests.support.launcher import SETTINGS, SFS_SERVER, Process, Program, environment, run
 from tests.support.postgres import Postgres, connected
 from tests.support.rooted import require_root
 from tests.support.service import Service
+from tests.support.waiting import eventually
 
 ROWS = "SELECT name, hidden, owner, created_at FROM namespaces ORDER BY name"
 
@@ -307,6 +308,25 @@ async def test_half_a_backup_is_refused_and_one_of_another_version(
     with pytest.raises(ConfigError, match="not a complete backup"):
         await restore(empty, str(tmp_path / "backup"))
     assert not Path(empty.data).exists()
+
+
+async def test_a_backup_that_is_killed_is_none(
+    service: Service, config: Config, empty: Config, target: Path
+) -> None:
+    """It is held up before the last of what it reads, until it has been killed."""
+    for number in range(30):
+        await service.put(f"/storage/default/{number % 3}/{number}", b"data")
+    place = ("-data", config.data, "-database", config.database or "", "-to", str(target))
+    async with connected(config.database or "") as database, database.transaction() as session:
+        await session.fetch("LOCK TABLE link_key")
+        with Program(*SFS_SERVER, "backup", *place, env=environment(SETTINGS)) as program:
+            await eventually(lambda: any((target / "files").glob("default/*/*")))
+            program.kill()
+    with pytest.raises(ConfigError, match="not a complete backup"):
+        await restore(empty, str(target))
+    assert not Path(empty.data).exists()
+    with pytest.raises(ConfigError, match="-to is not empty"):
+        await backup(config, str(target))
 
 
 async def test_the_tables_can_be_kept_alone(
