@@ -320,7 +320,7 @@ async def test_a_backup_that_is_killed_is_none(
     async with connected(config.database or "") as database, database.transaction() as session:
         await session.fetch("LOCK TABLE link_key")
         with Program(*SFS_SERVER, "backup", *place, env=environment(SETTINGS)) as program:
-            await eventually(lambda: any((target / "files").glob("default/*/*")))
+            await eventually(lambda: any((target / "files").glob("default/*/*")), 60)
             program.kill()
     with pytest.raises(ConfigError, match="not a complete backup"):
         await restore(empty, str(target))
