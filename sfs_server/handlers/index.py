@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from aiohttp import hdrs, web
 
-from sfs_server.auth import Action
-from sfs_server.http import target, wants_json
+from sfs_server.auth import Action, InvalidToken, subjects_of
+from sfs_server.http import Target, target, wants_json
 from sfs_server.listing import POLICY, IndexPage, JsonArray, query_of, send_list
-from sfs_server.web import FILESYSTEM, permitted
+from sfs_server.web import FILESYSTEM, LINK, LINKS, permitted
 
 _HEADERS: dict[str, str] = {
     hdrs.CACHE_CONTROL: "private, no-cache",
@@ -29,5 +29,19 @@ async def index(request: web.Request) -> web.StreamResponse:
     if wants_json(request.headers):
         array = JsonArray(asked.namespace, query)
         return await send_list(request, asked.namespace, query, array, _HEADERS)
-    page = IndexPage(asked.namespace, query, request.query.get("token", ""))
+    token = request.query.get("token", "")
+    page = IndexPage(asked.namespace, query, parent=_goes_up(request, asked, token), token=token)
     return await send_list(request, asked.namespace, query, page, _PAGE_HEADERS)
+
+
+def _goes_up(request: web.Request, asked: Target, token: str) -> bool:
+    """Whether there is a folder above, which is open to whoever sees this page: a link may not
+    be."""
+    if not asked.path or LINK not in request:
+        return bool(asked.path)
+    above = subjects_of(asked.namespace, asked.path.rpartition("/")[0], folder=True)
+    try:
+        request.app[LINKS].open(token, above)
+    except InvalidToken:
+        return False
+    return True

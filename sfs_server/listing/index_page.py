@@ -54,18 +54,19 @@ _MINUTES = 1024
 
 class IndexPage:
     """Writes the list that ``query`` asks for, of one level of ``namespace``, as an HTML page, an
-    entry a line. ``token``, if not "", is what gave access to it: the links carry it along."""
+    entry a line. ``parent``: whether there is a link to the folder above. ``token``, if not "", is
+    what gave access to the page: the links carry it along."""
 
     content_type = "text/html; charset=utf-8"
     separator = b"\n"
     tail = b"\n</table></body></html>\n"
 
-    def __init__(self, namespace: str, query: Query, token: str) -> None:
+    def __init__(self, namespace: str, query: Query, *, parent: bool, token: str) -> None:
         folder = f"{query.folder}/" if query.folder else ""
         self._hidden = query.hidden_characters
         self._query = f"?token={quote_path(token)}" if token else ""
         head = _HEAD.format(title=escape(f"{namespace}/{folder}"), style=_STYLE)
-        if folder:
+        if parent:
             head += _PARENT.format(query=self._query)
         self.head = head.encode()
 

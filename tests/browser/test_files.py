@@ -151,7 +151,6 @@ def test_a_hundred_thousand_files_stay_fast(
         os.mknod(f"{directory}/file-{i:06}.bin")
     sign_in(page, at=f"/ns/{namespace}")
     expect(page.locator(".row").first).to_contain_text("file-000000.bin")
-    expect(page.get_by_role("main").get_by_text(f"{MANY:,} files")).to_be_visible()
     assert page.locator(".row").count() < 80
     for _ in range(40):  # each time to the end of what is loaded
         page.evaluate("scrollTo(0, document.body.scrollHeight)")

@@ -94,6 +94,25 @@ async def test_a_token_in_the_query_goes_along(service: Service) -> None:
         assert links(signed) == ["../", "e%20f"]
 
 
+async def test_a_link_leads_to_all_below_its_folder_and_not_above_it(service: Service) -> None:
+    await service.put("/storage/default/up/d/e/f", b"1")
+    made = await call(
+        service.port,
+        "POST",
+        "/storage/links",
+        service.bearer(),
+        {"namespace": "default", "folder": "up/d"},
+    )
+    url = made.json()["url"]
+    query = url[url.index("?") :]
+    async with connect(service.port) as connection:
+        assert links(await connection.ask("GET", url)) == [f"e/{query}"]
+        below = await connection.ask("GET", f"/storage/default/up/d/e/{query}")
+        assert links(below) == [f"../{query}", f"f{query}"]
+        above = await connection.ask("GET", f"/storage/default/up/{query}")
+        assert above.status == 401
+
+
 @pytest.mark.parametrize("accept", ["*/*", "application/json"])
 async def test_a_head_has_the_headers_and_no_body(service: Service, accept: str) -> None:
     await plant(service)

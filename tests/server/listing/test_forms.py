@@ -78,7 +78,7 @@ class Links(HTMLParser):
 @pytest.mark.parametrize("folder", ["", "d", "d/é"])
 def test_the_links_of_a_page_lead_to_its_entries(folder: str, token: str) -> None:
     entries = below(folder)
-    form = IndexPage("ns", Query(folder), token)
+    form = IndexPage("ns", Query(folder), parent=bool(folder), token=token)
     links = Links((form.head + form.encode(entries) + form.tail).decode())
     query = f"?token={token}" if token else ""
     base = f"http://h/storage/ns/{quote(folder)}{'/' if folder else ''}"
@@ -96,7 +96,7 @@ def test_the_links_of_a_page_lead_to_its_entries(folder: str, token: str) -> Non
 
 
 def test_each_name_of_a_page_is_kept_apart_from_the_text_around_it() -> None:
-    text = IndexPage("ns", Query(""), "").encode(FILES).decode()
+    text = IndexPage("ns", Query(""), parent=False, token="").encode(FILES).decode()
     lines = text.split("\n")
     assert len(lines) == len(FILES)
     assert all(line.count("<bdi>") == line.count("</bdi>") == 1 for line in lines)
