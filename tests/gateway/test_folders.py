@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from tests.gateway.conftest import STORABLE, Recorder, from_cache
+from tests.gateway.conftest import STORABLE, Gateway, Recorder, from_cache
 from tests.support.client import Answer, call, connect
 
 _numbers = count()
@@ -173,3 +173,88 @@ async def test_a_path_has_as_many_generations_as_segments(recorder: Recorder, to
     assert [from_cache(await get(recorder, path)) for path in paths] == [True, False]
     assert (await call(recorder.gateway_port, "DELETE", f"{top}/x/")).status == 200
     assert not from_cache(await get(recorder, paths[0]))
+
+
+async def _move(gateway: Gateway, path: str, destination: str, **fields: str) -> int:
+    headers = {**gateway.bearer(), "Destination": destination, **fields}
+    return (await call(gateway.port, "MOVE", path, headers)).status
+
+
+@pytest.fixture
+async def stored(gateway: Gateway) -> str:
+    """The path of a folder of a real service; the view and the download of ``a/b/file`` in it are
+    stored."""
+    top = f"/storage/default/real-{next(_numbers)}"
+    await gateway.put(f"{top}/a/b/file", b"first")
+    for view in (top, top.replace("/storage", "/storage/download")):
+        assert (await gateway.stored(f"{view}/a/b/file")).body == b"first"
+    return top
+
+
+@pytest.mark.parametrize("view", ["/storage", "/storage/download"])
+async def test_a_moved_folder_is_seen_where_it_is_by_all(
+    gateway: Gateway, stored: str, view: str
+) -> None:
+    """Whichever process responds: they are asked in turns."""
+    shown = stored.replace("/storage", view)
+    for ends in (("a", "c"), ("c", "a"), ("a", "d"), ("d", "c")):
+        source, target = (f"{stored}/{end}/" for end in ends)
+        assert await _move(gateway, source, f"http://sfs.example{target}") == 201
+        for _ in range(4):
+            assert (await gateway.get(f"{shown}/{ends[0]}/b/file")).status == 404
+            assert (await gateway.get(f"{shown}/{ends[1]}/b/file")).body == b"first"
+    assert (await gateway.stored(f"{shown}/c/b/file")).body == b"first"
+
+
+async def test_what_a_moved_folder_replaced_is_evicted(gateway: Gateway, stored: str) -> None:
+    await gateway.put(f"{stored}/new/b/file", b"second")
+    assert (await gateway.stored(f"{stored}/new/b/file")).body == b"second"
+    assert await _move(gateway, f"{stored}/new/", f"{stored}/a/", Overwrite="F") == 412
+    assert from_cache(await gateway.get(f"{stored}/a/b/file"))
+    assert await _move(gateway, f"{stored}/new/", f"{stored}/a/") == 204
+    assert (await gateway.get(f"{stored}/a/b/file")).body == b"second"
+    assert (await gateway.get(f"{stored}/new/b/file")).status == 404
+
+
+async def test_a_moved_file_is_seen_at_its_new_path_alone(gateway: Gateway, stored: str) -> None:
+    await gateway.put(f"{stored}/x", b"second")
+    await gateway.stored(f"{stored}/x")
+    assert await _move(gateway, f"{stored}/x", f"{stored}/a/b/file") == 204
+    assert (await gateway.get(f"{stored}/a/b/file")).body == b"second"
+    assert (await gateway.get(f"{stored}/x")).status == 404
+    assert await _move(gateway, f"{stored}/x", "https://other.example/storage/default/y") == 502
+
+
+@pytest.mark.parametrize("path", ["a/", "a/b/", "%61/./"])
+async def test_a_deleted_folder_is_gone_and_what_comes_anew_is_seen(
+    gateway: Gateway, stored: str, path: str
+) -> None:
+    await gateway.delete(f"{stored}/{path}")
+    for _ in range(4):
+        assert (await gateway.get(f"{stored}/a/b/file")).status == 404
+        assert (await gateway.get(f"{stored}/a/b/")).status == 404
+    made = await call(gateway.port, "MKCOL", f"{stored}/a/b/", gateway.bearer())
+    assert made.status == 201
+    for _ in range(4):
+        assert (await gateway.get(f"{stored}/a/b/")).status == 200
+    await gateway.put(f"{stored}/a/b/file", b"again")
+    for _ in range(4):
+        assert (await gateway.get(f"{stored}/a/b/file")).body == b"again"
+
+
+async def test_folders_lists_and_archives_are_never_from_the_cache(
+    gateway: Gateway, stored: str
+) -> None:
+    namespace = stored.split("/")[2]
+    for target in (
+        f"{stored}/a/",
+        f"{stored}/a",
+        f"{stored}/a/?archive=zip",
+        f"/storage/{namespace}/",
+        f"/storage/files?namespace={namespace}&folder=",
+    ):
+        for _ in range(3):
+            answer = await gateway.get(target)
+            assert answer.status == (301 if target.endswith("/a") else 200)
+            assert not from_cache(answer)
+            assert "s-maxage" not in answer.headers.get("Cache-Control", "")
