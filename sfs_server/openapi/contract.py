@@ -244,12 +244,13 @@ def _index(name: str, summary: str, place: str) -> Json:
     )
     page = "Without an Accept that asks for JSON, it is a page of relative links."
     found["content"]["text/html"] = {"schema": {"type": "string", "description": page}}
+    found["content"]["application/zip"] = {}
     return _read(
         name,
         summary,
-        _parameters(f"{place} type contains prefix after limit"),
+        _parameters(f"{place} type contains prefix after limit archive archived transfer watched"),
         {"200": found},
-        "403 404",
+        "403 404 413",
     )
 
 

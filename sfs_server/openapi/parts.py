@@ -351,6 +351,18 @@ PARAMETERS: Json = {
         {"enum": ["T", "F"], "default": "T"},
         "With F, nothing is replaced at the Destination.",
     ),
+    "archive": _in(
+        "query",
+        "archive",
+        {"const": "zip"},
+        "Instead of the index, all that is in the folder is sent as one ZIP file.",
+    ),
+    "archived": _in(
+        "query",
+        "name",
+        {"type": "array", "items": ref("schemas", "FileName")},
+        "Only these entries of the folder are in the ZIP file; folders with all below them.",
+    ),
     "path": _in("path", "path", _TEXT, "The path may have slashes in it."),
     "transfer": _in("query", "id", ref("schemas", "TransferId"), "This is the id of the transfer."),
     "watched": _in(
@@ -391,7 +403,7 @@ _PROBLEMS = {
     408: "No byte of the body arrived for too long.",
     409: "A file, folder or namespace of that name exists, or is in the way.",
     412: "A precondition of the request is not met.",
-    413: "The body is larger than the service takes.",
+    413: "The body is larger than the service takes, or the folder has too many entries for a ZIP.",
     414: "The target of the request is too long.",
     415: "The body has a Content-Encoding, and bytes are stored as they are sent; a folder is made "
     "without a body.",
