@@ -9,10 +9,13 @@ from gfs.seaweedfs.servers import fid
 from gfs.seaweedfs.servers.address import Address, parse_list
 from gfs.seaweedfs.servers.filer import (
     BUCKETS,
+    PAGE_ENTRIES,
     PATIENCE_SECONDS,
     RETRY_SECONDS,
     Assigned,
     Filers,
+    Page,
+    decode,
 )
 from gfs.seaweedfs.servers.master import FreeSpace, Masters
 from gfs.seaweedfs.servers.rpc import CallFailed, Channels
@@ -20,6 +23,7 @@ from gfs.seaweedfs.servers.volume import VolumeServers, by_server
 
 __all__ = [
     "BUCKETS",
+    "PAGE_ENTRIES",
     "PATIENCE_SECONDS",
     "RETRY_SECONDS",
     "Address",
@@ -29,8 +33,10 @@ __all__ = [
     "Filers",
     "FreeSpace",
     "Masters",
+    "Page",
     "VolumeServers",
     "by_server",
+    "decode",
     "fid",
     "parse_list",
 ]

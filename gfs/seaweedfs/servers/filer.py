@@ -69,6 +69,12 @@ ASSIGN_FIRST_SECONDS = 2.0
 LIST_SECONDS = 30.0
 """For one page of a listing."""
 
+PAGE_ENTRIES = 1_000
+"""The most entries of a page."""
+
+PAGE_BYTES = 384 * 1024
+"""How many bytes of entries end a page: about a thousand small files."""
+
 _EXISTS = 2
 _ETAG_MATCHES = 3
 _UNMODIFIED_SINCE = 5
@@ -130,6 +136,22 @@ class Assigned:
     servers: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some entries of a directory, each as the bytes of a ListEntriesResponse: see ``decode``.
+    ``last``: whether none come behind them."""
+
+    messages: list[bytes]
+    last: bool
+
+
+def decode(messages: Sequence[bytes]) -> Sequence[pb.Entry]:
+    """The entries of these messages of a Page."""
+    response = pb.ListEntriesResponse.FromString(b"".join(messages))
+    entries: Sequence[pb.Entry] = response.entries
+    return entries
+
+
 class Filers:
     """The filers of one cluster. ``top``: the directory that holds everything of this store."""
 
@@ -161,41 +183,63 @@ class Filers:
             raise
         return response.entry
 
-    async def listing(
-        self, directory: str, *, prefix: str, after: str, limit: int, omit_chunks: bool = False
-    ) -> AsyncGenerator[pb.Entry, None]:
-        """Yield at most ``limit`` entries after ``after`` that start with ``prefix``, in the order
-        of the bytes of their names.
+    async def page(
+        self,
+        directory: str,
+        *,
+        prefix: str = "",
+        after: str = "",
+        inclusive: bool = False,
+        limit: int,
+        omit_chunks: bool = False,
+    ) -> Page:
+        """At most ``limit`` entries after ``after``, or from it on if ``inclusive``, whose names
+        start with ``prefix``, in the order of their bytes; fewer if they have PAGE_BYTES.
 
-        A directory that does not exist is empty. When a filer fails, the listing goes on after the
-        last entry with another one. Hold it in ``contextlib.aclosing``.
+        A directory that does not exist is empty. When a filer fails, another one is asked for the
+        page. A store that is an SQL database takes % and _ in ``prefix`` for wildcards, and fails
+        at a \\ at its end.
         """
+        request = pb.ListEntriesRequest(
+            directory=directory,
+            prefix=prefix,
+            startFromFileName=after,
+            inclusiveStartFrom=inclusive,
+            limit=limit,
+            omit_chunks=omit_chunks,
+        )
         deadline = Deadline(PATIENCE_SECONDS)
         while True:
             filer = self.preferred
-            request = pb.ListEntriesRequest(
-                directory=directory,
-                prefix=prefix,
-                startFromFileName=after,
-                limit=limit,
-                omit_chunks=omit_chunks,
-            )
-            stream = self._channels.stream(filer.grpc, _LIST, request, LIST_SECONDS)
             try:
-                async with aclosing(stream) as responses:
-                    while True:
-                        async with self._unless_lost(filer):
-                            response = await anext(responses, None)
-                        if response is None:
-                            return
-                        after, limit = response.entry.name, limit - 1
-                        deadline.renew(PATIENCE_SECONDS)
-                        yield response.entry
-                        if limit == 0:
-                            return
+                async with self._unless_lost(filer):
+                    messages, complete = await self._channels.messages(
+                        filer.grpc, _LIST, request, LIST_SECONDS, PAGE_BYTES
+                    )
+                return Page(messages, complete and len(messages) < limit)
             except CallFailed as error:
                 self._pass_over(filer)
                 await deadline.pause(RETRY_SECONDS, error)
+
+    async def listing(
+        self, directory: str, *, prefix: str, after: str, limit: int, omit_chunks: bool = False
+    ) -> AsyncGenerator[pb.Entry, None]:
+        """Yield at most ``limit`` entries, page by page; otherwise like ``page``. Hold it in
+        ``contextlib.aclosing``."""
+        while limit > 0:
+            page = await self.page(
+                directory,
+                prefix=prefix,
+                after=after,
+                limit=min(limit, PAGE_ENTRIES),
+                omit_chunks=omit_chunks,
+            )
+            limit -= len(page.messages)
+            for entry in decode(page.messages):
+                after = entry.name
+                yield entry
+            if page.last:
+                return
 
     async def make_directory(self, directory: str, entry: pb.Entry) -> pb.Entry:
         """Create a directory, or leave what is there, also a file; return the entry that is there

@@ -12,6 +12,7 @@ message. Servers refuse keepalive pings that come more often than every 20 s.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -20,10 +21,9 @@ import grpc
 from google.protobuf.message import Message
 
 from gfs.errors import StoreUnavailable
+from gfs.seaweedfs.servers import http2
+from gfs.seaweedfs.servers.http2 import MAX_MESSAGE_BYTES
 from gfs.types import Tls
-
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-"""The largest message that is sent or received."""
 
 RECONNECT_MS = 1_000
 """The time between two attempts to connect."""
@@ -45,6 +45,7 @@ _OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
 ]
+_STATUSES = {status.value[0]: status for status in grpc.StatusCode}
 _ABSENT = "no entry is found in filer store"
 
 _CLOSED = "the connection is closed at once: one side may want TLS and the other not"
@@ -126,12 +127,16 @@ class Channels:
     def __init__(self, tls: Tls | None = None) -> None:
         """Raises ValueError if the texts of ``tls`` are not in PEM."""
         self._credentials = None
+        self._context = None
         if tls is not None:
             if any(b"-----BEGIN " not in text for text in (tls.ca, tls.certificate, tls.key)):
                 raise ValueError("a certificate or key for TLS is not in PEM")
             self._credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
+            self._context = http2.context_of(tls)
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._calls: dict[tuple[str, str], Any] = {}
+        self._connections: dict[str, http2.Connection] = {}
+        self._opening: dict[str, asyncio.Lock] = {}
 
     def __repr__(self) -> str:
         return f"<Channels encrypted={self._credentials is not None} servers={len(self._channels)}>"
@@ -165,6 +170,24 @@ class Channels:
         finally:
             call.cancel()
 
+    async def messages(
+        self, peer: str, method: Method[_Q, _R], request: _Q, seconds: float, most: int
+    ) -> tuple[list[bytes], bool]:
+        """The responses of ``peer`` to one request, as bytes, and whether they are all: the rest is
+        not read if they have ``most`` bytes. Raises CallFailed, after ``seconds`` at most.
+
+        It is for responses that are many and small (:mod:`gfs.seaweedfs.servers.http2`).
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                connection = await self._connection(peer)
+                return await connection.ask(method.path, request.SerializeToString(), most)
+        except TimeoutError as error:
+            raise CallFailed.given_up(peer) from error
+        except http2.Failed as error:
+            code = grpc.StatusCode.UNAVAILABLE if error.code is None else _STATUSES[error.code]
+            raise CallFailed(peer, code, str(error)) from error
+
     async def converse(
         self, peer: str, method: Method[_Q, _R], requests: AsyncIterable[_Q]
     ) -> AsyncGenerator[_R, None]:
@@ -185,6 +208,18 @@ class Channels:
         while self._channels:
             _, channel = self._channels.popitem()
             await channel.close(None)
+        while self._connections:
+            self._connections.popitem()[1].close()
+
+    async def _connection(self, peer: str) -> http2.Connection:
+        async with self._opening.setdefault(peer, asyncio.Lock()):
+            connection = self._connections.get(peer)
+            if connection is None or not connection.usable:
+                if connection is not None:
+                    connection.leave()
+                connection = await http2.Connection.open(peer, self._context)
+                self._connections[peer] = connection
+            return connection
 
     def _multicallable(self, peer: str, method: Method[_Q, _R], kind: str) -> Any:
         key = peer, method.path
