@@ -17,11 +17,11 @@ changes the file and copies the attributes.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from heapq import heappop, heappush
 from itertools import pairwise
 
@@ -132,10 +132,12 @@ def files_of(entry: Entry) -> str:
 
 def size_of(entry: Entry) -> int:
     """The size of the file, in bytes."""
+    size: int = entry.attributes.file_size
+    for chunk in entry.chunks:
+        size = max(size, chunk.offset + chunk.size)
     if entry.content and not entry.chunks:
         return len(entry.content)
-    end = max((chunk.offset + chunk.size for chunk in entry.chunks), default=0)
-    return max(entry.attributes.file_size, end)
+    return size
 
 
 def modified_ns(entry: Entry) -> int:
@@ -168,14 +170,16 @@ def set_times(entry: Entry, of: FileInfo | None) -> None:
 
 def version_of(entry: Entry) -> str:
     """The version of a file: 32 hexadecimal digits."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(b"%d;" % size_of(entry))
-    for part in (entry.extended.get(VERSION_KEY, b""), entry.content):
-        digest.update(b"%d:%s" % (len(part), part))
-    for chunk in entry.chunks:
-        place = f"{fid_of(chunk)};{chunk.offset};{chunk.size};{chunk.modified_ts_ns}|"
-        digest.update(place.encode())
-    return digest.hexdigest()
+    mark: bytes = entry.extended.get(VERSION_KEY, b"")
+    content: bytes = entry.content
+    places = "".join(
+        [
+            f"{chunk.file_id or fid_of(chunk)};{chunk.offset};{chunk.size};{chunk.modified_ts_ns}|"
+            for chunk in entry.chunks
+        ]
+    )
+    head = b"%d;%d:%s%d:%s" % (size_of(entry), len(mark), mark, len(content), content)
+    return blake2b(head + places.encode(), digest_size=16).hexdigest()
 
 
 def fid_of(chunk: FileChunk) -> str:

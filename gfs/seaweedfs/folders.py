@@ -13,7 +13,7 @@ elsewhere, what is below it is asked for again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -168,14 +168,23 @@ class Folders:
         return await self.state(folder, entry), folder
 
     async def state(
-        self, above: Folder, entry: Entry | None, *, patience: float = PATIENCE_SECONDS
+        self,
+        above: Folder,
+        entry: Entry | None,
+        *,
+        patience: float = PATIENCE_SECONDS,
+        others: Mapping[str, Entry | None] | None = None,
     ) -> Entry | Folder | None:
         """What ``entry``, which is in the folder ``above``, stands for: a file, a folder, or
-        nothing, if it was removed."""
+        nothing, if it was removed. ``others`` are entries next to it, None for those that are not
+        there, as they were at the same moment: they are not looked up."""
         if entry is None or not entry.is_directory:
             return entry
         for name in entries.places_of(entry):
-            elsewhere = await self._filers.lookup(above.place, name, patience=patience)
+            if others is not None and name in others:
+                elsewhere = others[name]
+            else:
+                elsewhere = await self._filers.lookup(above.place, name, patience=patience)
             if elsewhere is not None:
                 return self._folder(above, entry.name, elsewhere, f"{above.place}/{name}")
         place = f"{above.place}/{entry.name}"

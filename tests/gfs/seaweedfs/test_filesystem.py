@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 # The engine's libraries are there from here on.
 from gfs.errors import NoSuchFile, StoreUnavailable, VersionMismatch  # isort: skip
 from gfs.seaweedfs.servers import address  # isort: skip
-from gfs.seaweedfs.servers.filer import Filers  # isort: skip
+from gfs.seaweedfs.servers.filer import Filers, Page  # isort: skip
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
 from gfs.seaweedfs.folders import Folder, Identity  # isort: skip
 from gfs.seaweedfs.proto import filer_pb2 as pb  # isort: skip
@@ -271,18 +271,19 @@ async def test_a_publish_that_was_carried_out_late_keeps_its_bytes(
 async def test_a_listing_has_nothing_that_a_filer_finds_beside_the_prefix(
     fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listing = Filers.listing
+    page = Filers.page
 
-    def of_sql(self: Filers, directory: str, *, prefix: str, after: str, **rest: Any) -> object:
+    async def of_sql(self: Filers, directory: str, *, prefix: str, after: str, **rest: Any) -> Page:
         assert "\0" not in prefix + after  # PostgreSQL refuses it, and the filer fails
-        return listing(self, directory, prefix=prefix.replace("_", ""), after=after, **rest)
+        assert not prefix.endswith("\\")
+        return await page(self, directory, prefix=prefix.replace("_", ""), after=after, **rest)
 
     for name in ("_", "a", "a_b", "axb", "b"):
         await store(fs, name, b"")
-    monkeypatch.setattr(Filers, "listing", of_sql)
+    monkeypatch.setattr(Filers, "page", of_sql)
     assert [info.name for info in await listed(fs, prefix="_")] == ["_"]
     assert [info.name for info in await listed(fs, prefix="a_", limit=1)] == ["a_b"]
-    assert await listed(fs, prefix="a\0") == []
+    assert await listed(fs, prefix="a\0") == await listed(fs, prefix="a\\") == []
     assert [info.name for info in await listed(fs, after="a\0b")] == ["a_b", "axb", "b"]
 
 
