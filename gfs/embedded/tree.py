@@ -1,30 +1,14 @@
-"""The directory that the embedded engine keeps its files in, and every blocking call on it.
+"""The files and folders of the embedded engine: every blocking call on them.
 
-Layout under the root, which one process at a time owns (``flock`` on ``~lock``):
-
-- ``<directory>/<path>``: one plain file for each file, published whole, and a directory for each
-  folder;
-- ``~tmp/<random>``: what is being written;
-- ``~trash/<random>``: removed directories and folders on their way out;
-- ``~moving``: what a move does that takes two renames, while it does it;
-- ``~id``: the id of the store.
-
-No directory of a caller has a name that starts with ``~`` (:mod:`gfs.paths`), so the names do not
-collide. All of it is on one file system, because a publish is one rename(2) or link(2): a reader
-sees the old file or the new one, and after the fsync of file and directory a power cut does not
-change that. What a crash left in ``~tmp`` and ``~trash`` is removed at the next start.
-
-The root itself may be reached through a symbolic link. A directory in it may not be one: it could
-lead to another file system, where nothing can be published, and removing the link would remove no
-file. What is there instead of a directory, or cannot be read or written, is StoreBroken; it is
-never treated as an empty directory. Below it, a link is neither a file nor a folder
+A file is one plain file, published whole, at its path in its directory under the root
+(:mod:`gfs.embedded.root`), and a folder is a directory. A link is neither
 (:mod:`gfs.embedded.folders`).
 
 Whatever changes names does so while it holds one lock: it looks at what is there, and then makes
 its folders and its one rename(2), link(2) or unlink(2), all relative to folders that it has open.
 So what was looked at is still true when it is changed, whatever else is moved or removed. The
-fsyncs come afterwards, so that several changes share one commit of the journal. A change that is
-made while folders of another one are not durable yet makes all folders on its own way durable.
+fsyncs come afterwards, so that several changes share one commit of the journal. While folders that
+another change has made or moved are not durable yet, a change makes all folders on its way durable.
 
 A move is one rename(2) too, however many files are below, except where a folder is replaced, or
 replaces something: there is no call for that which every file system has, and exchanging the two
@@ -37,17 +21,11 @@ moved, and where. If it is still at its old path and nothing at the new one, it 
 
 An upload into a folder keeps the innermost folder on its way open, so that its inode number is
 given to no other one meanwhile: at the publish the same folder has to be at the same path.
-
-A reserve of the disk is kept free of uploads, for what must go on when users have filled the rest:
-the database and its log, new directories, deletions. It is counted in bytes, and, where the file
-system has a fixed number of files, in files too: one for each BYTES_PER_FILE of the reserve, which
-is 1,000 for 256 MB.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import stat
@@ -57,22 +35,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from gfs import clock
-from gfs.embedded import trash
 from gfs.embedded.folders import Way, open_folder, open_within
 from gfs.embedded.gate import Gate
 from gfs.embedded.infos import READ_FLAGS, Infos, folder_info, set_created
-from gfs.embedded.oserrors import (
-    FOREIGN,
-    not_a_directory,
-    open_directory,
-    open_error,
-    translated,
-)
-from gfs.embedded.trash import Leftovers, scratch_name
+from gfs.embedded.oserrors import not_a_directory, open_directory, open_error, translated
+from gfs.embedded.root import Root
+from gfs.embedded.trash import scratch_name
 from gfs.errors import (
     AlreadyExists,
-    GfsError,
-    InvalidName,
     IsFolder,
     MovesIntoItself,
     NoSuchDirectory,
@@ -80,21 +50,10 @@ from gfs.errors import (
     NoSuchFolder,
     NotAFolder,
     StoreBroken,
-    StoreFull,
-    StoreUnavailable,
 )
 from gfs.linux import rename_exclusive
-from gfs.paths import STORE_ID_DIGITS, check_directory, check_store_id, new_store_id, within
+from gfs.paths import within
 from gfs.types import ANYTHING, Entry, Expect, FileInfo, FolderInfo, Moved, Published
-
-BYTES_PER_FILE = 256_000
-"""For so many bytes of the reserve, one file is reserved: databases and logs have files of about
-that size and more."""
-
-_UNFIT = (
-    "its file system has no {}, which are needed: choose one that has, as ext4, xfs, btrfs, tmpfs, "
-    "mergerfs or bindfs (the database may be on another one)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,230 +74,25 @@ class Draft:
     within: int
 
 
-class Tree:
-    """The root directory, open. Every method but ``info`` may wait for the disk: call it in a
-    thread."""
+class Tree(Root):
+    """The files and folders under the root. Every method but ``info`` may wait for the disk: call
+    it in a thread."""
 
     def __init__(self, root: str, reserve: int = 0) -> None:
-        """Open ``root``, making it if need be, and remove what a crash left in ``~tmp``. Uploads
-        leave ``reserve`` bytes of the disk free.
-
-        Raises StoreUnavailable when another process has it open, StoreBroken when its file system
-        cannot do what a publish needs, or when ``~tmp`` or ``~trash`` cannot be used.
-        """
-        self._reserve = reserve
+        """Open ``root`` as :class:`Root` does, and finish a move that was interrupted. Raises
+        StoreUnavailable or StoreBroken."""
         self._names_lock = threading.Lock()
         self._time_lock = threading.Lock()
         self.gate = Gate()
         self._infos = Infos()
         self._last_time = 0
-        self._undurable = 0  # folders that other changes have made, and not yet made durable
-        with translated("the directory of the files"):
-            os.makedirs(root, mode=0o700, exist_ok=True)
-            self.root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._undurable = 0  # changes of folders that are made, and not durable yet
+        super().__init__(root, reserve)
         try:
-            self._device = os.fstat(self.root).st_dev
-            self._lock()
-            for scratch in ("~tmp", "~trash"):
-                self._make(scratch)
-                self.require_writable(scratch)
-            self.unswept = Leftovers()
-            self.swept = self._sweep_tmp()
-            self._probe()
             self._finish_move()
         except BaseException:
             self.close()
             raise
-
-    def close(self) -> None:
-        """Close the root, and give up the lock on it. Idempotent."""
-        for descriptor in (getattr(self, "_lock_fd", -1), self.root):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._lock_fd = self.root = -1
-
-    def _lock(self) -> None:
-        with translated("~lock"):
-            self._lock_fd = os.open(
-                "~lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self.root
-            )
-            try:
-                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StoreUnavailable("another process serves this data directory") from error
-
-    def _sweep_tmp(self) -> int:
-        """Remove unfinished uploads, and return how many. ``unswept`` has those that cannot be."""
-        names = self._names("~tmp")
-        for name in names:
-            try:
-                os.unlink(f"~tmp/{name}", dir_fd=self.root)
-            except OSError as error:
-                self.unswept.add(f"~tmp/{name}", error)
-        return len(names) - self.unswept.count
-
-    def _names(self, directory: str) -> list[str]:
-        descriptor = open_directory(self.root, directory)
-        try:
-            with translated(directory):
-                return os.listdir(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def _probe(self) -> None:
-        """Raise StoreBroken for a file system on which a publish is not atomic or a version not
-        unique. A disk that takes no more files is not tried: it was tried at an earlier start."""
-        try:
-            descriptor, path = self.make_temporary()
-        except StoreFull:
-            return
-        try:
-            self._probe_times(descriptor)
-            self._probe_names(path)
-        finally:
-            os.close(descriptor)
-            with suppress(FileNotFoundError):
-                os.unlink(path, dir_fd=self.root)
-
-    def _probe_times(self, descriptor: int) -> None:
-        stamp = 1_000_000_000_123_456_789
-        with suppress(OSError):
-            os.utime(descriptor, ns=(stamp, stamp))
-        if os.fstat(descriptor).st_mtime_ns != stamp:
-            raise StoreBroken(_UNFIT.format("times in nanoseconds"))
-
-    def _probe_names(self, path: str) -> None:
-        """Move a file as publishing and removing do: from ``~tmp`` to the root, and to
-        ``~trash``."""
-        root = self.root
-        probe = "~probe"
-        with suppress(FileNotFoundError):
-            os.unlink(probe, dir_fd=root)
-        try:
-            os.link(path, probe, src_dir_fd=root, dst_dir_fd=root)
-            trashed = f"~trash/{scratch_name()}"
-            os.rename(probe, trashed, src_dir_fd=root, dst_dir_fd=root)
-            os.unlink(trashed, dir_fd=root)
-        except OSError as error:
-            if error.errno == errno.EXDEV:
-                raise StoreBroken(FOREIGN.format("~tmp or ~trash")) from error
-            if error.errno == errno.ENOSPC:  # a directory that cannot grow
-                return
-            raise StoreBroken(_UNFIT.format("hard links")) from error
-        try:
-            os.stat("~TMP", dir_fd=root)
-        except FileNotFoundError:
-            return
-        raise StoreBroken(_UNFIT.format("names that differ in case alone"))
-
-    def empty_trash(self, goes_on: Callable[[], bool] = lambda: True) -> Leftovers:
-        """Free the space of removed directories, for as long as ``goes_on`` returns True, and
-        return what could not be removed. May take long. Other calls may run at the same time, but
-        not a second one of this."""
-        descriptor = open_directory(self.root, "~trash")
-        try:
-            with translated("~trash"):
-                return trash.empty(descriptor, goes_on)
-        finally:
-            os.close(descriptor)
-
-    def space(self) -> tuple[int, int, int]:
-        """The bytes of the file system: all, used, and free for this process."""
-        with translated():
-            found = os.fstatvfs(self.root)
-        unit = found.f_frsize
-        return (
-            found.f_blocks * unit,
-            (found.f_blocks - found.f_bfree) * unit,
-            found.f_bavail * unit,
-        )
-
-    def identity(self) -> str:
-        """The id of the store, which is made if need be. Raises StoreUnavailable if it cannot be
-        read."""
-        with translated():
-            try:
-                descriptor = os.open("~id", READ_FLAGS, dir_fd=self.root)
-            except FileNotFoundError:
-                return self._make_identity()
-            with open(descriptor, encoding="ascii", errors="replace") as file:
-                return check_store_id(file.read(STORE_ID_DIGITS + 1))
-
-    def _make_identity(self) -> str:
-        made = new_store_id()
-        self._write_whole("~id", made.encode())
-        return made
-
-    def _write_whole(self, name: str, content: bytes) -> None:
-        """Write a small file of the store itself, durably, and in one step for readers."""
-        descriptor, path = self.make_temporary()
-        try:
-            os.write(descriptor, content)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.rename(path, name, src_dir_fd=self.root, dst_dir_fd=self.root)
-        os.fsync(self.root)
-
-    def require_space(self, size: int = 0, files: int = 0) -> None:
-        """Raise StoreFull unless ``size`` more bytes and ``files`` more files leave the reserve
-        free."""
-        with translated():
-            found = os.fstatvfs(self.root)
-        free = found.f_bavail * found.f_frsize
-        if free < size + self._reserve:
-            raise StoreFull(
-                f"{free} bytes are free, of which {self._reserve} are reserved; {size} are needed"
-            )
-        kept = self._reserve // BYTES_PER_FILE
-        if found.f_files and found.f_favail < files + kept:  # some file systems do not count them
-            raise StoreFull(
-                f"the disk takes {found.f_favail} more files, of which {kept} are reserved"
-            )
-
-    def require_writable(self, directory: str) -> None:
-        """Raise NoSuchDirectory or StoreBroken if it is clear beforehand that no file can be
-        published in ``directory``."""
-        with translated(directory):
-            try:
-                found = os.stat(directory, dir_fd=self.root, follow_symlinks=False)
-            except FileNotFoundError as error:
-                raise NoSuchDirectory(directory) from error
-            if not stat.S_ISDIR(found.st_mode):
-                raise not_a_directory(directory)
-            if found.st_dev != self._device:
-                raise StoreBroken(FOREIGN.format(directory))
-            self._require_access(directory, self.root, directory)
-
-    def _require_access(self, name: str, within: int, place: str) -> None:
-        """Raise StoreBroken unless this user may read and write the directory ``name`` in an open
-        one."""
-        effective = os.access in os.supports_effective_ids
-        wanted = os.R_OK | os.W_OK | os.X_OK
-        if not os.access(name, wanted, dir_fd=within, effective_ids=effective):
-            raise StoreBroken(
-                f"{place}: this user may not read and write there: give it to the user of the "
-                "service, or mount the disk for writing"
-            )
-
-    def unusable(self) -> list[GfsError]:
-        """The errors of all directories that cannot be used."""
-        found = []
-        with translated(), os.scandir(self.root) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith("~")]
-        for name in names:
-            try:
-                self.require_writable(check_directory(name))
-            except (NoSuchDirectory, InvalidName):
-                continue  # removed meanwhile, or not made by this store
-            except GfsError as error:
-                found.append(error)
-        return found
-
-    def check(self) -> None:
-        """Raise StoreFull, StoreBroken or StoreUnavailable if the store takes no files."""
-        self.require_writable("~tmp")
-        self.require_space()
 
     # Files.
 
@@ -396,10 +150,11 @@ class Tree:
             os.close(descriptor)
 
     @contextmanager
-    def _changing(self, place: str) -> Iterator[Callable[[str, str], Way]]:
+    def _changing(self, place: str, *, moves: bool = False) -> Iterator[Callable[[str, str], Way]]:
         """A function that opens the way to a path in a directory, while no other name is changed.
         At the end what has changed is made durable, or, if the body raised, the folders are removed
-        that were made on these ways. ``place``: for the text of errors."""
+        that were made on these ways. ``place``: for the text of errors. ``moves``: whether folders
+        may come to other paths."""
         with ExitStack() as held, translated(place):
             ways: list[Way] = []
 
@@ -416,14 +171,14 @@ class Tree:
                     for way in ways:
                         way.unmake()
                     raise
-                made = sum(way.made for way in ways)
-                self._undurable += made
+                undurable = moves or any(way.made for way in ways)
+                self._undurable += undurable
             try:
                 for way in ways:
                     way.sync()
             finally:
                 with self._names_lock:
-                    self._undurable -= made
+                    self._undurable -= undurable
 
     def start(self, directory: str, path: str, expect: Expect, size: int) -> Draft:
         """Start a new version. Raises what :meth:`gfs.api.FileSystem.create` says."""
@@ -435,7 +190,7 @@ class Tree:
             self.require_space(size, files=1 + len(way.missing))
             folder = "/".join(path.split("/")[: -1 - len(way.missing)])
             if folder:
-                self._require_access(".", way.folder, f"{directory}/{folder}")
+                self.require_access(".", way.folder, f"{directory}/{folder}")
             descriptor, temporary = self.make_temporary()
             within = way.release() if folder else -1
         return Draft(directory, path, expect, descriptor, temporary, folder, within)
@@ -450,13 +205,6 @@ class Tree:
         if isinstance(current, FolderInfo):
             raise IsFolder(path)
         return current
-
-    def make_temporary(self) -> tuple[int, str]:
-        """Make a file in ``~tmp``: its descriptor, and its path relative to the root."""
-        path = f"~tmp/{scratch_name()}"
-        with translated("~tmp"):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            return os.open(path, flags, 0o600, dir_fd=self.root), path
 
     def drop(self, draft: Draft) -> None:
         """Close what ``draft`` has open, and remove its temporary name."""
@@ -617,7 +365,7 @@ class Tree:
         if directory == to_directory and (within(path, to_path) or within(to_path, path)):
             raise MovesIntoItself(to_path)
         both = directory if directory == to_directory else f"{directory} or {to_directory}"
-        with self._changing(both) as way_to:
+        with self._changing(both, moves=True) as way_to:
             self._finish_move()
             try:
                 source = way_to(directory, path)
@@ -680,7 +428,7 @@ class Tree:
         moved = os.stat(source.name.encode(), dir_fd=source.folder, follow_symlinks=False)
         ends = [[way.directory, way.path] for way in (source, there)]
         note = json.dumps({"inode": moved.st_ino, "ends": ends})
-        self._write_whole("~moving", note.encode())
+        self.write_whole("~moving", note.encode())
 
     def _finish_move(self) -> None:
         """Make the second rename of a move that was interrupted between the two, and remove what
@@ -710,14 +458,10 @@ class Tree:
 
     def make_directory(self, directory: str) -> None:
         """Make a directory, durably, unless it exists. Raises StoreFull."""
-        self._make(directory)
+        self.make(directory)
         os.close(open_directory(self.root, directory))
         with translated():
             os.fsync(self.root)
-
-    def _make(self, directory: str) -> None:
-        with translated(directory), suppress(FileExistsError):
-            os.mkdir(directory, 0o700, dir_fd=self.root)
 
     def discard_directory(self, directory: str) -> None:
         """Move a directory to ``~trash``, durably. Raises StoreBroken for a link or a mount point,

@@ -15,8 +15,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from gfs.embedded import copying, trash, tree
+from gfs.embedded import copying, trash
 from gfs.embedded.filesystem import EmbeddedFileSystem
+from gfs.embedded.root import BYTES_PER_FILE
 from gfs.errors import GfsError, StoreBroken, StoreFull, StoreUnavailable
 from tests.gfs.suite import DIR, content, feed, load, store
 from tests.support.mounts import fill, mounted, tmpfs
@@ -85,7 +86,7 @@ class Disk:
 
 
 RESERVE = 100 * MIB
-KEPT_FILES = RESERVE // tree.BYTES_PER_FILE
+KEPT_FILES = RESERVE // BYTES_PER_FILE
 
 
 async def test_a_reserve_is_left_to_the_service(
@@ -133,7 +134,7 @@ async def test_an_upload_of_unknown_length_ends_at_the_reserve(place: Path) -> N
             with pytest.raises(StoreFull):
                 for number in range(400):
                     await store(fs, f"empty {number}", b"")
-            assert os.statvfs(root).f_favail == 16 * MIB // tree.BYTES_PER_FILE
+            assert os.statvfs(root).f_favail == 16 * MIB // BYTES_PER_FILE
         async with opened(root, 16 * MIB) as fs:
             assert await load(fs, "old") == b"old"
             await fs.remove_directory(DIR)
