@@ -259,7 +259,8 @@ class FileSystem(Protocol):
         a file or folder is replaced, as a whole. Versions and times go along; open readers go on;
         writers into what is moved fail at ``commit``. Raises NoSuchFile if nothing is at ``path``;
         MovesIntoItself if the two ends are one, or one is inside of the other; NotAFolder if a file
-        is above ``to_path``; NoSuchDirectory for ``to_directory``; FolderTooLarge; StoreFull; and
+        is above ``to_path``; NoSuchDirectory for ``to_directory``; FolderTooLarge; StoreFull;
+        InvalidName also, if the engine looks, for a path in the folder that would be too long; and
         what ``Expect.check`` raises. Shield it from cancellation: a caller that is cancelled does
         not know whether it was done; it is not half done. StoreUnavailable after a time-out may
         mean that too: look at both ends.

@@ -15,10 +15,13 @@ from contextlib import ExitStack, suppress
 from gfs.embedded.oserrors import DIRECTORY_FLAGS, gfs_error, open_directory
 from gfs.errors import NotAFolder
 from gfs.linux import open_beneath
-from gfs.paths import parents
+from gfs.paths import MAX_NAME_BYTES, parents
 
 NO_FOLDER = frozenset({errno.ENOTDIR, errno.ELOOP})
 """What opening a file or a link as a folder fails with."""
+
+_LINKS_WITHOUT_FOLDERS = 2
+"""Its own name and ``.``; each folder in it adds ``..``."""
 
 _PASS_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -58,6 +61,34 @@ def open_folder(directory: int, path: str, place: str) -> int | None:
         if error.errno in NO_FOLDER:
             raise NotAFolder(path) from error
         raise gfs_error(error, place) from error
+
+
+def has_space_below(folder: int, segments: int, size: int) -> bool:
+    """Whether every path below an open folder is at most ``segments`` and ``size`` bytes longer
+    than that of the folder, slashes included.
+
+    A folder in which there is none, and with space for every name, is not read: its number of links
+    says so, except on file systems that do not count them. Raises OSError.
+    """
+    is_last = os.fstat(folder).st_nlink == _LINKS_WITHOUT_FOLDERS
+    if is_last and segments and size > MAX_NAME_BYTES:
+        return True
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            left = size - 1 - len(os.fsencode(entry.name))
+            if left < 0 or not segments:
+                return False
+            if entry.is_dir(follow_symlinks=False):
+                try:
+                    below = os.open(entry.name, DIRECTORY_FLAGS, dir_fd=folder)
+                except (FileNotFoundError, PermissionError):
+                    continue  # nobody lists what is in it
+                try:
+                    if not has_space_below(below, segments - 1, left):
+                        return False
+                finally:
+                    os.close(below)
+    return True
 
 
 class Way:

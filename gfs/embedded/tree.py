@@ -35,7 +35,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from gfs import clock
-from gfs.embedded.folders import Way, open_folder, open_within
+from gfs.embedded.folders import Way, has_space_below, open_folder, open_within
 from gfs.embedded.gate import Gate
 from gfs.embedded.infos import READ_FLAGS, Infos, folder_info, set_created
 from gfs.embedded.oserrors import not_a_directory, open_directory, open_error, translated
@@ -43,6 +43,7 @@ from gfs.embedded.root import Root
 from gfs.embedded.trash import scratch_name
 from gfs.errors import (
     AlreadyExists,
+    InvalidName,
     IsFolder,
     MovesIntoItself,
     NoSuchDirectory,
@@ -52,7 +53,7 @@ from gfs.errors import (
     StoreBroken,
 )
 from gfs.linux import rename_exclusive
-from gfs.paths import within
+from gfs.paths import MAX_PATH_BYTES, MAX_SEGMENTS, within
 from gfs.types import ANYTHING, Entry, Expect, FileInfo, FolderInfo, Moved, Published
 
 
@@ -364,6 +365,7 @@ class Tree(Root):
         """Move a file or a folder. Raises what :meth:`gfs.api.FileSystem.move` says."""
         if directory == to_directory and (within(path, to_path) or within(to_path, path)):
             raise MovesIntoItself(to_path)
+        self._require_space_below(directory, path, to_path)
         both = directory if directory == to_directory else f"{directory} or {to_directory}"
         with self._changing(both, moves=True) as way_to:
             self._finish_move()
@@ -384,6 +386,29 @@ class Tree(Root):
                 there.make()
             self._rename(source, there, isinstance(entry, FolderInfo), expect_there)
         return Moved(replace(entry, directory=to_directory, path=to_path), replaced)
+
+    def _require_space_below(self, directory: str, path: str, to_path: str) -> None:
+        """Raise InvalidName if what is in the folder ``path`` had a path at ``to_path`` that cannot
+        be. What is published there at the same time is not looked at."""
+        deeper = to_path.count("/") - path.count("/")
+        longer = len(to_path.encode()) - len(path.encode())
+        if deeper <= 0 and longer <= 0:
+            return
+        with self.gate.entered():
+            folder = self.open_folder(directory, path)
+        if folder is None:
+            return
+        segments = MAX_SEGMENTS - 1 - to_path.count("/")
+        try:
+            with translated(directory):
+                fits = has_space_below(folder, segments, MAX_PATH_BYTES - len(to_path.encode()))
+        finally:
+            os.close(folder)
+        if not fits:
+            raise InvalidName(
+                f"a path in the folder would have more than {MAX_SEGMENTS} segments or "
+                f"{MAX_PATH_BYTES} bytes"
+            )
 
     def _rename(self, source: Way, there: Way, is_folder: bool, expect_there: Expect) -> None:
         """Make the move itself, of what is at the end of ``source``."""

@@ -13,19 +13,21 @@ from pathlib import Path
 import pytest
 
 from gfs import clock, linux
-from gfs.embedded import listing, tree, walks
+from gfs.embedded import folders, listing, tree, walks
 from gfs.embedded.filesystem import EmbeddedFileSystem
 from gfs.embedded.folders import Way
 from gfs.embedded.gate import Gate
 from gfs.errors import (
     AlreadyExists,
     GfsError,
+    InvalidName,
     NoSuchFile,
     NoSuchFolder,
     NotAFolder,
     StoreBroken,
     StoreUnavailable,
 )
+from gfs.paths import MAX_PATH_BYTES
 from gfs.types import ABSENT, Usage
 from tests.gfs.folder_suite import FolderSuite, plant, shown
 from tests.gfs.suite_parts import DIR, entries, load, names, store
@@ -308,6 +310,31 @@ async def test_a_replacement_that_cannot_be_undone_is_finished_by_the_next_move(
     await fs.move(DIR, "c", DIR, "d")
     assert await shown(fs) == ["b/", "b/f", "d"]
     assert not (root / "~moving").exists()
+
+
+@pytest.mark.parametrize("counts_links", [True, False])
+async def test_nothing_moves_to_where_it_could_not_be_reached(
+    fs: EmbeddedFileSystem, monkeypatch: pytest.MonkeyPatch, counts_links: bool
+) -> None:
+    if not counts_links:
+        monkeypatch.setattr(folders, "_LINKS_WITHOUT_FOLDERS", -1)
+    deep, long = "/".join("d" * 29), "/".join(["x" * 250] * 3)
+    await plant(fs, f"a/{deep}/f", f"b/{long}/{'y' * 250}", "c/f", "c/g/")
+    before = await shown(fs)
+    for path, to in (
+        ("a", "1/2/3"),
+        ("b", "b" * 21),
+        ("b/" + "x" * 250, "b/" + "x" * 251 + "/" + "x" * 20),
+        ("c", "/".join("e" * 32)),
+        ("c", "/".join(["e" * 255] * 4)),
+    ):
+        await refused(fs.move(DIR, path, DIR, to), InvalidName)
+    assert await shown(fs) == before
+    await fs.move(DIR, "a", DIR, "1/2")
+    await fs.move(DIR, "b", DIR, "b" * 20)
+    await fs.move(DIR, "c", DIR, "/".join("e" * 31))
+    assert len(await names(fs)) == 3
+    assert max(len(path.encode()) for path in await names(fs)) == MAX_PATH_BYTES
 
 
 async def test_what_was_replaced_is_freed(fs: EmbeddedFileSystem, root: Path) -> None:
