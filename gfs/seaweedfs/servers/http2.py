@@ -91,14 +91,17 @@ class _Stream:
         self.headers = False
         self.result: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
-    @property
-    def has_message(self) -> bool:
-        """Whether the first message has come whole. Raises Failed if it is too long."""
+    def enough(self) -> bool:
+        """Whether there are ``most`` bytes and a whole message. Raises Failed if that is too
+        long."""
+        if self.kept < self.most:
+            return False
         self.parts = [b"".join(self.parts)]
         length = int.from_bytes(self.parts[0][1:5])
         if length > MAX_MESSAGE_BYTES:
             raise Failed("a message is too long")
-        return self.kept >= 5 + length
+        self.most = max(self.most, 5 + length)
+        return self.kept >= self.most
 
 
 class Connection(asyncio.Protocol):
@@ -232,7 +235,7 @@ class Connection(asyncio.Protocol):
         stream.kept += len(payload)
         if flags & _END_STREAM:
             _fail(stream, Failed("the response has no status"))
-        elif stream.kept >= stream.most and stream.has_message:
+        elif stream.enough():
             resolve(stream.result, False)
             self._reset(number)
         elif stream.received >= WINDOW // 2 and self._transport is not None:
