@@ -10,7 +10,15 @@ import pytest
 
 from sfs_server.auth.access import Namespace
 from sfs_server.auth.claims import ANONYMOUS, Principal
-from sfs_server.auth.links import Links, Subject, file_subject, looks_like_link, transfer_subject
+from sfs_server.auth.links import (
+    Links,
+    Subject,
+    file_subject,
+    folder_subject,
+    looks_like_link,
+    subjects_of,
+    transfer_subject,
+)
 from sfs_server.auth.tokens import InvalidToken, Verifier
 from sfs_server.config import Config
 from sfs_server.database.migrations import migrate
@@ -93,6 +101,49 @@ def test_a_link_never_outlives_the_token_that_it_was_made_with(
 def test_a_link_opens_one_thing(other: Subject) -> None:
     with pytest.raises(InvalidToken):
         Links(KEY).open(make(), [other])
+
+
+@pytest.mark.parametrize(
+    ("folder", "path", "is_folder", "opens"),
+    [
+        ("a", "a", True, True),
+        ("a", "a/b", True, True),
+        ("a", "a/b", False, True),
+        ("a", "/".join("abcdefghijklmnopqrstuvwxyzABCDEF"), False, True),
+        ("a/b", "a/b/c", False, True),
+        ("", "a", False, True),
+        ("", "", True, True),
+        ("a", "a", False, False),
+        ("a", "ab", False, False),
+        ("a", "b/a", False, False),
+        ("a", "", True, False),
+        ("a/b", "a", True, False),
+        ("a/b", "a/c", False, False),
+        ("a/b", "a/bc/d", False, False),
+    ],
+)
+def test_a_link_to_a_folder_opens_it_and_what_is_below(
+    folder: str, path: str, is_folder: bool, opens: bool
+) -> None:
+    token = make(subject=folder_subject("team", folder))
+    subjects = subjects_of("team", path, folder=is_folder)
+    assert len(subjects) <= 33
+    if opens:
+        assert Links(KEY).open(token, subjects).maker.user == "alice"
+    else:
+        with pytest.raises(InvalidToken, match="not for this address"):
+            Links(KEY).open(token, subjects)
+    with pytest.raises(InvalidToken):
+        Links(KEY).open(token, subjects_of("other", path, folder=is_folder))
+
+
+@pytest.mark.parametrize(
+    ("path", "is_folder", "opens"),
+    [("a.txt", False, True), ("a.txt", True, False), ("a.txt/b", False, False), ("", True, False)],
+)
+def test_a_link_to_a_file_opens_no_folder(path: str, is_folder: bool, opens: bool) -> None:
+    subjects = subjects_of("team", path, folder=is_folder)
+    assert (SUBJECT in subjects) == opens
 
 
 def spoiled(token: str) -> Iterator[str]:

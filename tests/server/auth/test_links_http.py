@@ -129,6 +129,113 @@ async def test_a_link_opens_nothing_else(service: Service) -> None:
     assert (await call(service.port, "GET", url)).body == b"1"
 
 
+async def folder_link(
+    service: Service, namespace: str, folder: str, user: str = "alice"
+) -> tuple[Any, str]:
+    """A link to a folder, and its token."""
+    body = {"namespace": namespace, "folder": folder}
+    answer = await call(service.port, "POST", LINKS_PATH, service.bearer(user), body)
+    assert answer.status == 201, answer
+    made = answer.json()
+    url, _, token = made["url"].partition("?token=")
+    assert url == f"/storage/{namespace}/{quote(folder)}/".replace("//", "/")
+    assert made["download_url"] == f"{url}?archive=zip&token={token}"
+    return made, token
+
+
+@pytest.mark.parametrize("folder", ["a", "a/b \N{SNOWMAN}", ""])
+async def test_a_link_to_a_folder_opens_all_below_it_for_reading(
+    service: Service, folder: str
+) -> None:
+    await make(service, "secret", hidden=True)
+    prefix = f"{folder}/" if folder else ""
+    inner = [f"{prefix}f", f"{prefix}c/d/" + "/".join("efghijklmnopqrstuvwxyzABC")]
+    for path in (*inner, "a/b c/f", "ab/f"):
+        await service.put(f"/storage/secret/{quote(path)}", path.encode())
+    made, token = await folder_link(service, "secret", folder)
+    json_too = {"Accept": "application/json"}
+    async with connect(service.port) as connection:
+        for path in inner:
+            for place in ("/storage/", "/storage/download/"):
+                for method in ("GET", "HEAD"):
+                    target = f"{place}secret/{quote(path)}?token={token}"
+                    found = await connection.ask(method, target)
+                    assert found.status == 200, target
+                    assert found.body == (path.encode() if method == "GET" else b"")
+                    assert found.headers["Cache-Control"] == PRIVATE
+                    assert found.headers["Referrer-Policy"] == "no-referrer"
+        index = await connection.ask("GET", made["url"], json_too)
+        assert {"f", "c"} <= {entry["name"] for entry in index.json()}
+        below = f"/storage/secret/{quote(prefix)}c"
+        sent_on = await connection.ask("GET", f"{below}?token={token}")
+        assert (sent_on.status, sent_on.headers["Location"]) == (301, f"{below}/?token={token}")
+        assert (await connection.ask("GET", sent_on.headers["Location"])).status == 200
+        for method in ("PUT", "POST", "DELETE", "MKCOL", "MOVE"):
+            refused = await connection.ask(method, f"{below}/x?token={token}")
+            assert refused.status in (400, 404), method
+        for target in (
+            *(("/storage/secret/ab/f", "/storage/secret/a.txt") if folder else ()),
+            *(("/storage/secret/", "/storage/secret/a") if folder == "a" else ()),
+            *(("/storage/secret/a/", "/storage/secret/a/b%20c/f") if "/" in folder else ()),
+            f"/storage/default/{quote(inner[0])}",
+            "/storage/files?namespace=secret",
+            f"/storage/files?namespace=secret&folder={quote(folder)}",
+            "/storage/namespaces",
+            "/api/session",
+        ):
+            joint = "&" if "?" in target else "?"
+            refused = await connection.ask("GET", f"{target}{joint}token={token}")
+            assert refused.status == 401, target
+
+
+async def test_a_link_keeps_to_the_kind_of_what_it_was_made_for(service: Service) -> None:
+    """Something else may be at its path later."""
+    await make(service, "secret", hidden=True)
+    await service.put("/storage/secret/a/f", b"x")
+    _, to_folder = await folder_link(service, "secret", "a")
+    to_file = (await link(service, "secret", "a.txt", service.bearer()))["url"]
+    bearer = service.bearer()
+    for source, to in (("a", "b"), ("a.txt", "a"), ("b", "a.txt")):
+        fields = {**bearer, "Destination": f"/storage/secret/{to}"}
+        assert (await call(service.port, "MOVE", f"/storage/secret/{source}", fields)).status == 201
+    refused = await call(service.port, "GET", f"/storage/secret/a?token={to_folder}")
+    assert refused.status == 401
+    sent_on = await call(service.port, "GET", to_file)
+    assert sent_on.status == 301
+    assert (await call(service.port, "GET", sent_on.headers["Location"])).status == 401
+    inner = to_file.replace("a.txt", "a.txt/f")
+    assert (await call(service.port, "GET", inner)).status == 401
+
+
+async def test_a_link_to_a_folder_needs_the_folder_and_the_right_to_read(service: Service) -> None:
+    await make(service, "secret", hidden=True)
+    await service.put("/storage/secret/a/f", b"x")
+    for body, user, status in (
+        ({"folder": "none"}, "alice", 404),
+        ({"folder": "a.txt"}, "alice", 404),
+        ({"folder": "a/f"}, "alice", 404),
+        ({"folder": "a/"}, "alice", 400),
+        ({"folder": "../a"}, "alice", 400),
+        ({"folder": 1}, "alice", 400),
+        ({"folder": "a", "file": "a.txt"}, "alice", 400),
+        ({"folder": "a", "transfer": "x"}, "alice", 400),
+        ({"file": "a"}, "alice", 409),
+        ({"folder": "a"}, "bob", 404),
+        ({"folder": "none"}, "bob", 404),
+        ({"folder": "a", "file": None}, "alice", 201),
+        ({"folder": None, "file": "a/f"}, "alice", 201),
+    ):
+        wanted = {"namespace": "secret", **body}
+        answer = await call(service.port, "POST", LINKS_PATH, service.bearer(user), wanted)
+        assert answer.status == status, body
+    made, _ = await folder_link(service, "secret", "a")
+    assert (await call(service.port, "GET", made["url"])).status == 200
+    await service.delete(f"{NAMESPACES_PATH}/secret")
+    await make(service, "secret", "bob")
+    await service.put("/storage/secret/a/f", b"bob's", "bob")
+    assert (await call(service.port, "GET", made["url"])).status == 404
+
+
 async def test_who_may_not_read_the_file_cannot_make_a_link_to_it(service: Service) -> None:
     await make(service, "open")
     await make(service, "secret", hidden=True)
