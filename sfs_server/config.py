@@ -323,9 +323,9 @@ class Config:
         "trusted-proxy",
         "CIDR",
         _networks,
-        "network of proxies whose `X-Forwarded-For` says who the client is; from others, and "
-        "`X-Forwarded-Host` and `-Proto` from anyone, it is ignored; repeatable (the variable: "
-        "with commas)",
+        "network of proxies whose `X-Forwarded-For` says who the client is, and whose "
+        "`X-Forwarded-Host` which host it has asked for; from others both are ignored, and "
+        "`X-Forwarded-Proto` from anyone; repeatable (the variable: with commas)",
         repeatable=True,
     ).field()
     drain_timeout: float = Flag(

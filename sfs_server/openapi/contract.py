@@ -120,10 +120,10 @@ def _paths() -> Json:
         "/storage/links": {
             "post": _operation(
                 "createLink",
-                "Creates URLs that open one file, or show one transfer, for a limited time.",
+                "Creates URLs that open one file or folder, or show one transfer, for a limited time.",
                 [],
                 {"201": _json("The URLs are created.", ref("schemas", "Link"))},
-                f"403 404 {_JSON_BODY}",
+                f"403 404 409 {_JSON_BODY}",
                 body="NewLink",
             )
         },
