@@ -77,7 +77,7 @@ async def make(request: web.Request) -> web.Response:
     that are missing (RFC 4918 §9.3)."""
     app, fs = request.app, request.app[FILESYSTEM]
     directory, path, _ = target(request.rel_url.raw_path)
-    request[CHANGE] = change = Change("make a folder", directory, path)
+    request[CHANGE] = change = Change("create a folder", directory, path)
     namespace = await permitted(request, Action.CREATE, directory)
     if request.body_exists:
         raise Problem(415, "A folder is made without a body.")

@@ -120,7 +120,7 @@ def _paths() -> Json:
         "/storage/links": {
             "post": _operation(
                 "createLink",
-                "Creates URLs that open one file or folder, or show one transfer, for a limited time.",
+                "Creates URLs that open a file or folder, or show a transfer, for a limited time.",
                 [],
                 {"201": _json("The URLs are created.", ref("schemas", "Link"))},
                 f"403 404 409 {_JSON_BODY}",
