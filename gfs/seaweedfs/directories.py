@@ -357,11 +357,13 @@ class Directories:
             await self._filers.create(where, _marked(aside), over=aside)
 
     async def emptied_place(self, place: Place) -> bool:
-        """Whether the places that a mark lists could be emptied soon."""
+        """Whether the places that a mark lists could be emptied soon, so that there is nothing in
+        the usual place."""
         with suppress(TimeoutError, StoreUnavailable):
             async with asyncio.timeout(EMPTY_FIRST_SECONDS):
                 await self._empty(place)
-                return True
+                async with aclosing(self._pages("/".join(place))) as pages:
+                    return await anext(pages, None) is None
         return False
 
     async def _empty(self, place: Place) -> None:

@@ -18,9 +18,10 @@ the path.
 **What is not known.** A call that had no response may have been carried out. So both ends are
 looked up until the one or the other has what was moved, by its inode and version, which a move
 keeps. A filer that was killed in the middle has moved nothing, or all: its database ends the
-transaction. One that is frozen finds the call cancelled when it wakes, and its transaction rolled
-back; only if it stops in the last moment, after its check of that and before its database has the
-commit, does it move what was reported as not moved.
+transaction. One that is frozen finds the call given up when it wakes, and ends the transaction
+without any effect; only if it stops in the last moment, after its last message and before its
+database has the commit, less than a millisecond later, does it move what was reported as not moved.
+Until it wakes or is killed, its database lets nobody else change what it was about to move.
 
 What was written down of removed folders below (``Directories.register``) names their old paths; so
 the new ones are written down first.
@@ -244,9 +245,8 @@ class Mover:
         await self._rename(source, f"{target.where}/{name}", size)
         try:
             await self._directories.complete(target.where, target.name)
-            if size.entries <= USUAL_ENTRIES and await self._directories.emptied_place(
-                (target.where, target.name)
-            ):
+            place = target.where, target.name
+            if size.entries <= USUAL_ENTRIES and await self._directories.emptied_place(place):
                 await self._filers.rename(f"{target.where}/{name}", target.usual, _seconds(size))
         except (StoreUnavailable, VersionMismatch) as error:
             _log.info("%s: its entries stay in another place: %s", target.path, error)

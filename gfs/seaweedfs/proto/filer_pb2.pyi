@@ -230,7 +230,7 @@ class ObjectTransactionResponse(_message.Message):
     error_code: FilerError
     def __init__(self, error: _Optional[str] = ..., error_code: _Optional[_Union[FilerError, str]] = ...) -> None: ...
 
-class AtomicRenameEntryRequest(_message.Message):
+class StreamRenameEntryRequest(_message.Message):
     __slots__ = ("old_directory", "old_name", "new_directory", "new_name")
     OLD_DIRECTORY_FIELD_NUMBER: _ClassVar[int]
     OLD_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -242,9 +242,11 @@ class AtomicRenameEntryRequest(_message.Message):
     new_name: str
     def __init__(self, old_directory: _Optional[str] = ..., old_name: _Optional[str] = ..., new_directory: _Optional[str] = ..., new_name: _Optional[str] = ...) -> None: ...
 
-class AtomicRenameEntryResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+class StreamRenameEntryResponse(_message.Message):
+    __slots__ = ("ts_ns",)
+    TS_NS_FIELD_NUMBER: _ClassVar[int]
+    ts_ns: int
+    def __init__(self, ts_ns: _Optional[int] = ...) -> None: ...
 
 class PingRequest(_message.Message):
     __slots__ = ()

@@ -117,7 +117,7 @@ _SUBSCRIBE = Method(
     pb.SubscribeMetadataResponse,
 )
 _RENAME = Method(
-    _SERVICE + "AtomicRenameEntry", pb.AtomicRenameEntryRequest, pb.AtomicRenameEntryResponse
+    _SERVICE + "StreamRenameEntry", pb.StreamRenameEntryRequest, pb.StreamRenameEntryResponse
 )
 _ASSIGN = Method(_SERVICE + "AssignVolume", pb.AssignVolumeRequest, pb.AssignVolumeResponse)
 
@@ -366,15 +366,17 @@ class Filers:
         directory by a directory.
 
         On a store with transactions it is one for all readers. Raises VersionMismatch if the filer
-        refused it; then nothing was moved. After CallFailed it is not known. A filer that is frozen
-        with it, or cut off, finds the call cancelled when it wakes, and gives it up: its store ends
-        the transaction.
+        refused it; then nothing was moved. After CallFailed it is not known.
+
+        The filer sends a message for each entry. When it cannot, because the call was given up, it
+        ends the transaction without any effect; the last message comes right before its end. (It
+        pays no attention to that in ``AtomicRenameEntry``: one that was frozen goes on with it.)
         """
         old_directory, _, old_name = place.rpartition("/")
         # The filer would refuse to move a to ab/c: the one path starts with the other. It compares
         # the directory, and takes a name that has slashes.
         first, _, rest = to.removeprefix(f"{self._top}/").partition("/")
-        request = pb.AtomicRenameEntryRequest(
+        request = pb.StreamRenameEntryRequest(
             old_directory=old_directory,
             old_name=old_name,
             new_directory=f"{self._top}/{first}",
@@ -382,8 +384,10 @@ class Filers:
         )
         filer = self.preferred
         try:
-            async with self._unless_lost(filer):
-                await self._channels.call(filer.grpc, _RENAME, request, seconds)
+            stream = self._channels.stream(filer.grpc, _RENAME, request, seconds)
+            async with self._unless_lost(filer), aclosing(stream) as moved:
+                async for _ in moved:
+                    pass
         except CallFailed as error:
             if error.refused and _COMMIT not in error.details:
                 raise VersionMismatch("the filer refused to move it") from error
