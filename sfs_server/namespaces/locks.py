@@ -43,7 +43,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 from gfs.clock import Deadline
-from gfs.errors import NoSuchDirectory
+from gfs.errors import NoSuchDirectory, StoreUnavailable
 from gfs.paths import parents
 from sfs_server.auth import Namespace
 from sfs_server.database import Database, Session, StatementFailed
@@ -153,7 +153,9 @@ class _Wanted:
 class _Change:
     """How a body of ``Locks.held`` has ended, and by how much it changed each namespace."""
 
-    def __init__(self) -> None:
+    def __init__(self, usage: Usage) -> None:
+        """``usage`` is notified of what becomes of the change."""
+        self._usage = usage
         self._done = False
         self._failure: BaseException | None = None
         self._differences: dict[str, Difference] = {}
@@ -166,6 +168,9 @@ class _Change:
         try:
             yield
         except BaseException as error:
+            if isinstance(error, StoreUnavailable):  # the store may have made the change
+                for name in fresh:
+                    self._usage.missed(name)
             if not any(one.difference for one in fresh.values()):
                 raise
             self._failure = error
@@ -175,19 +180,19 @@ class _Change:
             session.at_commit(*statement(self._differences))
 
     @contextmanager
-    def ending(self, usage: Usage) -> Iterator[None]:
-        """Run the transaction and what is around it, and notify ``usage`` of what became of it."""
+    def ending(self) -> Iterator[None]:
+        """Run the transaction and what is around it."""
         try:
             yield
         except BaseException as error:
             for name in self._differences:
-                usage.missed(name)
+                self._usage.missed(name)
             if not (self._done and isinstance(error, DatabaseUnavailable | StatementFailed)):
                 raise
             _log.warning("the database became unavailable after a change was made: %s", error)
         else:
             for name in self._differences:
-                usage.wrote(name)
+                self._usage.wrote(name)
         if self._failure is not None:
             raise self._failure
 
@@ -222,8 +227,8 @@ class Locks:
         same name; DatabaseUnavailable, of which Busy if the locks were not granted within
         WAIT_SECONDS.
         """
-        wanted, deadline, change = _Wanted(ends), Deadline(WAIT_SECONDS), _Change()
-        with change.ending(self._usage):
+        wanted, deadline, change = _Wanted(ends), Deadline(WAIT_SECONDS), _Change(self._usage)
+        with change.ending():
             async with AsyncExitStack() as stack:
                 if long:
                     await stack.enter_async_context(self._one_of_few(deadline))

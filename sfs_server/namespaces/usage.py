@@ -174,7 +174,7 @@ class Usage:
         self._written[name] += 1
 
     def missed(self, name: str) -> None:
-        """The files of the namespace ``name`` were changed, and the row may not have been
+        """The files of the namespace ``name`` may have been changed, and the row may not have been
         written."""
         if len(self._missing) >= MAX_NOTED:
             self._missing.clear()

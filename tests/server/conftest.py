@@ -35,6 +35,20 @@ def pytest_asyncio_loop_factories(
 
 
 @pytest.fixture
+def recount_seconds() -> float:
+    """How often ``service`` looks for files to count in the background, and when for the first
+    time: later than a test ends, because many look at what a request does to the store and the
+    database."""
+    return 3600.0
+
+
+@pytest.fixture(autouse=True)
+def recounts(recount_seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sfs_server.namespaces.recount.FIRST_SECONDS", recount_seconds)
+    monkeypatch.setattr("sfs_server.namespaces.recount.LOOK_SECONDS", recount_seconds)
+
+
+@pytest.fixture
 def config(database_url: str, tmp_path: Path) -> Config:
     """The settings of ``service``; a test may replace some with ``dataclasses.replace``."""
     return Config(data=str(tmp_path / "data"), database=database_url, jwt_secret=SECRET)

@@ -61,6 +61,7 @@ def empty(postgres: Postgres, config: Config, tmp_path: Path) -> Config:
     return replace(config, data=str(tmp_path / "new"), database=postgres.url("restored"))
 
 
+@pytest.mark.parametrize("recount_seconds", [1.0])
 async def test_what_was_whole_is_whole_when_it_is_restored(
     service: Service, config: Config, empty: Config, target: Path, aiohttp_server: AiohttpServer
 ) -> None:

@@ -35,6 +35,7 @@ def empty(config: Config, postgres: Postgres, tmp_path: Path) -> Config:
     )
 
 
+@pytest.mark.parametrize("recount_seconds", [1.0])
 async def test_what_was_whole_on_a_cluster_is_whole_when_it_is_restored(
     service: Service, config: Config, empty: Config, tmp_path: Path, aiohttp_server: AiohttpServer
 ) -> None:

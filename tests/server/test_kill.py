@@ -82,6 +82,12 @@ async def check(port: int, names: Names, data: Path) -> int:
     return len(there)
 
 
+async def shown(port: int) -> tuple[int, int]:
+    """How many files and bytes the list of namespaces says there are."""
+    [default] = (await call(port, "GET", "/storage/namespaces")).json()
+    return default["count"], default["bytes"]
+
+
 @pytest.mark.timeout(300)  # it starts eleven times
 async def test_a_server_killed_while_uploads_run_shows_old_or_new_files(
     tmp_path: Path, database_url: str
@@ -102,7 +108,11 @@ async def test_a_server_killed_while_uploads_run_shows_old_or_new_files(
         await asyncio.gather(*clients)
         in_flight += len(names.attempted)
     async with launched(data, "-database", database_url) as process:
-        assert await check(process.port, names, data) > 0, f"seed {seed}"
+        there = await check(process.port, names, data)
+        assert there > 0, f"seed {seed}"
+        size = sum(file.stat().st_size for file in (data / "files" / "default").iterdir())
+        # Files were published, and what they add was not written: a recount finds them.
+        await eventually(lambda: shown(process.port), 30, equals=(there, size))
     assert in_flight >= ROUNDS, f"seed {seed}"
 
 

@@ -62,6 +62,51 @@ async def test_a_namespace_is_made_shown_changed_and_deleted(service: Service) -
         assert (await call(service.port, method, target, service.bearer())).status == 404
 
 
+async def listed(service: Service) -> list[tuple[str, int | None, int | None]]:
+    listed = (await call(service.port, "GET", ALL, service.bearer())).json()
+    return [(one["name"], one["count"], one["bytes"]) for one in listed]
+
+
+async def test_folders_are_counted_where_they_come_from_and_where_they_go(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def change(method: str, target: str, to: str = "") -> None:
+        headers = {**service.bearer(), **({"Destination": f"/storage/{to}"} if to else {})}
+        answer = await call(service.port, method, f"/storage/{target}", headers)
+        assert answer.status in (200, 201, 204), answer
+
+    await service.make_namespace("team")
+    for path in ("a/1", "a/b/2", "a/b/3", "c/4"):
+        await service.put(f"/storage/default/{path}", b"12345")
+    await change("MKCOL", "default/empty/")
+    await change("MOVE", "default/a/", "default/z/a/")
+    assert await listed(service) == [("default", 4, 20), ("team", 0, 0)]
+    await change("MOVE", "default/z/a/b/", "team/b/")
+    assert await listed(service) == [("default", 2, 10), ("team", 2, 10)]
+    await change("MOVE", "default/z/a/1", "team/b/2")  # over a file
+    assert await listed(service) == [("default", 1, 5), ("team", 2, 10)]
+    await change("MOVE", "default/c/", "team/b/")  # over a folder
+    assert await listed(service) == [("default", 0, 0), ("team", 1, 5)]
+    await change("MOVE", "team/b/4", "team/x")
+    await change("DELETE", "team/b/")
+    assert await listed(service) == [("default", 0, 0), ("team", 1, 5)]
+    await change("MOVE", "team/x", "team/y/z")
+    monkeypatch.setattr("sfs_server.handlers.folders.MOST_COUNTED", 0)
+    await change("MOVE", "team/y/", "default/y/")
+    assert await listed(service) == [("default", None, None), ("team", None, None)]
+
+
+@pytest.mark.parametrize("recount_seconds", [0.1])
+async def test_what_other_programs_write_is_found(
+    service: Service, postgres: Postgres, database_name: str
+) -> None:
+    (service.data / "files" / "default" / "a").write_bytes(b"123")
+    await asyncio.to_thread(postgres.execute, "DELETE FROM recounts", database_name)
+    await eventually(lambda: listed(service), equals=[("default", 1, 3)])
+    metrics = (await call(service.port, "GET", "/metrics")).body
+    assert b'sfs_namespace_recounts_total{result="corrected"} 1.0' in metrics
+
+
 async def test_the_list_is_sorted_by_bytes_and_shows_what_the_caller_may_see(
     service: Service,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gfs.errors import StoreFull, StoreUnavailable
 from sfs_server.auth.access import Namespace
 from sfs_server.auth.claims import Principal
 from sfs_server.database.session import Session
@@ -168,6 +169,17 @@ async def test_one_whose_row_may_be_missing_is_counted_soon(
     await ours._usage.merge()
     assert await due(ours, "n")
     assert not ours._usage._missing
+
+
+async def test_one_whose_store_did_not_respond_is_counted_soon(
+    ours: Namespaces, made: Namespace
+) -> None:
+    for error, doubtful in ((StoreFull, False), (StoreUnavailable, True)):
+        with pytest.raises(error):
+            async with ours.guard(made, "a"):
+                raise error
+        await ours._usage.merge()
+        assert await due(ours, "n") is doubtful
 
 
 async def test_a_change_that_was_not_counted_makes_the_total_unknown(
