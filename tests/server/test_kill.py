@@ -9,14 +9,14 @@ import random
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
-from tests.support.client import call, connect
+from tests.support.client import Connection, call, connect
 from tests.support.credentials import SECRET, bearer
 from tests.support.launcher import launched, run
 from tests.support.uploads import WAYS, head, request
@@ -114,6 +114,85 @@ async def test_a_server_killed_while_uploads_run_shows_old_or_new_files(
         # Files were published, and what they add was not written: a recount finds them.
         await eventually(lambda: shown(process.port), 30, equals=(there, size))
     assert in_flight >= ROUNDS, f"seed {seed}"
+
+
+class Folders:
+    """What may be in the folders of one client: what was confirmed, or what was being changed."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.confirmed: dict[str, bytes] = {}
+        self.attempted: dict[str, bytes] = {}
+
+    async def change(
+        self,
+        connection: Connection,
+        method: str,
+        name: str,
+        after: dict[str, bytes],
+        body: bytes = b"",
+        fields: Mapping[str, str] | None = None,
+    ) -> None:
+        """Ask for what makes ``after`` of the files."""
+        self.attempted = after
+        answer = await connection.ask(method, target(name), {**BEARER, **(fields or {})}, body)
+        assert answer.status in (200, 201, 204), (method, name, answer)
+        self.confirmed = after
+
+    async def churn(self, port: int, dice: random.Random) -> None:
+        """Fill a folder, move it over the one before, and now and then delete that, until the
+        server is gone."""
+        here, there = f"here-{self.number}", f"there-{self.number}"
+        with suppress(OSError, asyncio.IncompleteReadError, RuntimeError):
+            async with connect(port) as connection:
+                while True:
+                    for name in (f"{here}/f", f"{here}/in/f"):
+                        content = dice.randbytes(1000)
+                        after = self.confirmed | {name: content}
+                        await self.change(connection, "PUT", name, after, content)
+                    after = {
+                        name.replace(here, there): content
+                        for name, content in self.confirmed.items()
+                        if name.startswith(here)
+                    }
+                    to = {"Destination": target(f"{there}/"), "Overwrite": "T"}
+                    await self.change(connection, "MOVE", f"{here}/", after, fields=to)
+                    if dice.random() < 0.3:
+                        await self.change(connection, "DELETE", f"{there}/", {})
+
+    async def check(self, port: int) -> None:
+        """Hold that there is what may be there, and go on from it."""
+        found = {}
+        async with connect(port) as connection:
+            for folder in (f"here-{self.number}/", f"there-{self.number}/"):
+                listed = await connection.ask("GET", f"/storage/files?prefix={folder}", BEARER)
+                for entry in listed.json():
+                    answer = await connection.ask("GET", entry["path"], BEARER)
+                    assert answer.status == 200
+                    found[entry["name"]] = answer.body
+        assert found in (self.confirmed, self.attempted)
+        self.confirmed = self.attempted = found
+
+
+@pytest.mark.timeout(300)  # it starts six times
+async def test_a_server_killed_while_folders_move_shows_each_where_it_was_or_is_to_be(
+    tmp_path: Path, database_url: str
+) -> None:
+    seed = random.randrange(2**32)
+    dice = random.Random(seed)
+    folders = [Folders(number) for number in range(CLIENTS)]
+    in_flight = 0
+    for _ in range(5):
+        async with launched(tmp_path / "data", "-database", database_url) as process:
+            await asyncio.gather(*(one.check(process.port) for one in folders))
+            running = [asyncio.create_task(one.churn(process.port, dice)) for one in folders]
+            await asyncio.sleep(0.1 + dice.random() * 0.3)
+        await asyncio.gather(*running)
+        in_flight += sum(one.attempted != one.confirmed for one in folders)
+    async with launched(tmp_path / "data", "-database", database_url) as process:
+        await asyncio.gather(*(one.check(process.port) for one in folders))
+        assert os.listdir(tmp_path / "data" / "files" / "~tmp") == []
+    assert in_flight > 0, f"seed {seed}"
 
 
 async def refuses(port: int) -> bool:
