@@ -28,7 +28,7 @@ from gfs.seaweedfs.servers.address import parse  # noqa: E402
 from gfs.seaweedfs.servers.filer import Assigned, Filers  # noqa: E402
 from gfs.seaweedfs.servers.rpc import CallFailed  # noqa: E402
 from gfs.types import Tls  # noqa: E402
-from tests.gfs.suite import CHUNK, DIR, content, feed, load, store  # noqa: E402
+from tests.gfs.suite import CHUNK, DIR, content, feed, listed, load, store  # noqa: E402
 
 
 def leads(cluster: Cluster, master: Process) -> bool:
@@ -134,6 +134,7 @@ async def test_control_calls_are_encrypted_where_the_cluster_asks_for_it(tmp_pat
             await fs.make_directory(DIR)
             await store(fs, "f", data)
             assert await load(fs, "f") == data
+            assert await listed(fs) == [await fs.stat(DIR, "f")]
         finally:
             await fs.close()
         with pytest.MonkeyPatch.context() as patch:
