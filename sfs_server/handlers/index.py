@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 from sfs_server.auth import Action, InvalidToken, subjects_of
 from sfs_server.http import Target, target, wants_json
 from sfs_server.listing import POLICY, IndexPage, JsonArray, query_of, send_list
-from sfs_server.web import FILESYSTEM, LINK, LINKS, permitted
+from sfs_server.web import LINK, LINKS, permitted
 
 _HEADERS: dict[str, str] = {
     hdrs.CACHE_CONTROL: "private, no-cache",
@@ -24,8 +24,6 @@ async def index(request: web.Request) -> web.StreamResponse:
     asked = target(request.rel_url.raw_path)
     query = query_of(request.query, asked.path)
     await permitted(request, Action.READ, asked.namespace, stale_ok=True)
-    if asked.path:
-        await request.app[FILESYSTEM].stat_folder(asked.namespace, asked.path)
     if wants_json(request.headers):
         array = JsonArray(asked.namespace, query)
         return await send_list(request, asked.namespace, query, array, _HEADERS)

@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 from sfs_server.auth import DEFAULT_NAMESPACE, Action
 from sfs_server.http import check_namespace
 from sfs_server.listing import JsonArray, query_of, send_list
-from sfs_server.web import FILESYSTEM, permitted
+from sfs_server.web import permitted
 
 _HEADERS: dict[str, str] = {
     hdrs.CACHE_CONTROL: "private, no-cache",
@@ -21,6 +21,4 @@ async def list_files(request: web.Request) -> web.StreamResponse:
     namespace = check_namespace(request.query.get("namespace", DEFAULT_NAMESPACE))
     query = query_of(request.query)
     await permitted(request, Action.READ, namespace, stale_ok=True)
-    if query.folder:
-        await request.app[FILESYSTEM].stat_folder(namespace, query.folder)
     return await send_list(request, namespace, query, JsonArray(namespace, query), _HEADERS)

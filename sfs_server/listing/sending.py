@@ -53,7 +53,8 @@ async def send_list(
 
 async def _slices(fs: FileSystem, namespace: str, query: Query) -> Slices:
     """Yield the entries, at most SLICE at once; none where a slice has none that are asked for.
-    There may be more than the limit."""
+    There may be more than the limit. Raises NoSuchFolder: only a folder in which nothing was found
+    has to be looked for."""
     limit = None if query.limit is None or query.narrows else query.limit + 1
     batches: AsyncGenerator[Sequence[Entry], None]
     if query.folder is None:
@@ -62,11 +63,15 @@ async def _slices(fs: FileSystem, namespace: str, query: Query) -> Slices:
         batches = fs.list_folder(
             namespace, query.folder, prefix=query.prefix, after=query.after, limit=limit
         )
+    found = False
     async with aclosing(batches):
         async for batch in batches:
             for start in range(0, len(batch), SLICE):
+                found = True
                 yield query.kept(batch[start : start + SLICE])
                 await asyncio.sleep(0)
+    if query.folder and not found:
+        await fs.stat_folder(namespace, query.folder)
 
 
 async def _page(
