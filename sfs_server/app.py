@@ -14,6 +14,7 @@ from gfs.errors import GfsError
 from sfs_server import page, postgres
 from sfs_server.archives import Archives
 from sfs_server.auth import DEFAULT_NAMESPACE, Links, Verifier, secret_of
+from sfs_server.changes import Changes
 from sfs_server.config import Config, ConfigError
 from sfs_server.database import Database, StatementFailed, migrate
 from sfs_server.errors import DatabaseUnavailable
@@ -30,6 +31,7 @@ from sfs_server.streams import Streams
 from sfs_server.web import (
     ACCESS_LOG,
     ARCHIVES,
+    CHANGES,
     CONFIG,
     DATABASE,
     FILESYSTEM,
@@ -117,7 +119,7 @@ def make_app(config: Config) -> web.Application:
     app[LIFECYCLE] = Lifecycle()
     app[ARCHIVES] = Archives()
     app[ACCESS_LOG] = AccessLog(config.log_format)
-    app.cleanup_ctx.extend((_lag, _page, _store, _tokens, _database, _progress, _threads))
+    app.cleanup_ctx.extend((_lag, _page, _store, _tokens, _database, _streams, _threads))
     add_routes(app)
     return app
 
@@ -163,15 +165,17 @@ async def _database(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
-async def _progress(app: web.Application) -> AsyncIterator[None]:
+async def _streams(app: web.Application) -> AsyncIterator[None]:
     app[PROGRESS] = hub = Hub()
-    app[LIFECYCLE].on_drain.append(hub.streams.drain)
-    app[METRICS].progress_watchers = lambda: len(hub.streams)
+    app[CHANGES] = changes = Changes()
+    app[LIFECYCLE].on_drain.extend((hub.streams.drain, changes.streams.drain))
+    app[METRICS].progress_watchers = lambda: len(hub.streams) + len(changes.streams)
     async with AsyncExitStack() as stack:
         stack.callback(hub.close)
         if app[CONFIG].database is not None:  # no other process has the embedded one
             exchange = Exchange(app[DATABASE])
             Relay(hub, exchange)
+            changes.join(exchange)
             stack.push_async_callback(exchange.close)
             await exchange.start()
         yield

@@ -112,13 +112,14 @@ def set_up_logging(log_format: str) -> None:
 @dataclass(slots=True)
 class Change:
     """What a request is to change: a namespace, or the file or folder at the path ``file`` in it.
-    ``to`` is the other end of a move, a namespace and a path. ``done`` is set once it is changed,
-    also if the request fails afterwards."""
+    ``to`` is the other end of a move, a namespace and a path, and ``folder`` whether a folder is
+    moved. ``done`` is set once it is changed, also if the request fails afterwards."""
 
     action: str
     namespace: str | None = None
     file: str | None = None
     to: tuple[str, str] | None = None
+    folder: bool = False
     done: bool = False
 
 

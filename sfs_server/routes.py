@@ -6,6 +6,7 @@ from aiohttp import web
 
 from sfs_server.handlers import (
     archives,
+    changes,
     files,
     folders,
     index,
@@ -58,6 +59,7 @@ def add_routes(app: web.Application) -> None:
         router.add_delete(folder, folders.delete)
         router.add_route("MKCOL", folder, folders.make)
         router.add_route("MOVE", folder, folders.move)
+    router.add_get("/sse/changes", changes.changes)
     router.add_get("/sse/progress", progress.progress)
     router.add_get("/api/session", service.session)
     router.add_get("/openapi.json", service.openapi)

@@ -31,7 +31,7 @@ sfs_server.postgres
 sfs_server.auth
 sfs_server.namespaces
 sfs_server.exchange sfs_server.streams
-sfs_server.progress
+sfs_server.progress sfs_server.changes
 sfs_server.archives
 sfs_server.metrics sfs_server.store sfs_server.backup
 sfs_server.openapi sfs_server.page
@@ -64,7 +64,7 @@ HOMES = {
 PURE = """
 sfs_server.http sfs_server.openapi sfs_server.auth.access sfs_server.auth.claims
 sfs_server.namespaces.cache sfs_server.progress.messages sfs_server.archives.zips
-sfs_server.exchange.payloads
+sfs_server.exchange.payloads sfs_server.changes.messages
 sfs_server.listing.query sfs_server.listing.json_array sfs_server.listing.index_page
 sfs_server.web.error_page
 """.split()

@@ -155,7 +155,8 @@ async def move(request: web.Request) -> web.Response:
     current = await _entry(fs, source.namespace, source.path)
     if current is None:
         raise NoSuchFolder(source.path) if source.folder else NoSuchFile(source.path)
-    if isinstance(current, FolderInfo):
+    change.folder = isinstance(current, FolderInfo)
+    if change.folder:
         refuse_depth(headers)
     elif source.folder:
         raise Problem(409, "This is a file: to move it, leave out the slash at the end.")
@@ -164,7 +165,7 @@ async def move(request: web.Request) -> web.Response:
     _refuse_stale(request, current)
     expect = expectation("MOVE", headers, current, clock.unix())
     moving = app[NAMESPACES].moving(
-        namespace, source.path, to_namespace, to.path, folder=isinstance(current, FolderInfo)
+        namespace, source.path, to_namespace, to.path, folder=change.folder
     )
     async with moving as (here, there):
         _require(request, Action.DELETE, here)

@@ -134,8 +134,21 @@ def _paths() -> Json:
 def _service_paths() -> Json:
     text = {"text/plain": {"schema": {"type": "string"}}}
     checks = ref("schemas", "Checks")
+    changes = {"schema": {"type": "string"}, "x-event-data": ref("schemas", "Change")}
     events = {"schema": {"type": "string"}, "x-event-data": ref("schemas", "Progress")}
     return {
+        "/sse/changes": _read(
+            "changes",
+            "Streams what changes in a namespace, or in a folder of it.",
+            _parameters("ofNamespace changesIn lastEvent"),
+            {
+                "200": {
+                    "description": "This is a stream of events, each with a Change as its data.",
+                    "content": {"text/event-stream": changes},
+                }
+            },
+            "403 404 429",
+        ),
         "/sse/progress": _read(
             "progress",
             "Streams the progress of one transfer until the transfer ends.",

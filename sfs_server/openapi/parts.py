@@ -245,6 +245,22 @@ SCHEMAS: Json = {
             optional="error",
         ),
     },
+    "Change": {
+        "description": "This is the data of one event.",
+        "oneOf": [
+            _object(
+                {
+                    "type": {"enum": ["file", "folder"]},
+                    "name": _ENTRY_NAME,
+                    "change": {"enum": ["put", "deleted"]},
+                }
+            ),
+            {
+                "description": "More has changed than is shown: the client should list again.",
+                **_object({"change": {"const": "many"}}),
+            },
+        ],
+    },
     "TransferId": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
     "Checks": _object(
         {"checks": {"type": "object", "additionalProperties": {"type": "string"}}},
@@ -300,6 +316,23 @@ PARAMETERS: Json = {
         "namespace",
         _NAMESPACE,
         "This is the name of the namespace; without it, 'default' is listed.",
+    ),
+    "ofNamespace": {
+        **_in("query", "namespace", _NAMESPACE, "This is the name of the namespace."),
+        "required": True,
+    },
+    "changesIn": _in(
+        "query",
+        "folder",
+        _TEXT,
+        "What changes right in this folder is shown, at the top where it is empty; without it, "
+        "what changes at all depths.",
+    ),
+    "lastEvent": _in(
+        "header",
+        "Last-Event-ID",
+        _TEXT,
+        "The client had a stream before: this one starts with a Change of 'many'.",
     ),
     "inFolder": _in(
         "query",

@@ -10,6 +10,7 @@ from aiohttp import web
 from gfs.api import FileSystem
 from sfs_server.archives import Archives
 from sfs_server.auth import Link, Links, Principal, Verifier
+from sfs_server.changes import Changes
 from sfs_server.config import Config
 from sfs_server.database import Database
 from sfs_server.http import Origins, Proxies
@@ -45,6 +46,7 @@ class Lifecycle:
 
 ACCESS_LOG = web.AppKey("ACCESS_LOG", AccessLog)
 ARCHIVES = web.AppKey("ARCHIVES", Archives)
+CHANGES = web.AppKey("CHANGES", Changes)
 CONFIG = web.AppKey("CONFIG", Config)
 DATABASE = web.AppKey("DATABASE", Database)
 FILESYSTEM = web.AppKey[FileSystem]("FILESYSTEM", FileSystem)

@@ -12,10 +12,12 @@ from gfs import clock
 from sfs_server.auth import ANONYMOUS
 from sfs_server.http import METHODS
 from sfs_server.logs import CLIENT_GONE, redact
+from sfs_server.web.audit import announce
 from sfs_server.web.connection import connection_of
 from sfs_server.web.keys import (
     ACCESS_LOG,
     CHANGE,
+    CHANGES,
     CLIENT,
     CONFIG,
     LIFECYCLE,
@@ -69,6 +71,8 @@ async def log_request(
         if CHANGE in request:  # a client that lost its connection does not know what came of it
             state = connection_of(request).state
             access_log.audit(request_id, user, client, request[CHANGE], status, state)
+            if request[CHANGE].done or status < 300:
+                announce(request[CHANGE], app[CHANGES])
 
 
 def _is_id(text: str) -> bool:

@@ -17,7 +17,7 @@ from sfs_server.config import Config
 from sfs_server.openapi.contract import document
 from sfs_server.web.keys import CONFIG
 from tests.support.credentials import SECRET
-from tests.support.service import Service
+from tests.support.service import Service, pass_for_one_store
 
 PATHS = document()["paths"]
 
@@ -83,3 +83,14 @@ async def service(
     server = await aiohttp_server(app)
     yield Service(server, Path(app[CONFIG].data))
     assert not undocumented, "the contract (/openapi.json) does not know these answers"
+
+
+@pytest.fixture
+async def other(
+    config: Config, tmp_path: Path, aiohttp_server: AiohttpServer, service: Service
+) -> Service:
+    """A second process (in this one) on the same database."""
+    second = replace(config, data=str(tmp_path / "other"))
+    pass_for_one_store(service.data, tmp_path / "other")
+    server = await aiohttp_server(make_app(second))
+    return Service(server, Path(second.data))

@@ -23,6 +23,7 @@ class EventSource:
         self.messages: list[str] = []
         self.comments = 0
         self.retry: int | None = None
+        self.id = ""
         self._rest = b""
         self._data: list[str] = []
 
@@ -47,12 +48,14 @@ class EventSource:
         elif field == "retry":
             assert value.isdigit()
             self.retry = int(value)
+        elif field == "id":
+            self.id = value
         else:
             raise AssertionError(f"nothing else belongs here: {line!r}")
 
 
 class Stream:
-    """One watcher. Holds of each event what holds of all, as it comes."""
+    """One watcher of a transfer. Holds of each event what holds of all, as it comes."""
 
     def __init__(
         self, id_: str, connection: Connection, status: int, headers: CIMultiDict[str]
@@ -129,6 +132,32 @@ class Stream:
         assert len(self.events) == before, self.events
 
 
+class ChangeStream(Stream):
+    """One watcher of changes."""
+
+    def _take(self, event: Event) -> None:
+        assert set(event) in ({"change"}, {"type", "name", "change"})
+        self.events.append(event)
+        self.times.append(time.monotonic())
+
+
+@asynccontextmanager
+async def watching_changes(
+    port: int,
+    query: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    receive_buffer: int = 0,
+) -> AsyncIterator[ChangeStream]:
+    """An event stream of changes, which has started."""
+    target = f"/sse/changes?{query}"
+    async with _watching(port, target, headers, receive_buffer) as (connection, answered):
+        stream = ChangeStream("", connection, 200, answered)
+        await stream.read()
+        assert stream.source.id
+        yield stream
+
+
 @asynccontextmanager
 async def watching(
     port: int,
@@ -139,15 +168,24 @@ async def watching(
     receive_buffer: int = 0,
 ) -> AsyncIterator[Stream]:
     """An event stream of the transfer ``id_``."""
+    target = f"/sse/progress?id={id_}{query}"
+    async with _watching(port, target, headers, receive_buffer) as (connection, answered):
+        yield Stream(id_, connection, 200, answered)
+
+
+@asynccontextmanager
+async def _watching(
+    port: int, target: str, headers: Mapping[str, str] | None, receive_buffer: int
+) -> AsyncIterator[tuple[Connection, CIMultiDict[str]]]:
     async with connect(port, receive_buffer=receive_buffer) as connection:
-        connection.send("GET", f"/sse/progress?id={id_}{query}", headers)
+        connection.send("GET", target, headers)
         status, answered = await connection.head()
         assert status == 200
         assert answered["Content-Type"] == "text/event-stream"
         assert answered["Cache-Control"] == "no-store"
         assert answered["X-Accel-Buffering"] == "no"
         assert "Content-Encoding" not in answered
-        yield Stream(id_, connection, status, answered)
+        yield connection, answered
 
 
 async def seen(

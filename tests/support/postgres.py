@@ -23,6 +23,9 @@ from sfs_server.database.migrations import migrate
 from sfs_server.database.pool import Database
 from sfs_server.postgres import server as embedded_postgres
 
+LOSE_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'test'"
+"""Ends the listeners and every other session."""
+
 
 class Postgres:
     """A server that tests may mistreat."""

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pytest_aiohttp import AiohttpServer
 
-from sfs_server.app import make_app
 from sfs_server.config import Config
 from sfs_server.errors import DatabaseUnavailable
 from sfs_server.progress.hub import LOST
@@ -20,7 +17,7 @@ from tests.support.client import MIB, Connection, connect
 from tests.support.credentials import bearer
 from tests.support.events import Stream, seen, watching
 from tests.support.launcher import launched
-from tests.support.postgres import Postgres
+from tests.support.postgres import LOSE_ALL, Postgres
 from tests.support.service import Service, pass_for_one_store
 from tests.support.uploads import begin, head, upload
 from tests.support.waiting import eventually
@@ -28,19 +25,6 @@ from tests.support.waiting import eventually
 TARGET = "/storage/default/file?id=t"
 CONTENT = bytes(2 * MIB)
 BEARER = bearer()
-LOSE_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'test'"
-"""Ends the listeners and every other session."""
-
-
-@pytest.fixture
-async def other(
-    config: Config, tmp_path: Path, aiohttp_server: AiohttpServer, service: Service
-) -> Service:
-    """A second process (in this one) on the same database."""
-    second = replace(config, data=str(tmp_path / "other"))
-    pass_for_one_store(service.data, tmp_path / "other")
-    server = await aiohttp_server(make_app(second))
-    return Service(server, Path(second.data))
 
 
 def relay(service: Service) -> Relay:
