@@ -43,7 +43,7 @@ def announce(change: Change, changes: Changes) -> None:
             changes.changed(namespace, path, "file", "put")
         case "delete":
             changes.changed(namespace, path, "file", "deleted")
-        case "make a folder":
+        case "create a folder":
             changes.changed(namespace, path, "folder", "put")
         case "delete a folder":
             changes.changed(namespace, path, "folder", "deleted")
