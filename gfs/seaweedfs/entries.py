@@ -132,12 +132,10 @@ def files_of(entry: Entry) -> str:
 
 def size_of(entry: Entry) -> int:
     """The size of the file, in bytes."""
-    size: int = entry.attributes.file_size
-    for chunk in entry.chunks:
-        size = max(size, chunk.offset + chunk.size)
     if entry.content and not entry.chunks:
         return len(entry.content)
-    return size
+    end = max((chunk.offset + chunk.size for chunk in entry.chunks), default=0)
+    return max(entry.attributes.file_size, end)
 
 
 def modified_ns(entry: Entry) -> int:
@@ -148,13 +146,14 @@ def modified_ns(entry: Entry) -> int:
 def file_info(directory: str, path: str, entry: Entry) -> FileInfo:
     """The FileInfo of the file at ``path`` in ``directory``, from its entry."""
     attributes = entry.attributes
+    size, version = _size_and_version(entry)
     return FileInfo(
         directory=directory,
         path=path,
-        size=size_of(entry),
-        version=version_of(entry),
+        size=size,
+        version=version,
         created_ns=attributes.crtime * _SECOND + attributes.crtime_ns,
-        modified_ns=modified_ns(entry),
+        modified_ns=attributes.mtime * _SECOND + attributes.mtime_ns,
     )
 
 
@@ -170,16 +169,25 @@ def set_times(entry: Entry, of: FileInfo | None) -> None:
 
 def version_of(entry: Entry) -> str:
     """The version of a file: 32 hexadecimal digits."""
-    mark: bytes = entry.extended.get(VERSION_KEY, b"")
+    return _size_and_version(entry)[1]
+
+
+def _size_and_version(entry: Entry) -> tuple[int, str]:
+    """Both in one pass: lists need them of every file."""
+    size: int = entry.attributes.file_size
+    places = []
+    for chunk in entry.chunks:
+        offset, length = chunk.offset, chunk.size
+        if offset + length > size:
+            size = offset + length
+        fid = chunk.file_id or fid_of(chunk)
+        places.append(f"{fid};{offset};{length};{chunk.modified_ts_ns}|")
     content: bytes = entry.content
-    places = "".join(
-        [
-            f"{chunk.file_id or fid_of(chunk)};{chunk.offset};{chunk.size};{chunk.modified_ts_ns}|"
-            for chunk in entry.chunks
-        ]
-    )
-    head = b"%d;%d:%s%d:%s" % (size_of(entry), len(mark), mark, len(content), content)
-    return blake2b(head + places.encode(), digest_size=16).hexdigest()
+    if content and not places:
+        size = len(content)
+    mark: bytes = entry.extended.get(VERSION_KEY, b"")
+    head = b"%d;%d:%s%d:%s" % (size, len(mark), mark, len(content), content)
+    return size, blake2b(head + "".join(places).encode(), digest_size=16).hexdigest()
 
 
 def fid_of(chunk: FileChunk) -> str:

@@ -165,6 +165,14 @@ def test_other_bytes_have_another_version() -> None:
     assert entries.version_of(touched) == versions[0]
 
 
+def test_a_version_is_the_same_in_every_release() -> None:
+    """Clients and caches keep it as an ETag."""
+    stored = FileChunk(file_id="3,01637037d6", offset=5, size=7, modified_ts_ns=9)
+    entry = Entry(content=b"in it", extended={entries.VERSION_KEY: b"0123"}, chunks=[stored])
+    assert entries.version_of(entry) == "5756c4a3fb173d6a20c7dd88d8476099"
+    assert entries.file_info("d", "f", entry).size == entries.size_of(entry) == 12
+
+
 @pytest.mark.parametrize(
     ("free", "copies", "size", "takes"),
     [
