@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable
 
 from gfs import clock
 from gfs.api import FileSystem, Reader, Writer
+from gfs.clock import Deadline
 from gfs.errors import (
     DataLoss,
     GfsError,
@@ -34,7 +35,15 @@ from gfs.seaweedfs.moving import Mover
 from gfs.seaweedfs.proto.filer_pb2 import Entry
 from gfs.seaweedfs.publishing import Publisher
 from gfs.seaweedfs.reader import SeaweedReader
-from gfs.seaweedfs.servers import Channels, Filers, FreeSpace, Masters, VolumeServers, parse_list
+from gfs.seaweedfs.servers import (
+    PATIENCE_SECONDS,
+    Channels,
+    Filers,
+    FreeSpace,
+    Masters,
+    VolumeServers,
+    parse_list,
+)
 from gfs.seaweedfs.turns import Turns
 from gfs.seaweedfs.uploads import CHUNK_BYTES, Uploads
 from gfs.seaweedfs.watch import CachedFile, EntryCache
@@ -297,13 +306,21 @@ class SeaweedFileSystem(FileSystem):
         return await self._cache.get(key, CachedFile, look_up)
 
     async def _entry(self, directory: str, path: str) -> tuple[Entry, Folder]:
-        """The entry of a file, and the folder that it is in. Raises NoSuchFile and IsFolder."""
-        try:
-            entry, folder = await self._folders.entry(directory, path)
-        except (NoSuchDirectory, NoSuchFolder, NotAFolder):
-            raise NoSuchFile(path) from None
-        if entry is None:
-            raise NoSuchFile(path)
+        """The entry of a file, and the folder that it is in. Raises NoSuchFile and IsFolder.
+
+        A file that is missing may be where its folder is by now.
+        """
+        deadline = Deadline(PATIENCE_SECONDS)
+        while True:
+            try:
+                entry, folder = await self._folders.entry(directory, path)
+            except (NoSuchDirectory, NoSuchFolder, NotAFolder):
+                raise NoSuchFile(path) from None
+            if entry is not None:
+                break
+            if await self._folders.still(folder):
+                raise NoSuchFile(path)
+            await deadline.pause(0, StoreUnavailable("the folder is moved all the time"))
         if isinstance(entry, Folder):
             raise IsFolder(path)
         return entry, folder

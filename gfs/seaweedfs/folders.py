@@ -6,8 +6,9 @@ of them exists: what is below one that was removed is there for a while, until i
 
 So a lookup needs the state of all folders above. They are cached, each with the one above it, and
 a file with its folder (:mod:`gfs.seaweedfs.watch`): then a lookup asks nothing. What is not cached
-is asked for all at once, as if everything were in its usual place; only where one turns out to be
-elsewhere, what is below it is asked for again.
+is asked for all at once, as if everything were in its usual place. Where one turns out to be
+elsewhere, what is below it is asked for again, and so is what is missing: it may have come there
+with a folder that was moved between the two lookups.
 """
 
 from __future__ import annotations
@@ -61,6 +62,15 @@ class Folder:
     def place(self) -> str:
         """The path of the filer's directory that has its entries."""
         return self.identity.place
+
+    @property
+    def chain(self) -> list[Folder]:
+        """The directory, and the folders from there on, the outermost first; it is the last one."""
+        chain, folder = [self], self.above
+        while folder is not None:
+            chain.append(folder)
+            folder = folder.above
+        return chain[::-1]
 
     @property
     def current(self) -> bool:
@@ -136,15 +146,11 @@ class Folders:
         the outermost first. Raises NoSuchDirectory, and NotAFolder if one of them is a file."""
         while True:
             try:
-                folder: Folder | None = await self.find(directory, path)
+                folder = await self.find(directory, path)
             except NoSuchFolder:
                 path = path.rpartition("/")[0]
                 continue
-            chain = []
-            while folder is not None:
-                chain.append(folder)
-                folder = folder.above
-            return chain[::-1]
+            return folder.chain
 
     async def entry(self, directory: str, path: str) -> tuple[Entry | Folder | None, Folder]:
         """What is at ``path`` now: the entry of a file, a folder, or nothing; and the folder that
@@ -158,9 +164,8 @@ class Folders:
             looking = asyncio.create_task(self._filers.lookup(usual, name))
             try:
                 folder = await self.find(directory, above)
-                if folder.place == usual:
-                    entry = await looking
-                else:
+                entry = await looking if folder.place == usual else None
+                if entry is None:
                     entry = await self._filers.lookup(folder.place, name)
             finally:
                 looking.cancel()
@@ -188,7 +193,14 @@ class Folders:
             if elsewhere is not None:
                 return self._folder(above, entry.name, elsewhere, f"{above.place}/{name}")
         place = f"{above.place}/{entry.name}"
-        return None if entries.is_removed(entry) else self._folder(above, entry.name, entry, place)
+        if not entries.is_removed(entry):
+            return self._folder(above, entry.name, entry, place)
+        if others is None and entries.places_of(entry):
+            # Its other place may have come to the usual one between these lookups.
+            now = await self._filers.lookup(above.place, entry.name, patience=patience)
+            if now != entry:
+                return await self.state(above, now, patience=patience)
+        return None
 
     async def unchanged(self, chain: Sequence[Folder], *, patience: float) -> int | None:
         """Compare the folders of a ``chain`` with what the filer has now: None if they are all
@@ -207,6 +219,16 @@ class Folders:
 
         results = await asyncio.gather(*map(same, chain))
         return None if all(results) else results.index(False)
+
+    async def still(self, folder: Folder) -> bool:
+        """Whether a folder is where it was, as the filer has it now; if not, it is forgotten. The
+        directory itself is not asked for: it is not moved."""
+        chain = folder.chain[1:]
+        if not chain or await self.unchanged(chain, patience=PATIENCE_SECONDS) is None:
+            return True
+        for one in chain:
+            self._cache.drop(self.key(one.info.directory, one.info.path))
+        return False
 
     def _usual(self, directory: str, path: str) -> str:
         """The usual place of a folder's entries."""
@@ -230,9 +252,12 @@ class Folders:
         outer, _, name = path.rpartition("/")
         guess = above.place if isinstance(above, Folder) else self._usual(directory, outer)
         entry = await self._filers.lookup(guess, name)
-        folder = above if isinstance(above, Folder) else await above
-        if folder.place != guess:
-            entry = await self._filers.lookup(folder.place, name)
+        if isinstance(above, Folder):
+            folder = above
+        else:
+            folder = await above
+            if folder.place != guess or entry is None:
+                entry = await self._filers.lookup(folder.place, name)
         state = await self.state(folder, entry)
         if state is None:
             raise NoSuchFolder(path)

@@ -26,12 +26,25 @@ from contextlib import aclosing
 from itertools import islice
 from typing import NamedTuple
 
-from gfs.errors import InvalidName, NoSuchDirectory, NoSuchFolder, NotAFolder
+from gfs.clock import Deadline
+from gfs.errors import (
+    InvalidName,
+    NoSuchDirectory,
+    NoSuchFolder,
+    NotAFolder,
+    StoreUnavailable,
+)
 from gfs.paths import MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_SEGMENTS, check_name, check_path
 from gfs.seaweedfs import entries
 from gfs.seaweedfs.folders import Folder, Folders
 from gfs.seaweedfs.proto.filer_pb2 import Entry as FilerEntry
-from gfs.seaweedfs.servers import PAGE_ENTRIES, Filers, Page, decode
+from gfs.seaweedfs.servers import (
+    PAGE_ENTRIES,
+    PATIENCE_SECONDS,
+    Filers,
+    Page,
+    decode,
+)
 from gfs.types import Entry, FileInfo, Usage
 
 FIRST = 100
@@ -95,16 +108,47 @@ class Listing:
     async def folder(
         self, directory: str, folder: str, prefix: str, after: str, limit: int | None
     ) -> AsyncGenerator[list[Entry], None]:
-        """See ``FileSystem.list_folder``."""
-        of = await self._find(directory, folder)
+        """See ``FileSystem.list_folder``.
+
+        A folder that is moved or removed meanwhile may seem to have fewer entries than it ever had.
+        So its state is compared at the end: a short list, of which nothing was yielded yet, starts
+        again, and a longer one ends with StoreUnavailable. A short list starts again too if it has
+        one folder twice, which was moved: a filer reads even a few entries in two steps.
+        """
+        deadline = Deadline(PATIENCE_SECONDS)
         after = after.partition("\0")[0]
-        if of is None or limit == 0:
-            return
+        while (of := await self._find(directory, folder)) is not None and limit != 0:
+            held: list[FileInfo | Folder] = []
+            yielded = False
+            async with aclosing(self._level(of, prefix, after, limit)) as batches:
+                async for batch in batches:
+                    if held:
+                        yield _infos(held)
+                        yielded, held = True, []
+                    if len(batch) < FIRST and not yielded:
+                        held = batch
+                    else:
+                        yield _infos(batch)
+                        yielded = True
+            if await self._folders.still(of) and not _twice(held):
+                if held:
+                    yield _infos(held)
+                return
+            problem = StoreUnavailable("the folder was moved or removed while it was listed")
+            if yielded:
+                raise problem
+            await deadline.pause(0, problem)
+
+    async def _level(
+        self, of: Folder, prefix: str, after: str, limit: int | None
+    ) -> AsyncGenerator[list[FileInfo | Folder], None]:
+        """Yield what is right in a folder, in batches that are not empty."""
+        directory, folder = of.info.directory, of.info.path
         left = limit
         level = _Level(self._filers, of, prefix, after, left)
         try:
             while (found := await level.next()) is not None:
-                batch: list[Entry] = []
+                batch: list[FileInfo | Folder] = []
                 for entry in found:
                     if not entry.is_directory:
                         path = f"{folder}/{entry.name}" if folder else entry.name
@@ -112,7 +156,7 @@ class Listing:
                     else:
                         state = await self._folders.state(of, entry, others=level.others(entry))
                         if isinstance(state, Folder):
-                            batch.append(state.info)
+                            batch.append(state)
                 batch = batch[:left]
                 if left is not None:
                     left = level.left = left - len(batch)
@@ -146,6 +190,16 @@ class Listing:
             return await self._folders.find(directory, folder and check_path(folder))
         except (NoSuchDirectory, NoSuchFolder, NotAFolder):
             return None
+
+
+def _infos(batch: list[FileInfo | Folder]) -> list[Entry]:
+    return [one.info if isinstance(one, Folder) else one for one in batch]
+
+
+def _twice(batch: list[FileInfo | Folder]) -> bool:
+    """Whether it has one folder by two names."""
+    marks = [(one.identity.created, one.identity.inode) for one in batch if isinstance(one, Folder)]
+    return len(set(marks)) < len(marks)
 
 
 class _Level:

@@ -32,8 +32,10 @@ from manifests.laptop.weed import (
     Weed,
     free_ports,
     program,
+    store_in_postgres,
     wait_until_registered,
 )
+from tests.support.postgres import Postgres
 
 HTTP_SECONDS = 10.0
 VOLUME_SERVERS = 3
@@ -216,6 +218,13 @@ def running(
     finally:
         cluster.end()
         shutil.rmtree(home, ignore_errors=True)
+
+
+def empty_store(postgres: Postgres) -> dict[str, str]:
+    """The settings of filers that share a store with transactions, which is empty now."""
+    postgres.execute("DROP DATABASE IF EXISTS filer WITH (FORCE)")
+    postgres.execute("CREATE DATABASE filer TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    return store_in_postgres(str(Path(postgres.socket).parent))
 
 
 @pytest.fixture(scope="session")

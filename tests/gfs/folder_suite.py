@@ -36,6 +36,7 @@ from tests.gfs.suite_parts import (
     names,
     store,
 )
+from tests.support.waiting import eventually
 
 OTHER = "suite-2"
 DEEPEST = "/".join(f"{n:02}" for n in range(MAX_SEGMENTS))
@@ -596,6 +597,7 @@ class FolderSuite(Suite):
         running = asyncio.gather(*(upload(client) for client in range(6)), read(), read())
         for number in range(3):
             await asyncio.sleep(0.05)
+            await eventually(lambda: listed(fs, prefix="busy/"))  # it was made again
             await move(fs, "busy", f"moved/{number}")
         await asyncio.sleep(0.02)
         ended = True

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from tests.gfs.cluster import Cluster, cluster, seaweed
+from tests.gfs.cluster import Cluster, cluster, empty_store, running, seaweed
+from tests.support.postgres import Postgres
 from tests.support.waiting import eventually
 
 # The engine's libraries are there from here on.
@@ -23,6 +24,7 @@ from gfs.seaweedfs.publishing import CommitUnknown  # isort: skip
 from gfs.seaweedfs.servers.rpc import CallFailed, Channels  # isort: skip
 from gfs.seaweedfs.watch import EntryCache  # isort: skip
 from gfs.types import FolderInfo  # isort: skip
+from tests.gfs.folder_suite import FolderSuite  # isort: skip
 from tests.gfs.suite import CHUNK, DIR, FileSystemSuite, content, listed, load, store  # isort: skip
 
 __all__ = ["cluster", "seaweed"]
@@ -42,7 +44,24 @@ async def fs(cluster: Cluster) -> AsyncIterator[SeaweedFileSystem]:
 
 
 class TestSeaweed(FileSystemSuite):
-    """The conformance suite."""
+    """The conformance suite, on LevelDB."""
+
+    lacks: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        [
+            "test_a_folder_that_is_moved_is_seen_at_one_place",
+            "test_nobody_sees_half_of_a_move_over_a_folder",
+        ],
+        "a filer that keeps its entries in LevelDB has no transactions",
+    )
+
+
+class TestFoldersInTransactions(FolderSuite):
+    """What the suite has of folders, on PostgreSQL."""
+
+    @pytest.fixture
+    def cluster(self, postgres: Postgres) -> Iterator[Cluster]:
+        with running(store=empty_store(postgres)) as cluster:
+            yield cluster
 
 
 async def used(fs: SeaweedFileSystem, *, up: bool = True) -> None:
