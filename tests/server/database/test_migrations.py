@@ -135,6 +135,27 @@ async def test_tables_from_before_are_adopted_as_they_are_while_others_write_to_
     assert adopted == shape(postgres, database_name)
 
 
+async def test_the_version_before_publishes_and_makes_namespaces_next_to_the_usage(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(database_url) as old, connected(database_url) as new:
+        with monkeypatch.context() as first:
+            have_only(first, 1)
+            await migrate(old)
+        await old.fetch("INSERT INTO namespaces (name) VALUES ('team')")
+        async with old.transaction() as session:  # which publishes
+            await session.fetch("SELECT 1 FROM namespaces WHERE name = 'team' FOR KEY SHARE")
+            await migrate(new)
+        await old.fetch("INSERT INTO namespaces (name) VALUES ('later')")
+        await new.fetch("INSERT INTO namespace_usage VALUES ('team', 1, 0, 9, 0)")
+        await new.fetch("INSERT INTO recounts (namespace) VALUES ('team'), ('later')")
+        await old.fetch("UPDATE namespaces SET hidden = true WHERE name = 'team'")
+        await old.fetch("UPDATE namespaces SET name = 'other' WHERE name = 'later'")
+        await old.fetch("DELETE FROM namespaces WHERE name = 'team'")
+        assert await new.fetch("SELECT * FROM namespace_usage") == []
+        assert await new.fetch("SELECT namespace FROM recounts") == [("other",)]
+
+
 async def test_processes_that_start_at_once_apply_each_of_them_once(
     postgres: Postgres,
     database_name: str,

@@ -325,6 +325,28 @@ async def heard(database: Database) -> AsyncIterator[Heard]:
     assert not heard.listener.trusted
 
 
+async def test_what_is_to_be_done_at_the_commit_is_done_with_it_or_never(
+    database: Database,
+) -> None:
+    sql = "INSERT INTO namespaces (name) VALUES (%s)"
+    async with database.transaction() as session:
+        session.at_commit(sql, ("a",))
+        assert await session.fetch("SELECT 1 FROM namespaces WHERE name = 'a'") == []
+    with pytest.raises(ZeroDivisionError):
+        async with database.transaction() as again:
+            again.at_commit(sql, ("b",))
+            raise ZeroDivisionError
+    assert again is session  # which has forgotten it
+    with pytest.raises(UniqueViolation):
+        async with database.transaction() as session:
+            await session.fetch(sql, ("c",))
+            session.at_commit(sql, ("a",))
+    async with database.transaction() as session:
+        await session.fetch("SELECT 1")
+    rows = await database.fetch("SELECT name FROM namespaces ORDER BY name")
+    assert rows == [("a",), ("default",)]
+
+
 async def test_every_change_is_heard(database: Database, heard: Heard) -> None:
     assert heard.listener.trusted
     await database.fetch(
