@@ -19,6 +19,7 @@ import pytest
 from tests.faults.histories import Service, Supervised, break_and_mend
 from tests.faults.network import GRPC, HTTP, HostedWeed, Network, network, why_not
 from tests.faults.transfers import MB, SCALE, Ledger, serving, times, upload
+from tests.gfs.cluster import Process as ClusterProcess
 from tests.gfs.cluster import empty_store, require, running
 from tests.support.client import call
 from tests.support.credentials import bearer
@@ -28,10 +29,11 @@ from tests.support.waiting import eventually
 
 require()
 
+from gfs.seaweedfs import listing  # noqa: E402
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # noqa: E402
 from gfs.seaweedfs.proto import filer_pb2 as pb  # noqa: E402
 from gfs.seaweedfs.servers.rpc import CallFailed  # noqa: E402
-from tests.gfs.suite import DIR, listed  # noqa: E402
+from tests.gfs.suite import DIR, listed, names  # noqa: E402
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -199,6 +201,45 @@ async def fill(fs: SeaweedFileSystem, directory: str, count: int) -> None:
             await fs._filers.create(f"/sfs/{directory}", entry, over=None)
 
     await asyncio.gather(*(some() for _ in range(32)))
+
+
+@pytest.mark.parametrize("filers", [1, 2])
+async def test_a_list_goes_on_when_its_filer_is_killed(
+    store: dict[str, str], monkeypatch: pytest.MonkeyPatch, filers: int
+) -> None:
+    """Another one serves, or the same one when it is there again."""
+    for name in ("PAGE_ENTRIES", "FIRST", "BATCH"):
+        monkeypatch.setattr(listing, name, 20)
+    with running(filers=filers, store=store) as cluster:
+        fs = await SeaweedFileSystem.start(cluster.masters)
+        try:
+            await fs.make_directory(DIR)
+            for folder in ("a", "b", "b/c", "d"):
+                await fill(fs, f"{DIR}/{folder}", 200)
+            right = await names(fs)
+            assert len(right) == 800
+            for after in (1, 150, 390, 777):
+                found: list[str] = []
+                restarting = None
+                async with aclosing(fs.list_files(DIR)) as batches:
+                    async for batch in batches:
+                        found += [info.path for info in batch]
+                        if restarting is None and len(found) >= after:
+                            grpc = fs._filers.preferred.grpc
+                            (filer,) = [one for one in cluster.filers if one.grpc == grpc]
+                            filer.kill()
+                            wait = 0.3 if filers == 1 else 3.0
+                            restarting = asyncio.create_task(restart_after(filer, wait))
+                assert found == right
+                assert restarting is not None
+                await restarting
+        finally:
+            await fs.close()
+
+
+async def restart_after(filer: ClusterProcess, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    await asyncio.to_thread(filer.restart)
 
 
 async def there(fs: SeaweedFileSystem, directory: str) -> bool:
