@@ -13,6 +13,14 @@ In these cases it does not do what :mod:`gfs.api` promises:
   millisecond apart, writes when it wakes, whatever was done meanwhile through another one.
 - A process that is cut off from all masters while a filer joins with a new address does not learn
   of changes through that filer until it reaches a master again.
+- Only with a filer whose store has transactions, such as PostgreSQL, is a move one step. With
+  others (LevelDB, Redis) readers see a part of a folder at either end meanwhile, and one that fails
+  is left half done. The filer does not say which store it has.
+- Where a file replaces a folder, or a folder a file, there is nothing at the path for a moment.
+- A folder of more than 20 000 entries cannot be moved.
+- A folder that was made again while its old entries were still being deleted, or that replaced a
+  large one, has its entries in a directory next to it (``2024\\1f2e3d4c``) for mounts, S3 and the
+  filer's pages, until it is moved or removed.
 - Chunks are on the disks of all replicas before a file is published; whether its entry is on a disk
   then depends on the store of the filer (PostgreSQL: yes, LevelDB: no).
 """

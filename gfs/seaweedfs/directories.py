@@ -220,9 +220,9 @@ class Directories:
 
     async def leave_place(self, where: str, name: str) -> None:
         """The other place of a folder was moved away: delete what is left of it."""
-        entry = await self._filers.lookup(where, name)
-        if entry is not None and entries.FILES_KEY in entry.extended:
-            with suppress(StoreUnavailable, VersionMismatch):  # it counts for nothing as it is
+        with suppress(StoreUnavailable, VersionMismatch):  # it counts for nothing as it is
+            entry = await self._filers.lookup(where, name)
+            if entry is not None and entries.FILES_KEY in entry.extended:
                 await self._filers.create(where, _marked(entry), over=entry)
                 self.empty_later((where, name), None)
 
@@ -337,24 +337,24 @@ class Directories:
         """Empty what was removed, and strike it off the register."""
         where, name = place
         if PLACES[1] in name:
-            await self._put_back(where, name)
+            await self.put_back(where, name)
         await self._empty(place)
         if registered is not None:
             await self._filers.delete(self._register, registered)
 
-    async def _put_back(self, where: str, name: str) -> None:
+    async def put_back(self, where: str, name: str) -> None:
         """Move back what a move has put aside, if there is nothing in its usual place now; else
         remove it."""
         usual = name.partition(PLACES[1])[0]
         aside = await self._filers.lookup(where, name)
-        if aside is None:
+        if aside is None or entries.is_removed(aside):
             return
         if await self._filers.lookup(where, usual) is None:
             await self._filers.rename(f"{where}/{name}", f"{where}/{usual}", BACK_SECONDS)
-        elif not aside.is_directory:
-            await self._filers.delete(where, aside)
-        elif not entries.is_removed(aside):
+        elif aside.is_directory:
             await self._filers.create(where, _marked(aside), over=aside)
+        else:
+            await self._filers.delete(where, aside)
 
     async def emptied_place(self, place: Place) -> bool:
         """Whether the places that a mark lists could be emptied soon, so that there is nothing in

@@ -2,7 +2,8 @@
 
 The filer moves a folder entry by entry, some thousands a second, in one transaction of its store:
 every lookup sees the old place or the new one. That is so on PostgreSQL and other databases with
-transactions; LevelDB, Redis and the like have none, and a move that fails there is left half done.
+transactions; LevelDB, Redis and the like have none. There readers may see a part of a folder at
+either end, and a move that fails is left half done, which is reported as StoreBroken.
 The transaction, and the memory of the filer, grow with the folder, so more than MOST_ENTRIES are
 refused. It fails, and nothing is moved, if an entry comes into the folder meanwhile.
 
@@ -31,7 +32,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
 from gfs.clock import Deadline
@@ -41,6 +42,7 @@ from gfs.errors import (
     NoSuchDirectory,
     NoSuchFile,
     NotAFolder,
+    StoreBroken,
     StoreUnavailable,
     VersionMismatch,
 )
@@ -273,6 +275,9 @@ class Mover:
             except BaseException:
                 await self._filers.rename(aside, target.usual, _seconds(size))
                 raise
+            else:
+                with suppress(StoreUnavailable, VersionMismatch):  # or later, in a task
+                    await self._directories.put_back(target.where, name)
             finally:
                 self._directories.empty_later((target.where, name), registered)
 
@@ -290,19 +295,30 @@ class Mover:
         try:
             await self._filers.rename(source.place, to, _seconds(size))
         except CallFailed as error:
-            await self._outcome(_mark(entry), to, error)
+            await self._outcome(entry, source.place, to, error)
+        except VersionMismatch as error:
+            moved, left = await self._at(entry, to), await self._at(entry, source.place)
+            if moved and left:
+                raise _half_moved() from error
+            raise
         for place, registered in noted:
             self._directories.empty_later(place, registered)
 
-    async def _outcome(self, mark: object, to: str, error: CallFailed) -> None:
-        """Return if the entry with this ``mark`` comes to the path ``to``; else raise
-        StoreUnavailable."""
+    async def _outcome(self, entry: Entry, place: str, to: str, error: CallFailed) -> None:
+        """Return if ``entry`` goes from the path ``place`` to the path ``to``; else raise
+        StoreUnavailable, or StoreBroken if it is at both."""
         deadline = Deadline(OUTCOME_SECONDS)
         while True:
-            entry = await self._filers.lookup(*to.rsplit("/", 1))
-            if entry is not None and _mark(entry) == mark:
+            moved, left = await self._at(entry, to), await self._at(entry, place)
+            if moved and not left:
                 return
-            await deadline.pause(RETRY_SECONDS, StoreUnavailable(f"it was not moved: {error}"))
+            problem = StoreUnavailable(f"it was not moved: {error}")
+            await deadline.pause(RETRY_SECONDS, _half_moved() if moved else problem)
+
+    async def _at(self, entry: Entry, place: str) -> bool:
+        """Whether ``entry`` is at the path ``place``."""
+        found = await self._filers.lookup(*place.rsplit("/", 1))
+        return found is not None and _mark(found) == _mark(entry)
 
     async def _size(self, end: End) -> Size:
         """What is in a folder. Raises FolderTooLarge."""
@@ -333,6 +349,13 @@ class Mover:
                 if seen < PAGE:
                     break
         return Size(count, tuple(removed))
+
+
+def _half_moved() -> StoreBroken:
+    return StoreBroken(
+        "a move failed and was not undone: its two ends have a part of the folder each, because "
+        "the filer keeps its entries in a store without transactions"
+    )
 
 
 def _seconds(size: Size) -> float:

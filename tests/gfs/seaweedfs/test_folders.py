@@ -23,11 +23,13 @@ from gfs.errors import (  # isort: skip
     NoSuchFile,
     NoSuchFolder,
     NotAFolder,
+    StoreBroken,
+    StoreUnavailable,
     VersionMismatch,
 )
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
 from gfs.seaweedfs.servers.filer import Filers  # isort: skip
-from gfs.types import ABSENT, Expect, FileInfo, FolderInfo  # isort: skip
+from gfs.types import ABSENT, ANYTHING, Expect, FileInfo, FolderInfo  # isort: skip
 from tests.gfs.suite import CHUNK, DIR, content, load, store  # isort: skip
 from tests.gfs.seaweedfs.test_directories import nothing_is_emptied  # isort: skip
 from tests.gfs.seaweedfs.test_filesystem import fs  # isort: skip
@@ -394,3 +396,88 @@ async def test_uploads_into_a_folder_that_moves_lose_nothing(
     await asyncio.gather(*(upload(number) for number in range(10)), move())
     found = [path.rpartition("/")[2] for path in await paths(fs)]
     assert set(published) <= set(found)
+
+
+async def test_a_folder_that_is_half_moved_is_not_taken_for_one_that_was_there(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store without transactions does not undo what it did before something failed."""
+    await store(fs, "a/f", b"1")
+    await store(fs, "a/g", b"1")
+    rename = Filers.rename
+
+    async def fails(self: Filers, place: str, to: str, seconds: float) -> None:
+        folder = await self.lookup(*place.rsplit("/", 1))
+        assert folder is not None
+        folder.name = to.rpartition("/")[2]
+        await self.create(to.rpartition("/")[0], folder, over=None)
+        await rename(self, f"{place}/f", f"{to}/f", seconds)
+        raise VersionMismatch("refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Filers, "rename", fails)
+        with pytest.raises(StoreBroken, match="without transactions"):
+            await fs.move(DIR, "a", DIR, "b")
+    assert await paths(fs) == ["a/g", "b/f"]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+async def test_what_a_killed_process_put_aside_is_put_back_unless_it_was_replaced(
+    fs: SeaweedFileSystem,
+    cluster: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+    moved: bool,
+) -> None:
+    """``moved``: it was killed after the move and not before it."""
+    await store(fs, "f", b"mine")
+    await store(fs, "t/old", b"old")
+    rename = Filers.rename
+
+    async def dies(self: Filers, place: str, to: str, seconds: float) -> None:
+        if "\\" in to:
+            await rename(self, place, to, seconds)
+        else:
+            if moved:
+                await rename(self, place, to, seconds)
+            monkeypatch.setattr(Filers, "rename", never)
+            await asyncio.Event().wait()
+
+    async def never(self: Filers, place: str, to: str, seconds: float) -> None:
+        raise StoreUnavailable("it is dead")
+
+    dying = await SeaweedFileSystem.start(cluster.masters)
+    with monkeypatch.context() as patch, nothing_is_emptied(monkeypatch):
+        patch.setattr(Filers, "rename", dies)
+        moving = asyncio.create_task(dying._mover.move(DIR, "f", DIR, "t", ANYTHING, ANYTHING))
+        await eventually(lambda: Filers.rename is never)
+        moving.cancel()
+        await asyncio.gather(moving, return_exceptions=True)
+        await dying.close()
+    monkeypatch.setattr("gfs.seaweedfs.directories.ROUND_SECONDS", 0.2)
+    monkeypatch.setattr(Filers, "rename", rename)
+    later = await SeaweedFileSystem.start(cluster.masters)
+    try:
+        wanted = ["t"] if moved else ["f", "t", "t/old"]
+        await eventually(partial(tree, fs), equals=wanted)
+        assert await paths(later) == (["t"] if moved else ["f", "t/old"])
+    finally:
+        await later.close()
+
+
+async def test_what_a_killed_process_has_removed_another_one_deletes(
+    fs: SeaweedFileSystem, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gfs.seaweedfs.directories.ROUND_SECONDS", 0.2)
+    for number in range(30):
+        await store(fs, f"a/b c/{number % 3}/{number}", b"1")
+    killed = await SeaweedFileSystem.start(cluster.masters)
+    with nothing_is_emptied(monkeypatch):
+        await killed.remove_folder(DIR, "a/b c")
+        await killed.make_folder(DIR, "a/b c")
+        await killed.remove_folder(DIR, "a/b c")
+    await killed.close()
+    other = await SeaweedFileSystem.start(cluster.masters)
+    try:
+        await eventually(partial(tree, other), equals=["a"])
+    finally:
+        await other.close()
