@@ -110,6 +110,8 @@ class Directories:
         """Make a directory, unless it exists."""
         name = check_directory(directory)
         fresh = entries.directory_entry(name)
+        if self._prefix == BUCKETS:
+            fresh.extended[entries.EMPTY_FOLDERS_KEY] = b"true"
         deadline = Deadline(PATIENCE_SECONDS)
         try:
             while True:

@@ -55,6 +55,9 @@ FILES_KEY = "Sfs-Files"
 """The one with the name of the place of its entries, next to it, where that is another one; for a
 folder several, with slashes between them."""
 
+EMPTY_FOLDERS_KEY = "Seaweed-X-Amz-Allow-Empty-Folders"
+"""The extended attribute of a bucket of S3 whose empty folders the filer must not delete."""
+
 _SECOND = 1_000_000_000
 
 

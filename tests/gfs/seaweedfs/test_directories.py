@@ -354,6 +354,10 @@ async def test_where_directories_are_buckets_one_is_made_again_under_its_own_nam
                     await writer.flush()
                     await writer.commit()
             assert await fs._folders.place("photos") == "/buckets/photos"
+            bucket = await fs._filers.lookup("/buckets", "photos")
+            assert bucket is not None
+            # Else the filer deletes empty folders in a bucket after two minutes.
+            assert bucket.extended["Seaweed-X-Amz-Allow-Empty-Folders"] == b"true"
             await fs.remove_directory("photos")
     finally:
         await fs.close()

@@ -481,3 +481,26 @@ async def test_what_a_killed_process_has_removed_another_one_deletes(
         await eventually(partial(tree, other), equals=["a"])
     finally:
         await other.close()
+
+
+async def test_where_directories_are_buckets_nothing_moves_from_one_to_another(
+    cluster: Cluster,
+) -> None:
+    """The filer keeps each bucket apart, and refuses it."""
+    fs = await SeaweedFileSystem.start(cluster.masters, prefix="/buckets")
+    try:
+        for directory in ("photos", "more"):
+            await fs.make_directory(directory)
+        async with await fs.create("photos", "a/f") as writer:
+            await writer.commit()
+        await fs.move("photos", "a", "photos", "ab/c")
+        for path in ("ab", "ab/c/f"):
+            with pytest.raises(FolderTooLarge, match="bucket"):
+                await fs.move("photos", path, "more", "x")
+        assert await paths(fs, "photos") == ["ab/c/f"]
+        await fs.remove_folder("photos", "ab")
+        await eventually(partial(tree, fs, "/buckets/photos"), equals=[])
+    finally:
+        for directory in ("photos", "more"):
+            await fs.remove_directory(directory)
+        await fs.close()
