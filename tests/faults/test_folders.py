@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from tests.faults.test_filers import fill, store
-from tests.faults.transfers import Ledger, times
+from tests.faults.transfers import Ledger, serving, times, upload
 from tests.gfs.cluster import Cluster, require, running
+from tests.support.client import call
+from tests.support.credentials import bearer
 from tests.support.waiting import eventually
 
 require()
@@ -125,6 +129,73 @@ async def test_a_folder_that_moves_is_never_listed_twice_and_never_missing(
                     loop.strikes += 1
                 moving = False
                 loop.notes.append(f"{sum(await asyncio.gather(*looking))} lists")
+
+
+async def test_what_four_processes_upload_into_a_folder_that_moves_is_all_somewhere(
+    store: dict[str, str], database_url: str, tmp_path: Path, ledger: Ledger
+) -> None:
+    acknowledged: set[str] = set()
+    refused: Counter[int] = Counter()
+    moving = True
+
+    async def put(client: int, port: int) -> None:
+        number = 0
+        while moving:
+            name = f"{client}-{number}"
+            number += 1
+            answer = await upload(port, f"/storage/default/busy/{name}", name.encode())
+            if answer.status == 201:
+                acknowledged.add(name)
+            else:
+                refused[answer.status] += 1
+
+    async def get(port: int) -> None:
+        while moving:
+            name = random.choice([*acknowledged, "first"])
+            for folder in ("busy", "moved/0", "moved/1", "moved/2"):
+                answer = await call(port, "GET", f"/storage/default/{folder}/{name}")
+                assert answer.status in (200, 404, 503)
+                assert answer.status != 200 or answer.body == name.encode()
+
+    with (
+        running(filers=2, store=store) as cluster,
+        serving(tmp_path, cluster.masters, database_url, count=4) as processes,
+        ledger.loop("four processes upload into a folder that is moved") as loop,
+    ):
+        ports = [process.port for process in processes]
+        first = await upload(ports[0], "/storage/default/busy/first", b"first")
+        assert first.status == 201
+        acknowledged.add("first")
+        clients = [asyncio.create_task(put(n, ports[n % 4])) for n in range(50)]
+        clients += [asyncio.create_task(get(ports[n % 4])) for n in range(50)]
+        for number in range(3):
+            await asyncio.sleep(3)
+            await move_away(ports[number], number)
+            loop.strikes += 1
+        moving = False
+        await asyncio.gather(*clients)
+        found = await all_names(cluster)
+        assert len(set(found)) == len(found)
+        assert acknowledged <= set(found)
+        assert set(refused) <= {409, 503}
+        loop.transfers = len(acknowledged)
+        loop.notes.append(f"refused: {dict(refused)}; besides: {len(found) - len(acknowledged)}")
+
+
+async def move_away(port: int, number: int) -> None:
+    """Move the folder ``busy``, however often it is too busy for that."""
+    headers = {**bearer(), "Destination": f"/storage/default/moved/{number}/"}
+    while (answer := await call(port, "MOVE", "/storage/default/busy/", headers)).status != 201:
+        assert answer.status == 503, answer.body
+
+
+async def all_names(cluster: Cluster) -> list[str]:
+    fs = await SeaweedFileSystem.start(cluster.masters)
+    try:
+        async with aclosing(fs.list_files("default")) as batches:
+            return [info.name async for batch in batches for info in batch]
+    finally:
+        await fs.close()
 
 
 async def is_there(fs: SeaweedFileSystem, folder: str) -> bool:
