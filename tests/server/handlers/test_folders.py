@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -227,24 +230,30 @@ async def test_who_may_not_change_a_namespace_changes_no_folder(service: Service
     assert (await delete(service, "/storage/bobs/a/", "bob")).status == 200
 
 
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [("MKCOL", "/storage/team/b"), ("DELETE", "/storage/team/a/"), ("MOVE", "/storage/team/a")],
+)
 async def test_rights_are_asked_for_again_when_the_locks_are_held(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch, method: str, target: str
 ) -> None:
-    await service.make_namespace("bobs", "bob")
-    await make(service, "/storage/bobs/a", "bob")
     namespaces = service.app[NAMESPACES]
-    resolve = namespaces.resolve
+    await namespaces.create("team", hidden=False, owner=None)
+    await make(service, "/storage/team/a")
+    held = namespaces._locks.held
 
-    async def late(name: str, *args: object, **options: object) -> object:
-        found = await resolve(name, *args, **options)  # type: ignore[arg-type]
+    @asynccontextmanager
+    async def late(*ends: Any, **options: Any) -> AsyncIterator[Any]:
         async with namespaces._database.transaction() as session:
-            await session.fetch("UPDATE namespaces SET owner = 'carol' WHERE name = 'bobs'")
-        return found
+            await session.fetch("UPDATE namespaces SET hidden = true WHERE name = 'team'")
+        async with held(*ends, **options) as guarded:
+            yield guarded
 
-    monkeypatch.setattr(namespaces, "resolve", late)
-    assert (await delete(service, "/storage/bobs/a/", "bob")).status == 404  # it is another one's
-    monkeypatch.undo()
-    assert await tree(service, "bobs", "carol") == {"a/"}
+    monkeypatch.setattr(namespaces._locks, "held", late)
+    fields = {**service.bearer(), "Destination": "/storage/team/c"}
+    refused = await call(service.port, method, target, fields)
+    assert (refused.status, refused.problem()) == (404, "There is no such namespace.")
+    assert os.listdir(service.data / "files" / "team") == ["a"]
 
 
 async def test_an_upload_under_way_is_not_published_in_a_folder_that_is_gone(

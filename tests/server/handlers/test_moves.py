@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ from gfs.types import Moved
 from sfs_server.http.forwarded import parse_network
 from sfs_server.web.keys import FILESYSTEM, NAMESPACES
 from tests.support import tokens
-from tests.support.client import Answer, call, connect
+from tests.support.client import call, connect
 from tests.support.credentials import authorization
 from tests.support.folders import make, move, tree
 from tests.support.programs import run_program
@@ -421,26 +424,26 @@ async def test_a_folder_that_is_too_large_says_what_to_do(
     assert "one by one" in refused.problem()
 
 
-async def test_rights_are_asked_for_again_when_the_locks_are_held(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end", ["team", "default"])
+async def test_rights_at_both_ends_are_asked_for_again_when_the_locks_are_held(
+    service: Service, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    await service.put(A, b"x")
-    made = await service.app[NAMESPACES].create("team", hidden=False, owner="alice")
-    await service.app[FILESYSTEM].make_directory("team")
     namespaces = service.app[NAMESPACES]
+    await namespaces.create("team", hidden=False, owner=None)
+    await service.put(A, b"x")
     moving = namespaces.moving
 
-    def late(*ends: Any, **options: Any) -> Any:
-        namespaces._cache.remove("team")
-        return moving(*ends, **options)
+    @asynccontextmanager
+    async def late(*ends: Any, **options: Any) -> AsyncIterator[Any]:
+        async with namespaces._database.transaction() as session:
+            await session.fetch("UPDATE namespaces SET hidden = true WHERE name = %s", (end,))
+        async with moving(*ends, **options) as guarded:
+            yield guarded
 
     monkeypatch.setattr(namespaces, "moving", late)
-    async with namespaces._database.transaction() as session:
-        await session.fetch("UPDATE namespaces SET owner = 'carol' WHERE name = 'team'")
-    refused: Answer = await move(service, A, "/storage/team/b")
-    assert refused.status in (403, 404)
-    assert await tree(service) == {"a"}
-    assert made.owner == "alice"
+    refused = await move(service, A, "/storage/team/b")
+    assert (refused.status, refused.problem()) == (404, "There is no such namespace.")
+    assert os.listdir(service.data / "files" / "default") == ["a"]
 
 
 async def test_curl_moves_and_makes_folders(service: Service) -> None:
