@@ -14,6 +14,7 @@ from sfs_server.database.session import BEGIN
 from sfs_server.errors import Busy
 from sfs_server.namespaces.locks import FOLDERS_AT_ONCE
 from sfs_server.namespaces.rows import Namespaces
+from sfs_server.namespaces.table import lock_key
 from tests.support.postgres import Postgres
 from tests.support.waiting import eventually
 
@@ -164,6 +165,29 @@ async def test_moves_in_all_directions_never_wait_in_a_circle(
                 *(move(ours, *ends) for ends in ((a, b), (there, a), (inner, a))),
                 *(move(theirs, *ends) for ends in ((b, a), (a, there), (a, inner))),
             )
+    assert ours._database.usage.failures == theirs._database.usage.failures == 0
+
+
+@pytest.mark.parametrize("held", ["a", "b"])
+async def test_opposite_moves_that_have_begun_to_wait_do_not_wait_for_each_other(
+    ours: Namespaces, theirs: Namespaces, made: Namespace, held: str
+) -> None:
+    async def move(namespaces: Namespaces, path: str, to_path: str) -> None:
+        async with namespaces.moving(made, path, made, to_path):
+            pass
+
+    key = lock_key("file", "n", held)
+    for first, second in ((ours, theirs), (theirs, ours)):
+        async with (
+            asyncio.timeout(20),
+            asyncio.TaskGroup() as group,
+            ours._database.transaction() as session,
+        ):
+            await session.fetch("SELECT pg_advisory_xact_lock(%s)", (key,))
+            group.create_task(move(first, "a", "b"))
+            await asyncio.sleep(0.2)
+            group.create_task(move(second, "b", "a"))
+            await asyncio.sleep(0.2)
     assert ours._database.usage.failures == theirs._database.usage.failures == 0
 
 
