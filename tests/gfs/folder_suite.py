@@ -595,9 +595,10 @@ class FolderSuite(Suite):
 
         running = asyncio.gather(*(upload(client) for client in range(6)), read(), read())
         for number in range(3):
-            await asyncio.sleep(0.05)
+            before = len(published)
+            while len(published) < before + 12:  # by then it was made again
+                await asyncio.sleep(0.01)
             await move(fs, "busy", f"moved/{number}")
-        await asyncio.sleep(0.02)
         ended = True
         await running
         found = [info.name for info in await listed(fs)]
