@@ -36,7 +36,6 @@ from tests.gfs.suite_parts import (
     names,
     store,
 )
-from tests.support.waiting import eventually
 
 OTHER = "suite-2"
 DEEPEST = "/".join(f"{n:02}" for n in range(MAX_SEGMENTS))
@@ -596,10 +595,10 @@ class FolderSuite(Suite):
 
         running = asyncio.gather(*(upload(client) for client in range(6)), read(), read())
         for number in range(3):
-            await asyncio.sleep(0.05)
-            await eventually(lambda: listed(fs, prefix="busy/"))  # it was made again
+            before = len(published)
+            while len(published) < before + 12:  # by then it was made again
+                await asyncio.sleep(0.01)
             await move(fs, "busy", f"moved/{number}")
-        await asyncio.sleep(0.02)
         ended = True
         await running
         found = [info.name for info in await listed(fs)]
