@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
 
+from gfs.paths import check_path
 from sfs_server.auth import (
     ANONYMOUS,
     Action,
@@ -20,7 +21,7 @@ from sfs_server.auth import (
     transfer_subject,
 )
 from sfs_server.errors import INVALID_TOKEN, Problem
-from sfs_server.http import target
+from sfs_server.http import check_namespace, target
 from sfs_server.progress import check_id
 from sfs_server.web.keys import (
     CONFIG,
@@ -74,6 +75,10 @@ def _subjects(request: web.Request) -> list[Subject]:
     if "namespace" in request.match_info:
         named = target(raw_path)
         return subjects_of(named.namespace, named.path, folder=named.folder)
+    if raw_path == "/sse/changes":
+        namespace = check_namespace(request.query.get("namespace", ""))
+        folder = request.query.get("folder", "")
+        return subjects_of(namespace, check_path(folder) if folder else "", folder=True)
     if raw_path == "/sse/progress":
         return [transfer_subject(check_id(request.query.get("id", "")))]
     return []

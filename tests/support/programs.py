@@ -23,10 +23,14 @@ def find_program(name: str) -> str:
 
 
 def run_program(
-    name: str, *arguments: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    name: str,
+    *arguments: str | Path,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    seconds: float = RUN_SECONDS,
 ) -> str:
-    """Run it to its end, which must be a success; what it prints. ``env`` is added to its
-    environment."""
+    """Run it to its end, which must be a success and come within ``seconds``; what it prints.
+    ``env`` is added to its environment."""
     done = subprocess.run(
         [find_program(name), *arguments],
         cwd=cwd,
@@ -34,7 +38,7 @@ def run_program(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=RUN_SECONDS,
+        timeout=seconds,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

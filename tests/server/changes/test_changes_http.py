@@ -278,6 +278,22 @@ async def test_one_that_takes_nothing_is_dropped(
         await nobody_watches(service)
 
 
+async def test_a_link_to_a_folder_opens_its_stream_and_no_other(service: Service) -> None:
+    await service.make_namespace("ns", hidden=True)
+    await do(service, "PUT", "ns/a/b/f", body=b"1")
+    wanted = {"namespace": "ns", "folder": "a"}
+    made = await call(service.port, "POST", "/storage/links", BEARER, wanted)
+    token = made.json()["url"].partition("token=")[2]
+    for folder in ("a", "a/b"):
+        query = f"namespace=ns&folder={folder}&token={token}"
+        async with watching_changes(service.port, query) as stream:
+            await do(service, "PUT", f"ns/{folder}/g")
+            assert await stream.event() == shown("file", "g", "put")
+    for query in ("namespace=ns", "namespace=ns&folder=", "namespace=ns&folder=c"):
+        answer = await call(service.port, "GET", f"/sse/changes?{query}&token={token}")
+        assert answer.status == 401
+
+
 @pytest.mark.parametrize("settings", [{"max_streams": 1}])
 async def test_they_count_like_all_event_streams(service: Service) -> None:
     async with watching_changes(service.port, "namespace=default", BEARER):
