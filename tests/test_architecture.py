@@ -57,6 +57,7 @@ HOMES = {
     "uvloop": {"sfs_server.__main__"},
     "ctypes": {"gfs.linux"},
     "grpc": {"gfs.seaweedfs.servers.rpc"},
+    "hpack": {"gfs.seaweedfs.servers.http2"},
     "google_crc32c": {"gfs.chunkservers.reading", "gfs.seaweedfs.writer"},
 }
 """Library → the modules, or the packages, that alone may know it."""

@@ -3,13 +3,13 @@
 The library of gRPC takes 17 to 31 µs for each message of a stream, which is each entry of a list;
 reading the frames of HTTP/2 takes 3, because one read of the socket brings hundreds of them. So
 lists, and nothing else, are read here: RFC 9113 as far as it goes for requests of one small message
-each, and "gRPC over HTTP/2" for what is inside.
+each, and "gRPC over HTTP/2" for what is inside. The blocks of headers are those of the library
+``hpack``.
 
 A connection carries up to MAX_STREAMS requests at once. The peer sends what fits into WINDOW bytes
-of each, and learns at once what has arrived: what a caller does not want any more it resets. We say
-that we keep no table of headers (SETTINGS_HEADER_TABLE_SIZE 0), so a block of headers is read by
-itself (RFC 7541 §4.2), and only two of its fields are: ``:status`` and ``grpc-status``, in each way
-in which they can be written.
+of each, and learns at once what has arrived: what a caller does not want any more it resets.
+Neither side keeps a table of headers (SETTINGS_HEADER_TABLE_SIZE 0, RFC 7541 §4.2), so that each
+block is read by itself, and one whose request was given up is not read at all.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import asyncio
 import ssl
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import cast
+
+from hpack import Decoder, Encoder, HPACKError
 
 from gfs.futures import resolve
 from gfs.types import Tls
@@ -48,26 +50,11 @@ LAST_STREAM = 2**30
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW, _CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 _END_STREAM, _END_HEADERS, _PADDED, _PRIORITY, _ACK = 0x1, 0x4, 0x8, 0x20, 0x1
 _CANCEL = 8
+_UNKNOWN = 2
+"""What gRPC calls a status that is not understood."""
+
 _FIRST_WINDOW = 65_535
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_POST, _SCHEMES = b"\x83", {False: b"\x86", True: b"\x87"}
-_STATUS_200 = 8
-_STATUS_NAMES = frozenset({b"grpc-status", bytes.fromhex("9acac8b21234da8f")})
-"""``grpc-status`` as it is, and in the code of RFC 7541 appendix B."""
-
-_DIGITS = [*(f"{digit:05b}" for digit in range(3)), *(f"{0x19 + more:06b}" for more in range(7))]
-"""The ten digits in that code."""
-
-
-def _coded(number: int) -> bytes:
-    """The digits of a number in the code of RFC 7541 appendix B, filled up with ones."""
-    bits = "".join(_DIGITS[int(digit)] for digit in str(number))
-    bits += "1" * (-len(bits) % 8)
-    return int(bits, 2).to_bytes(len(bits) // 8)
-
-
-_CODES = {text: code for code in range(17) for text in (b"%d" % code, _coded(code))}
-"""The values of ``grpc-status``, in both ways."""
 
 
 class Failed(Exception):
@@ -109,7 +96,10 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, peer: str, *, encrypted: bool) -> None:
         self.peer = peer
-        self._scheme = _SCHEMES[encrypted]
+        self._scheme = "https" if encrypted else "http"
+        self._encoder, self._decoder = Encoder(), Decoder(max_header_list_size=MAX_FRAME_BYTES)
+        self._encoder.header_table_size = 0
+        self._decoder.max_allowed_table_size = self._decoder.header_table_size = 0
         self._transport: asyncio.Transport | None = None
         self._rest = b""
         self._streams: dict[int, _Stream] = {}
@@ -198,7 +188,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             self._read(self._rest + data if self._rest else data)
-        except (Failed, IndexError, struct.error) as error:
+        except (Failed, HPACKError, IndexError, struct.error) as error:
             self.close(f"what comes is not understood: {error}")
         if self._received >= WINDOW // 2 and self._transport is not None:
             self._transport.write(_frame(_WINDOW, 0, 0, struct.pack(">I", self._received)))
@@ -276,7 +266,7 @@ class Connection(asyncio.Protocol):
         if flags & _END_HEADERS:
             (number, ends, block), self._block = self._block, None
             if (stream := self._streams.get(number)) is not None:
-                _headers(stream, block, ends)
+                _headers(stream, self._decoder.decode(block, raw=True), ends)
 
     def _reset(self, number: int) -> None:
         if self._transport is not None:
@@ -287,15 +277,16 @@ class Connection(asyncio.Protocol):
             _fail(stream, Failed(why))
 
     def _head(self, path: str) -> bytes:
-        """The header block of a request (RFC 7541 §6.2.2: nothing is indexed)."""
+        """The header block of a request."""
         fields = (
+            (":method", "POST"),
+            (":scheme", self._scheme),
             (":path", path),
             (":authority", self.peer),
             ("content-type", "application/grpc"),
             ("te", "trailers"),
         )
-        literals = [b"\0" + _string(name) + _string(value) for name, value in fields]
-        return _POST + self._scheme + b"".join(literals)
+        return self._encoder.encode(fields, huffman=False)
 
 
 def context_of(tls: Tls) -> ssl.SSLContext:
@@ -310,68 +301,21 @@ def context_of(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def _headers(stream: _Stream, block: bytes, ends: bool) -> None:
+def _headers(stream: _Stream, fields: Iterable[tuple[bytes, bytes]], ends: bool) -> None:
     """Take a block of headers: those before the messages, or those at the end."""
-    code: int | None = None
-    for name, value in _fields(block):
-        if name == _STATUS_200:
-            stream.headers = True
-        elif name in _STATUS_NAMES:
-            code = _CODES.get(value, 2)
+    code: bytes | None = None
+    for name, value in fields:
+        if name == b":status":
+            stream.headers = value == b"200"
+        elif name == b"grpc-status":
+            code = value
     if not stream.headers:
         _fail(stream, Failed("the response is not one of gRPC"))
-    elif ends and code == 0:
+    elif ends and code == b"0":
         resolve(stream.result, True)
     elif ends:
-        _fail(stream, Failed("the server refuses", 2 if code is None else code))
-
-
-def _fields(block: bytes) -> Iterator[tuple[bytes | int, bytes]]:
-    """The fields of a header block (RFC 7541 §6): the name, or its index where both name and value
-    are those of the static table; the value, both as they are written."""
-    position = 0
-    while position < len(block):
-        first = block[position]
-        if first & 0x80:
-            index, position = _number(block, position, 7)
-            yield index, b""
-            continue
-        if first & 0xE0 == 0x20:  # the size of the table, which stays 0
-            _, position = _number(block, position, 5)
-            continue
-        index, position = _number(block, position, 6 if first & 0x40 else 4)
-        name = b""
-        if index == 0:
-            name, position = _text(block, position)
-        value, position = _text(block, position)
-        yield name, value
-
-
-def _text(block: bytes, position: int) -> tuple[bytes, int]:
-    length, start = _number(block, position, 7)
-    return block[start : start + length], start + length
-
-
-def _number(block: bytes, position: int, bits: int) -> tuple[int, int]:
-    """An integer (RFC 7541 §5.1) of at most four bytes, and the position behind it."""
-    most = (1 << bits) - 1
-    value = block[position] & most
-    if value < most:
-        return value, position + 1
-    for shift in (0, 7, 14):
-        position += 1
-        value += (block[position] & 0x7F) << shift
-        if not block[position] & 0x80:
-            return value, position + 1
-    raise Failed("a number is too long")
-
-
-def _string(text: str) -> bytes:
-    """A string literal of a header, which is not coded (RFC 7541 §5.2)."""
-    data = text.encode("ascii")
-    if len(data) >= 0x7F:
-        raise Failed("a header is too long")
-    return bytes([len(data)]) + data
+        known = code is not None and code.isdigit()
+        _fail(stream, Failed("the server refuses", int(code or b"") if known else _UNKNOWN))
 
 
 def _frame(kind: int, flags: int, number: int, payload: bytes) -> bytes:
