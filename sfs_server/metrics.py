@@ -116,8 +116,8 @@ class GfsMetrics:
         labels = ["engine", "operation"]
         durations = HistogramMetricFamily(
             "sfs_gfs_operation_duration_seconds",
-            "Time that an operation of the store was waited for. For read, write and list_files it "
-            "is the sum of all waits of one reader, writer or list.",
+            "Time that an operation of the store was waited for. For read, write, list_files and "
+            "list_folder it is the sum of all waits of one reader, writer or list.",
             labels=labels,
         )
         for operation, found in self.durations.items():

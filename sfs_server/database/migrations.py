@@ -100,6 +100,8 @@ async def migrate(database: Database) -> None:
         for migration in migrations:
             if migration.number not in applied:
                 await _apply(database, migration)
+                if applied:  # the first start of every server applies all of them: not logged
+                    _log.info("applied the migration %s to the database", migration)
         await database.fetch(_ROWS, idempotent=True)
     except StatementFailed as error:
         if error.code not in _FORBIDDEN:
@@ -153,5 +155,3 @@ async def _apply(database: Database, migration: Migration) -> None:
             "INSERT INTO sfs_migrations (number, name) VALUES (%s, %s)",
             (migration.number, migration.name),
         )
-    if migration.number > 1:  # the first start of every server applies the first: not logged
-        _log.info("applied the migration %s to the database", migration)

@@ -21,9 +21,11 @@ async def test_a_path_is_changed_by_one_at_a_time_and_in_turn() -> None:
             for path in paths:
                 assert not [one for one in changing if within(one, path) or within(path, one)]
             changing.extend(paths)
-            await asyncio.sleep(dice.uniform(0, 0.002))
-            for path in paths:
-                changing.remove(path)
+            try:
+                await asyncio.sleep(dice.uniform(0, 0.002))
+            finally:
+                for path in paths:
+                    changing.remove(path)
         ended.extend(paths)
 
     tasks = []

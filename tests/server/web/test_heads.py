@@ -276,10 +276,10 @@ async def test_a_body_without_a_length_ends_with_its_connection(service: Service
 
 async def test_options_says_what_a_path_takes(service: Service) -> None:
     for target, allowed in (
-        ("*", "DELETE GET HEAD OPTIONS PATCH POST PUT"),
+        ("*", "DELETE GET HEAD MKCOL MOVE OPTIONS PATCH POST PUT"),
         ("/", "GET HEAD OPTIONS"),
         ("/healthz", "GET HEAD OPTIONS"),
-        ("/storage/default/a", "DELETE GET HEAD OPTIONS POST PUT"),
+        ("/storage/default/a", "DELETE GET HEAD MKCOL MOVE OPTIONS POST PUT"),
     ):
         for rest in (" HTTP/1.0\r\n\r\n", " HTTP/1.1\r\nHost: a\r\n\r\n"):
             async with connect(service.port) as connection:
