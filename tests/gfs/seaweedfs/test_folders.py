@@ -439,7 +439,7 @@ async def test_what_a_killed_process_put_aside_is_put_back_unless_it_was_replace
         else:
             if moved:
                 await rename(self, place, to, seconds)
-            monkeypatch.setattr(Filers, "rename", never)
+            patch.setattr(Filers, "rename", never)
             await asyncio.Event().wait()
 
     async def never(self: Filers, place: str, to: str, seconds: float) -> None:
@@ -454,7 +454,6 @@ async def test_what_a_killed_process_put_aside_is_put_back_unless_it_was_replace
         await asyncio.gather(moving, return_exceptions=True)
         await dying.close()
     monkeypatch.setattr("gfs.seaweedfs.directories.ROUND_SECONDS", 0.2)
-    monkeypatch.setattr(Filers, "rename", rename)
     later = await SeaweedFileSystem.start(cluster.masters)
     try:
         wanted = ["t"] if moved else ["f", "t", "t/old"]
