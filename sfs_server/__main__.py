@@ -48,6 +48,12 @@ CLOSE_SECONDS = 1.0
 FREED_BLOCK_BYTES = 16 * 1024 * 1024
 """The size of the block whose release has glibc keep twice as much freed memory."""
 
+_MOVES = (
+    "move in one step if the filers have a store with transactions, such as PostgreSQL; "
+    "LevelDB, their default, has none"
+)
+"""A filer does not say which store it has, so this is printed for every cluster."""
+
 _log = logging.getLogger("sfs")
 
 
@@ -242,13 +248,13 @@ async def _drain(lifecycle: Lifecycle, seconds: float, end: asyncio.Event) -> No
 def _banner(config: Config, names: Sequence[tuple[Any, ...]]) -> None:
     """Print where the service is; ``names`` are the addresses of its sockets."""
     origin, reach = listening.described(config.addr.host, names)
-    place = f"{os.path.abspath(config.data)} (engine: embedded)"
+    store = [f"  files     {os.path.abspath(config.data)} (engine: embedded)"]
     if config.master is not None:
-        place = f"{config.master} (engine: seaweedfs)"
+        store = [f"  files     {config.master} (engine: seaweedfs)", f"  folders   {_MOVES}"]
     lines = [
         f"SFS {__version__} serves at {origin}",
         *([f"  reach     {reach}"] if reach else []),
-        f"  files     {place}",
+        *store,
         f"  database  {'-database' if config.database else 'embedded PostgreSQL'}",
     ]
     secret = secret_of(config)

@@ -519,6 +519,14 @@ def test_the_banner_shows_an_address_that_can_be_opened_and_who_reaches_it(
         )
 
 
+@pytest.mark.parametrize("master", [None, "m:9333"])
+def test_the_banner_of_a_cluster_says_when_folders_move_in_one_step(
+    master: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _banner(Config(master=master, jwt_secret=SECRET), [("127.0.0.1", 81)])
+    assert ("LevelDB" in capsys.readouterr().out) is (master is not None)
+
+
 def test_a_database_that_cannot_be_reached_is_not_waited_for_for_ever(tmp_path: Path) -> None:
     code = (
         "from sfs_server import __main__\n"
