@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from sfs_server.auth.tokens import mint
 from tests.browser.conftest import SignIn, Site, Window
-from tests.support.credentials import SECRET
+from tests.support.credentials import SECRET, authorization
 from tests.support.tokens import token as made_by_hand
 
 
@@ -192,13 +192,15 @@ def test_what_a_person_may_not_do_is_not_offered(
 def test_a_namespace_is_made_hidden_shown_and_deleted(
     site: Site, page: Page, sign_in: SignIn, window: Window
 ) -> None:
-    sign_in(page)
+    token = sign_in(page)
     page.get_by_role("button", name="New namespace").click()
     page.get_by_label("Name", exact=True).fill("made.here-1")
     page.get_by_role("button", name="Create").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("made.here-1")
     assert page.url == f"{site.url}/ns/made.here-1"
-    site.store("made.here-1", {"a": b"1", "b": b"2"})
+    for name in "ab":
+        url = f"{site.url}/storage/made.here-1/{name}"
+        assert page.request.put(url, headers=authorization(token)).status == 201
     page.reload()
     entry = page.get_by_role("link", name="made.here-1")
     expect(entry).to_contain_text("2")
