@@ -118,7 +118,7 @@ async def test_a_folder_that_moves_is_never_listed_twice_and_never_missing(
                     count += 1
                 return count
 
-            with ledger.loop("a folder is moved to and fro") as loop:
+            with ledger.loop("a folder is moved back and forth") as loop:
                 looking = [asyncio.create_task(look(one)) for one in systems]
                 for number in range(times(10)):
                     here, there = folders[number % 2], folders[1 - number % 2]
