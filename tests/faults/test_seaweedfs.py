@@ -472,7 +472,7 @@ async def test_what_is_no_file_of_ours_is_not_listed(
     cluster.put(f"{PATH}/%20spaced", b"1")
     await store(fs, "f", b"1")
     cluster.put(f"{PATH}/%20folder/inner", b"1")
-    assert await names(fs) == ["inner", "f"]
+    assert await names(fs) == ["directory/inner", "f"]
     assert (await fs.usage(DIR)).files == 2
     for call in (fs.stat, fs.open, fs.delete):
         with pytest.raises(IsFolder):
