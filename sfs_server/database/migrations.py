@@ -99,8 +99,8 @@ async def migrate(database: Database) -> None:
         _compare(database, migrations, applied)
         for migration in migrations:
             if migration.number not in applied:
-                await _apply(database, migration)
-                if applied:  # the first start of every server applies all of them: not logged
+                done = await _apply(database, migration)
+                if done and applied:  # an empty database needs all of them: not logged
                     _log.info("applied the migration %s to the database", migration)
         await database.fetch(_ROWS, idempotent=True)
     except StatementFailed as error:
@@ -144,14 +144,16 @@ def _compare(database: Database, migrations: list[Migration], applied: dict[int,
             )
 
 
-async def _apply(database: Database, migration: Migration) -> None:
-    """Apply ``migration``, unless another process applied it while this one waited for the lock."""
+async def _apply(database: Database, migration: Migration) -> bool:
+    """Apply ``migration``, unless another process applied it while this one waited for the lock.
+    Returns whether this one did."""
     async with database.transaction() as session:
         await session.fetch(_TAKE_LOCK, seconds=MIGRATION_SECONDS)
         if migration.number in await applied_migrations(session):
-            return
+            return False
         await session.fetch(migration.sql, seconds=MIGRATION_SECONDS)
         await session.fetch(
             "INSERT INTO sfs_migrations (number, name) VALUES (%s, %s)",
             (migration.number, migration.name),
         )
+    return True

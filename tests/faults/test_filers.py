@@ -156,7 +156,7 @@ async def test_a_namespace_of_many_files_is_deleted_at_once(
         try:
             await fill(fs, "big", count)
             before = memory().rss
-            begun = time.monotonic()
+            started = time.monotonic()
             answer = await call(processes[0].port, "DELETE", "/storage/namespaces/big", bearer())
             gone = time.monotonic()
             assert answer.status == 200
@@ -180,10 +180,10 @@ async def test_a_namespace_of_many_files_is_deleted_at_once(
             ended = time.monotonic()
             kept = await call(processes[0].port, "GET", "/storage/big/f0", bearer())
             assert kept.body == b"new"
-            loop.strikes, loop.slowest = 1, gone - begun
+            loop.strikes, loop.slowest = 1, gone - started
             loop.notes.append(
-                f"gone after {gone - begun:.2f} s, made again after {made - gone:.2f} s, freed "
-                f"after {ended - begun:.1f} s, memory of the filer grew by "
+                f"gone after {gone - started:.2f} s, made again after {made - gone:.2f} s, freed "
+                f"after {ended - started:.1f} s, memory of the filer grew by "
                 f"{(memory().rss - before) / MB:.0f} MB"
             )
         finally:
@@ -243,8 +243,8 @@ async def restart_after(filer: ClusterProcess, seconds: float) -> None:
 
 
 async def freed(fs: SeaweedFileSystem, directory: str) -> bool:
-    """Whether the directory of that very name has nothing in it but the file that was uploaded
-    after it was made again: if that could be freed at once, it is there."""
+    """Whether the old files of a namespace that was made again are deleted from the directory of
+    its name. One file may be there: the new one, if they were deleted before it was uploaded."""
     listing = fs._filers.listing(f"/sfs/{directory}", prefix="", after="", limit=2)
     async with aclosing(listing) as found:
         return len([entry async for entry in found]) < 2

@@ -68,11 +68,11 @@ def begin(cluster: Cluster, database_url: str, tmp_path: Path) -> Begin:
     it last for a while, and the next strike would hit nobody."""
 
     @contextmanager
-    def begun() -> Iterator[Process]:
+    def started() -> Iterator[Process]:
         with serving(tmp_path, cluster.masters, database_url) as (process,):
             yield process
 
-    return begun
+    return started
 
 
 def order(proxy: Proxy, strike: Strike, count: int, *, upstream: bool) -> None:

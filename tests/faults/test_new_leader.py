@@ -1,4 +1,4 @@
-"""Uploads that begin while a new master has just begun to lead."""
+"""Uploads that begin while a new master has just started to lead."""
 
 from __future__ import annotations
 

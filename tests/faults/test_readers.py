@@ -24,18 +24,18 @@ PAUSE = 0.01
 
 
 async def slow_readers(port: int, loop: Loop) -> list[asyncio.Task[str]]:
-    """Readers that have begun; each gives the digest of what it got."""
-    begun = asyncio.Semaphore(0)
+    """Readers that have started; each gives the digest of what it got."""
+    started = asyncio.Semaphore(0)
 
     async def read() -> str:
         with loop.transfer(SIZE):
             return sha256(
-                await download(port, PATH, at=1, strike=begun.release, pause=PAUSE, deadline=60)
+                await download(port, PATH, at=1, strike=started.release, pause=PAUSE, deadline=60)
             )
 
     readers = [asyncio.create_task(read()) for _ in range(READERS)]
     for _ in readers:
-        await begun.acquire()
+        await started.acquire()
     return readers
 
 

@@ -84,9 +84,9 @@ class Bucket:
 
     async def put_parts(self, key: str, parts: list[bytes]) -> None:
         """Upload in parts, as clients do with what is large."""
-        begun = (await self.ask("POST", key, query="?uploads")).decode()
-        found = re.search("<UploadId>([^<]+)</UploadId>", begun)
-        assert found is not None, begun
+        started = (await self.ask("POST", key, query="?uploads")).decode()
+        found = re.search("<UploadId>([^<]+)</UploadId>", started)
+        assert found is not None, started
         query = f"uploadId={found.group(1)}"
         tags = []
         for number, part in enumerate(parts, 1):

@@ -59,9 +59,9 @@ class Loop:
     @contextmanager
     def transfer(self, size: int) -> Iterator[None]:
         """Count what is done in the context as a transfer of so many bytes, if it goes well."""
-        begun = time.monotonic()
+        started = time.monotonic()
         yield
-        self.slowest = max(self.slowest, time.monotonic() - begun)
+        self.slowest = max(self.slowest, time.monotonic() - started)
         self.transfers += 1
         self.bytes += size
 
@@ -85,14 +85,14 @@ class Ledger:
         """An account that is shown whether the loop goes well or not."""
         loop = Loop(name)
         self.loops.append(loop)
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
             yield loop
         except BaseException as error:
             loop.notes.append(f"FAILED: {type(error).__name__}")
             raise
         finally:
-            loop.seconds = time.monotonic() - begun
+            loop.seconds = time.monotonic() - started
 
 
 @contextmanager

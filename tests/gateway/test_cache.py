@@ -102,7 +102,7 @@ async def test_names_that_need_an_encoding_are_stored_and_evicted(gateway: Gatew
 async def test_what_was_read_before_a_change_and_came_after_it_is_not_served(
     gateway: Gateway, name: str
 ) -> None:
-    """The GET has begun, and its bytes are on their way, when the PUT succeeds."""
+    """The GET has started, and its bytes are on their way, when the PUT succeeds."""
     path, size = f"/storage/default/{name}", 6 * MIB
     await gateway.put(path, bytes(size))
     async with connect(gateway.port, receive_buffer=4096) as slow:

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
+from functools import partial
 
 import pytest
 
@@ -36,6 +37,7 @@ from tests.gfs.suite_parts import (
     names,
     store,
 )
+from tests.support.waiting import eventually
 
 OTHER = "suite-2"
 DEEPEST = "/".join(f"{n:02}" for n in range(MAX_SEGMENTS))
@@ -593,11 +595,12 @@ class FolderSuite(Suite):
                         with suppress(NoSuchFile):
                             assert (await load(fs, info.path)).decode() in (info.name, "busy/first")
 
+        def grown(wanted: int) -> bool:
+            return len(published) >= wanted
+
         running = asyncio.gather(*(upload(client) for client in range(6)), read(), read())
         for number in range(3):
-            before = len(published)
-            while len(published) < before + 12:  # by then it was made again
-                await asyncio.sleep(0.01)
+            await eventually(partial(grown, len(published) + 12))  # by then it was made again
             await move(fs, "busy", f"moved/{number}")
         ended = True
         await running

@@ -143,9 +143,9 @@ def main() -> None:
     place = Path(sys.argv[1])
     isolate(place)
     with ExitStack() as stack:
-        begun = time.monotonic()
+        started = time.monotonic()
         for step in steps(place, stack):
-            print(f"{time.monotonic() - begun:5.1f} s  {step}", flush=True)
+            print(f"{time.monotonic() - started:5.1f} s  {step}", flush=True)
 
 
 if __name__ == "__main__":

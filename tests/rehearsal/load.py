@@ -256,7 +256,7 @@ class Load:
             answer = await self._account.ask("peek", name, lambda: self._once("HEAD", name, {}))
         except Failed:
             return
-        sizes |= self._uploading.get(name, set())  # the next version may have begun
+        sizes |= self._uploading.get(name, set())  # the next version may have started
         self._account.check(_size(answer) in sizes, "peek", name, answer)
 
 

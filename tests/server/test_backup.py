@@ -343,7 +343,7 @@ async def test_the_tables_can_be_kept_alone(
     assert not (Path(empty.data) / "files").exists()
 
 
-async def test_a_server_that_has_only_begun_to_start_is_asked_again_later(tmp_path: Path) -> None:
+async def test_a_server_that_is_still_starting_is_asked_again_later(tmp_path: Path) -> None:
     (tmp_path / "data" / "files").mkdir(parents=True)
     with sole_user(str(tmp_path / "data")), pytest.raises(ConfigError, match="try again"):
         await backup(Config(data=str(tmp_path / "data")), str(tmp_path / "backup"))

@@ -90,7 +90,7 @@ async def begin(
     content: bytes,
     headers: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Send half of an upload, wait until the store has begun it, and return the other half."""
+    """Send half of an upload, wait until the store has started it, and return the other half."""
     before = len(temporaries(service))
     named = {**service.bearer(), **(headers or {})}
     whole = request(method, target, "raw", content, named)

@@ -50,8 +50,11 @@ LAST_STREAM = 2**30
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW, _CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 _END_STREAM, _END_HEADERS, _PADDED, _PRIORITY, _ACK = 0x1, 0x4, 0x8, 0x20, 0x1
 _CANCEL = 8
+_CODES = {b"%d" % code: code for code in range(17)}
+"""The values of ``grpc-status``."""
+
 _UNKNOWN = 2
-"""What gRPC calls a status that is not understood."""
+"""The one for a value that is not one of these."""
 
 _FIRST_WINDOW = 65_535
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -303,19 +306,18 @@ def context_of(tls: Tls) -> ssl.SSLContext:
 
 def _headers(stream: _Stream, fields: Iterable[tuple[bytes, bytes]], ends: bool) -> None:
     """Take a block of headers: those before the messages, or those at the end."""
-    code: bytes | None = None
+    code: int | None = None
     for name, value in fields:
         if name == b":status":
             stream.headers = value == b"200"
         elif name == b"grpc-status":
-            code = value
+            code = _CODES.get(value, _UNKNOWN)
     if not stream.headers:
         _fail(stream, Failed("the response is not one of gRPC"))
-    elif ends and code == b"0":
+    elif ends and code == 0:
         resolve(stream.result, True)
     elif ends:
-        known = code is not None and code.isdigit()
-        _fail(stream, Failed("the server refuses", int(code or b"") if known else _UNKNOWN))
+        _fail(stream, Failed("the server refuses", _UNKNOWN if code is None else code))
 
 
 def _frame(kind: int, flags: int, number: int, payload: bytes) -> bytes:

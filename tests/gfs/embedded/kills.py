@@ -120,13 +120,13 @@ def main(place: str, name: str) -> None:
     after = repaired(root)
     assert after != before
     empty = {f"{DIR}/{folder}": b"" for folder in CHANGES[name][1]}
-    begun = [before | dict(list(empty.items())[:made]) for made in range(len(empty) + 1)]
+    started = [before | dict(list(empty.items())[:made]) for made in range(len(empty) + 1)]
     for lives in count():
         if change(planted(root), name, lives) == 0:
             print(lives)
             return
         found = repaired(root)
-        assert found == after or found in begun, (lives, found)
+        assert found == after or found in started, (lives, found)
 
 
 if __name__ == "__main__":

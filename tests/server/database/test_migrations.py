@@ -156,6 +156,20 @@ async def test_the_version_before_publishes_and_makes_namespaces_next_to_the_usa
         assert await new.fetch("SELECT namespace FROM recounts") == [("other",)]
 
 
+async def test_what_changes_the_tables_of_an_older_version_is_logged(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "sfs_server.database.migrations")
+    async with connected(database_url) as first, connected(database_url) as second:
+        with monkeypatch.context() as older:
+            have_only(older, 1)
+            await migrate(first)
+        assert caplog.messages == []  # the database was empty
+        await asyncio.gather(migrate(first), migrate(second))
+    newer = read_migrations()[1:]
+    assert caplog.messages == [f"applied the migration {one} to the database" for one in newer]
+
+
 async def test_processes_that_start_at_once_apply_each_of_them_once(
     postgres: Postgres,
     database_name: str,

@@ -58,7 +58,7 @@ async def pages(connection: Connection, target: str, headers: dict[str, str]) ->
 
 
 async def test_each_entry_says_what_the_download_will_say(service: Service) -> None:
-    begun = int(time.time())
+    started = int(time.time())
     await service.put("/storage/default/b%20%C3%A9.txt", b"12345")
     await service.put("/storage/default/a", b"")
     await service.put("/storage/default/a", b"1")
@@ -74,7 +74,7 @@ async def test_each_entry_says_what_the_download_will_say(service: Service) -> N
             assert entry["content_type"] == served.headers["Content-Type"]
             assert entry["size"] == int(served.headers["Content-Length"])
             assert type(entry["created_at"]) is type(entry["modified_at"]) is int
-            assert begun <= entry["created_at"] <= entry["modified_at"] <= time.time()
+            assert started <= entry["created_at"] <= entry["modified_at"] <= time.time()
     for entry, name, path, size, kind in (
         (first, "a", "/storage/default/a", 1, "application/octet-stream"),
         (second, "b é.txt", "/storage/default/b%20%C3%A9.txt", 5, "text/plain; charset=utf-8"),
@@ -213,11 +213,11 @@ async def test_one_level_of_a_folder_is_listed_with_its_folders(service: Service
 
 
 async def test_a_folder_says_where_its_index_is(service: Service) -> None:
-    begun = int(time.time()) - 1
+    started = int(time.time()) - 1
     plant(service, "d/e é/f")
     [entry] = (await call(service.port, "GET", "/storage/files?folder=d")).json()
     assert list(entry) == ["type", "name", "path", "namespace", "modified_at"]
-    assert begun <= entry.pop("modified_at") <= time.time()
+    assert started <= entry.pop("modified_at") <= time.time()
     assert entry == {
         "type": "folder",
         "name": "e é",

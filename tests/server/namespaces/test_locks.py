@@ -168,7 +168,7 @@ async def test_moves_in_all_directions_never_wait_in_a_circle(
 
 
 @pytest.mark.parametrize("held", ["a", "b"])
-async def test_opposite_moves_that_have_begun_to_wait_do_not_wait_for_each_other(
+async def test_opposite_moves_that_wait_for_a_lock_do_not_wait_for_each_other(
     ours: Namespaces, theirs: Namespaces, made: Namespace, held: str
 ) -> None:
     async def move(namespaces: Namespaces, path: str, to_path: str) -> None:

@@ -31,10 +31,10 @@ async def shown(service: Service, user: str | None) -> list[str]:
 
 
 async def test_a_namespace_is_made_shown_changed_and_deleted(service: Service) -> None:
-    begun = int(time.time())
+    started = int(time.time())
     made = await service.make_namespace("team")
     assert list(made) == ["name", "count", "bytes", "hidden", "owner", "created_at"]
-    assert begun - 1 <= made.pop("created_at") <= time.time() + 1
+    assert started - 1 <= made.pop("created_at") <= time.time() + 1
     empty = {"count": 0, "bytes": 0}
     assert made == {"name": "team", **empty, "hidden": False, "owner": "alice"}
     await service.put("/storage/team/a", b"1")

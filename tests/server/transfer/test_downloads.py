@@ -489,12 +489,12 @@ async def test_a_download_gets_the_version_it_started_with(
             connection.send("GET", "/storage/default/a")
             status, headers = await connection.head()
             assert (status, headers["Content-Length"]) == (200, str(BIG))
-            begun = await connection.reader.readexactly(1000)
+            started = await connection.reader.readexactly(1000)
             if change == "overwritten":
                 await service.put("/storage/default/a", versions[1])
             else:
                 await service.delete("/storage/default/a")
-            assert begun + await connection.reader.readexactly(BIG - 1000) == body, change
+            assert started + await connection.reader.readexactly(BIG - 1000) == body, change
         assert (await connection.ask("GET", "/storage/default/a")).status == 404
 
 
@@ -662,10 +662,10 @@ class Counted(Wrapped):
     """How many readings are open, and where each began."""
 
     open = 0
-    begun: ClassVar[list[int]] = []
+    started: ClassVar[list[int]] = []
 
     async def read(self, start: int, length: int) -> AsyncGenerator[Bytes, None]:
-        Counted.begun.append(start)
+        Counted.started.append(start)
         Counted.open += 1
         try:
             async with aclosing(super().read(start, length)) as pieces:
@@ -682,7 +682,7 @@ async def test_nothing_is_held_for_a_client_that_takes_no_bytes_until_it_does(
 ) -> None:
     wrap(service, monkeypatch, Counted)
     monkeypatch.setattr(client_socket, "PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr(Counted, "begun", [])
+    monkeypatch.setattr(Counted, "started", [])
     bodies = []
     releasing = Pieces.release
 
@@ -711,8 +711,8 @@ async def test_nothing_is_held_for_a_client_that_takes_no_bytes_until_it_does(
         assert body[3:91] in received
     else:
         assert received == body
-    assert len(Counted.begun) > 2
-    assert Counted.begun == sorted(Counted.begun) or "," in field
+    assert len(Counted.started) > 2
+    assert Counted.started == sorted(Counted.started) or "," in field
 
 
 @asynccontextmanager

@@ -116,7 +116,7 @@ async def test_a_client_that_vanishes_during_the_commit_has_published_all_or_not
         assert found != content  # not yet
         may.set()
         await nothing_left(service, tasks)
-        # The commit had begun, and is finished whoever listens.
+        # The commit had started, and is finished whoever listens.
         assert await service.get(OLD) == (200, content)
 
 

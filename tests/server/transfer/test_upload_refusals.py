@@ -273,11 +273,11 @@ async def test_an_upload_that_falls_silent_is_given_up(service: Service) -> None
             connection.send_raw(body[: int(len(body) * share)])
             if more:
                 assert await connection.reader.readexactly(len(CONTINUE)) == CONTINUE
-            begun = time.monotonic()
+            started = time.monotonic()
             answer = await connection.answer()
             assert answer.status == 408
             assert answer.headers["Connection"] == "close"
-            assert 0.2 < time.monotonic() - begun < 20
+            assert 0.2 < time.monotonic() - started < 20
             answer.problem()
 
     async with asyncio.TaskGroup() as group:
