@@ -15,7 +15,7 @@ or ``issubclass``; a wrapper of a Reader or Writer must not hide it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
@@ -27,6 +27,7 @@ from gfs.types import (
     FileInfo,
     FolderInfo,
     Moved,
+    Part,
     Published,
     Status,
     Usage,
@@ -77,18 +78,40 @@ class DescriptorReader(Protocol):
         ...
 
 
-class Writer(Protocol):
-    """One version that is being made. Used by one task at a time. The caller that created it ends
-    it, with ``commit`` or with ``abort``; as a context manager it aborts what was not committed."""
+class Sink(Protocol):
+    """What bytes are written to, in their order, by one task at a time: a Writer or a PartWriter.
+    The caller that got it ends it; as a context manager it aborts what was not ended."""
 
     async def write(self, piece: Bytes) -> None:
         """Append ``piece``, which the caller must not change afterwards.
 
         Returns when the store can take more: it holds a bounded number of bytes in memory,
-        whatever the size of the file. Raises StoreFull. After an error or a cancellation only
-        ``abort`` may follow.
+        whatever the size of the file. Raises StoreFull. After an error or a cancellation nothing
+        may be written any more.
         """
         ...
+
+    async def abort(self) -> None:
+        """End it, and free the bytes that nobody has: for a Writer all of its version, for a
+        PartWriter those that are in no Part. Idempotent; does nothing after a ``commit``."""
+        ...
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.abort()
+
+
+class Writer(Sink, Protocol):
+    """One version that is being made. Used by one task at a time. The caller that created it ends
+    it, with ``commit`` or with ``abort``. After an error or a cancellation only ``abort`` may
+    follow."""
 
     async def flush(self) -> None:
         """Make every byte written so far durable, but not visible. This is the slow half of a
@@ -105,38 +128,89 @@ class Writer(Protocol):
         """
         ...
 
-    async def abort(self) -> None:
-        """Give the version up and free its bytes. Idempotent; does nothing after ``commit``."""
+
+class PartWriter(Sink, Protocol):
+    """Writes on at the end of a version that is made in parts, perhaps by several processes one
+    after the other (``FileSystem.append``)."""
+
+    async def part(self, *, rest: bool = False) -> Part | None:
+        """Make bytes durable that no Part has, and return the Part of them; None if there are none.
+        It starts where the last Part ended.
+
+        Without ``rest``, only what can be made durable as it is, so that nothing that was written
+        lately may be in it; it may be called by another task while bytes are written. With
+        ``rest``, and only between two writes, everything that was written; call it until it
+        returns None. From the moment at which it was returned, the Part belongs to the caller, who
+        records it, or discards it (``FileSystem.discard``). Raises StoreFull. A cancellation loses
+        no bytes: a later call returns the Part.
+        """
         ...
 
-    async def __aenter__(self) -> Self:
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.abort()
+class Ledger(Protocol):
+    """What a caller records, durably, of one version that is made in parts, so that any process
+    can go on with it, publish it, or discard it. Whatever its methods raise, the engine's method
+    that called them raises."""
+
+    upload: str
+    """The name of the version while it is made: 32 hexadecimal digits that no other one has."""
+
+    async def reserve(self, token: str) -> None:
+        """Record ``token``, at most 256 characters of ASCII, until a Part names it in ``released``
+        or the upload ends: something may be stored under it by the time this returns."""
+        ...
+
+    async def reserved(self) -> Sequence[str]:
+        """The tokens that are recorded by ``reserve``, of all writers."""
+        ...
+
+    def parts(self) -> AsyncGenerator[Sequence[Part], None]:
+        """Yield the Parts that are recorded, in batches, in the order of their bytes. Hold it in
+        ``contextlib.aclosing``."""
+        ...
+
+
+class Assembly(Writer, Protocol):
+    """A version that was made in parts, of which all bytes are durable. ``write`` raises
+    StoreUnavailable: nothing is added any more. An ``abort`` frees no byte of the Parts."""
+
+    def read(self) -> AsyncGenerator[Bytes, None]:
+        """Yield all bytes of the version in their order, in pieces of 1 B to 1 MiB. Call it before
+        ``commit``. Raises DataLoss or StoreUnavailable. Hold it in ``contextlib.aclosing``."""
+        ...
+
+    async def commit(self) -> Published:
+        """Publish the version like ``Writer.commit``.
+
+        It can be tried again, by any process, while the Ledger is kept, also when it is not known
+        whether an earlier ``commit`` of the same upload published it: if the version is at its path
+        already, nothing is published again, and this returns what is there, with ``replaced``
+        None. After the caller has recorded that it was published, it calls ``clear``.
+        """
+        ...
+
+    async def clear(self) -> None:
+        """Free what the publish has left over, after ``commit``. Idempotent. If it fails or is
+        never called, ``FileSystem.discard(published=True)`` frees most of it later."""
+        ...
 
 
 @runtime_checkable
 class BlockingWriter(Protocol):
-    """A Writer that a thread can write to, past the event loop and without a copy of the bytes."""
+    """A Sink that a thread can write to, past the event loop and without a copy of the bytes."""
 
     def write_blocking(self, piece: Bytes) -> None:
         """Append ``piece`` before returning; the caller may change it afterwards. Raises StoreFull.
 
-        Call it in a thread, instead of ``write`` for the whole version, and never at the same time
-        as another method.
+        Call it in a thread, instead of ``write`` for all that is written, and never at the same
+        time as another method but ``PartWriter.part`` without ``rest``.
         """
         ...
 
 
 @runtime_checkable
-class BufferWriter(Writer, Protocol):
-    """A Writer whose memory the caller fills itself: no byte is copied on its way, and the caller
+class BufferWriter(Sink, Protocol):
+    """A Sink whose memory the caller fills itself: no byte is copied on its way, and the caller
     holds no bytes that the store has no memory for."""
 
     async def space(self, most: int) -> memoryview:
@@ -212,6 +286,50 @@ class FileSystem(Protocol):
         Raises NoSuchDirectory, StoreFull, IsFolder, NotAFolder, and what ``Expect.check`` raises.
         The commit raises them too, and NoSuchFolder when a folder of the path that is there now was
         moved or removed meanwhile: it is not made again. A cancellation leaves nothing behind.
+        """
+        ...
+
+    async def append(self, ledger: Ledger, offset: int) -> PartWriter:
+        """Write on at byte ``offset`` of the version that is made in parts as ``ledger.upload``; at
+        0, start it. ``offset`` is the end of the last Part that is recorded.
+
+        Nothing is visible before ``assemble`` and its ``commit``. A Part is durable when it is
+        returned: it survives a crash of this process and of one machine of a cluster, and stays
+        until the version was published or discarded; nothing expires by itself. Whoever goes on
+        with the same upload takes turns by the Ledger: a PartWriter that was overtaken may go on,
+        but its Parts must not be recorded, and it changes no byte of those that are. Where one
+        process has the store, a new PartWriter ends the old one, whose next call raises
+        StoreUnavailable. Raises NoSuchUpload if the bytes before ``offset`` are gone, StoreFull. A
+        cancellation leaves nothing behind.
+        """
+        ...
+
+    async def assemble(
+        self,
+        directory: str,
+        path: str,
+        ledger: Ledger,
+        size: int,
+        *,
+        expect: Expect = ANYTHING,
+    ) -> Assembly:
+        """The version whose Parts are recorded in ``ledger``, ``size`` bytes together, to be
+        published at ``path``. Memory is bounded, however many Parts there are.
+
+        Raises what ``create`` raises, but not because of what an earlier commit of the same upload
+        has published; NoSuchUpload if the bytes are gone; ValueError if the Parts do not have
+        ``size`` bytes without a gap. A cancellation leaves the Parts as they were.
+        """
+        ...
+
+    async def discard(
+        self, ledger: Ledger, parts: Sequence[Part] | None = None, *, published: bool = False
+    ) -> None:
+        """Free the bytes of a version that is made in parts: all that the Ledger has recorded; or,
+        if ``parts`` are given, which were never recorded, only theirs. Idempotent.
+
+        ``published``: it was published, or may have been; only what the publish left over is freed.
+        No Assembly and no PartWriter whose Parts are still recorded may be in use.
         """
         ...
 

@@ -43,6 +43,11 @@ class NoSuchDirectory(GfsError):
     """There is no such directory now: it was never made, or it was removed."""
 
 
+class NoSuchUpload(GfsError):
+    """The bytes of a version that was made in parts are not there: it was discarded, or the store
+    is another one."""
+
+
 class AlreadyExists(GfsError):
     """There is a file or a folder at that path, and the caller required that there be nothing."""
 

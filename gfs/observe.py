@@ -7,7 +7,8 @@ listener is notified once, at their end. The bytes that are moved by a reader's 
 (:class:`gfs.api.DescriptorReader`) are not seen here; nothing could see them and leave them fast.
 
 A wrapper must not hide what an engine can do: methods that are not measured are handed on as they
-are, and there are two classes of readers and three of writers, with a fast path and without.
+are, and there are two classes of readers and three of writers of each kind, with a fast path and
+without.
 """
 
 from __future__ import annotations
@@ -18,17 +19,29 @@ from functools import cache
 from time import perf_counter
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
-from gfs.api import BlockingWriter, BufferWriter, DescriptorReader, FileSystem, Reader, Writer
+from gfs.api import (
+    Assembly,
+    BlockingWriter,
+    BufferWriter,
+    DescriptorReader,
+    FileSystem,
+    PartWriter,
+    Reader,
+    Sink,
+    Writer,
+)
 from gfs.errors import GfsError
-from gfs.types import Bytes, Entry, FileInfo
+from gfs.types import Bytes, Entry, FileInfo, Part
 
 OPERATIONS = (
     *("make_directory", "remove_directory", "stat", "open", "create", "delete", "list_files"),
     *("stat_folder", "make_folder", "remove_folder", "move", "list_folder"),
-    *("usage", "identity", "status", "check", "read", "write", "flush", "commit"),
+    *("append", "assemble", "discard"),
+    *("usage", "identity", "status", "check", "read", "write", "part", "flush", "commit"),
 )
-"""What a listener is notified of: the methods of a FileSystem; of a Reader ``read``; of a Writer
-``write`` (all the writes of one version together), ``flush`` and ``commit``."""
+"""What a listener is notified of: the methods of a FileSystem; of a Reader and an Assembly
+``read``; of a Sink ``write`` (all the writes of one together); of a PartWriter ``part``; of a
+Writer ``flush`` and ``commit``."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -148,10 +161,8 @@ class _ObservedDescriptorReader(_ObservedReader):
         return cast(DescriptorReader, self._inner).fileno()
 
 
-class _ObservedWriter(_Observed[Writer], Writer):
-    write = _summed(Writer.write, len)
-    flush = _timed(Writer.flush)
-    commit = _timed(Writer.commit)
+class _ObservedSink(_Observed[Sink], Sink):
+    write = _summed(Sink.write, len)
 
     async def abort(self) -> None:
         if self._writes:
@@ -159,12 +170,12 @@ class _ObservedWriter(_Observed[Writer], Writer):
         await self._inner.abort()
 
 
-class _ObservedBufferWriter(_ObservedWriter):
+class _ObservedBufferSink(_ObservedSink):
     space = _summed(BufferWriter.space, lambda _: 0)
     advance = _summed(BufferWriter.advance, lambda count: count)
 
 
-class _ObservedBlockingWriter(_ObservedWriter):
+class _ObservedBlockingSink(_ObservedSink):
     def write_blocking(self, piece: Bytes) -> None:
         # In a thread, which may not call the listener: the next call notifies of a failure.
         start = perf_counter()
@@ -177,6 +188,49 @@ class _ObservedBlockingWriter(_ObservedWriter):
         finally:
             self._seconds += perf_counter() - start
         self._count += len(piece)
+
+
+class _ObservedWriter(_ObservedSink, Writer):
+    flush = _timed(Writer.flush)
+    commit = _timed(Writer.commit)
+
+
+class _ObservedBufferWriter(_ObservedBufferSink, _ObservedWriter):
+    pass
+
+
+class _ObservedBlockingWriter(_ObservedBlockingSink, _ObservedWriter):
+    pass
+
+
+class _ObservedPartWriter(_ObservedSink, PartWriter):
+    async def part(self, *, rest: bool = False) -> Part | None:
+        # Others may be writing: their writes are left to be counted at the end.
+        start, error = perf_counter(), None
+        try:
+            return await cast(PartWriter, self._inner).part(rest=rest)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self._listener.done("part", perf_counter() - start, error)
+
+
+class _ObservedBufferPartWriter(_ObservedBufferSink, _ObservedPartWriter):
+    pass
+
+
+class _ObservedBlockingPartWriter(_ObservedBlockingSink, _ObservedPartWriter):
+    pass
+
+
+class _ObservedAssembly(_ObservedWriter, Assembly):
+    def read(self) -> AsyncGenerator[Bytes, None]:
+        pieces = cast(Assembly, self._inner).read()
+        return _stepped(self._listener, "read", pieces, self._listener.read)
+
+    async def clear(self) -> None:
+        await cast(Assembly, self._inner).clear()
 
 
 @cache
@@ -193,6 +247,14 @@ def _writer_class(kind: type) -> type[_ObservedWriter]:
     return _ObservedBlockingWriter if issubclass(kind, BlockingWriter) else _ObservedWriter
 
 
+@cache
+def _part_writer_class(kind: type) -> type[_ObservedPartWriter]:
+    """What wraps a writer of parts of the class ``kind``."""
+    if issubclass(kind, BufferWriter):
+        return _ObservedBufferPartWriter
+    return _ObservedBlockingPartWriter if issubclass(kind, BlockingWriter) else _ObservedPartWriter
+
+
 class ObservedFileSystem(_Observed[FileSystem], FileSystem):
     """``inner``, which belongs to this one from now on."""
 
@@ -207,6 +269,9 @@ class ObservedFileSystem(_Observed[FileSystem], FileSystem):
     stat = _timed(FileSystem.stat)
     open = _timed(FileSystem.open, _reader_class)
     create = _timed(FileSystem.create, _writer_class)
+    append = _timed(FileSystem.append, _part_writer_class)
+    assemble = _timed(FileSystem.assemble, lambda _: _ObservedAssembly)
+    discard = _timed(FileSystem.discard)
     delete = _timed(FileSystem.delete)
     stat_folder = _timed(FileSystem.stat_folder)
     make_folder = _timed(FileSystem.make_folder)

@@ -93,6 +93,27 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A run of bytes, durable and not visible, of a version that is made in parts: the ``size`` of
+    them from byte ``offset`` on.
+
+    ``token`` says where they are: opaque text in ASCII of at most 8192 characters, which any
+    process with the same store understands; it may be empty. ``released`` are the tokens of
+    reservations (``Ledger.reserve``) that are not needed any more once the Part is recorded.
+    """
+
+    offset: int
+    size: int
+    token: str
+    released: tuple[str, ...] = ()
+
+    @property
+    def end(self) -> int:
+        """The byte behind the last one."""
+        return self.offset + self.size
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """What a move did: what was moved, as it is at its new place, and what it replaced there, if
     anything."""
