@@ -289,9 +289,10 @@ class FileSystem(Protocol):
         """
         ...
 
-    async def append(self, ledger: Ledger, offset: int) -> PartWriter:
+    async def append(self, directory: str, ledger: Ledger, offset: int) -> PartWriter:
         """Write on at byte ``offset`` of the version that is made in parts as ``ledger.upload``; at
-        0, start it. ``offset`` is the end of the last Part that is recorded.
+        0, start it. ``offset`` is the end of the last Part that is recorded. ``directory`` is where
+        it will be published: a store may have rules for where the bytes of each one are kept.
 
         Nothing is visible before ``assemble`` and its ``commit``. A Part is durable when it is
         returned: it survives a crash of this process and of one machine of a cluster, and stays
@@ -299,8 +300,8 @@ class FileSystem(Protocol):
         with the same upload takes turns by the Ledger: a PartWriter that was overtaken may go on,
         but its Parts must not be recorded, and it changes no byte of those that are. Where one
         process has the store, a new PartWriter ends the old one, whose next call raises
-        StoreUnavailable. Raises NoSuchUpload if the bytes before ``offset`` are gone, StoreFull. A
-        cancellation leaves nothing behind.
+        StoreUnavailable. Raises NoSuchUpload if the bytes before ``offset`` are gone, StoreFull,
+        and NoSuchDirectory if the engine looks. A cancellation leaves nothing behind.
         """
         ...
 
