@@ -29,6 +29,12 @@ from gfs.errors import (
     VersionMismatch,
 )
 
+CHECKSUM_MISMATCH = 460
+"""The status of tus for bytes that do not have their checksum. It is not one of HTTP's."""
+
+_PHRASES = {CHECKSUM_MISMATCH: "Checksum Mismatch"}
+"""The phrases of statuses that are not HTTP's."""
+
 RETRY_AFTER_SECONDS = 5
 """The ``Retry-After`` of a 503, in seconds: about the time that a store or a database takes to
 start again."""
@@ -49,7 +55,7 @@ class Problem(Exception):
     @property
     def title(self) -> str:
         """The phrase of the status (RFC 9110 §15), as RFC 9457 asks for with ``about:blank``."""
-        return HTTPStatus(self.status).phrase
+        return _PHRASES.get(self.status) or HTTPStatus(self.status).phrase
 
     def document(self) -> dict[str, object]:
         """The members of the ``application/problem+json`` document (RFC 9457 §3)."""

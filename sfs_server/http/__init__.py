@@ -1,16 +1,18 @@
 """What HTTP headers, names and bodies mean. Pure: text and bytes in, values or a Problem out.
 
 Nothing here waits, knows aiohttp, or touches a file. Look here for what a request asks for (names,
-preconditions, ranges, Accept, forms, digests, uploads in parts, which are refused), who sent it
+preconditions, ranges, Accept, forms, digests, uploads in parts), who sent it
 (the client behind proxies), whether it is well-formed, and for what a response says of a file
 (Content-Disposition, CORS).
 """
 
+from sfs_server.http import tus
 from sfs_server.http.accept import accepted, wants_json, wants_page
+from sfs_server.http.codings import refuse_coding
 from sfs_server.http.cors import Origins, check_origin
 from sfs_server.http.destination import destination, overwrites, refuse_depth
-from sfs_server.http.dialects import refuse_parameters, refuse_part
-from sfs_server.http.digests import Digest, refuse_trailer
+from sfs_server.http.dialects import refuse_draft, refuse_parameters, refuse_part
+from sfs_server.http.digests import Digest, promised_sha256, refuse_trailer
 from sfs_server.http.disposition import active, content_disposition, content_type
 from sfs_server.http.forms import MAX_OTHER_BYTES, FormFile, is_form
 from sfs_server.http.forwarded import Network, Proxies, client_network, parse_network
@@ -43,6 +45,7 @@ from sfs_server.http.ranges import (
     new_boundary,
     unsatisfied_range,
 )
+from sfs_server.http.sizes import MAX_SIZE, size_of
 from sfs_server.http.trailers import TAIL_BYTES, ends_plainly, trailer_names
 from sfs_server.http.wellformed import (
     MAX_FIELD_BYTES,
@@ -62,6 +65,7 @@ __all__ = [
     "MAX_HEAD_BYTES",
     "MAX_LIMIT",
     "MAX_OTHER_BYTES",
+    "MAX_SIZE",
     "MAX_TARGET_BYTES",
     "METHODS",
     "RESERVED",
@@ -105,14 +109,19 @@ __all__ = [
     "overwrites",
     "parse_network",
     "plan",
+    "promised_sha256",
     "quote_path",
+    "refuse_coding",
     "refuse_depth",
+    "refuse_draft",
     "refuse_parameters",
     "refuse_part",
     "refuse_stale",
     "refuse_trailer",
+    "size_of",
     "target",
     "trailer_names",
+    "tus",
     "unsatisfied_range",
     "wants_json",
     "wants_page",

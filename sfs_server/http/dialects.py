@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from multidict import CIMultiDictProxy
+from multidict import MultiMapping
 
 from sfs_server.errors import Problem
 
+DRAFT_FIELDS = ("Upload-Complete", "Upload-Incomplete", "Upload-Draft-Interop-Version")
+"""Header fields that only resumable uploads for HTTP (draft-ietf-httpbis-resumable-upload) have, in
+all versions of the draft."""
+
 FIELDS = (
-    # Resumable uploads for HTTP (draft-ietf-httpbis-resumable-upload), in all its versions.
-    "Upload-Complete",
-    "Upload-Incomplete",
-    "Upload-Draft-Interop-Version",
+    # The draft again, and tus 1.0.0
     "Upload-Offset",
     "Upload-Length",
-    # tus 1.0.0
     "Tus-Resumable",
     "Upload-Concat",
     "Upload-Defer-Length",
@@ -44,14 +44,26 @@ PARAMETERS = frozenset(
 """Parameters of a query, or fields of a form, in lower case, that only such protocols send."""
 
 
-def refuse_part(headers: CIMultiDictProxy[str]) -> None:
+def refuse_part(headers: MultiMapping[str]) -> None:
     """Raise Problem 400 or 501 if its ``headers`` say that the body of a request is a part of a
     file."""
     if "Content-Range" in headers:  # RFC 9110 §14.5
         raise Problem(400, "An upload is a whole file: send it without Content-Range.")
+    refuse_draft(headers)
     for field in FIELDS:
         if field in headers:
             raise _not_a_whole(field)
+
+
+def refuse_draft(headers: MultiMapping[str]) -> None:
+    """Raise Problem 501 if a request with ``headers`` is one of DRAFT_FIELDS' protocol."""
+    for field in DRAFT_FIELDS:
+        if field in headers:
+            raise Problem(
+                501,
+                f"Resumable uploads with {field}, of the IETF's draft, are not supported: send the "
+                "file as a whole without it, or in parts by tus 1.0.0.",
+            )
 
 
 def refuse_parameters(names: Iterable[str]) -> None:

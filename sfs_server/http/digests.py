@@ -26,7 +26,7 @@ class Digest:
     def __init__(self, field: str, values: Sequence[str]) -> None:
         """``values`` are the lines of the header ``field``. Raises Problem 400 if malformed."""
         self._field = field
-        self._promised = _sha256(field, ", ".join(values))
+        self._promised = promised_sha256(field, values)
         self._seen = hashlib.sha256()
 
     def update(self, piece: Bytes) -> None:
@@ -41,16 +41,19 @@ class Digest:
 
 
 def refuse_trailer(names: Iterable[str]) -> None:
-    """Raise Problem 400 if one of the ``names`` of trailer fields (RFC 9110 §6.5) is a digest: one
-    that comes there is not verified, and a proxy may have dropped it."""
+    """Raise Problem 400 if one of the ``names`` of trailer fields (RFC 9110 §6.5) is a digest or
+    the checksum of tus: one that comes there is not verified, and a proxy may have dropped it."""
     for name in names:
-        if name.strip().lower() in ("content-digest", "repr-digest"):
+        if name.strip().lower() in ("content-digest", "repr-digest", "upload-checksum"):
             raise Problem(
                 400, f"Send {name.strip()} in the header: in a trailer it is not verified."
             )
 
 
-def _sha256(field: str, text: str) -> bytes | None:
+def promised_sha256(field: str, values: Sequence[str]) -> bytes | None:
+    """The 32 bytes that the lines ``values`` of the header ``field`` announce; None if they have no
+    ``sha-256``. Raises Problem 400 if malformed."""
+    text = ", ".join(values)
     position, found = 0, None
     while position < len(text):
         member = _MEMBER.match(text, position)

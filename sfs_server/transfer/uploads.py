@@ -24,16 +24,15 @@ from sfs_server.http import (
     Digest,
     FormFile,
     is_form,
+    refuse_coding,
     refuse_parameters,
     refuse_part,
     refuse_trailer,
+    size_of,
 )
 from sfs_server.progress import Transfer
 from sfs_server.transfer.client_socket import DIRECT_BYTES, ClientSocket
 from sfs_server.web import CONFIG, METRICS, connection_of
-
-MAX_SIZE = 2**63 - 1
-"""No file system has larger files; a longer number is a mistake."""
 
 
 class Upload:
@@ -46,8 +45,7 @@ class Upload:
         """Read the announcements. ``transfer`` counts the bytes of the file that arrive. Raises
         Problem 400, 413, 415 or 501."""
         headers = request.headers
-        if hdrs.CONTENT_ENCODING in headers:
-            _refuse_coding(headers.getall(hdrs.CONTENT_ENCODING))
+        refuse_coding(headers)
         refuse_part(headers)
         if request.query_string:
             refuse_parameters(request.query)
@@ -63,7 +61,7 @@ class Upload:
         }
         self._content = digests.get("Content-Digest")
         self._representation = digests.get("Repr-Digest")
-        size = _file_size(headers["X-File-Size"]) if "X-File-Size" in headers else None
+        size = size_of("X-File-Size", headers["X-File-Size"]) if "X-File-Size" in headers else None
         length = request.content_length
         if self._form is None and length is not None:
             if size not in (None, length):
@@ -147,21 +145,5 @@ class Upload:
             refuse_trailer(connection_of(self._request).trailers())
 
 
-def _refuse_coding(lines: list[str]) -> None:
-    if any(line.strip().lower() != "identity" for line in lines):
-        raise Problem(
-            415,
-            "Bytes are stored as they are sent: send them without Content-Encoding.",
-            {hdrs.ACCEPT_ENCODING: "identity"},
-        )
-
-
 def _too_large(limit: int) -> Problem:
     return Problem(413, f"An upload has at most {limit} bytes here.")
-
-
-def _file_size(value: str) -> int:
-    text = value.strip()
-    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= MAX_SIZE):
-        raise Problem(400, "X-File-Size is the size of the file in bytes, in decimal digits.")
-    return int(text)

@@ -61,7 +61,9 @@ def problem_response(problem: Problem, *, page: bool = False) -> web.Response:
     if page:
         headers["Content-Security-Policy"] = POLICY
     text = error_page(problem) if page else json.dumps(problem.document())
-    return web.Response(status=problem.status, headers=headers, body=text.encode())
+    return web.Response(
+        status=problem.status, reason=problem.title, headers=headers, body=text.encode()
+    )
 
 
 def _report(request_id: str, problem: Problem, error: Exception) -> None:
