@@ -20,6 +20,11 @@
 -- A generation is forgotten after REMEMBER seconds. By then all that was stored under the key
 -- without it is older than s-maxage, and is asked about again. If the memory for generations is
 -- full earlier, all stored answers lose their key at once (the epoch), and so they do at a start.
+--
+-- A resumable upload (tus 1.0.0) has a path of its own, and what it publishes is elsewhere: the
+-- response that says so names the file in Content-Location, and evicts that alone. If the response
+-- to a PATCH is lost that may have published, nobody here knows which file, and all stored answers
+-- lose their key. A PATCH that was cut before its body was whole has published nothing.
 
 local balancer = require "ngx.balancer"
 local ffi = require "ffi"
@@ -37,7 +42,12 @@ local CONNECT_TIMEOUT_MS = 2000
 local REFUSAL_TIMEOUT_MS = 10000
 local REFUSAL_BYTES = 65536
 local MOST_SEGMENTS = 32  -- of a path in a namespace: SFS refuses more
-local MOVE_TIMEOUT_SECONDS = 600  -- how long SFS may take to move a folder, without sending a byte
+-- How long SFS may take, once it has the whole request, without sending a byte: to move a folder, or
+-- to read an upload again whose digest it was given.
+local SLOW_SECONDS = 600
+local SLOW = { MOVE = true, PATCH = true }
+
+local UPLOADS = "^/storage/uploads/"  -- the paths of resumable uploads
 
 local READS = { GET = true, HEAD = true, OPTIONS = true }
 
@@ -84,8 +94,11 @@ local function path_of(uri)
 end
 
 -- Of a decoded path: the namespace, the path in it of a file or a folder, "" for the namespace
--- itself, and whether a slash says that it is a folder.
+-- itself, and whether a slash says that it is a folder. Nothing for a path of an upload.
 local function place_of(path)
+    if path:find(UPLOADS) then
+        return
+    end
     local rest = path:match("^/storage/download/(.+/.+)$") or path:match("^/storage/(.+/.*)$")
     if rest then
         local namespace, name, slash = rest:match("^([^/]+)/(.-)(/?)$")
@@ -163,17 +176,35 @@ local function evict(path)
     remember("n " .. namespace, fresh(), REMEMBER)
 end
 
+-- Whether the body of the request has come whole, as far as can be said: the head is counted with it.
+local function whole()
+    local length = tonumber(ngx.var.http_content_length)
+    return not length or tonumber(ngx.var.request_length) >= length
+end
+
 -- Evict what a change may have changed: at its path, at that where it moves something to, and at
--- that which its response names (RFC 9111 4.4; a path alone is of the same origin).
-local function evict_changed()
-    evict(path_of(ngx.var.request_uri))
-    local destination = ngx.req.get_headers(0)["Destination"] or {}
-    for _, uri in ipairs(type(destination) == "table" and destination or { destination }) do
-        evict(path_of((uri:gsub("^%a[%w+.-]*://[^/?#]*", ""))))
-    end
+-- that which its response names (RFC 9111 4.4; a path alone is of the same origin). A success that
+-- speaks tus has changed only what it names.
+local function evict_changed(status)
     local location = ngx.var.upstream_http_content_location or ""
     if location:find("^/[^/]") then
         evict(path_of(location))
+    end
+    if status < 400 and ngx.var.upstream_http_tus_resumable then
+        return
+    end
+    local path = path_of(ngx.var.request_uri)
+    if path:find(UPLOADS) then
+        -- 507 is a refusal, which a user over the quota can have at will.
+        if ngx.req.get_method() == "PATCH" and status >= 400 and status ~= 507 and whole() then
+            forget()
+        end
+        return
+    end
+    evict(path)
+    local destination = ngx.req.get_headers(0)["Destination"] or {}
+    for _, uri in ipairs(type(destination) == "table" and destination or { destination }) do
+        evict(path_of((uri:gsub("^%a[%w+.-]*://[^/?#]*", ""))))
     end
 end
 
@@ -289,7 +320,8 @@ end
 
 -- Expect: 100-continue. nginx says Continue as soon as it reads a body, and would ask SFS later.
 -- So a process is asked first, without the body: what it refuses is refused, and no Continue goes
--- out. What it would take goes the usual way, where it is checked once more.
+-- out. What it would take goes the usual way, where it is checked once more. Not so for a resumable
+-- upload: the question would start one, or take it over.
 local function ask_first()
     local number = choose({})
     local socket = ngx.socket.tcp()
@@ -339,6 +371,7 @@ function gateway.access()
     local expect = headers["Expect"]
     if type(expect) == "string" and expect:lower() == "100-continue"
         and ngx.req.http_version() == 1.1 and not READS[ngx.req.get_method()]
+        and not headers["Tus-Resumable"]
         and (headers["Transfer-Encoding"] or (tonumber(headers["Content-Length"]) or 0) > 0) then
         ask_first()
     end
@@ -363,7 +396,7 @@ function gateway.header()
     ngx.header["X-Request-Id"] = var.sfs_request_id
     if not READS[ngx.req.get_method()] then
         if may_have_changed(status) then
-            evict_changed()
+            evict_changed(status)
             ngx.ctx.evicted = true
         end
     elseif var.upstream_cache_status == "HIT" then
@@ -385,7 +418,7 @@ function gateway.log()
     -- The client has gone, or SFS has: no answer said what became of the change.
     if not READS[ngx.req.get_method()] and not ngx.ctx.evicted
         and may_have_changed(ngx.status) then
-        evict_changed()
+        evict_changed(ngx.status)
     end
 end
 
@@ -412,8 +445,8 @@ function gateway.balance()
     end
     context.tried[number], context.number = true, number
     balancer.set_current_peer(upstreams[number][1], upstreams[number][2])
-    if ngx.req.get_method() == "MOVE" then
-        balancer.set_timeouts(nil, nil, MOVE_TIMEOUT_SECONDS)
+    if SLOW[ngx.req.get_method()] then
+        balancer.set_timeouts(nil, nil, SLOW_SECONDS)
     end
 end
 
@@ -490,7 +523,7 @@ function gateway.problem()
     local form = '{"type": "about:blank", "title": "%s", "status": %d, "detail": "%s"}'
     local body = form:format(title, status, detail)
     if status == 405 then
-        ngx.header["Allow"] = "GET, HEAD, POST, PUT, DELETE, MKCOL, MOVE, OPTIONS"
+        ngx.header["Allow"] = "GET, HEAD, POST, PUT, PATCH, DELETE, MKCOL, MOVE, OPTIONS"
     end
     if status == 429 then
         ngx.header["Retry-After"] = "5"

@@ -75,6 +75,8 @@ async def test_a_change_is_never_sent_twice(recorder: Recorder) -> None:
         ("DELETE", b""),
         ("MKCOL", b""),
         ("MOVE", b""),
+        ("PATCH", b"x"),
+        ("PATCH", b""),
     ):
         recorder.heads.clear()
         answer = await call(recorder.gateway_port, method, "/storage/default/a", {}, body)
@@ -86,12 +88,12 @@ async def test_a_change_is_never_sent_twice(recorder: Recorder) -> None:
     assert len(recorder.heads) == 3, "a read is tried everywhere, once"
 
 
-async def test_a_move_may_take_longer_than_other_requests_and_is_sent_once(
+async def test_what_is_slow_may_take_longer_than_other_requests_and_is_sent_once(
     recorder: Recorder,
 ) -> None:
     """A byte has to come within a second here, as within 75 elsewhere."""
     recorder.pause = 1.5
-    for method, status in (("DELETE", 502), ("MOVE", 200)):
+    for method, status in (("DELETE", 502), ("MOVE", 200), ("PATCH", 200)):
         recorder.heads.clear()
         answer = await call(recorder.gateway_port, method, "/storage/default/large/")
         assert (answer.status, len(recorder.heads)) == (status, 1)
