@@ -13,15 +13,16 @@ from sfs_server.handlers import (
     links,
     listings,
     namespaces,
+    options,
     progress,
     service,
     static,
 )
 
-_IN = "/storage/{namespace:(?!(?:namespaces|download/[^/]+)/)[^/]+}"
-"""The path of a namespace. Below ``/storage/namespaces/`` and ``/storage/download/NS/`` are others,
-which take other methods. The other reserved words match: ``check_namespace`` refuses them with 400,
-which says more than 404."""
+_IN = "/storage/{namespace:(?!(?:namespaces|uploads|download/[^/]+)/)[^/]+}"
+"""The path of a namespace. Below ``/storage/namespaces/``, ``/storage/uploads/`` and
+``/storage/download/NS/`` are others, which take other methods. The other reserved words match:
+``check_namespace`` refuses them with 400, which says more than 404."""
 
 _FILE = _IN + "/{path:(?s:.*[^/])}"
 """The path of a file, or of a folder without the slash at its end."""
@@ -31,6 +32,8 @@ _FOLDERS = (_IN + "/", _IN + "/{path:(?s:.+)}/")
 
 _DOWNLOAD = "/storage/download/{namespace:[^/]+}/{path:(?s:.*[^/])}"
 _NAMESPACE = "/storage/namespaces/{name:[^/]+}"
+_UPLOADS = "/storage/uploads"
+_UPLOAD = _UPLOADS + "/{id:[^/]+}"
 _PAGE = r"/{path:(?!(?:storage|api|sse)(?:/|$)|(?:metrics|healthz|readyz|openapi\.json)$)(?s:.*)}"
 """The path of a file of the web page: every path outside the API."""
 
@@ -50,6 +53,7 @@ def add_routes(app: web.Application) -> None:
     router.add_post(_FILE, files.upload)
     router.add_put(_FILE, files.upload)
     router.add_delete(_FILE, files.delete)
+    router.add_options(_FILE, options.options)
     router.add_route("MKCOL", _FILE, folders.make)
     router.add_route("MOVE", _FILE, folders.move)
     for folder in _FOLDERS:
@@ -57,8 +61,11 @@ def add_routes(app: web.Application) -> None:
         router.add_post(folder, folders.refuse_upload)
         router.add_put(folder, folders.refuse_upload)
         router.add_delete(folder, folders.delete)
+        router.add_options(folder, options.options)
         router.add_route("MKCOL", folder, folders.make)
         router.add_route("MOVE", folder, folders.move)
+    router.add_options(_UPLOADS, options.options)
+    router.add_options(_UPLOAD, options.options)
     router.add_get("/sse/changes", changes.changes)
     router.add_get("/sse/progress", progress.progress)
     router.add_get("/api/session", service.session)

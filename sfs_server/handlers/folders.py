@@ -37,6 +37,7 @@ from sfs_server.http import (
     folder_path,
     overwrites,
     refuse_depth,
+    refuse_part,
     refuse_stale,
     target,
 )
@@ -61,10 +62,12 @@ _T = TypeVar("_T")
 
 
 async def refuse_upload(request: web.Request) -> web.Response:
-    """POST, PUT ``/storage/:ns/:path/``: a file is uploaded under its own name."""
+    """POST, PUT ``/storage/:ns/:path/``: a file is uploaded under its own name, or by tus, which
+    names it in a header field."""
     directory, path, _ = target(request.rel_url.raw_path)
     request[CHANGE] = Change("upload", directory, path)
     await permitted(request, Action.CREATE, directory)
+    refuse_part(request.headers)
     raise Problem(
         400,
         "A path that ends with a slash is that of a folder. To upload a file, write its name "

@@ -22,6 +22,9 @@ from collections.abc import Iterable, MutableMapping
 
 from multidict import MultiMapping
 
+from sfs_server.http import tus
+from sfs_server.http.dialects import DRAFT_FIELDS
+
 MAX_AGE_SECONDS = 7200
 """How long a browser may cache the response to a preflight: Chromium's limit, the longest of any
 browser."""
@@ -32,15 +35,17 @@ MAX_ORIGIN_CHARACTERS = 270
 
 EXPOSED = (
     "Accept-Ranges, Content-Disposition, Content-Location, Content-Range, ETag, Link, Location, "
-    "Retry-After, X-Request-Id"
+    f"Retry-After, X-Request-Id, {', '.join(tus.RESPONSE_FIELDS)}"
 )
 """The header fields of a response that a page of an allowed origin may read."""
 
-_METHODS = "GET, HEAD, POST, PUT, DELETE, MOVE, MKCOL"
+_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, MOVE, MKCOL"
 _HEADERS = (
     "Authorization, Content-Digest, Content-Type, Depth, Destination, Expect, If-Match, "
     "If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Last-Event-ID, Overwrite, "
-    "Range, Repr-Digest, X-File-Size, X-Request-Id, X-Transfer-Id"
+    "Range, Repr-Digest, X-File-Size, X-Request-Id, X-Transfer-Id, "
+    # Those of the draft that is refused, too: so a page gets the refusal, and not a network error.
+    + ", ".join((*tus.REQUEST_FIELDS, *DRAFT_FIELDS))
 )
 _VARY = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
 _PORTS = {"http": ":80", "https": ":443"}

@@ -1,9 +1,10 @@
 """Protocols that upload a file in parts, so that they can be refused. Pure.
 
-An upload here is a whole file: a part would be stored in the place of the whole. To a server that
-does not know such a protocol, its requests look like an ordinary PUT or POST. Each one marks them
-by header fields or parameters of its own. The marks of those in use are listed here; no client that
-sends a whole file uses any of them.
+The body of a PUT or POST is a whole file: a part would be stored in the place of the whole. To a
+server that does not know such a protocol, its requests look like an ordinary PUT or POST. Each one
+marks them by header fields or parameters of its own. The marks of those in use are listed here; no
+client that sends a whole file uses any of them. Those of tus, which is not refused
+(:mod:`sfs_server.http.tus`), are among them for requests that it does not have, such as a PUT.
 """
 
 from __future__ import annotations

@@ -64,16 +64,19 @@ def _paths() -> Json:
                 "storeFile", "Uploads a file, and replaces the one of that name.", "", "409 412"
             ),
             **_change("File", "file or folder", "namespace filePath"),
+            **_options("File", "namespace filePath"),
         },
         "/storage/{namespace}/": {
             **_index("showTop", "Sends the index of the top folder of a namespace.", "namespace"),
             **_refused_uploads("Top", "namespace"),
             **_change("Top", "namespace, which is refused here", "namespace"),
+            **_options("Top", "namespace"),
         },
         "/storage/{namespace}/{path}/": {
             **_index("showFolder", "Sends the index of a folder.", "namespace filePath"),
             **_refused_uploads("Folder", "namespace filePath"),
             **_change("Folder", "folder and all that is in it", "namespace filePath"),
+            **_options("Folder", "namespace filePath"),
         },
         "/storage/download/{namespace}/{path}": _view(
             "downloadFile", "Sends a file, to be saved by the browser."
@@ -127,6 +130,8 @@ def _paths() -> Json:
                 body="NewLink",
             )
         },
+        "/storage/uploads": _options("Uploads", ""),
+        "/storage/uploads/{id}": _options("Upload", "uploadId"),
         **_service_paths(),
     }
 
@@ -307,6 +312,31 @@ def _change(name: str, what: str, place: str) -> Json:
     }
 
 
+def _options(name: str, place: str) -> Json:
+    """OPTIONS of a path that takes uploads by tus."""
+    headers = {
+        "Allow": "Allow",
+        "Tus-Resumable": "TusVersion",
+        "Tus-Version": "TusVersion",
+        "Tus-Extension": "TusExtension",
+        "Tus-Checksum-Algorithm": "TusChecksumAlgorithm",
+        "Tus-Max-Size": "TusMaxSize",
+    }
+    return {
+        "options": _operation(
+            f"options{name}",
+            "Says which methods the path takes, and what the service can do of tus.",
+            _parameters(place),
+            {
+                "204": {
+                    "description": "The header fields say it.",
+                    "headers": _headers(headers),
+                }
+            },
+        )
+    }
+
+
 def _refused_uploads(name: str, place: str) -> Json:
     """The uploads to the path of a folder, which name no file."""
     return {
@@ -315,7 +345,7 @@ def _refused_uploads(name: str, place: str) -> Json:
             "Refuses to upload a file without a name.",
             _parameters(place),
             {},
-            "403 404",
+            "403 404 501",
         )
         for method in ("post", "put")
     }

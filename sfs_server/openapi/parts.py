@@ -7,7 +7,7 @@ from typing import Any
 
 from gfs.paths import MAX_DIRECTORY_CHARACTERS, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_SEGMENTS
 from sfs_server.auth import DEFAULT_TTL, MAX_TTL
-from sfs_server.http import MAX_LIMIT, RESERVED
+from sfs_server.http import MAX_LIMIT, RESERVED, tus
 
 Json = dict[str, Any]
 
@@ -284,6 +284,17 @@ HEADERS: Json = {
         "description": 'This is the URL of the next page, with rel="next".',
         "schema": _TEXT,
     },
+    "Allow": {"description": "These are the methods that the path takes.", "schema": _TEXT},
+    "TusVersion": {"schema": {"const": tus.VERSION}},
+    "TusExtension": {
+        "description": "These are the extensions of tus that the service has.",
+        "schema": {"const": ",".join(tus.EXTENSIONS)},
+    },
+    "TusChecksumAlgorithm": {"schema": {"const": tus.ALGORITHM}},
+    "TusMaxSize": {
+        "description": "An upload has at most so many bytes; without it, there is no limit.",
+        "schema": _TEXT,
+    },
     "RetryAfter": {"description": "The client should wait for so many seconds.", "schema": _TEXT},
     "Challenge": {"description": "The scheme is Bearer, as RFC 6750 defines it.", "schema": _TEXT},
 }
@@ -396,6 +407,7 @@ PARAMETERS: Json = {
         {"type": "array", "items": ref("schemas", "FileName")},
         "Only these entries of the folder are in the ZIP file; folders with all below them.",
     ),
+    "uploadId": _in("path", "id", _TEXT, "This is the id of the upload."),
     "path": _in("path", "path", _TEXT, "The path may have slashes in it."),
     "transfer": _in("query", "id", ref("schemas", "TransferId"), "This is the id of the transfer."),
     "watched": _in(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from aiohttp import HttpVersion11, hdrs, web
 
+from sfs_server.http import tus
 from sfs_server.web.keys import IN_URL, LIFECYCLE, REQUEST_ID, TAKEN
 
 
@@ -27,6 +28,8 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     headers[hdrs.SERVER] = "SFS"
     if IN_URL in request:
         headers["Referrer-Policy"] = "no-referrer"
+    if tus.requested(request.headers):  # also on a refusal
+        headers["Tus-Resumable"] = tus.VERSION
     said = headers.get(hdrs.CONNECTION)
     if (
         said == "close"

@@ -190,6 +190,9 @@ async def test_every_kind_of_response_can_be_read_by_an_allowed_origin_and_by_no
 async def test_what_is_exposed_is_what_the_contract_says() -> None:
     expected = {"ETag", "Content-Disposition", "Content-Location", "Content-Range", "Link"}
     expected |= {"Location", "Accept-Ranges", "Retry-After", "X-Request-Id"}
+    expected |= {"Tus-Checksum-Algorithm", "Tus-Extension", "Tus-Max-Size", "Tus-Resumable"}
+    expected |= {"Tus-Version", "Upload-Defer-Length", "Upload-Expires", "Upload-Length"}
+    expected |= {"Upload-Metadata", "Upload-Offset"}
     assert set(EXPOSED.split(", ")) == expected
 
 
@@ -213,13 +216,16 @@ async def test_a_preflight_of_an_allowed_origin_gets_its_response_at_once(
     assert response.headers["Access-Control-Allow-Origin"] == CLOUD
     assert response.headers["Access-Control-Allow-Credentials"] == "true"
     methods = set(response.headers["Access-Control-Allow-Methods"].split(", "))
-    assert methods == {"GET", "HEAD", "POST", "PUT", "DELETE", "MOVE", "MKCOL"}
+    assert methods == {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "MOVE", "MKCOL"}
     names = set(response.headers["Access-Control-Allow-Headers"].lower().split(", "))
     assert names >= {
         *("authorization", "content-type", "range", "if-match", "if-none-match", "if-range"),
         *("if-modified-since", "if-unmodified-since", "x-file-size", "x-transfer-id"),
         *("x-request-id", "content-digest", "repr-digest", "expect"),
         *("destination", "overwrite", "depth"),
+        *("tus-resumable", "upload-offset", "upload-length", "upload-defer-length"),
+        *("upload-metadata", "upload-checksum", "upload-concat"),
+        *("upload-complete", "upload-draft-interop-version"),
     }
     assert "*" not in names
     assert int(response.headers["Access-Control-Max-Age"]) > 0

@@ -84,6 +84,8 @@ HOPELESS: tuple[tuple[int, str, str, dict[str, str]], ...] = (
             {"X-Content-Range": "bytes 0-2/9"},
         )
     ),
+    (501, "POST", "/storage/default/", {"Upload-Complete": "?0"}),
+    (501, "PUT", "/storage/default/folder/", {"Upload-Draft-Interop-Version": "6"}),
     *(
         (501, "PUT", f"/storage/default/old?overwrite=true&{said}", {})
         for said in ("partNumber=1&uploadId=a", "comp=block&blockid=a", "resumableChunkNumber=1")
