@@ -222,19 +222,26 @@ async def test_a_store_that_stays_unavailable_ends_the_copy(
 async def test_at_most_eight_files_are_copied_at_a_time(
     source: Faulty, target: EmbeddedFileSystem
 ) -> None:
+    """Each open waits for as many as may be under way, and then whether one more comes."""
     for number in range(3 * copying.PARALLEL):
         await store(source, f"{number}", b"data")
     running, most = 0, 0
+    all_run = asyncio.Event()
     opening = source.open
 
-    async def open_slowly(directory: str, name: str) -> Reader:
+    async def open_together(directory: str, name: str) -> Reader:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.001)
+        if running == copying.PARALLEL:
+            all_run.set()
+        await all_run.wait()
+        for _ in range(10):
+            await asyncio.sleep(0)
         running -= 1
         return await opening(directory, name)
 
-    source.open = open_slowly  # type: ignore[method-assign]
-    assert (await copy_files(source, target, [DIR])).files == 3 * copying.PARALLEL
+    source.open = open_together  # type: ignore[method-assign]
+    async with asyncio.timeout(60):
+        assert (await copy_files(source, target, [DIR])).files == 3 * copying.PARALLEL
     assert most == copying.PARALLEL
