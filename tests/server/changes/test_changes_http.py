@@ -131,17 +131,12 @@ async def test_a_change_whose_client_left_is_seen(service: Service) -> None:
 async def test_more_than_four_a_second_are_many(
     service: Service, other: Service, where: str
 ) -> None:
+    """They are changed in one turn of the loop: one by one, a slow machine may be slower."""
     watched = service if where == "here" else other
     async with watching_changes(watched.port, "namespace=default", BEARER) as stream:
         for number in range(30):
-            await do(service, "PUT", f"default/{number}")
-        await do(service, "PUT", "default/last")
-        while MANY not in stream.events or stream.events[-1] not in (
-            MANY,
-            shown("file", "last", "put"),
-        ):
-            await stream.event()
-        await quiet(stream)
+            service.app[CHANGES].changed("default", f"{number}", "file", "put")
+        assert await stream.event() == MANY
         await do(service, "PUT", "default/after")
         assert await stream.event() == shown("file", "after", "put")
 
