@@ -1,5 +1,5 @@
 // The one place where the state of the page lives. Views read it, actions change it through set().
-import { useEffect, useState } from "./vendor/hooks.js";
+import { useLayoutEffect, useState } from "./vendor/hooks.js";
 
 /** @type {LoadedFiles} */
 export const NO_FILES = { entries: [], next: null, loading: false, error: null };
@@ -39,9 +39,10 @@ export function set(patch) {
   for (const listener of listeners) listener();
 }
 
+// It listens from the first drawing on: an effect that waits for a frame would miss what comes before.
 export function useStore() {
   const [, redraw] = useState(0);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const listener = () => redraw((n) => n + 1);
     listeners.add(listener);
     return () => listeners.delete(listener);
