@@ -1,4 +1,4 @@
-"""The names of directories, the paths of files and folders, and the id of a store. Pure.
+"""The names of directories and uploads, the paths of files and folders, the id of a store. Pure.
 
 A path is 1 to MAX_SEGMENTS segments joined by ``/``. A segment is compared byte for byte in UTF-8.
 Every engine, and a shell on the machine, can use what these rules allow: nothing that leads to
@@ -30,6 +30,9 @@ MAX_PATH_BYTES = 1024
 
 STORE_ID_DIGITS = 32
 """The length of a store's id, in hexadecimal digits."""
+
+UPLOAD_DIGITS = 32
+"""The length of the name of a version that is made in parts, in hexadecimal digits."""
 
 _DIRECTORY = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_DIRECTORY_CHARACTERS}}}")
 
@@ -89,6 +92,13 @@ def parents(path: str) -> list[str]:
 def within(path: str, folder: str) -> bool:
     """Whether ``path`` is ``folder`` or somewhere below it; everything is below ""."""
     return not folder or path == folder or path.startswith(f"{folder}/")
+
+
+def check_upload(upload: str) -> str:
+    """Return ``upload`` if it can name a version that is made in parts, else raise InvalidName."""
+    if re.fullmatch(f"[0-9a-f]{{{UPLOAD_DIGITS}}}", upload) is None:
+        raise InvalidName(f"an upload is named by {UPLOAD_DIGITS} hexadecimal digits")
+    return upload
 
 
 def new_store_id() -> str:

@@ -9,22 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TypeVar
 
-from gfs.api import FileSystem, Reader, Writer
+from gfs.api import Assembly, FileSystem, Ledger, PartWriter, Reader, Writer
 from gfs.embedded.infos import READ_FLAGS
+from gfs.embedded.parts import EmbeddedAssembly, EmbeddedPartWriter, Turn, Turns
 from gfs.embedded.reader import EmbeddedReader
-from gfs.embedded.tree import Tree
+from gfs.embedded.tree import Draft, Tree
 from gfs.embedded.walks import Walks
 from gfs.embedded.writer import EmbeddedWriter
 from gfs.errors import GfsError, NoSuchFile, StoreFull, StoreUnavailable
 from gfs.linux import open_cached
-from gfs.paths import check_directory, check_path
+from gfs.paths import check_directory, check_path, check_upload
 from gfs.threads import in_thread
-from gfs.types import ANYTHING, Entry, Expect, FileInfo, FolderInfo, Moved, Status, Usage
+from gfs.types import ANYTHING, Entry, Expect, FileInfo, FolderInfo, Moved, Part, Status, Usage
 
 READ_THREADS = 16
 """How many calls that read the disk may be under way at once."""
@@ -51,6 +52,7 @@ class EmbeddedFileSystem(FileSystem):
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._walks = Walks(tree)
+        self._turns = Turns()
         self._readers = ThreadPoolExecutor(READ_THREADS, "gfs-read")
         self._writers = ThreadPoolExecutor(WRITE_THREADS, "gfs-write")
         self._emptying: set[asyncio.Task[None]] = set()
@@ -140,6 +142,45 @@ class EmbeddedFileSystem(FileSystem):
             self._writers, starting, *target, expect, size or 0, undo=self._tree.drop
         )
         return EmbeddedWriter(self._tree, self._writers, draft, times_of)
+
+    async def append(self, directory: str, ledger: Ledger, offset: int) -> PartWriter:
+        turn = self._turns.take(check_upload(ledger.upload))
+        target = check_directory(directory), turn, offset
+        descriptor = await in_thread(self._writers, self._open_parts, *target, undo=os.close)
+        return EmbeddedPartWriter(self._tree, self._writers, turn, descriptor, offset)
+
+    def _open_parts(self, directory: str, turn: Turn, offset: int) -> int:
+        self._tree.require_writable(directory)
+        with turn.step():
+            return self._tree.open_parts(turn.upload, offset)
+
+    async def assemble(
+        self,
+        directory: str,
+        path: str,
+        ledger: Ledger,
+        size: int,
+        *,
+        expect: Expect = ANYTHING,
+    ) -> Assembly:
+        target = check_directory(directory), check_path(path), expect
+        turn = self._turns.take(check_upload(ledger.upload))
+        draft = await in_thread(
+            self._writers, self._assemble, *target, turn, size, undo=self._tree.drop
+        )
+        return EmbeddedAssembly(self._tree, self._writers, self._readers, turn, draft, size)
+
+    def _assemble(self, directory: str, path: str, expect: Expect, turn: Turn, size: int) -> Draft:
+        with turn.step():
+            return self._tree.assemble(directory, path, expect, turn.upload, size)
+
+    async def discard(
+        self, ledger: Ledger, parts: Sequence[Part] | None = None, *, published: bool = False
+    ) -> None:
+        if parts is not None:
+            return  # whoever goes on cuts them off, and may have written over them already
+        turn = self._turns.take(check_upload(ledger.upload))
+        await in_thread(self._writers, self._tree.discard_upload, turn.upload)
 
     async def delete(self, directory: str, path: str, *, expect: Expect = ANYTHING) -> FileInfo:
         target = check_directory(directory), check_path(path)

@@ -38,36 +38,47 @@ class EmbeddedReader(Reader):
     def fileno(self) -> int:
         return self.descriptor
 
-    async def read(self, start: int, length: int) -> AsyncGenerator[Bytes, None]:
+    def read(self, start: int, length: int) -> AsyncGenerator[Bytes, None]:
         if start < 0 or length < 0 or start + length > self.info.size:
             raise ValueError(f"no {length} bytes from {start} on in {self.info.size}")
-        end = start + length
-        while start < end:
-            piece = self._read_cached(start, min(PIECE_BYTES, end - start))
-            if piece is None:
-                wanted = min(PIECE_BYTES, end - start)
-                piece = await in_thread(self.pool, self._read, start, wanted)
-            if not piece:
-                raise DataLoss("the file was cut short while it was read")
-            start += len(piece)
-            yield piece
-
-    def _read(self, start: int, wanted: int) -> bytes:
-        with translated():
-            return os.pread(self.descriptor, wanted, start)
-
-    def _read_cached(self, start: int, wanted: int) -> Bytes | None:
-        """The next bytes, up to ``wanted``, if they are in memory; None if not."""
-        if not _NOWAIT:
-            return None
-        buffer = bytearray(wanted)
-        try:
-            count = os.preadv(self.descriptor, [buffer], start, _NOWAIT)
-        except OSError:
-            return None  # EAGAIN, or a file system without this; a thread reads then
-        return buffer if count == wanted else memoryview(buffer)[:count]
+        return read_file(self.pool, self.descriptor, start, length)
 
     async def close(self) -> None:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
+
+
+async def read_file(
+    pool: Executor, descriptor: int, start: int, length: int
+) -> AsyncGenerator[Bytes, None]:
+    """Yield ``length`` bytes of an open file from byte ``start`` on, in pieces of PIECE_BYTES at
+    most; ``pool`` reads what is not in memory. Raises DataLoss if the file is shorter, and
+    StoreUnavailable."""
+    end = start + length
+    while start < end:
+        wanted = min(PIECE_BYTES, end - start)
+        piece = _read_cached(descriptor, start, wanted)
+        if piece is None:
+            piece = await in_thread(pool, _read, descriptor, start, wanted)
+        if not piece:
+            raise DataLoss("the file was cut short while it was read")
+        start += len(piece)
+        yield piece
+
+
+def _read(descriptor: int, start: int, wanted: int) -> bytes:
+    with translated():
+        return os.pread(descriptor, wanted, start)
+
+
+def _read_cached(descriptor: int, start: int, wanted: int) -> Bytes | None:
+    """The next bytes, up to ``wanted``, if they are in memory; None if not."""
+    if not _NOWAIT:
+        return None
+    buffer = bytearray(wanted)
+    try:
+        count = os.preadv(descriptor, [buffer], start, _NOWAIT)
+    except OSError:
+        return None  # EAGAIN, or a file system without this; a thread reads then
+    return buffer if count == wanted else memoryview(buffer)[:count]

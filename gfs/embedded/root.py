@@ -5,6 +5,8 @@ Layout under the root, which one process at a time owns (``flock`` on ``~lock``)
 - ``<directory>/<path>``: one plain file for each file, published whole, and a directory for each
   folder (:mod:`gfs.embedded.tree`);
 - ``~tmp/<random>``: what is being written;
+- ``~uploads/<id>``: one plain file for each version that is made in parts
+  (:mod:`gfs.embedded.parts`), until it was published or discarded;
 - ``~trash/<random>``: removed directories and folders on their way out;
 - ``~moving``: what a move does that takes two renames, while it does it;
 - ``~id``: the id of the store.
@@ -12,7 +14,8 @@ Layout under the root, which one process at a time owns (``flock`` on ``~lock``)
 No directory of a caller has a name that starts with ``~`` (:mod:`gfs.paths`), so the names do not
 collide. All of it is on one file system, because a publish is one rename(2) or link(2): a reader
 sees the old file or the new one, and after the fsync of file and directory a power cut does not
-change that. What a crash left in ``~tmp`` and ``~trash`` is removed at the next start.
+change that. What a crash left in ``~tmp`` and ``~trash`` is removed at the next start; what is in
+``~uploads`` stays, because its upload may go on.
 
 The root itself may be reached through a symbolic link. A directory in it may not be one: it could
 lead to another file system, where nothing can be published, and removing the link would remove no
@@ -66,7 +69,8 @@ class Root:
         leave ``reserve`` bytes of the disk free.
 
         Raises StoreUnavailable when another process has it open, StoreBroken when its file system
-        cannot do what a publish needs, or when ``~tmp`` or ``~trash`` cannot be used.
+        cannot do what a publish needs, or when ``~tmp``, ``~uploads`` or ``~trash`` cannot be
+        used.
         """
         self._reserve = reserve
         with translated("the directory of the files"):
@@ -75,7 +79,7 @@ class Root:
         try:
             self._device = os.fstat(self.root).st_dev
             self._lock()
-            for scratch in ("~tmp", "~trash"):
+            for scratch in ("~tmp", "~uploads", "~trash"):
                 self.make(scratch)
                 self.require_writable(scratch)
             self.unswept = Leftovers()
@@ -143,20 +147,22 @@ class Root:
             raise StoreBroken(_UNFIT.format("times in nanoseconds"))
 
     def _probe_names(self, path: str) -> None:
-        """Move a file as publishing and removing do: from ``~tmp`` to the root, and to
-        ``~trash``."""
+        """Move a file as publishing and removing do: from ``~tmp`` and ``~uploads`` to the root,
+        and to ``~trash``."""
         root = self.root
-        probe = "~probe"
-        with suppress(FileNotFoundError):
-            os.unlink(probe, dir_fd=root)
+        probe, probe_of_uploads = "~probe", "~uploads/~probe"
+        for left in (probe, probe_of_uploads):
+            with suppress(FileNotFoundError):
+                os.unlink(left, dir_fd=root)
         try:
-            os.link(path, probe, src_dir_fd=root, dst_dir_fd=root)
+            os.link(path, probe_of_uploads, src_dir_fd=root, dst_dir_fd=root)
+            os.rename(probe_of_uploads, probe, src_dir_fd=root, dst_dir_fd=root)
             trashed = f"~trash/{scratch_name()}"
             os.rename(probe, trashed, src_dir_fd=root, dst_dir_fd=root)
             os.unlink(trashed, dir_fd=root)
         except OSError as error:
             if error.errno == errno.EXDEV:
-                raise StoreBroken(FOREIGN.format("~tmp or ~trash")) from error
+                raise StoreBroken(FOREIGN.format("~tmp, ~uploads or ~trash")) from error
             if error.errno == errno.ENOSPC:  # a directory that cannot grow
                 return
             raise StoreBroken(_UNFIT.format("hard links")) from error

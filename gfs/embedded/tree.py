@@ -21,6 +21,11 @@ moved, and where. If it is still at its old path and nothing at the new one, it 
 
 An upload into a folder keeps the innermost folder on its way open, so that its inode number is
 given to no other one meanwhile: at the publish the same folder has to be at the same path.
+
+What is made in parts is published like that too, but its file in ``~uploads`` keeps its name there:
+what gets the path is a second link to it. So a publish that was interrupted, or whose result was
+never recorded, can be made again: if the file at the path is the one in ``~uploads``, by the inode,
+it is published. A file that has a second name is never written to.
 """
 
 from __future__ import annotations
@@ -49,8 +54,10 @@ from gfs.errors import (
     NoSuchDirectory,
     NoSuchFile,
     NoSuchFolder,
+    NoSuchUpload,
     NotAFolder,
     StoreBroken,
+    StoreUnavailable,
 )
 from gfs.linux import rename_exclusive
 from gfs.paths import MAX_PATH_BYTES, MAX_SEGMENTS, within
@@ -63,7 +70,8 @@ class Draft:
 
     ``descriptor``: the temporary file, whose path is ``temporary``, relative to the root.
     ``folder``: the innermost folder above ``path`` that was there when it was started, which is
-    open as ``within``; "" and -1 if only the directory itself was.
+    open as ``within``; "" and -1 if only the directory itself was. ``kept``: whether ``temporary``
+    stays, published or not, because it was made in parts.
     """
 
     directory: str
@@ -73,6 +81,7 @@ class Draft:
     temporary: str
     folder: str
     within: int
+    kept: bool = False
 
 
 class Tree(Root):
@@ -151,16 +160,18 @@ class Tree(Root):
             os.close(descriptor)
 
     @contextmanager
-    def _changing(self, place: str, *, moves: bool = False) -> Iterator[Callable[[str, str], Way]]:
+    def _changing(
+        self, place: str, *, moves: bool = False, whole: bool = False
+    ) -> Iterator[Callable[[str, str], Way]]:
         """A function that opens the way to a path in a directory, while no other name is changed.
         At the end what has changed is made durable, or, if the body raised, the folders are removed
         that were made on these ways. ``place``: for the text of errors. ``moves``: whether folders
-        may come to other paths."""
+        may come to other paths. ``whole``: whether each folder on the ways is made durable."""
         with ExitStack() as held, translated(place):
             ways: list[Way] = []
 
             def way_to(directory: str, path: str) -> Way:
-                way = Way(self.root, directory, path, whole=self._undurable > 0)
+                way = Way(self.root, directory, path, whole=whole or self._undurable > 0)
                 held.callback(way.close)
                 ways.append(way)
                 return way
@@ -189,12 +200,18 @@ class Tree(Root):
             held.callback(way.close)
             self._require_publishable(way, directory, path, expect)
             self.require_space(size, files=1 + len(way.missing))
-            folder = "/".join(path.split("/")[: -1 - len(way.missing)])
-            if folder:
-                self.require_access(".", way.folder, f"{directory}/{folder}")
+            folder = self._innermost(way)
             descriptor, temporary = self.make_temporary()
             within = way.release() if folder else -1
         return Draft(directory, path, expect, descriptor, temporary, folder, within)
+
+    def _innermost(self, way: Way) -> str:
+        """The path of the innermost folder on ``way`` that is there, "" for the directory itself.
+        Raises StoreBroken if this user may not publish in it."""
+        folder = "/".join(way.path.split("/")[: -1 - len(way.missing)])
+        if folder:
+            self.require_access(".", way.folder, f"{way.directory}/{folder}")
+        return folder
 
     def _require_publishable(
         self, way: Way, directory: str, path: str, expect: Expect
@@ -212,14 +229,18 @@ class Tree(Root):
         os.close(draft.descriptor)
         if draft.within >= 0:
             os.close(draft.within)
-        with translated(), suppress(FileNotFoundError):
-            os.unlink(draft.temporary, dir_fd=self.root)
+        if not draft.kept:
+            with translated(), suppress(FileNotFoundError):
+                os.unlink(draft.temporary, dir_fd=self.root)
 
     def seal(self, draft: Draft, times_of: FileInfo | None = None) -> None:
         """Give a temporary file the times of a version, new ones or those of ``times_of``, of which
-        it is a copy, and make it durable."""
+        it is a copy, and make it durable. One that is published already keeps those that it has."""
         older = times_of or self._older(draft)
         with translated():
+            if draft.kept and _has_another_name(draft.descriptor):
+                os.fsync(draft.descriptor)
+                return
             modified = self._new_time() if times_of is None else times_of.modified_ns
             if older is not None and older.created_ns != modified:
                 # Without extended attributes only the age of a replaced file is lost.
@@ -235,23 +256,41 @@ class Tree(Root):
             return None  # the publish raises it, unless the folder is gone by then
 
     def publish(self, draft: Draft) -> Published:
-        """Give a sealed temporary file its name. Raises what :meth:`gfs.api.Writer.commit` says."""
+        """Give a sealed temporary file its name. Raises what :meth:`gfs.api.Writer.commit` says, or
+        what that of an Assembly says if it was made in parts."""
         directory, path = draft.directory, draft.path
-        with self._changing(directory) as way_to:
+        # An earlier publish of the same upload may have ended before its folders were durable.
+        with self._changing(directory, whole=draft.kept) as way_to:
             way = way_to(directory, path)
-            self._require_folder(draft)
-            current = self._require_publishable(way, directory, path, draft.expect)
-            way.make()
-            # link(2) itself refuses to replace a file, also one of another program.
-            rename = os.link if draft.expect.absent else os.rename
-            ends = {"src_dir_fd": self.root, "dst_dir_fd": way.folder}
-            try:
-                rename(draft.temporary, way.name.encode(), **ends)
-            except FileExistsError as error:
-                raise AlreadyExists(path) from error
-            except IsADirectoryError as error:
-                raise IsFolder(path) from error
+            current = None
+            if not (draft.kept and _leads_to(way, draft.descriptor)):
+                self._require_folder(draft)
+                current = self._require_publishable(way, directory, path, draft.expect)
+                way.make()
+                try:
+                    self._give_name(draft, way)
+                except FileExistsError as error:
+                    raise AlreadyExists(path) from error
+                except IsADirectoryError as error:
+                    raise IsFolder(path) from error
         return Published(self.info(draft.descriptor, directory, path), current)
+
+    def _give_name(self, draft: Draft, way: Way) -> None:
+        """Put the temporary file at the end of ``way``. Raises OSError."""
+        name = way.name.encode()
+        if draft.expect.absent:
+            # link(2) itself refuses to replace a file, also one of another program.
+            os.link(draft.temporary, name, src_dir_fd=self.root, dst_dir_fd=way.folder)
+        elif not draft.kept:
+            os.rename(draft.temporary, name, src_dir_fd=self.root, dst_dir_fd=way.folder)
+        else:
+            second = f"~tmp/{scratch_name()}"
+            os.link(draft.temporary, second, src_dir_fd=self.root, dst_dir_fd=self.root)
+            try:
+                os.rename(second, name, src_dir_fd=self.root, dst_dir_fd=way.folder)
+            except BaseException:
+                os.unlink(second, dir_fd=self.root)
+                raise
 
     def _require_folder(self, draft: Draft) -> None:
         """Raise NoSuchFolder unless the folder that was there when ``draft`` was started is at its
@@ -289,6 +328,97 @@ class Tree(Root):
         with self._time_lock:
             self._last_time = max(clock.unix_ns(), self._last_time + 1)
             return self._last_time
+
+    # Versions that are made in parts.
+
+    def open_parts(self, upload: str, offset: int) -> int:
+        """Open the file of an upload to write on at byte ``offset``, and cut off what is behind it;
+        at 0, make it if need be. Returns the descriptor. Raises NoSuchUpload, StoreFull, and
+        StoreUnavailable if it is published and has more bytes."""
+        with translated("~uploads"):
+            self.require_space(files=0 if offset else 1)
+            with ExitStack() as on_error:
+                descriptor = self._open_upload(upload, makes=not offset)
+                on_error.callback(os.close, descriptor)
+                if os.fstat(descriptor).st_size < offset:
+                    raise NoSuchUpload(upload)
+                self._cut(descriptor, offset)
+                os.lseek(descriptor, offset, os.SEEK_SET)
+                on_error.pop_all()
+        return descriptor
+
+    def _open_upload(self, upload: str, *, makes: bool) -> int:
+        """Open the file of an upload; ``makes``: make it, durably, unless it is there. Raises
+        NoSuchUpload."""
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if makes else 0)
+        try:
+            descriptor = os.open(f"~uploads/{upload}", flags, 0o600, dir_fd=self.root)
+        except FileNotFoundError as error:
+            raise NoSuchUpload(upload) from error
+        if makes:
+            try:
+                self._sync_uploads()
+            except BaseException:
+                os.close(descriptor)
+                raise
+        return descriptor
+
+    def _sync_uploads(self) -> None:
+        directory = open_directory(self.root, "~uploads")
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def _cut(self, descriptor: int, size: int) -> None:
+        """Cut off what an open file of an upload has behind its first ``size`` bytes."""
+        if os.fstat(descriptor).st_size > size:
+            self.require_unpublished(descriptor)
+            os.ftruncate(descriptor, size)
+
+    def cut_parts(self, descriptor: int, size: int) -> None:
+        """Free what an open file of an upload has behind its first ``size`` bytes. Raises
+        StoreUnavailable if it is published and has more."""
+        with translated("~uploads"):
+            self._cut(descriptor, size)
+
+    def require_unpublished(self, descriptor: int) -> None:
+        """Raise StoreUnavailable if the file of an upload has another name: whoever reads it there,
+        or a copy of the store that is linked to it, must never see other bytes."""
+        if _has_another_name(descriptor):
+            raise StoreUnavailable("the file of this upload has another name, and is not changed")
+
+    def assemble(self, directory: str, path: str, expect: Expect, upload: str, size: int) -> Draft:
+        """What is stored of an upload, its first ``size`` bytes, as a version to be published at
+        ``path``. Raises what :meth:`gfs.api.FileSystem.assemble` says."""
+        self.require_writable(directory)
+        with ExitStack() as held, translated(directory):
+            descriptor = self._open_upload(upload, makes=not size)
+            on_error = held.enter_context(ExitStack())
+            on_error.callback(os.close, descriptor)
+            if os.fstat(descriptor).st_size < size:
+                raise ValueError(f"less than {size} bytes are stored of this upload")
+            way = Way(self.root, directory, path)
+            held.callback(way.close)
+            folder = ""
+            if not _leads_to(way, descriptor):
+                self._require_publishable(way, directory, path, expect)
+                if way.missing:
+                    self.require_space(files=len(way.missing))
+                folder = self._innermost(way)
+            self._cut(descriptor, size)
+            within = way.release() if folder else -1
+            on_error.pop_all()
+        temporary = f"~uploads/{upload}"
+        return Draft(directory, path, expect, descriptor, temporary, folder, within, kept=True)
+
+    def discard_upload(self, upload: str) -> None:
+        """Remove the file of an upload, durably; nothing if there is none. What is published
+        stays."""
+        with translated("~uploads"):
+            with suppress(FileNotFoundError):
+                os.unlink(f"~uploads/{upload}", dir_fd=self.root)
+            self._sync_uploads()
 
     # Folders.
 
@@ -501,6 +631,17 @@ class Tree(Root):
                     raise not_a_directory(directory)
                 self._discard(directory, self.root, directory)
             os.fsync(self.root)
+
+
+def _has_another_name(descriptor: int) -> bool:
+    """Whether an open file of an upload is published, or linked to by anything else."""
+    return os.fstat(descriptor).st_nlink > 1
+
+
+def _leads_to(way: Way, descriptor: int) -> bool:
+    """Whether the file that is open as ``descriptor`` is at the end of ``way``."""
+    found = way.look()
+    return found is not None and os.path.samestat(found, os.fstat(descriptor))
 
 
 @contextmanager

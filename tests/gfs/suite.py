@@ -1,9 +1,10 @@
 """What every engine must do: the contract of :mod:`gfs.api` as tests.
 
 An engine runs it by a subclass of :class:`FileSystemSuite` that has a fixture ``fs``: an open
-FileSystem with an empty directory ``DIR``. What an engine cannot do, it declares in ``lacks``, with
+FileSystem with an empty directory ``DIR``, and a fixture ``reopen``
+(:data:`tests.gfs.upload_suite.Reopen`). What an engine cannot do, it declares in ``lacks``, with
 the reason that the skipped tests show; it never overrides a test. What concerns folders is in
-:mod:`tests.gfs.folder_suite`.
+:mod:`tests.gfs.folder_suite`, and versions that are made in parts in :mod:`tests.gfs.upload_suite`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from gfs.paths import check_name, check_store_id
 from gfs.types import ABSENT, ANYTHING, PRESENT, Expect, FileInfo, Published, Usage
 from tests.gfs.folder_suite import FolderSuite
 from tests.gfs.suite_parts import CHUNK, DIR, NAMES, content, feed, listed, load, names, store
+from tests.gfs.upload_suite import UploadSuite
 
 __all__ = ["CHUNK", "DIR", "FileSystemSuite", "content", "feed", "listed", "load", "names", "store"]
 
@@ -39,8 +41,8 @@ BAD_NAMES = ("", ".", "..", "a\\b", "a\0b", "a\nb", "\x7f", " a", "a ", "é" * 1
 BAD_DIRECTORIES = ("", ".", "..", "a/b", "a b", "~tmp", "x" * 64, "ü", "a\0")
 
 
-class FileSystemSuite(FolderSuite):
-    """Subclass it in a module of ``tests/gfs``, with a fixture ``fs``."""
+class FileSystemSuite(FolderSuite, UploadSuite):
+    """Subclass it in a module of ``tests/gfs``, with fixtures ``fs`` and ``reopen``."""
 
     # Bytes.
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from gfs.api import FileSystem, Writer
+from gfs.api import FileSystem, Sink
 from gfs.types import ANYTHING, Entry, Expect, FileInfo, Published
 
 DIR = "suite"
@@ -48,9 +48,9 @@ async def store(
         return await writer.commit()
 
 
-async def feed(writer: Writer, data: bytes, piece: int = 100_000) -> None:
+async def feed(sink: Sink, data: bytes, piece: int = 100_000) -> None:
     for start in range(0, len(data), piece):
-        await writer.write(data[start : start + piece])
+        await sink.write(data[start : start + piece])
 
 
 async def load(fs: FileSystem, name: str, start: int = 0, length: int | None = None) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
@@ -25,6 +25,7 @@ from gfs.factory import open_filesystem
 from gfs.observe import ObservedFileSystem
 from gfs.types import ABSENT, Bytes, FileInfo, Published
 from tests.gfs.suite import DIR, FileSystemSuite, content, listed, load, store
+from tests.gfs.upload_suite import Reopen, reopening
 
 INFO = FileInfo(DIR, "f", 6, "v", 0, 0)
 
@@ -71,6 +72,15 @@ async def fs(tmp_path: Path, heard: Heard) -> AsyncIterator[FileSystem]:
     heard.operations.clear()
     yield fs
     await fs.close()
+
+
+@pytest.fixture
+async def reopen(fs: FileSystem, tmp_path: Path, heard: Heard) -> AsyncIterator[Reopen]:
+    def start() -> Awaitable[FileSystem]:
+        return open_filesystem(str(tmp_path / "files"), None, lambda _: heard)
+
+    async with reopening(fs, start) as reopen:
+        yield reopen
 
 
 class TestObserved(FileSystemSuite):

@@ -22,6 +22,7 @@ from gfs.embedded.trash import Leftovers
 from gfs.errors import AlreadyExists, NoSuchFile, StoreFull, StoreUnavailable
 from gfs.types import ABSENT, Usage
 from tests.gfs.suite import DIR, FileSystemSuite, content, feed, load, names, store
+from tests.gfs.upload_suite import Reopen, reopening
 from tests.support.waiting import eventually
 
 
@@ -36,6 +37,12 @@ async def fs(root: Path) -> AsyncIterator[EmbeddedFileSystem]:
     await fs.make_directory(DIR)
     yield fs
     await fs.close()
+
+
+@pytest.fixture
+async def reopen(fs: EmbeddedFileSystem, root: Path) -> AsyncIterator[Reopen]:
+    async with reopening(fs, lambda: EmbeddedFileSystem.start(str(root))) as reopen:
+        yield reopen
 
 
 class TestEmbedded(FileSystemSuite):

@@ -26,6 +26,7 @@ from gfs.seaweedfs.watch import EntryCache  # isort: skip
 from gfs.types import FolderInfo  # isort: skip
 from tests.gfs.folder_suite import FolderSuite  # isort: skip
 from tests.gfs.suite import CHUNK, DIR, FileSystemSuite, content, listed, load, store  # isort: skip
+from tests.gfs.upload_suite import Reopen  # isort: skip
 
 __all__ = ["cluster", "seaweed"]
 
@@ -41,6 +42,19 @@ async def fs(cluster: Cluster) -> AsyncIterator[SeaweedFileSystem]:
         await fs.remove_directory(DIR)
         await fs.remove_directory("another")
         await fs.close()
+
+
+@pytest.fixture
+async def reopen(fs: SeaweedFileSystem, cluster: Cluster) -> AsyncIterator[Reopen]:
+    opened: list[SeaweedFileSystem] = []
+
+    async def open_again() -> SeaweedFileSystem:
+        opened.append(await SeaweedFileSystem.start(cluster.masters))
+        return opened[-1]
+
+    yield open_again
+    for other in opened:
+        await other.close()
 
 
 class TestSeaweed(FileSystemSuite):

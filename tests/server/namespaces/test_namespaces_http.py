@@ -360,7 +360,7 @@ async def test_names_that_cannot_be_are_refused(service: Service) -> None:
         assert answer.status == 400, name
         assert answer.problem()
     assert await shown(service, "alice") == ["default"]
-    kept = ["default", "~id", "~lock", "~tmp", "~trash"]
+    kept = ["default", "~id", "~lock", "~tmp", "~trash", "~uploads"]
     assert sorted(os.listdir(service.data / "files")) == kept
 
 
