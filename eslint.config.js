@@ -38,5 +38,9 @@ export default [
     linterOptions: { reportUnusedDisableDirectives: "error" },
     rules,
   },
-  { files: ["tests/page/*.js", "*.js"], languageOptions: { globals: globals.node }, rules },
+  {
+    files: ["tests/page/*.js", "bench/tus/*.js", "*.js"],
+    languageOptions: { globals: globals.node },
+    rules,
+  },
 ];

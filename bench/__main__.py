@@ -15,8 +15,15 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from bench import cluster, downloads, fairness, listing, memory, small, uploads, watchers
-from bench.servers import COPYPARTY_FLAGS, Place, find, find_copyparty
+from bench import cluster, downloads, fairness, listing, memory, resume, small, uploads, watchers
+from bench.servers import (
+    COPYPARTY_FLAGS,
+    Place,
+    find,
+    find_copyparty,
+    find_node,
+    find_tus_server,
+)
 from bench.setting import Setting
 from bench.table import GIB, MIB, NOT_INSTALLED, Row, render
 
@@ -25,6 +32,7 @@ MEASURES: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "small": small.measure,
     "put": uploads.measure_raw,
     "form": uploads.measure_form,
+    "resume": resume.measure,
     "memory": memory.measure,
     "fairness": fairness.measure,
     "list": listing.measure,
@@ -33,6 +41,7 @@ MEASURES: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "cluster-small": cluster.measure_small,
     "cluster-first": cluster.measure_first,
     "cluster-put": cluster.measure_put,
+    "cluster-resume": resume.measure_cluster,
     "cluster-memory": cluster.measure_memory,
     "cluster-list": listing.measure_cluster,
 }
@@ -86,11 +95,14 @@ def _setting(place: Place, *, quick: bool) -> Setting:
 
 
 def _machine() -> str:
+    node = find_node()
     packages = "".join(f", {name} {_version(name)}" for name in ("aiohttp", "uvloop"))
     peers = {
         "nginx": _output(_command("nginx"), "-v", r"nginx/(\S+)"),
         "wrk": _output(_command("wrk"), "-v", r"wrk (\S+)"),
         "copyparty": _output(find_copyparty(), "--version", r'copyparty"? v(\S+)'),
+        "Node": _output([node] if node else [], "--version", r"v(\S+)"),
+        "@tus/server": find_tus_server() or NOT_INSTALLED,
     }
     lines = (
         f"- {_processor()}, {os.cpu_count()} cores, Linux {platform.release()}; "

@@ -7,17 +7,21 @@ answer is an error and not a fast one.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import socket
 import struct
 import time
 from types import TracebackType
+from urllib.parse import urlsplit
 
 PIECE = 256 * 1024
 SECONDS = 120
 """How long a server may keep one call on a socket waiting."""
 
+_TUS = "Tus-Resumable: 1.0.0\r\n"
+_PART = "Content-Type: application/offset+octet-stream\r\n"
 _SEND = 16 * 1024 * 1024
 _MAX_HEAD = 65536
 
@@ -41,6 +45,7 @@ class Client:
         self._buffer = memoryview(bytearray(PIECE))
         self._token = token
         self._length = 0  # of the body that is being received
+        self._fields: dict[str, str] = {}  # of the last head, by lower-case names
 
     def __enter__(self) -> Client:
         return self
@@ -113,20 +118,48 @@ class Client:
         kind: str = "",
     ) -> None:
         """Send ``file``, between ``before`` and ``after``, and wait for the answer."""
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            size = os.fstat(descriptor).st_size
+        with open(file, "rb", buffering=0) as source:
+            size = os.fstat(source.fileno()).st_size
             length = len(before) + size + len(after)
             extra = f"Content-Type: {kind}\r\n" if kind else ""
             self._begin(method, path, f"Content-Length: {length}\r\n{extra}")
             self._socket.sendall(before)
-            position = 0
-            while position < size:
-                position += os.sendfile(self._socket.fileno(), descriptor, position, _SEND)
+            self._send_file(source.fileno(), 0, size)
             self._socket.sendall(after)
-        finally:
-            os.close(descriptor)
         self._head((200, 201), None)
+
+    def start_upload(self, path: str, name: str, size: int) -> str:
+        """Start an upload by tus of the file ``name``; the path that it gets. The connection is of
+        no use afterwards."""
+        filename = base64.b64encode(name.encode()).decode()
+        extra = f"{_TUS}Upload-Length: {size}\r\nUpload-Metadata: filename {filename}\r\n"
+        self._begin("POST", path, f"{extra}Content-Length: 0\r\n")
+        self._head((201,), None)
+        return urlsplit(self._fields["location"]).path
+
+    def send_parts(self, path: str, file: str, part: int) -> None:
+        """Send ``file`` to its upload at ``path``, ``part`` bytes by each PATCH, and wait for the
+        response to each."""
+        with open(file, "rb", buffering=0) as source:
+            size = os.fstat(source.fileno()).st_size
+            for start in range(0, size, part):
+                end = min(start + part, size)
+                extra = f"{_TUS}{_PART}Content-Length: {end - start}\r\nUpload-Offset: {start}\r\n"
+                self._begin("PATCH", path, extra)
+                self._send_file(source.fileno(), start, end)
+                self._head((204,), None)
+                if self._fields["upload-offset"] != str(end):
+                    raise WrongAnswerError(f"not all of a part was taken: {self._fields}")
+
+    def delete(self, path: str) -> None:
+        """Delete what is at ``path``. The connection is of no use afterwards."""
+        self._begin("DELETE", path, _TUS)
+        self._head((200, 204), None)
+
+    def _send_file(self, descriptor: int, start: int, end: int) -> None:
+        while start < end:
+            count = min(_SEND, end - start)
+            start += os.sendfile(self._socket.fileno(), descriptor, start, count)
 
     def send_for(self, path: str, file: str, seconds: float, least: int) -> int:
         """Send ``file`` for ``seconds`` and until ``least`` bytes are gone, or to its last byte but
@@ -170,8 +203,10 @@ class Client:
         first, *lines = head.decode("latin-1").split("\r\n")
         if int(first.split()[1]) not in statuses:
             raise WrongAnswerError(f"the answer is: {first}")
-        fields = {name.lower(): value for name, _, value in (x.partition(": ") for x in lines)}
-        self._length = int(fields.get("content-length", 0))
+        self._fields = {
+            name.lower(): value for name, _, value in (x.partition(": ") for x in lines)
+        }
+        self._length = int(self._fields.get("content-length", 0))
         if size not in (None, self._length):
-            raise WrongAnswerError(f"the answer has not {size} bytes: {fields}")
+            raise WrongAnswerError(f"the answer has not {size} bytes: {self._fields}")
         return rest

@@ -39,14 +39,15 @@ _TIMES = {1: 3, 4: 1}
 """How many clients there are, and how often each fetches the file on its connection."""
 
 _SERVERS = ("master0", "volume0", "volume1", "volume2", "filer0")
-_FILER = "SeaweedFS filer"
-_ABSENT = f"SeaweedFS is {NOT_INSTALLED}"
+FILER = "SeaweedFS filer"
+ABSENT = f"SeaweedFS is {NOT_INSTALLED}"
 _PREFIX = "/sfs/default/"
+_TUS = f"/.tus{_PREFIX}"
 _serial = count()
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair:
+class Pair:
     """The service and the filer of one cluster."""
 
     ours: Server
@@ -60,15 +61,15 @@ class _Pair:
 @contextmanager
 def alone(setting: Setting) -> Iterator[Server | None]:
     """The service on a cluster of its own that is empty; None where SeaweedFS is not installed."""
-    with _started(setting) as pair:
+    with started(setting) as pair:
         yield None if pair is None else pair.ours
 
 
 @contextmanager
-def _pair(setting: Setting) -> Iterator[_Pair | None]:
+def _pair(setting: Setting) -> Iterator[Pair | None]:
     """Both, with the two files of the setting stored by the service; None where SeaweedFS is not
     installed."""
-    with _started(setting) as pair:
+    with started(setting) as pair:
         if pair is not None:
             with Client(pair.ours.port, pair.ours.token) as client:
                 for name in (BIG, SMALL):
@@ -77,15 +78,16 @@ def _pair(setting: Setting) -> Iterator[_Pair | None]:
 
 
 @contextmanager
-def _started(setting: Setting) -> Iterator[_Pair | None]:
+def started(setting: Setting) -> Iterator[Pair | None]:
+    """Both, on a cluster of their own that is empty; None where SeaweedFS is not installed."""
     if program() is None:
         yield None
         return
     place = Place(os.path.join(setting.place.directory, f"cluster-{next(_serial)}"))
     os.makedirs(place.directory)
     with _cluster(Path(place.directory)) as (master, filer), sfs(place, master) as ours:
-        peer = Server(_FILER, filer.pid, int(filer.http.rpartition(":")[2]), _PREFIX)
-        yield _Pair(ours, peer)
+        peer = Server(FILER, filer.pid, int(filer.http.rpartition(":")[2]), _PREFIX, "", _TUS)
+        yield Pair(ours, peer)
 
 
 @contextmanager
@@ -112,7 +114,7 @@ def measure_get(setting: Setting) -> Iterator[Row]:
     """GET of a large file: throughput, and CPU time beside that of our embedded engine."""
     with _pair(setting) as pair, sfs(setting.place) as embedded:
         if pair is None:
-            yield Row("cluster: GET", _ABSENT)
+            yield Row("cluster: GET", ABSENT)
             return
         digest = setting.digest(BIG)
         for server in pair.servers:
@@ -131,7 +133,7 @@ def measure_get(setting: Setting) -> Iterator[Row]:
                 loops.append(_looped(setting, embedded, clients, times))
             work = f"cluster: GET {setting.big_name}, {clients} client{'s' * (clients > 1)}"
             ours, peer = (median(rates[server.name]) for server in pair.servers)
-            yield compared(work, ours, peer, "{:.2f} GiB/s", _FILER, Wanted(least=1.0))
+            yield compared(work, ours, peer, "{:.2f} GiB/s", FILER, Wanted(least=1.0))
             yield compared(
                 f"{work}, server CPU",
                 median(costs),
@@ -165,7 +167,7 @@ def measure_small(setting: Setting) -> Iterator[Row]:
         return
     with _pair(setting) as pair:
         if pair is None:
-            yield Row("cluster: GET 155 KB", _ABSENT)
+            yield Row("cluster: GET 155 KB", ABSENT)
             return
         for connections in CONNECTIONS:
             ours, peer = alternate(
@@ -176,7 +178,7 @@ def measure_small(setting: Setting) -> Iterator[Row]:
                 ],
             )
             work = f"cluster: GET 155 KB, {connections} connection{'s' * (connections > 1)}"
-            yield compared(work, ours, peer, "{:.0f}/s", _FILER, Wanted(least=0.8))
+            yield compared(work, ours, peer, "{:.0f}/s", FILER, Wanted(least=0.8))
 
 
 def measure_first(setting: Setting) -> Iterator[Row]:
@@ -184,7 +186,7 @@ def measure_first(setting: Setting) -> Iterator[Row]:
     the service has not served before."""
     with _pair(setting) as pair:
         if pair is None:
-            yield Row("cluster: time to first byte", _ABSENT)
+            yield Row("cluster: time to first byte", ABSENT)
             return
         hot = alternate(
             setting.rounds,
@@ -206,7 +208,7 @@ def measure_first(setting: Setting) -> Iterator[Row]:
                 ours * 1000,
                 peer * 1000,
                 "{:.2f} ms",
-                _FILER,
+                FILER,
                 Wanted(most=1.0),
             )
 
@@ -226,7 +228,7 @@ def measure_put(setting: Setting) -> Iterator[Row]:
     """PUT of a large file, two copies of each chunk."""
     with _pair(setting) as pair:
         if pair is None:
-            yield Row("cluster: PUT", _ABSENT)
+            yield Row("cluster: PUT", ABSENT)
             return
         rates: dict[str, list[float]] = {server.name: [] for server in pair.servers}
         before = pair.ours.cpu_seconds()
@@ -236,7 +238,7 @@ def measure_put(setting: Setting) -> Iterator[Row]:
         cost = (pair.ours.cpu_seconds() - before) / (setting.rounds * setting.big / GIB)
         ours, peer = (median(rates[server.name]) for server in pair.servers)
         work = f"cluster: PUT {setting.big_name}"
-        yield compared(work, ours, peer, "{:.2f} GiB/s", _FILER, Wanted(least=1.2))
+        yield compared(work, ours, peer, "{:.2f} GiB/s", FILER, Wanted(least=1.2))
         yield Row(f"{work}, server CPU", f"{cost:.2f} s/GiB")
 
 
@@ -261,7 +263,7 @@ def measure_memory(setting: Setting) -> Iterator[Row]:
     ):
         with _pair(few) as pair:
             if pair is None:
-                yield Row(f"cluster: memory of {few.many} {work}", _ABSENT)
+                yield Row(f"cluster: memory of {few.many} {work}", ABSENT)
                 continue
             row = above_idle(few, pair.ours, work, call, most)
             yield replace(row, work=f"cluster: {row.work}")

