@@ -300,8 +300,10 @@ class FileSystem(Protocol):
         with the same upload takes turns by the Ledger: a PartWriter that was overtaken may go on,
         but its Parts must not be recorded, and it changes no byte of those that are. Where one
         process has the store, a new PartWriter ends the old one, whose next call raises
-        StoreUnavailable. Raises NoSuchUpload if the bytes before ``offset`` are gone, StoreFull,
-        and NoSuchDirectory if the engine looks. A cancellation leaves nothing behind.
+        StoreUnavailable; and what is behind ``offset`` is cut off, so whoever has read an earlier
+        offset from the Ledger must have ended before a later one is recorded. Raises NoSuchUpload
+        if the bytes before ``offset`` are gone, StoreFull, and NoSuchDirectory if the engine looks.
+        A cancellation leaves nothing behind.
         """
         ...
 

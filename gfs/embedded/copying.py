@@ -6,7 +6,7 @@ to it (link(2)) is a copy that takes no time and no space. Where the copy is on 
 bytes are read through one descriptor, which keeps its version even when the name is removed. A walk
 over a directory and the folders in it finds every file that was there when it started and is still
 there; of one that is replaced it finds the old or the new version. What is being written is in
-``~tmp``, which is left out like every name that starts with ``~``.
+``~tmp`` or, in parts, in ``~uploads``, which are left out like every name that starts with ``~``.
 
 A file that is moved while the walk goes on may be found at both places, or at none. So there is a
 second pass, which copies what the copy does not have at its path; and if it came upon a file that

@@ -45,29 +45,26 @@ TURN_SECONDS = 2.0
 
 
 class _Upload:
-    """Whose turn it is, and the lock within which the file is changed. It lives as long as any of
-    its turns."""
+    """How many turns have been taken, of which only the last one is not over, and the lock within
+    which the file is changed. It lives as long as any of them."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.turn: Turn | None = None
+        self.turns = 0
 
 
 class Turn:
     """The right to change the file of an upload, until another one has it."""
 
     def __init__(self, upload: str, taken: _Upload) -> None:
+        taken.turns += 1
         self.upload = upload
         self._taken = taken
-
-    @property
-    def is_over(self) -> bool:
-        """Whether another one has it."""
-        return self._taken.turn is not self
+        self._number = taken.turns
 
     def require(self) -> None:
         """Raise StoreUnavailable if another one has it."""
-        if self.is_over:
+        if self._taken.turns != self._number:
             raise StoreUnavailable("another request goes on with this upload")
 
     @contextmanager
@@ -91,9 +88,7 @@ class Turns:
 
     def take(self, upload: str) -> Turn:
         """Take the turn of an upload from whoever has it."""
-        taken = self._uploads.setdefault(upload, _Upload())
-        taken.turn = Turn(upload, taken)
-        return taken.turn
+        return Turn(upload, self._uploads.setdefault(upload, _Upload()))
 
 
 class EmbeddedPartWriter(PartWriter):
@@ -118,6 +113,7 @@ class EmbeddedPartWriter(PartWriter):
         )
 
     async def write(self, piece: Bytes) -> None:
+        self._require_going_on()
         await self._batches.add(piece)
 
     def write_blocking(self, piece: Bytes) -> None:
@@ -168,6 +164,7 @@ class EmbeddedPartWriter(PartWriter):
     @contextmanager
     def _step(self) -> Iterator[None]:
         with self._turn.step():
+            self._require_going_on()
             self._tree.require_unpublished(self._descriptor)
             yield
 

@@ -19,14 +19,16 @@ from typing import Any
 from gfs.embedded import tree as tree_module
 from gfs.embedded.tree import Tree
 from gfs.linux import rename_exclusive
-from gfs.types import ABSENT, ANYTHING, Expect
+from gfs.types import ABSENT, ANYTHING, PRESENT, Expect
 
 DIR = "suite"
 OTHER = "other"
+UPLOAD = "0123456789abcdef" * 2
+"""A version that is made in parts: its bytes are there, and more that are in no part."""
 PLANTED = ("f", "g", "folder/in/f", "folder/g", "there/old/f")
 """The files that are there before each change; their bytes are their paths."""
 
-CHANGING = ("mkdir", "rmdir", "rename", "link", "unlink", "fsync", "write", "utime")
+CHANGING = ("mkdir", "rmdir", "rename", "link", "unlink", "fsync", "write", "utime", "ftruncate")
 
 
 def publish(tree: Tree, path: str, expect: Expect = ANYTHING) -> None:
@@ -37,11 +39,22 @@ def publish(tree: Tree, path: str, expect: Expect = ANYTHING) -> None:
     tree.drop(draft)
 
 
+def publish_parts(tree: Tree, path: str, expect: Expect = ANYTHING) -> None:
+    draft = tree.assemble(DIR, path, expect, UPLOAD, 3)
+    tree.seal(draft)
+    tree.publish(draft)
+    tree.drop(draft)
+
+
 CHANGES: dict[str, tuple[Callable[[Tree], object], tuple[str, ...]]] = {
     "publish": (lambda tree: publish(tree, "new"), ()),
     "publish-deep": (lambda tree: publish(tree, "a/b/new"), ("a/", "a/b/")),
     "publish-absent": (lambda tree: publish(tree, "a/new", ABSENT), ("a/",)),
     "publish-over": (lambda tree: publish(tree, "folder/g"), ()),
+    "parts": (lambda tree: publish_parts(tree, "new"), ()),
+    "parts-deep": (lambda tree: publish_parts(tree, "a/b/new"), ("a/", "a/b/")),
+    "parts-absent": (lambda tree: publish_parts(tree, "a/new", ABSENT), ("a/",)),
+    "parts-over": (lambda tree: publish_parts(tree, "folder/g", PRESENT), ()),
     "delete": (lambda tree: tree.delete(DIR, "folder/g", ANYTHING), ()),
     "make": (lambda tree: tree.make_folder(DIR, "a/b/c"), ("a/", "a/b/")),
     "remove": (lambda tree: tree.remove_folder(DIR, "folder"), ()),
@@ -99,6 +112,8 @@ def planted(root: Path) -> Path:
         (root / DIR / path).parent.mkdir(parents=True, exist_ok=True)
         (root / DIR / path).write_bytes(path.encode())
     (root / OTHER).mkdir()
+    (root / "~uploads").mkdir()
+    (root / "~uploads" / UPLOAD).write_bytes(b"new and more")
     return root
 
 
@@ -127,6 +142,9 @@ def main(place: str, name: str) -> None:
             return
         found = repaired(root)
         assert found == after or found in started, (lives, found)
+        if name.startswith("parts"):
+            assert change(root, name, lives=-1) == 0, "it can be made again"
+            assert repaired(root) == after, lives
 
 
 if __name__ == "__main__":

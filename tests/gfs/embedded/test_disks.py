@@ -239,9 +239,10 @@ async def test_a_directory_of_another_user_fails_and_says_so(
             assert len({one.partition(":")[0] for one in said}) == 1
             assert await load(fs, "old") == b"old"
     assert "not usable: theirs" in caplog.text
-    os.chown(place / "files" / "~tmp", 0, 0)
-    with other_user(), pytest.raises(StoreBroken, match="~tmp: this user may not"):
-        await EmbeddedFileSystem.start(str(place / "files"))
+    for scratch in ("~trash", "~uploads", "~tmp"):
+        os.chown(place / "files" / scratch, 0, 0)
+        with other_user(), pytest.raises(StoreBroken, match=f"{scratch}: this user may not"):
+            await EmbeddedFileSystem.start(str(place / "files"))
 
 
 async def all_fail_but_removal(fs: EmbeddedFileSystem, directory: str) -> list[str]:
@@ -285,7 +286,7 @@ async def test_a_file_system_that_is_mounted_at_a_directory_is_read_and_not_publ
     await fs.remove_directory("mounted")
 
 
-@pytest.mark.parametrize("scratch", ["~tmp", "~trash"])
+@pytest.mark.parametrize("scratch", ["~tmp", "~uploads", "~trash"])
 @pytest.mark.parametrize("kind", ["tmpfs", "bind", "link"])
 async def test_a_start_refuses_scratch_directories_elsewhere(
     place: Path, scratch: str, kind: str
