@@ -21,6 +21,13 @@ its ``bytes`` never fall, even if the id is used again. If there are several, th
 come first, then those that run, then the youngest. A transfer is kept for KEEP_SECONDS after its
 end; if more than MAX_ENDED have ended, only the youngest of them.
 
+An upload that can be resumed is one transfer to those who watch, and one for each of its requests
+here. Where a request ends and the upload does not (``pause``), the transfer is removed without an
+end. Its watchers wait for the next one of that id and owner, in this process or in another one, and
+go on with it; what they are shown never falls, although the next request may start at fewer bytes.
+A request takes the upload over from one that runs, so watchers follow it at once: the process that
+has the older one may be dead. If nothing follows, they wait no longer than for a start.
+
 Other processes: :mod:`sfs_server.progress.relay` sends them the states of transfers that they
 request, and gives the hub the states of theirs (``receive``). There they are transfers like any
 other, whose state arrives instead of being sampled. A transfer may have ended here while another
@@ -43,7 +50,6 @@ from sfs_server.progress.transfers import (
     MAX_ERROR_CHARACTERS,
     Transfer,
     Watcher,
-    may_see,
 )
 from sfs_server.streams import OpenStreams, in_batches
 
@@ -119,12 +125,21 @@ class Hub:
 
     def start(self, transfer: Transfer, total: int | None) -> None:
         """A transfer of this process that has an id starts. ``total`` is its length in
-        bytes, None where the request does not say. The caller calls ``end``, whatever happens."""
+        bytes, None where the request does not say. The caller calls ``end`` or, for one that is
+        resumable, ``pause``, whatever happens."""
         transfer.total = total
         transfer.run = os.urandom(8).hex()
         transfer.started = self._loop.time()
         self._add(transfer)
+        self._take_over(transfer)
         self._show(transfer)
+
+    def pause(self, transfer: Transfer) -> None:
+        """The request of a resumable transfer that was started here has ended, and the upload goes
+        on in a later request, perhaps of another process."""
+        transfer.paused = True
+        self._show(transfer)
+        self._set_aside(transfer)
 
     def end(self, transfer: Transfer, error: str | None = None) -> None:
         """A transfer that was started here has ended: well, or with an ``error``, a sentence for
@@ -146,12 +161,14 @@ class Hub:
         now = self._loop.time()
         known = self._runs.get(sent.id, {}).get(sent.run)
         if known is None:
-            watched = sent.id in self._waiting and len(self.remote) < MAX_REMOTE
+            watched = sent.id in self._waiting or any(one.watchers for one in self._before(sent))
+            watched = watched and len(self.remote) < MAX_REMOTE
             if sent.ended is None and not watched:
                 return
             known = sent
             self._add(sent)
             self.remote[sent.run] = sent
+            self._take_over(sent)
         elif known.last_received is None or known.ended is not None:
             return
         known.last_received = now
@@ -161,9 +178,15 @@ class Hub:
             self._finish(known, now)
         if known.state() is not known.last_shown:
             self._show(known)
+        if sent.paused:
+            self._set_aside(known)
 
     def lose(self, transfer: Transfer) -> None:
-        """The process of a remote transfer sends nothing any more."""
+        """The process of a remote transfer sends nothing any more. One that is resumable can go on
+        without it."""
+        if transfer.resumable:
+            self._set_aside(transfer)
+            return
         transfer.error = LOST
         transfer.ended = self._loop.time()
         self.remote.pop(transfer.run, None)
@@ -234,7 +257,7 @@ class Hub:
         visible = (
             transfer
             for transfer in reversed(self._runs.get(watcher.id, {}).values())
-            if may_see(watcher.principal, transfer)
+            if watcher.awaits(transfer)
         )
         return max(
             visible,
@@ -262,7 +285,7 @@ class Hub:
     def _show(self, transfer: Transfer) -> None:
         """Show the newest state to all who are to see it, also in other processes."""
         for watcher in list(self._waiting.get(transfer.id, ())):
-            if may_see(watcher.principal, transfer):
+            if watcher.awaits(transfer):
                 if transfer.ended is None:
                     self._attach(watcher, transfer)
                 else:
@@ -292,6 +315,36 @@ class Hub:
                 self._show(transfer)
         if self._sampled:
             self._start_timer()
+
+    def _before(self, transfer: Transfer) -> list[Transfer]:
+        """The transfers that run and that ``transfer`` takes over: of other requests of its upload,
+        which started before it."""
+        if not transfer.resumable:
+            return []
+        return [
+            one
+            for one in self._runs.get(transfer.id, {}).values()
+            if one.resumable
+            and one.ended is None
+            and one.owner == transfer.owner
+            and one is not transfer
+            and (one.started or 0.0) <= (transfer.started or 0.0)
+        ]
+
+    def _take_over(self, transfer: Transfer) -> None:
+        """Let those who watch the requests before show ``transfer``, which has been added."""
+        for one in self._before(transfer):
+            self._set_aside(one)
+
+    def _set_aside(self, transfer: Transfer) -> None:
+        """Remove a transfer that goes on in another one, for which its watchers wait."""
+        self._sampled.pop(transfer, None)
+        self.remote.pop(transfer.run, None)
+        self._remove(transfer)
+        for watcher in list(transfer.watchers):
+            transfer.watchers.discard(watcher)
+            watcher.wait_for_rest(transfer)
+            self._find_transfer(watcher)
 
     def _add(self, transfer: Transfer) -> None:
         self._runs.setdefault(transfer.id, {})[transfer.run] = transfer

@@ -2,7 +2,9 @@
 
 An item (:mod:`sfs_server.exchange.payloads`) is JSON. ``null`` says that the sender has just
 started to listen, and does not know what others request. A string is an id whose transfers the
-sender requests. An object is the state of a transfer of the sender. The longest (a user of 255
+sender requests. An object is the state of a transfer of the sender; its ``done`` is true after the
+end, and ``"paused"`` where the transfer goes on in another one, maybe of another process: versions
+before this one drop such a state. The longest (a user of 255
 characters and an error of 200, each escaped to 12 bytes) has 6 KB.
 
 The clocks of machines differ, so a state has an age, and no time.
@@ -20,6 +22,8 @@ from sfs_server.progress.transfers import MAX_ERROR_CHARACTERS, Transfer, check_
 
 HELLO = "null"
 """The item of a process that has just started to listen."""
+
+_PAUSED = "paused"
 
 _MOST = 2**63 - 1
 """The largest number that is accepted, of bytes or seconds."""
@@ -46,8 +50,9 @@ def encode_state(transfer: Transfer, now: float) -> str:
             "age": round(now - (transfer.started or now), 3),
             "bytes": state.moved,
             "total": state.total,
-            "done": state.done,
+            "done": _PAUSED if transfer.paused else state.done,
             "error": state.error,
+            "resumable": transfer.resumable,
         },
         separators=(",", ":"),
     )
@@ -75,8 +80,9 @@ def _transfer(found: dict[str, Any], now: float) -> Transfer | None:
         and 0 <= age <= _MOST  # so no NaN
         and _is_count(found.get("bytes"))
         and (found.get("total") is None or _is_count(found["total"]))
-        and isinstance(done, bool)
-        and (error is None or (done and _is_text(error, MAX_ERROR_CHARACTERS)))
+        and (isinstance(done, bool) or done == _PAUSED)
+        and (error is None or (done is True and _is_text(error, MAX_ERROR_CHARACTERS)))
+        and isinstance(found.get("resumable", False), bool)
     )
     if not good:
         return None
@@ -87,9 +93,11 @@ def _transfer(found: dict[str, Any], now: float) -> Transfer | None:
         namespace,
         moved=found["bytes"],
         total=found.get("total"),
+        resumable=found.get("resumable", False),
         run=found["run"],
         started=now - found["age"],
-        ended=now if done else None,
+        ended=now if done is True else None,
+        paused=done == _PAUSED,
         error=error,
         last_received=now,
     )

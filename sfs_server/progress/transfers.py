@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -109,11 +109,15 @@ class Transfer:
     """Bytes that have been sent or received."""
     total: int | None = None
     """Bytes that there are to send or receive; None while that is not known."""
+    resumable: bool = False
+    """Whether it is one request of an upload that may go on in another one, in any process."""
     run: str = ""
     """Distinguishes it from other transfers with the same id; the hub sets it at the start."""
     started: float | None = None
     """When it was added to the hub; None if it was not."""
     ended: float | None = None
+    paused: bool = False
+    """Whether its request has ended and its upload has not."""
     error: str | None = None
     """Why it failed, as a sentence for those who watch."""
     last_received: float | None = None
@@ -139,13 +143,15 @@ class Transfer:
 class Watcher(EventStream):
     """The event stream of one transfer. The hub offers it states."""
 
-    __slots__ = ("_last_offered", "_next", "_until", "id", "principal", "transfer")
+    __slots__ = ("_last_offered", "_next", "_until", "id", "paused", "principal", "transfer")
 
     def __init__(self, id_: str, principal: Principal) -> None:
         super().__init__()
         self.id = id_
         self.principal = principal
         self.transfer: Transfer | None = None
+        self.paused: Transfer | None = None
+        """The transfer that it has shown and that goes on in another one."""
         self._next: State | None = None  # to be sent
         self._last_offered: State | None = None
         self._until = self._loop.time() + START_SECONDS
@@ -153,16 +159,37 @@ class Watcher(EventStream):
     def __repr__(self) -> str:
         return f"<Watcher {self.id!r} leaving={self.leaving} over={self.over}>"
 
+    def awaits(self, transfer: Transfer) -> bool:
+        """Whether it is to show ``transfer``: one that its caller may see, and, where it has shown
+        one that was paused, the rest of that and nothing that had ended before."""
+        before = self.paused
+        if before is not None and (
+            (transfer.owner, transfer.direction) != (before.owner, before.direction)
+            or (transfer.ended is not None and transfer.ended <= (before.started or 0.0))
+        ):
+            return False
+        return may_see(self.principal, transfer)
+
+    def wait_for_rest(self, paused: Transfer) -> None:
+        """Wait for the transfer in which ``paused`` goes on, as long as for one that starts."""
+        self.paused = paused
+        self.transfer = None
+        self._until = self._loop.time() + START_SECONDS
+
     def offer(self, state: State) -> None:
         """Send ``state`` at once if the stream is free; otherwise it replaces the state that waits
         to be sent.
 
         One that is not newer than the last is ignored: the hub spreads its offers over time, and
-        they may come late.
+        they may come late; and an upload that was paused goes on from what is durable, which may be
+        less than what was shown. If it fails there, its bytes are those that were shown.
         """
         last = self._last_offered
-        if last is not None and (state is last or last.done or state.moved < last.moved):
-            return
+        if last is not None:
+            if state is last or last.done or (state.moved < last.moved and not state.done):
+                return
+            if state.moved < last.moved and state.error is not None:
+                state = replace(state, moved=last.moved)
         self._last_offered = state
         now = self._loop.time()
         free = self._next is None and not state.done and now >= self._not_before

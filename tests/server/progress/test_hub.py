@@ -67,12 +67,28 @@ def started(
     return transfer
 
 
-def remote(run: str, *, moved: int = 0, done: bool = False, age: float = 1.0) -> Transfer:
+def resumed(hub: Hub, moved: int, owner: str | None = "alice") -> Transfer:
+    """One more request of the upload ``t``, which starts where ``moved`` bytes are durable."""
+    transfer = Transfer("upload", "t", owner, moved=moved, resumable=True)
+    hub.start(transfer, 100)
+    return transfer
+
+
+def remote(
+    run: str,
+    *,
+    moved: int = 0,
+    done: bool = False,
+    age: float = 1.0,
+    resumable: bool = False,
+    paused: bool = False,
+) -> Transfer:
     """A state of alice's transfer ``t`` as another process sends it."""
     now = asyncio.get_running_loop().time()
     transfer = Transfer(
         "upload", "t", "alice", moved=moved, run=run, started=now - age, last_received=now
     )
+    transfer.resumable, transfer.paused = resumable, paused
     if done:
         transfer.ended, transfer.total = now, moved
     return transfer
@@ -478,3 +494,143 @@ async def test_a_transfer_whose_process_is_silent_ends_and_may_come_back(
     await nothing(again)
     hub.receive(remote("a", moved=4))
     assert await next_state(again) == (4, False)
+
+
+# Uploads that are resumed: one transfer over several requests.
+
+
+async def test_a_watcher_goes_on_with_the_next_request(hub: Hub, stack: ExitStack) -> None:
+    watcher = stack.enter_context(hub.watch("t", ALICE))
+    first = resumed(hub, 0)
+    assert await next_state(watcher) == (0, False)
+    first.moved = 50
+    hub.pause(first)
+    assert await next_state(watcher) == (50, False)  # the newest state, and no end
+    await nothing(watcher, 0.05)
+    assert (hub._runs, list(hub.ended), first.watchers) == ({}, [], set())
+    second = resumed(hub, 40)
+    second.moved = 45
+    await nothing(watcher, 0.05)  # below what was shown
+    second.moved = 60
+    assert await next_state(watcher) == (60, False)
+    second.moved = 100
+    hub.end(second)
+    assert await next_state(watcher) == (100, True)
+    assert watcher.over
+
+
+async def test_an_upload_that_fails_below_what_was_shown_has_an_end_all_the_same(
+    hub: Hub, stack: ExitStack
+) -> None:
+    watcher = stack.enter_context(hub.watch("t", ALICE))
+    first = resumed(hub, 50)
+    assert await next_state(watcher) == (50, False)
+    hub.pause(first)
+    hub.end(resumed(hub, 40), "deleted")
+    sent = await next_sent(watcher)
+    assert json.loads(sent.removeprefix(b"data: "))["bytes"] == 50
+    assert b"deleted" in sent
+    assert watcher.over
+
+
+async def test_a_pause_waits_for_the_same_upload_and_for_nothing_that_was_before(
+    hub: Hub, stack: ExitStack
+) -> None:
+    hub.end(started(hub), "an earlier one")
+    first = resumed(hub, 1)
+    watcher = stack.enter_context(hub.watch("t", ADMIN))
+    assert await next_state(watcher) == (1, False)
+    hub.pause(first)
+    resumed(hub, 2, owner="bob")
+    download = Transfer("download", "t", "alice", moved=3)
+    hub.start(download, 100)
+    await nothing(watcher, 0.15)  # longer than others have to respond
+    hub.end(resumed(hub, 4))
+    assert await next_state(watcher) == (4, True)
+
+
+async def test_a_pause_is_waited_for_as_long_as_a_start(
+    hub: Hub, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfs_server.progress.transfers.START_SECONDS", 0.2)
+    watcher = stack.enter_context(hub.watch("t", ALICE))
+    transfer = resumed(hub, 1)
+    assert await next_state(watcher) == (1, False)
+    await asyncio.sleep(0.25)
+    hub.pause(transfer)
+    assert 0.0 < watcher.patience() <= 0.2
+    assert (await next_sent(watcher)).startswith(b": no transfer")
+    assert watcher.over
+
+
+async def test_nothing_is_kept_of_a_watcher_that_leaves_in_a_pause(hub: Hub) -> None:
+    with hub.watch("t", ALICE):
+        transfer = resumed(hub, 1)
+        hub.pause(transfer)
+        assert list(hub._waiting) == ["t"]
+    assert (hub._waiting, transfer.watchers, hub.sampled()) == ({}, set(), [])
+
+
+@pytest.mark.parametrize("here", [True, False])
+async def test_a_request_takes_the_watchers_over_from_one_that_runs(
+    hub: Hub, stack: ExitStack, here: bool
+) -> None:
+    hub.others = Others()
+    watcher = stack.enter_context(hub.watch("t", ALICE))
+    if here:
+        first = resumed(hub, 10)
+    else:
+        first = remote("a", moved=10, resumable=True)
+        hub.receive(first)
+    assert await next_state(watcher) == (10, False)
+    second = resumed(hub, 20) if here else remote("b", moved=20, resumable=True, age=0.1)
+    hub.receive(second)
+    assert await next_state(watcher) == (20, False)
+    first.moved = 15
+    hub.pause(first) if here else hub.receive(remote("a", moved=15, resumable=True))
+    await nothing(watcher, 0.05)
+    assert list(hub.remote) == ([] if here else ["b"])
+    third = resumed(hub, 30)
+    assert await next_state(watcher) == (30, False)
+    hub.end(third)
+    assert await next_state(watcher) == (30, True)
+
+
+async def test_a_pause_in_another_process_is_requested_from_all(hub: Hub, stack: ExitStack) -> None:
+    hub.others = others = Others()
+    watcher = stack.enter_context(hub.watch("t", ALICE))
+    hub.receive(remote("a", moved=3, resumable=True))
+    assert await next_state(watcher) == (3, False)
+    del others.we_requested[:]
+    hub.receive(remote("a", moved=5, resumable=True, paused=True))
+    assert await next_state(watcher) == (5, False)
+    assert (others.we_requested, hub.ids_to_request(), hub.remote) == (["t"], {"t"}, {})
+    hub.receive(remote("a", moved=5, resumable=True, paused=True))  # once more
+    hub.receive(remote("b", moved=6, resumable=True))
+    assert await next_state(watcher) == (6, False)
+    hub.receive(remote("b", moved=9, resumable=True, done=True))
+    assert await next_state(watcher) == (9, True)
+
+
+async def test_a_pause_is_sent_to_those_who_requested_the_transfer(hub: Hub) -> None:
+    hub.others = others = Others("t")
+    transfer = resumed(hub, 1)
+    hub.pause(transfer)
+    assert others.sent == [transfer, transfer]
+    assert transfer.paused
+    hub.send_requested("t")
+    assert others.sent == [transfer, transfer]
+    assert hub.sampled() == []
+
+
+async def test_a_resumable_transfer_outlives_its_process(hub: Hub, stack: ExitStack) -> None:
+    watcher = stack.enter_context(hub.watch("t", ALICE))
+    hub.others = Others()
+    transfer = remote("a", moved=3, resumable=True)
+    hub.receive(transfer)
+    assert await next_state(watcher) == (3, False)
+    hub.lose(transfer)
+    await nothing(watcher, 0.05)
+    assert hub.remote == {}
+    hub.receive(remote("a", moved=4, resumable=True))  # it was only slow
+    assert await next_state(watcher) == (4, False)

@@ -21,7 +21,7 @@ def transfer(**changed: Any) -> Transfer:
 
 def known(one: Transfer) -> tuple[object, ...]:
     what = (one.run, one.id, one.direction, one.owner, one.namespace)
-    return (*what, one.moved, one.total, one.error)
+    return (*what, one.moved, one.total, one.error, one.resumable, one.paused)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,9 @@ def known(one: Transfer) -> tuple[object, ...]:
         {"ended": 95.0, "error": "Zu groß: “no”.\n"},
         {"owner": "Ünï\U0001f600"},
         {"namespace": "ns.1"},
+        {"resumable": True},
+        {"resumable": True, "paused": True},
+        {"resumable": True, "ended": 95.0, "error": "x"},
     ],
 )
 def test_a_state_arrives_as_it_was_sent_at_another_clock(changed: dict[str, Any]) -> None:
@@ -94,13 +97,23 @@ GOOD = json.loads(encode_state(transfer(), 100.0))
         {"total": False},
         {"done": 1},
         {"done": None},
+        {"done": "over"},
+        {"resumable": 1},
         {"error": "x"},  # of one that is not done
+        {"done": "paused", "error": "x"},
         {"done": True, "error": 5},
         {"done": True, "error": "x" * 201},
     ],
 )
 def test_a_state_that_cannot_be_is_dropped(changed: dict[str, Any]) -> None:
     assert parse(json.loads(json.dumps({**GOOD, **changed})), 0.0) is None
+
+
+def test_a_state_of_the_version_before_is_one_that_is_not_resumable() -> None:
+    before = {name: value for name, value in GOOD.items() if name != "resumable"}
+    got = parse(before, 0.0)
+    assert isinstance(got, Transfer)
+    assert (got.resumable, got.paused) == (False, False)
 
 
 @pytest.mark.parametrize("item", [5, True, [], "a/b", {}, 5.0, ["a"]])

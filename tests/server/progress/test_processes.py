@@ -12,6 +12,7 @@ from sfs_server.config import Config
 from sfs_server.errors import DatabaseUnavailable
 from sfs_server.progress.hub import LOST
 from sfs_server.progress.relay import Relay
+from sfs_server.progress.transfers import Transfer
 from sfs_server.web.keys import DATABASE, PROGRESS
 from tests.support.client import MIB, Connection, connect
 from tests.support.credentials import bearer
@@ -34,9 +35,9 @@ def relay(service: Service) -> Relay:
 
 
 async def until(stream: Stream, moved: int) -> None:
-    """Read events until one has ``moved`` bytes."""
-    while (await stream.event())["bytes"] < moved:
-        pass
+    """Read events until the last one has ``moved`` bytes."""
+    while not stream.events or stream.events[-1]["bytes"] < moved:
+        await stream.event()
 
 
 async def finish(client: Connection, rest: bytes) -> None:
@@ -91,6 +92,30 @@ async def test_an_id_that_ended_here_and_runs_there_is_the_one_that_runs(
             assert not (await stream.event())["done"]
             await finish(client, rest)
             assert (await stream.last())["bytes"] == 2 * MIB
+
+
+async def test_an_upload_that_goes_on_in_another_process_is_one_transfer(
+    service: Service, other: Service
+) -> None:
+    async with (
+        watching(service.port, "t", BEARER) as near,
+        watching(other.port, "t", BEARER) as far,
+    ):
+        await eventually(lambda: relay(service).requested("t"))
+        for place, (moved, end) in enumerate(((0, 40), (30, 60), (60, 100))):
+            hub = (service, other)[place % 2].app[PROGRESS]
+            transfer = Transfer("upload", "t", "alice", moved=moved, resumable=True)
+            hub.start(transfer, 100)
+            transfer.moved = end
+            if end < 100:
+                hub.pause(transfer)
+            else:
+                hub.end(transfer)
+            await asyncio.gather(until(near, end), until(far, end))
+    for stream in (near, far):
+        shown = [event["bytes"] for event in stream.events]
+        assert shown == sorted(shown)
+        assert [event["done"] for event in stream.events] == [False] * (len(shown) - 1) + [True]
 
 
 async def test_a_transfer_that_nobody_watches_costs_the_database_nothing(
