@@ -58,7 +58,11 @@ HOMES = {
     "ctypes": {"gfs.linux"},
     "grpc": {"gfs.seaweedfs.servers.rpc"},
     "hpack": {"gfs.seaweedfs.servers.http2"},
-    "google_crc32c": {"gfs.chunkservers.reading", "gfs.seaweedfs.writer"},
+    "google_crc32c": {
+        "gfs.chunkservers.reading",
+        "gfs.seaweedfs.chunking",
+        "gfs.seaweedfs.manifests",
+    },
 }
 """Library → the modules, or the packages, that alone may know it."""
 

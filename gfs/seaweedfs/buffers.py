@@ -66,7 +66,7 @@ class Filler(Protocol):
     moved_at: float
     """When its client last sent bytes, in seconds of the event loop's clock."""
 
-    def part(self) -> Buffer | None:
+    def unsent(self) -> Buffer | None:
         """The buffer that is being filled, if it is not empty and can be sent on now."""
         ...
 
@@ -207,14 +207,14 @@ class Buffers:
         """Send buffers on so that waiting uploads get memory."""
         self._relieving = None
         for filler in list(self._fillers):
-            buffer = filler.part()
+            buffer = filler.unsent()
             if buffer is not None and buffer.touched > buffer.filled:
                 self._trim(buffer)
         if not self._waiting:
             return
         old = self._loop.time() - IDLE_SECONDS
         share = self.limit // (2 * len(self._fillers) or 1)
-        found = [(buffer.filled, one) for one in self._fillers if (buffer := one.part())]
+        found = [(buffer.filled, one) for one in self._fillers if (buffer := one.unsent())]
         found.sort(key=lambda pair: pair[0], reverse=True)
         rest = []
         for filled, filler in found:

@@ -102,12 +102,28 @@ def directory_entry(name: str) -> Entry:
     return Entry(name=name, is_directory=True, attributes=attributes, extended=extended)
 
 
+def file_entry(name: str, chunks: Sequence[FileChunk], size: int, mark: str) -> Entry:
+    """The entry of a file of ``size`` bytes, without its times. ``mark``: the id of its publish."""
+    return Entry(
+        name=name,
+        chunks=chunks,
+        attributes=FuseAttributes(file_size=size, file_mode=FILE_MODE),
+        extended={VERSION_KEY: mark.encode()},
+    )
+
+
 def changed(entry: Entry) -> Entry:
     """A copy with another ETag, for the caller to change."""
     copy = Entry()
     copy.CopyFrom(entry)
     copy.attributes.md5 = secrets.token_bytes(16)
     return copy
+
+
+def mark_of(entry: Entry) -> str | None:
+    """The id of the publish of a file; None if another program made it."""
+    mark: bytes | None = entry.extended.get(VERSION_KEY)
+    return None if mark is None else mark.decode("latin-1")
 
 
 def is_removed(entry: Entry) -> bool:

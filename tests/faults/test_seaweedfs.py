@@ -23,6 +23,7 @@ from gfs.seaweedfs.servers.filer import Filers  # isort: skip
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
 from gfs.seaweedfs.folders import Folder  # isort: skip
 from gfs.seaweedfs.proto import filer_pb2 as pb  # isort: skip
+from gfs.seaweedfs.manifests import store_manifest  # isort: skip
 from gfs.seaweedfs.writer import SeaweedWriter  # isort: skip
 from gfs.types import ABSENT, Published  # isort: skip
 from tests.gfs.suite import (  # isort: skip
@@ -377,7 +378,7 @@ async def small_chunks(
 ) -> AsyncIterator[SeaweedFileSystem]:
     """A file system that writes chunks of 1000 bytes, and manifests of ``group`` chunks."""
     monkeypatch.setattr("gfs.seaweedfs.filesystem.CHUNK_BYTES", 1000)
-    monkeypatch.setattr("gfs.seaweedfs.writer.MANIFEST_CHUNKS", group)
+    monkeypatch.setattr("gfs.seaweedfs.manifests.MANIFEST_CHUNKS", group)
     fs = await SeaweedFileSystem.start(cluster.masters)
     try:
         yield fs
@@ -427,7 +428,7 @@ async def test_manifests_inside_manifests_are_read(
         await store(small, "f", data)
         writer = await small.create(DIR, "nested")
         assert isinstance(writer, SeaweedWriter)
-        manifest = await writer._manifest(await chunks_of(fs, "f"))
+        manifest = await store_manifest(writer._sender, await chunks_of(fs, "f"))
         await put_entry(fs, "nested", chunks=[manifest])
         assert await load(fs, "nested") == data
         assert await load(fs, "nested", 4567, 1111) == data[4567:5678]

@@ -105,7 +105,7 @@ class Idle:
         self.buffers.settle(self.buffer)
         return self
 
-    def part(self) -> Buffer | None:
+    def unsent(self) -> Buffer | None:
         return self.buffer if self.buffer.filled and not self.sent else None
 
     def send_on(self) -> None:
@@ -401,7 +401,7 @@ async def tight(
 ) -> AsyncIterator[SeaweedFileSystem]:
     """A file system with memory for four chunks."""
     monkeypatch.setattr("gfs.seaweedfs.filesystem.CHUNK_BYTES", 100_000)
-    monkeypatch.setattr("gfs.seaweedfs.writer.MANIFEST_CHUNKS", 7)
+    monkeypatch.setattr("gfs.seaweedfs.manifests.MANIFEST_CHUNKS", 7)
     fs = await SeaweedFileSystem.start(cluster.masters, upload_buffer=400_000)
     await fs.make_directory(DIR)
     try:
