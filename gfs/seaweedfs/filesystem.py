@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 
 from gfs import clock
-from gfs.api import FileSystem, Reader, Writer
+from gfs.api import Assembly, FileSystem, Ledger, PartWriter, Reader, Writer
 from gfs.clock import Deadline
 from gfs.errors import (
     DataLoss,
@@ -27,13 +28,20 @@ from gfs.errors import (
 )
 from gfs.paths import check_directory, check_path, check_store_id, new_store_id, parents
 from gfs.seaweedfs import entries
+from gfs.seaweedfs.assembling import (
+    SeaweedAssembly,
+    discard,
+    discard_parts,
+    require_parts,
+)
 from gfs.seaweedfs.buffers import Buffers
 from gfs.seaweedfs.directories import Directories
 from gfs.seaweedfs.folders import Folder, Folders
 from gfs.seaweedfs.listing import Listing
 from gfs.seaweedfs.moving import Mover
+from gfs.seaweedfs.parts import SeaweedPartWriter
 from gfs.seaweedfs.proto.filer_pb2 import Entry
-from gfs.seaweedfs.publishing import Publisher
+from gfs.seaweedfs.publishing import Publisher, info_of
 from gfs.seaweedfs.reader import SeaweedReader
 from gfs.seaweedfs.servers import (
     PATIENCE_SECONDS,
@@ -44,12 +52,24 @@ from gfs.seaweedfs.servers import (
     VolumeServers,
     parse_list,
 )
+from gfs.seaweedfs.tokens import mark_of
 from gfs.seaweedfs.turns import Turns
 from gfs.seaweedfs.uploads import CHUNK_BYTES, Uploads
 from gfs.seaweedfs.watch import CachedFile, EntryCache
-from gfs.seaweedfs.writer import SeaweedWriter
+from gfs.seaweedfs.writer import Publish, SeaweedWriter
 from gfs.threads import shielded
-from gfs.types import ANYTHING, Expect, FileInfo, FolderInfo, Moved, Published, Status, Tls, Usage
+from gfs.types import (
+    ANYTHING,
+    Expect,
+    FileInfo,
+    FolderInfo,
+    Moved,
+    Part,
+    Published,
+    Status,
+    Tls,
+    Usage,
+)
 
 PREFIX = "/sfs"
 """The directory of the filer that holds everything, by default."""
@@ -186,24 +206,46 @@ class SeaweedFileSystem(FileSystem):
         size: int | None = None,
         times_of: FileInfo | None = None,
     ) -> Writer:
-        above, _, name = check_path(path).rpartition("/")
-        chain = await self._folders.chain(directory, above)
-        known = [folder.identity for folder in chain]
-        if chain[-1].info.path == above:
-            current = await self._publisher.find(directory, path)
-            expect.check(current)
-            if isinstance(current, FolderInfo):
-                raise IsFolder(path)
-        else:
-            expect.check(None)
+        chain = await self._check(directory, path, expect)
         if size:
             await self._require_space(size)
+        publish = self._publish(chain, path, expect)
+        return SeaweedWriter(self._uploads, _place(chain, path), publish, times_of=times_of)
 
-        async def publish(entry: Entry) -> Published:
-            return await shielded(self._publisher.publish(directory, path, entry, expect, known))
+    async def append(self, directory: str, ledger: Ledger, offset: int) -> PartWriter:
+        folder = await self._folders.find(directory)
+        if offset:
+            await require_parts(self._uploads, ledger)
+        place = f"{folder.place}/{mark_of(ledger.upload)}"
+        return SeaweedPartWriter(self._uploads, place, ledger, offset)
 
-        place = chain[-1].place
-        return SeaweedWriter(self._uploads, f"{place}/{name}", publish, times_of=times_of)
+    async def assemble(
+        self,
+        directory: str,
+        path: str,
+        ledger: Ledger,
+        size: int,
+        *,
+        expect: Expect = ANYTHING,
+    ) -> Assembly:
+        chain = await self._check(directory, path, expect, mark_of(ledger.upload))
+        publish = self._publish(chain, path, expect, again=True)
+        look = partial(self._file, directory, path)
+        assembly = SeaweedAssembly(self._uploads, _place(chain, path), ledger, publish, look)
+        try:
+            await assembly.load(size)
+        except BaseException:
+            await assembly.abort()
+            raise
+        return assembly
+
+    async def discard(
+        self, ledger: Ledger, parts: Sequence[Part] | None = None, *, published: bool = False
+    ) -> None:
+        if parts is not None:
+            await discard_parts(self._uploads, parts)
+        else:
+            await discard(self._uploads, ledger, published=published)
 
     async def delete(self, directory: str, path: str, *, expect: Expect = ANYTHING) -> FileInfo:
         check_directory(directory)
@@ -292,6 +334,45 @@ class SeaweedFileSystem(FileSystem):
         await self._volumes.close()
         await self._channels.close()
 
+    async def _check(
+        self, directory: str, path: str, expect: Expect, mark: str | None = None
+    ) -> list[Folder]:
+        """The directory, and the folders above ``path`` as far as they exist, if something can be
+        published there now; also if what is there was published with ``mark``. Raises what
+        ``FileSystem.create`` raises."""
+        above = check_path(path).rpartition("/")[0]
+        chain = await self._folders.chain(directory, above)
+        if chain[-1].info.path != above:
+            expect.check(None)
+            return chain
+        state, _ = await self._folders.entry(directory, path)
+        if mark is None or not isinstance(state, Entry) or entries.mark_of(state) != mark:
+            current = info_of(directory, path, state)
+            expect.check(current)
+            if isinstance(current, FolderInfo):
+                raise IsFolder(path)
+        return chain
+
+    def _publish(
+        self, chain: Sequence[Folder], path: str, expect: Expect, *, again: bool = False
+    ) -> Publish:
+        """What publishes at ``path``, below the folders of ``chain``."""
+        directory = chain[0].info.directory
+        known = [folder.identity for folder in chain]
+
+        async def publish(entry: Entry) -> Published:
+            publishing = self._publisher.publish(directory, path, entry, expect, known, again=again)
+            return await shielded(publishing)
+
+        return publish
+
+    async def _file(self, directory: str, path: str) -> Entry | None:
+        """The entry of the file at ``path``, if there is one."""
+        try:
+            return (await self._entry(directory, path))[0]
+        except (NoSuchFile, IsFolder):
+            return None
+
     async def _find(self, directory: str, path: str) -> CachedFile:
         """What a reader needs of a file. Raises DataLoss if the file cannot be read."""
 
@@ -352,3 +433,8 @@ class SeaweedFileSystem(FileSystem):
         space = self._free_space[1]
         if space.settled and not space.fits(size):
             raise StoreFull("the file is larger than the free space")
+
+
+def _place(chain: Sequence[Folder], path: str) -> str:
+    """Where in the filer ``path`` is to be, as far as its folders exist."""
+    return f"{chain[-1].place}/{path.rpartition('/')[2]}"

@@ -14,7 +14,8 @@ moved with its folder, and it is not known what became of it.
 A call that failed may have been carried out. So the entry, into which each publish writes an id of
 its own, is looked up before anything is repeated. What a filer that does not respond still holds of
 the call is made void first (:mod:`gfs.seaweedfs.servers.filer`), so that it does not take effect
-later.
+later. A version that is made in parts may be published by several processes, one after the other
+crashed: the id is that of the upload, and the first thing that each does is to look it up.
 
 A publish returns or raises within DECISION_SECONDS, and the time that the last call takes.
 """
@@ -74,15 +75,20 @@ class Publisher:
         self._cache = cache
         self._turns = turns
 
-    async def find(self, directory: str, path: str) -> Found | None:
-        """What is at ``path``, if anything. Raises what ``Folders.find`` raises."""
-        return info_of(directory, path, (await self._folders.entry(directory, path))[0])
-
     async def publish(
-        self, directory: str, path: str, entry: Entry, expect: Expect, known: Sequence[Identity]
+        self,
+        directory: str,
+        path: str,
+        entry: Entry,
+        expect: Expect,
+        known: Sequence[Identity],
+        *,
+        again: bool = False,
     ) -> Published:
         """Publish ``entry`` at ``path``, and return what was published. ``known``: the directory,
         and the folders of the path, as far as they were there when the version was started.
+        ``again``: another process may have published the same version, with the same id: if it is
+        there, it is returned.
 
         Raises what ``Writer.commit`` raises, and then nothing was published; only after
         CommitUnknown, or a cancellation, is that not known.
@@ -90,7 +96,7 @@ class Publisher:
         deadline = Deadline(DECISION_SECONDS)
         async with self._changing(directory, path):
             chain = await self.made(directory, path, known)
-            stored, replaced = await self._create(chain[-1], path, entry, expect, deadline)
+            stored, replaced = await self._create(chain[-1], path, entry, expect, deadline, again)
             await self._confirm(chain, stored, deadline)
             return Published(entries.file_info(directory, path, stored), replaced)
 
@@ -186,11 +192,16 @@ class Publisher:
                 await deadline.pause(RETRY_SECONDS, problem)
 
     async def _create(
-        self, folder: Folder, path: str, entry: Entry, expect: Expect, deadline: Deadline
+        self,
+        folder: Folder,
+        path: str,
+        entry: Entry,
+        expect: Expect,
+        deadline: Deadline,
+        unknown: bool,
     ) -> tuple[Entry, FileInfo | None]:
         """Store the entry, in as many attempts as it takes to know that it is stored. Returns it as
-        it is stored, and what it replaced."""
-        unknown = False
+        it is stored, and what it replaced. ``unknown``: an attempt was made before."""
         replaced: FileInfo | None = None
         while True:
             try:
@@ -255,8 +266,7 @@ def _given_up(error: StoreUnavailable, unknown: bool) -> StoreUnavailable:
 
 def _same(one: Entry, other: Entry) -> bool:
     """Whether both entries are of the same publish."""
-    key = entries.VERSION_KEY
-    return key in one.extended and one.extended[key] == other.extended.get(key)
+    return entries.mark_of(one) is not None and entries.mark_of(one) == entries.mark_of(other)
 
 
 def _stored(entry: Entry, before: Entry | None) -> Entry:

@@ -19,13 +19,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from gfs.clock import Deadline
 from gfs.errors import StoreFull, StoreUnavailable
 from gfs.seaweedfs.buffers import Buffers
-from gfs.seaweedfs.servers import Assigned, CallFailed, Filers, Masters, VolumeServers, by_server
+from gfs.seaweedfs.servers import (
+    FREE_BATCH,
+    Address,
+    Assigned,
+    CallFailed,
+    Filers,
+    Masters,
+    VolumeServers,
+    by_server,
+)
 from gfs.seaweedfs.servers import fid as fids
 from gfs.types import Bytes
 
@@ -64,10 +73,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A needle that was reserved, and the servers (HTTP ``host:port``) of its volume."""
+    """A needle that was reserved, and the servers (HTTP ``host:port``) of its volume. ``token``:
+    how the reservation was recorded, if it was."""
 
     fid: str
     servers: tuple[str, ...]
+    token: str = ""
 
 
 class Uploads:
@@ -116,23 +127,45 @@ class Uploads:
         lost = sum(
             len(t.servers) - len(found) for t, (_, found) in zip(targets, located, strict=True)
         )
+        await self._free(located, lost)
+
+    async def free_anywhere(self, needles: Sequence[str]) -> None:
+        """Delete needles wherever the masters say that their volumes are, FREE_BATCH at a time;
+        those that are gone already are passed over."""
+        for start in range(0, len(needles), FREE_BATCH):
+            batch = needles[start : start + FREE_BATCH]
+            volumes = {fids.volume_of(fid) for fid in batch}
+            where = {volume: await self.masters.locations(volume) for volume in volumes}
+            located = [(fid, where[fids.volume_of(fid)]) for fid in batch]
+            await self._free(located, sum(not servers for _, servers in located))
+
+    async def _free(self, located: Sequence[tuple[str, Sequence[Address]]], lost: int) -> None:
+        """Delete needles on their servers; ``lost`` more copies cannot be reached."""
         lost += await self.volumes.free(by_server(located))
         if lost:
             _log.warning("%d copies of chunks of no file are left for volume.fsck", lost)
 
 
-class Sender:
-    """Stores the chunks of one file. ``path`` is its path in the filer."""
+Record = Callable[[Assigned], Awaitable[str]]
+"""Records durably that needles were reserved, and returns the token under which."""
 
-    def __init__(self, uploads: Uploads, path: str) -> None:
+
+class Sender:
+    """Stores the chunks of one file. ``path`` is its path in the filer. ``record`` is called with
+    all needles that are reserved, before the first of them is written."""
+
+    def __init__(self, uploads: Uploads, path: str, record: Record | None = None) -> None:
         self._uploads = uploads
         self._path = path
+        self._record = record
         self._lock = asyncio.Lock()
         self._targets: list[Target] = []
         self._count = 1
         self._stopped = False
-        self.stored: list[Target] = []
-        """The needles that have chunks of the file."""
+        self._open: dict[str, int] = {}  # how many needles of a reservation are still kept here
+        self._closed: list[str] = []  # the reservations of which none is
+        self.stored: dict[str, Target] = {}
+        """The needles that have chunks of the file, by their identifiers."""
 
         self.spoiled: list[Target] = []
         """The needles of failed writes, which some replicas may have."""
@@ -164,9 +197,23 @@ class Sender:
         up."""
         targets, self.spoiled = self.spoiled, []
         if stored:
-            targets, self.stored = targets + self.stored, []
+            targets += self.stored.values()
+            self.stored = {}
         if targets:
             await self._uploads.free(targets)
+
+    def drop_unused(self) -> None:
+        """Give up what is reserved and not written; the next ``send`` reserves other needles. Call
+        it while none is under way."""
+        self._keep([])
+
+    def hand_over(self, needles: Iterable[str]) -> tuple[str, ...]:
+        """``needles``, which are ``stored``, belong to the caller from now on. Returns the tokens
+        of the reservations of which every needle was handed over, or will never be written."""
+        for fid in needles:
+            self._leave(self.stored.pop(fid))
+        closed, self._closed = self._closed, []
+        return tuple(closed)
 
     async def _try(self, pieces: Sequence[Bytes], crc: int) -> str:
         volumes = self._uploads.volumes
@@ -178,13 +225,13 @@ class Sender:
             await self._put(target, pieces, crc)
         except StoreUnavailable:
             volume = fids.volume_of(target.fid)
-            self._targets = [t for t in self._targets if fids.volume_of(t.fid) != volume]
+            self._keep([t for t in self._targets if fids.volume_of(t.fid) != volume])
             if self._stopped:
                 raise asyncio.CancelledError from None
             await volumes.probe(target.servers)
             raise
         self.spoiled.remove(target)
-        self.stored.append(target)
+        self.stored[target.fid] = target
         return target.fid
 
     async def _put(self, target: Target, pieces: Sequence[Bytes], crc: int) -> None:
@@ -213,14 +260,34 @@ class Sender:
                     if not any(map(self._uploads.volumes.suspected, target.servers)):
                         self._count = min(2 * self._count, MAX_ASSIGN)
                         return target
-                self._targets = _targets(await self._uploads.assign(self._path, self._count))
+                    self._leave(target)
+                self._targets = await self._reserve()
             self._count = min(2 * self._count, MAX_ASSIGN)
             return self._targets.pop()
 
+    async def _reserve(self) -> list[Target]:
+        """Newly reserved needles, the last one first."""
+        assigned = await self._uploads.assign(self._path, self._count)
+        token = ""
+        if self._record is not None:
+            token = await self._record(assigned)
+            self._open[token] = assigned.count
+        return [
+            Target(fids.following(assigned.fid, step), assigned.servers, token)
+            for step in reversed(range(assigned.count))
+        ]
 
-def _targets(assigned: Assigned) -> list[Target]:
-    """The needles that an assign has reserved, the last one first."""
-    return [
-        Target(fids.following(assigned.fid, step), assigned.servers)
-        for step in reversed(range(assigned.count))
-    ]
+    def _keep(self, targets: list[Target]) -> None:
+        """Never write the reserved needles that are not among ``targets``."""
+        dropped = [target for target in self._targets if target not in targets]
+        self._targets = targets
+        for target in dropped:
+            self._leave(target)
+
+    def _leave(self, target: Target) -> None:
+        """A needle is not kept here any more."""
+        if target.token:
+            self._open[target.token] -= 1
+            if not self._open[target.token]:
+                del self._open[target.token]
+                self._closed.append(target.token)

@@ -19,10 +19,11 @@ from gfs.seaweedfs.servers.filer import (
 )
 from gfs.seaweedfs.servers.master import FreeSpace, Masters
 from gfs.seaweedfs.servers.rpc import CallFailed, Channels
-from gfs.seaweedfs.servers.volume import VolumeServers, by_server
+from gfs.seaweedfs.servers.volume import FREE_BATCH, VolumeServers, by_server
 
 __all__ = [
     "BUCKETS",
+    "FREE_BATCH",
     "PAGE_ENTRIES",
     "PATIENCE_SECONDS",
     "RETRY_SECONDS",

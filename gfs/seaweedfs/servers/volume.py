@@ -147,6 +147,27 @@ class VolumeServers:
         target = f"/{chunk.key}?readDeleted=true"
         return await self.connections.ask(address, "GET", target, headers, expect=expect)
 
+    async def gone(self, fid: str) -> bool:
+        """Whether a needle was deleted, or never written. Raises StoreUnavailable if a server that
+        may have it does not respond, and none says that it has it.
+
+        A needle that is there is sent, but for all of its bytes but the first one.
+        """
+        headers = [("Range", "bytes=0-0")]
+        if self._read_key is not None:
+            headers.append(_bearer(self._read_key, fid))
+        volume = fids.volume_of(fid)
+        for fresh in (False, True):  # the volume may have been moved
+            servers = [server.http for server in await self._masters.locations(volume, fresh=fresh)]
+            statuses = await asyncio.gather(
+                *(self._status(server, "GET", f"/{fid}", headers) for server in servers)
+            )
+            if any(status not in (None, 404) for status in statuses):
+                return False
+        if None in statuses or not statuses:
+            raise StoreUnavailable("it is not known whether a chunk is still there")
+        return True
+
     def failed(self, address: str, error: GfsError) -> None:
         """Log the failure; a server that does not respond is suspected."""
         _log.info("volume server %s was passed over: %s", address, error)

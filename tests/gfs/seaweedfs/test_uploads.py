@@ -1,0 +1,454 @@
+"""Versions that are made in parts, on a real cluster: what concerns only this engine."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+
+from tests.gfs.cluster import Cluster, cluster, seaweed
+from tests.support.waiting import eventually
+
+# The engine's libraries are there from here on.
+from gfs.api import Assembly, PartWriter  # isort: skip
+from gfs.errors import AlreadyExists, NoSuchUpload, StoreFull, StoreUnavailable  # isort: skip
+from gfs.seaweedfs import tokens  # isort: skip
+from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
+from gfs.seaweedfs.parts import SeaweedPartWriter  # isort: skip
+from gfs.seaweedfs.proto import filer_pb2 as pb  # isort: skip
+from gfs.seaweedfs.publishing import CommitUnknown  # isort: skip
+from gfs.seaweedfs.servers.filer import Filers  # isort: skip
+from gfs.seaweedfs.servers.rpc import CallFailed  # isort: skip
+from gfs.seaweedfs.uploads import Sender  # isort: skip
+from gfs.types import ABSENT, Bytes, Part  # isort: skip
+from tests.faults.replicas import copies  # isort: skip
+from tests.gfs.suite_parts import CHUNK, DIR, content, load, store  # isort: skip
+
+__all__ = ["cluster", "seaweed"]
+
+SMALL = 1000
+"""The size of a chunk where there are many."""
+
+
+class Recorded:
+    """A Ledger in memory."""
+
+    def __init__(self) -> None:
+        self.upload = secrets.token_hex(16)
+        self.tokens: dict[str, None] = {}
+        self.recorded: list[Part] = []
+
+    @property
+    def end(self) -> int:
+        return self.recorded[-1].end if self.recorded else 0
+
+    def record(self, part: Part) -> None:
+        assert part.offset == self.end
+        assert len(part.token) <= 8192
+        self.recorded.append(part)
+        for token in part.released:
+            del self.tokens[token]
+
+    async def reserve(self, token: str) -> None:
+        assert len(token) <= 256
+        self.tokens[token] = None
+
+    async def reserved(self) -> Sequence[str]:
+        return list(self.tokens)
+
+    async def parts(self) -> AsyncGenerator[Sequence[Part], None]:
+        for start in range(0, len(self.recorded), 7):
+            yield self.recorded[start : start + 7]
+
+
+@pytest.fixture
+async def fs(cluster: Cluster) -> AsyncIterator[SeaweedFileSystem]:
+    async with started(cluster) as fs:
+        await fs.make_directory(DIR)
+        yield fs
+        cluster.mend()
+        await fs.remove_directory(DIR)
+
+
+@asynccontextmanager
+async def started(cluster: Cluster) -> AsyncIterator[SeaweedFileSystem]:
+    fs = await SeaweedFileSystem.start(cluster.masters)
+    try:
+        yield fs
+    finally:
+        await fs.close()
+
+
+@pytest.fixture
+def left(cluster: Cluster) -> Callable[[], int]:
+    """How many copies of needles there are more than when the test started."""
+    before = copies(cluster)
+    return lambda: len(copies(cluster) - before)
+
+
+async def freed(left: Callable[[], int], count: int = 0) -> None:
+    await eventually(lambda: left() == count)
+
+
+async def record_rest(writer: PartWriter, ledger: Recorded) -> None:
+    while (part := await writer.part(rest=True)) is not None:
+        ledger.record(part)
+
+
+async def bring(fs: SeaweedFileSystem, ledger: Recorded, data: bytes) -> None:
+    """Write on with ``data``, by one writer, and record all."""
+    async with await fs.append(DIR, ledger, ledger.end) as writer:
+        await writer.write(data)
+        await record_rest(writer, ledger)
+
+
+async def publish(fs: SeaweedFileSystem, ledger: Recorded, name: str = "f") -> None:
+    async with await fs.assemble(DIR, name, ledger, ledger.end) as assembly:
+        await assembly.flush()
+        await assembly.commit()
+        await assembly.clear()
+
+
+async def content_of(assembly: Assembly) -> bytes:
+    async with aclosing(assembly.read()) as pieces:
+        return b"".join([bytes(piece) async for piece in pieces])
+
+
+async def test_a_part_has_what_is_stored_and_is_not_waited_for(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Recorded()
+    send, gate = Sender.send, asyncio.Event()
+    sent = Counter[int]()
+
+    async def slow(self: Sender, pieces: Sequence[Bytes], crc: int) -> str:
+        number = sent.total()
+        sent[number] += 1
+        if number == 1:
+            await gate.wait()
+        return await send(self, pieces, crc)
+
+    monkeypatch.setattr(Sender, "send", slow)
+    data = content(3 * CHUNK + 5)
+    async with await fs.append(DIR, ledger, 0) as writer:
+        assert await writer.part() is None
+        await writer.write(data)
+        assert isinstance(writer, SeaweedPartWriter)
+        await eventually(lambda: sum(not task.done() for task in writer._tasks) == 1)
+        part = await writer.part()
+        assert part is not None
+        assert (part.offset, part.size) == (0, CHUNK)
+        assert await writer.part() is None
+        ledger.record(part)
+        rest = asyncio.create_task(writer.part(rest=True))
+        await asyncio.sleep(0.05)
+        rest.cancel()
+        await asyncio.wait([rest])
+        assert rest.cancelled()
+        gate.set()
+        await record_rest(writer, ledger)
+    assert [part.size for part in ledger.recorded] == [CHUNK, 2 * CHUNK + 5]
+    assert not ledger.tokens
+    await publish(fs, ledger)
+    assert await load(fs, "f") == data
+
+
+async def test_what_is_in_no_part_is_freed_by_an_abort(
+    fs: SeaweedFileSystem, left: Callable[[], int]
+) -> None:
+    ledger = Recorded()
+    async with await fs.append(DIR, ledger, 0) as writer:
+        await writer.write(content(2 * CHUNK))
+        part = await writer.part(rest=True)
+        assert part is not None
+        await writer.write(content(2 * CHUNK))
+        await eventually(lambda: left() == 8)
+    assert left() == 4
+    await fs.discard(ledger, [part])
+    await freed(left)
+    await fs.discard(ledger, [part])
+    await fs.discard(ledger)
+
+
+@pytest.mark.parametrize("how", ["publish", "discard"])
+async def test_what_a_killed_process_left_is_freed_in_the_end(
+    cluster: Cluster, fs: SeaweedFileSystem, left: Callable[[], int], how: str
+) -> None:
+    ledger = Recorded()
+    data = content(5 * CHUNK + 5)
+    await bring(fs, ledger, data[: 2 * CHUNK])
+    async with started(cluster) as killed:
+        writer = await killed.append(DIR, ledger, ledger.end)
+        await writer.write(data[: 3 * CHUNK])
+        await eventually(lambda: left() == 2 * 5)
+        part = await writer.part(rest=True)
+        assert part is not None  # and is never recorded
+    assert ledger.tokens
+    await bring(fs, ledger, data[2 * CHUNK :])
+    assert left() == 2 * (2 + 3 + 4)
+    if how == "discard":
+        await fs.discard(ledger)
+        await freed(left)
+        await fs.discard(ledger)
+        return
+    async with await fs.assemble(DIR, "f", ledger, len(data)) as assembly:
+        assert await content_of(assembly) == data
+        await assembly.commit()
+        assert left() == 2 * (2 + 3 + 4)
+        await assembly.clear()
+        await freed(left, 2 * 6)
+        await assembly.clear()
+    assert await load(fs, "f") == data
+    await fs.discard(ledger, published=True)
+    assert await load(fs, "f") == data
+    assert left() == 2 * 6
+    await fs.delete(DIR, "f")
+    await freed(left)
+
+
+async def test_what_was_published_is_not_freed_when_its_parts_are_not_recorded_any_more(
+    fs: SeaweedFileSystem, left: Callable[[], int]
+) -> None:
+    ledger = Recorded()
+    data = content(2 * CHUNK)
+    async with await fs.append(DIR, ledger, 0) as writer:
+        await writer.write(data)
+        await eventually(lambda: left() == 4)
+        part = await writer.part()  # of its reservations, one is not used up
+        assert part is not None
+        ledger.record(part)
+    assert ledger.tokens
+    await publish(fs, ledger)
+    parts, ledger.recorded = ledger.recorded, []
+    for some in ([], [Part(CHUNK, part.size, part.token)]):
+        ledger.recorded = some
+        await fs.discard(ledger, published=True)
+    ledger.recorded = parts
+    await fs.discard(ledger, published=True)
+    assert left() == 4
+    assert await load(fs, "f") == data
+
+
+async def test_a_volume_server_that_dies_costs_time_and_leaves_nothing(
+    cluster: Cluster, fs: SeaweedFileSystem, left: Callable[[], int]
+) -> None:
+    ledger = Recorded()
+    data = content(12 * CHUNK)
+    async with await fs.append(DIR, ledger, 0) as writer:
+        for start in range(0, len(data), CHUNK):
+            if start == 3 * CHUNK:
+                cluster.volumes[0].kill()
+            await writer.write(data[start : start + CHUNK])
+            if (part := await writer.part()) is not None:
+                ledger.record(part)
+        await record_rest(writer, ledger)
+    assert ledger.end == len(data)
+    cluster.mend()
+    async with await fs.assemble(DIR, "f", ledger, len(data)) as assembly:
+        await assembly.commit()
+        await assembly.clear()
+    assert await load(fs, "f") == data
+    await freed(left, 2 * 12)
+
+
+async def test_after_a_chunk_that_is_not_stored_comes_no_part_but_those_before_it_do(
+    fs: SeaweedFileSystem, left: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Recorded()
+    send, sent = Sender.send, Counter[str]()
+
+    async def full(self: Sender, pieces: Sequence[Bytes], crc: int) -> str:
+        sent["chunks"] += 1
+        if sent["chunks"] == 2:
+            raise StoreFull("as ordered")
+        return await send(self, pieces, crc)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sender, "send", full)
+        async with await fs.append(DIR, ledger, 0) as writer:
+            await writer.write(content(3 * CHUNK))
+            part = await writer.part(rest=True)
+            assert part is not None
+            assert part.size == CHUNK
+            ledger.record(part)
+            with pytest.raises(StoreFull):
+                await writer.part(rest=True)
+            assert await writer.part(rest=True) is None
+            with pytest.raises(StoreFull):
+                await writer.write(b"1")
+            assert await writer.part(rest=True) is None
+    assert left() == 2
+    await bring(fs, ledger, b"more")
+    async with await fs.assemble(DIR, "f", ledger, CHUNK + 4) as assembly:
+        assert await content_of(assembly) == content(3 * CHUNK)[:CHUNK] + b"more"
+    await fs.discard(ledger)
+    await freed(left)
+
+
+@pytest.fixture
+async def small(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[SeaweedFileSystem]:
+    """With small chunks."""
+    monkeypatch.setattr("gfs.seaweedfs.filesystem.CHUNK_BYTES", SMALL)
+    async with started(cluster) as fs:
+        yield fs
+
+
+async def test_many_chunks_are_listed_in_manifests(
+    fs: SeaweedFileSystem, small: SeaweedFileSystem, left: Callable[[], int]
+) -> None:
+    ledger = Recorded()
+    data = content(3000 * SMALL + 1)
+    for start in range(0, len(data), 1300 * SMALL):
+        await bring(small, ledger, data[start : start + 1300 * SMALL])
+    assert len(ledger.recorded) == 2 * 21 + 7
+    assert not ledger.tokens
+    async with await fs.assemble(DIR, "f", ledger, len(data)) as assembly:
+        assert await content_of(assembly) == data
+        await assembly.abort()
+    assert all(token.startswith("m") for token in ledger.tokens)
+    await freed(left, 2 * 3001)
+    async with started_assembly(fs, ledger) as forgotten:
+        await publish(fs, ledger)
+        assert forgotten is not None
+    await freed(left, 2 * 3005)
+    assert await load(fs, "f") == data
+    assert await load(fs, "f", 1_999_990, 20) == data[1_999_990:2_000_010]
+    await fs.delete(DIR, "f")
+    await freed(left)
+
+
+@asynccontextmanager
+async def started_assembly(
+    fs: SeaweedFileSystem, ledger: Recorded, name: str = "f"
+) -> AsyncIterator[Assembly]:
+    """An Assembly of a process that is killed: nobody aborts it."""
+    yield await fs.assemble(DIR, name, ledger, ledger.end)
+
+
+@pytest.mark.parametrize("size", [0, 5, 3000 * SMALL])
+async def test_whoever_publishes_an_upload_again_finds_it(
+    fs: SeaweedFileSystem,
+    small: SeaweedFileSystem,
+    left: Callable[[], int],
+    size: int,
+) -> None:
+    ledger = Recorded()
+    data = content(size)
+    await bring(small, ledger, data)
+    first = await fs.assemble(DIR, "a/f", ledger, size, expect=ABSENT)
+    second = await fs.assemble(DIR, "a/f", ledger, size, expect=ABSENT)
+    published = await first.commit()
+    assert (published.info.size, published.replaced) == (size, None)
+    third = await fs.assemble(DIR, "a/f", ledger, size, expect=ABSENT)
+    for again in (second, third):
+        assert await again.commit() == published
+    await third.clear()
+    await freed(left, 2 * (size // SMALL + (size > 5) * 3 + (size == 5)))
+    assert await load(fs, "a/f") == data
+    other = Recorded()
+    await bring(fs, other, data)
+    with pytest.raises(AlreadyExists):
+        await fs.assemble(DIR, "a/f", other, size, expect=ABSENT)
+    await fs.discard(other)
+    await fs.delete(DIR, "a/f")
+    await freed(left)
+    if size:
+        with pytest.raises(NoSuchUpload):
+            await fs.assemble(DIR, "a/f", ledger, size, expect=ABSENT)
+        with pytest.raises(NoSuchUpload):
+            await fs.append(DIR, ledger, size)
+
+
+async def test_a_publish_of_unknown_outcome_frees_nothing(
+    fs: SeaweedFileSystem, small: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Recorded()
+    data = content(1001 * SMALL)
+    await bring(small, ledger, data)
+    create = Filers.create
+
+    async def silent(
+        self: Filers, directory: str, entry: pb.Entry, *, over: pb.Entry | None
+    ) -> None:
+        await create(self, directory, entry, over=over)
+        raise CallFailed.given_up("filer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Filers, "create", silent)
+        patch.setattr("gfs.seaweedfs.publishing.DECISION_SECONDS", 0)
+        async with await fs.assemble(DIR, "f", ledger, len(data)) as assembly:
+            with pytest.raises(CommitUnknown):
+                await assembly.commit()
+            await assembly.clear()
+    await fs.discard(ledger, published=True)
+    assert await load(fs, "f") == data
+    await publish(fs, ledger)
+    assert await load(fs, "f") == data
+
+
+async def test_parts_with_a_gap_are_not_put_together(
+    fs: SeaweedFileSystem, small: SeaweedFileSystem, left: Callable[[], int]
+) -> None:
+    ledger = Recorded()
+    await bring(small, ledger, content(130 * SMALL))
+    size, parts = ledger.end, ledger.recorded
+    for some, length in ((parts, size + 1), (parts[1:], size), (parts[::2], size), ([], size)):
+        ledger.recorded = some
+        with pytest.raises(ValueError, match="part"):
+            await fs.assemble(DIR, "f", ledger, length)
+    ledger.recorded = parts
+    with pytest.raises(StoreUnavailable):
+        async with await fs.assemble(DIR, "f", ledger, size) as assembly:
+            await assembly.write(b"1")
+    await fs.discard(ledger)
+    await freed(left)
+
+
+async def test_an_upload_of_another_store_is_none_of_this_one(fs: SeaweedFileSystem) -> None:
+    ledger = Recorded()
+    ledger.recorded = [Part(0, 5, "")]
+    await ledger.reserve("embedded")
+    with pytest.raises(NoSuchUpload):
+        await fs.append(DIR, ledger, 5)
+    with pytest.raises(NoSuchUpload):
+        await fs.assemble(DIR, "f", ledger, 5)
+    await fs.discard(ledger)
+    await fs.discard(ledger, published=True)
+
+
+async def test_what_a_ledger_raises_ends_the_writing(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch, left: Callable[[], int]
+) -> None:
+    class Overtaken(Exception):
+        pass
+
+    async def refuse(token: str) -> None:
+        raise Overtaken
+
+    ledger = Recorded()
+    monkeypatch.setattr(ledger, "reserve", refuse)
+    async with await fs.append(DIR, ledger, 0) as writer:
+        with pytest.raises(Overtaken):
+            await writer.write(content(20 * CHUNK))
+        assert await writer.part(rest=True) is None
+    assert left() == 0
+
+
+async def test_memory_that_others_wait_for_is_sent_on_as_a_short_chunk(
+    cluster: Cluster, fs: SeaweedFileSystem
+) -> None:
+    ledger = Recorded()
+    fs._buffers.limit = CHUNK
+    async with await fs.append(DIR, ledger, 0) as writer:
+        await writer.write(content(CHUNK - 5))
+        await store(fs, "other", content(CHUNK))
+        await writer.write(content(10))
+        await record_rest(writer, ledger)
+    (part,) = ledger.recorded
+    assert [chunk.size for chunk in tokens.chunks_of(part)] == [CHUNK - 5, 10]
