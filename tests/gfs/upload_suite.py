@@ -67,9 +67,10 @@ async def feed_buffers(sink: Sink, data: bytes, piece: int) -> None:
     position = 0
     while position < len(data):
         space = await sink.space(min(piece, len(data) - position))
-        space[:] = data[position : position + len(space)]
-        await sink.advance(len(space))
-        position += len(space)
+        count = len(space)
+        space[:] = data[position : position + count]
+        await sink.advance(count)
+        position += count
 
 
 WAYS = {
