@@ -216,7 +216,7 @@ class SeaweedFileSystem(FileSystem):
         folder = await self._folders.find(directory)
         if offset:
             await require_parts(self._uploads, ledger)
-        place = f"{folder.place}/{mark_of(ledger.upload)}"
+        place = f"{folder.place}/{ledger.upload}"
         return SeaweedPartWriter(self._uploads, place, ledger, offset)
 
     async def assemble(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
 from tests.gfs.cluster import Cluster, cluster, seaweed
+from tests.support.ledger import MemoryLedger
 from tests.support.waiting import eventually
 
 # The engine's libraries are there from here on.
@@ -27,42 +27,12 @@ from gfs.seaweedfs.uploads import Sender  # isort: skip
 from gfs.types import ABSENT, Bytes, Part  # isort: skip
 from tests.faults.replicas import copies  # isort: skip
 from tests.gfs.suite_parts import CHUNK, DIR, content, load, store  # isort: skip
+from tests.gfs.upload_suite import append, publish, whole  # isort: skip
 
 __all__ = ["cluster", "seaweed"]
 
 SMALL = 1000
 """The size of a chunk where there are many."""
-
-
-class Recorded:
-    """A Ledger in memory."""
-
-    def __init__(self) -> None:
-        self.upload = secrets.token_hex(16)
-        self.tokens: dict[str, None] = {}
-        self.recorded: list[Part] = []
-
-    @property
-    def end(self) -> int:
-        return self.recorded[-1].end if self.recorded else 0
-
-    def record(self, part: Part) -> None:
-        assert part.offset == self.end
-        assert len(part.token) <= 8192
-        self.recorded.append(part)
-        for token in part.released:
-            del self.tokens[token]
-
-    async def reserve(self, token: str) -> None:
-        assert len(token) <= 256
-        self.tokens[token] = None
-
-    async def reserved(self) -> Sequence[str]:
-        return list(self.tokens)
-
-    async def parts(self) -> AsyncGenerator[Sequence[Part], None]:
-        for start in range(0, len(self.recorded), 7):
-            yield self.recorded[start : start + 7]
 
 
 @pytest.fixture
@@ -94,34 +64,16 @@ async def freed(left: Callable[[], int], count: int = 0) -> None:
     await eventually(lambda: left() == count)
 
 
-async def record_rest(writer: PartWriter, ledger: Recorded) -> None:
-    while (part := await writer.part(rest=True)) is not None:
-        ledger.record(part)
-
-
-async def bring(fs: SeaweedFileSystem, ledger: Recorded, data: bytes) -> None:
-    """Write on with ``data``, by one writer, and record all."""
-    async with await fs.append(DIR, ledger, ledger.end) as writer:
-        await writer.write(data)
-        await record_rest(writer, ledger)
-
-
-async def publish(fs: SeaweedFileSystem, ledger: Recorded, name: str = "f") -> None:
-    async with await fs.assemble(DIR, name, ledger, ledger.end) as assembly:
-        await assembly.flush()
-        await assembly.commit()
-        await assembly.clear()
-
-
-async def content_of(assembly: Assembly) -> bytes:
-    async with aclosing(assembly.read()) as pieces:
-        return b"".join([bytes(piece) async for piece in pieces])
+async def stored(writer: PartWriter, count: int) -> None:
+    """Wait until ``count`` chunks are stored that are in no Part."""
+    assert isinstance(writer, SeaweedPartWriter)
+    await eventually(lambda: sum(bool(chunk.file_id) for chunk in writer._chunks), equals=count)
 
 
 async def test_a_part_has_what_is_stored_and_is_not_waited_for(
     fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger = Recorded()
+    ledger = MemoryLedger()
     send, gate = Sender.send, asyncio.Event()
     sent = Counter[int]()
 
@@ -134,11 +86,10 @@ async def test_a_part_has_what_is_stored_and_is_not_waited_for(
 
     monkeypatch.setattr(Sender, "send", slow)
     data = content(3 * CHUNK + 5)
-    async with await fs.append(DIR, ledger, 0) as writer:
+    async with await ledger.appending(fs, DIR) as writer:
         assert await writer.part() is None
         await writer.write(data)
-        assert isinstance(writer, SeaweedPartWriter)
-        await eventually(lambda: sum(not task.done() for task in writer._tasks) == 1)
+        await stored(writer, 2)
         part = await writer.part()
         assert part is not None
         assert (part.offset, part.size) == (0, CHUNK)
@@ -150,9 +101,9 @@ async def test_a_part_has_what_is_stored_and_is_not_waited_for(
         await asyncio.wait([rest])
         assert rest.cancelled()
         gate.set()
-        await record_rest(writer, ledger)
-    assert [part.size for part in ledger.recorded] == [CHUNK, 2 * CHUNK + 5]
-    assert not ledger.tokens
+        await ledger.record_rest(writer)
+    assert [part.size for part in ledger._parts] == [CHUNK, 2 * CHUNK + 5]
+    assert not ledger._reserved
     await publish(fs, ledger)
     assert await load(fs, "f") == data
 
@@ -160,8 +111,8 @@ async def test_a_part_has_what_is_stored_and_is_not_waited_for(
 async def test_what_is_in_no_part_is_freed_by_an_abort(
     fs: SeaweedFileSystem, left: Callable[[], int]
 ) -> None:
-    ledger = Recorded()
-    async with await fs.append(DIR, ledger, 0) as writer:
+    ledger = MemoryLedger()
+    async with await ledger.appending(fs, DIR) as writer:
         await writer.write(content(2 * CHUNK))
         part = await writer.part(rest=True)
         assert part is not None
@@ -178,17 +129,17 @@ async def test_what_is_in_no_part_is_freed_by_an_abort(
 async def test_what_a_killed_process_left_is_freed_in_the_end(
     cluster: Cluster, fs: SeaweedFileSystem, left: Callable[[], int], how: str
 ) -> None:
-    ledger = Recorded()
+    ledger = MemoryLedger()
     data = content(5 * CHUNK + 5)
-    await bring(fs, ledger, data[: 2 * CHUNK])
+    await append(fs, ledger, data[: 2 * CHUNK])
     async with started(cluster) as killed:
         writer = await killed.append(DIR, ledger, ledger.end)
         await writer.write(data[: 3 * CHUNK])
         await eventually(lambda: left() == 2 * 5)
         part = await writer.part(rest=True)
         assert part is not None  # and is never recorded
-    assert ledger.tokens
-    await bring(fs, ledger, data[2 * CHUNK :])
+    assert ledger._reserved
+    await append(fs, ledger, data[2 * CHUNK :])
     assert left() == 2 * (2 + 3 + 4)
     if how == "discard":
         await fs.discard(ledger)
@@ -196,7 +147,7 @@ async def test_what_a_killed_process_left_is_freed_in_the_end(
         await fs.discard(ledger)
         return
     async with await fs.assemble(DIR, "f", ledger, len(data)) as assembly:
-        assert await content_of(assembly) == data
+        assert b"".join(await whole(assembly)) == data
         await assembly.commit()
         assert left() == 2 * (2 + 3 + 4)
         await assembly.clear()
@@ -213,21 +164,21 @@ async def test_what_a_killed_process_left_is_freed_in_the_end(
 async def test_what_was_published_is_not_freed_when_its_parts_are_not_recorded_any_more(
     fs: SeaweedFileSystem, left: Callable[[], int]
 ) -> None:
-    ledger = Recorded()
+    ledger = MemoryLedger()
     data = content(2 * CHUNK)
-    async with await fs.append(DIR, ledger, 0) as writer:
+    async with await ledger.appending(fs, DIR) as writer:
         await writer.write(data)
-        await eventually(lambda: left() == 4)
+        await stored(writer, 2)
         part = await writer.part()  # of its reservations, one is not used up
         assert part is not None
         ledger.record(part)
-    assert ledger.tokens
+    assert ledger._reserved
     await publish(fs, ledger)
-    parts, ledger.recorded = ledger.recorded, []
+    parts, ledger._parts = ledger._parts, []
     for some in ([], [Part(CHUNK, part.size, part.token)]):
-        ledger.recorded = some
+        ledger._parts = some
         await fs.discard(ledger, published=True)
-    ledger.recorded = parts
+    ledger._parts = parts
     await fs.discard(ledger, published=True)
     assert left() == 4
     assert await load(fs, "f") == data
@@ -236,16 +187,16 @@ async def test_what_was_published_is_not_freed_when_its_parts_are_not_recorded_a
 async def test_a_volume_server_that_dies_costs_time_and_leaves_nothing(
     cluster: Cluster, fs: SeaweedFileSystem, left: Callable[[], int]
 ) -> None:
-    ledger = Recorded()
+    ledger = MemoryLedger()
     data = content(12 * CHUNK)
-    async with await fs.append(DIR, ledger, 0) as writer:
+    async with await ledger.appending(fs, DIR) as writer:
         for start in range(0, len(data), CHUNK):
             if start == 3 * CHUNK:
                 cluster.volumes[0].kill()
             await writer.write(data[start : start + CHUNK])
             if (part := await writer.part()) is not None:
                 ledger.record(part)
-        await record_rest(writer, ledger)
+        await ledger.record_rest(writer)
     assert ledger.end == len(data)
     cluster.mend()
     async with await fs.assemble(DIR, "f", ledger, len(data)) as assembly:
@@ -258,7 +209,7 @@ async def test_a_volume_server_that_dies_costs_time_and_leaves_nothing(
 async def test_after_a_chunk_that_is_not_stored_comes_no_part_but_those_before_it_do(
     fs: SeaweedFileSystem, left: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger = Recorded()
+    ledger = MemoryLedger()
     send, sent = Sender.send, Counter[str]()
 
     async def full(self: Sender, pieces: Sequence[Bytes], crc: int) -> str:
@@ -269,7 +220,7 @@ async def test_after_a_chunk_that_is_not_stored_comes_no_part_but_those_before_i
 
     with monkeypatch.context() as patch:
         patch.setattr(Sender, "send", full)
-        async with await fs.append(DIR, ledger, 0) as writer:
+        async with await ledger.appending(fs, DIR) as writer:
             await writer.write(content(3 * CHUNK))
             part = await writer.part(rest=True)
             assert part is not None
@@ -282,9 +233,9 @@ async def test_after_a_chunk_that_is_not_stored_comes_no_part_but_those_before_i
                 await writer.write(b"1")
             assert await writer.part(rest=True) is None
     assert left() == 2
-    await bring(fs, ledger, b"more")
+    await append(fs, ledger, b"more")
     async with await fs.assemble(DIR, "f", ledger, CHUNK + 4) as assembly:
-        assert await content_of(assembly) == content(3 * CHUNK)[:CHUNK] + b"more"
+        assert b"".join(await whole(assembly)) == content(3 * CHUNK)[:CHUNK] + b"more"
     await fs.discard(ledger)
     await freed(left)
 
@@ -302,16 +253,16 @@ async def small(
 async def test_many_chunks_are_listed_in_manifests(
     fs: SeaweedFileSystem, small: SeaweedFileSystem, left: Callable[[], int]
 ) -> None:
-    ledger = Recorded()
+    ledger = MemoryLedger()
     data = content(3000 * SMALL + 1)
     for start in range(0, len(data), 1300 * SMALL):
-        await bring(small, ledger, data[start : start + 1300 * SMALL])
-    assert len(ledger.recorded) == 2 * 21 + 7
-    assert not ledger.tokens
+        await append(small, ledger, data[start : start + 1300 * SMALL])
+    assert len(ledger._parts) == 2 * 21 + 7
+    assert not ledger._reserved
     async with await fs.assemble(DIR, "f", ledger, len(data)) as assembly:
-        assert await content_of(assembly) == data
+        assert b"".join(await whole(assembly)) == data
         await assembly.abort()
-    assert all(token.startswith("m") for token in ledger.tokens)
+    assert all(token.startswith("m") for token in ledger._reserved)
     await freed(left, 2 * 3001)
     async with started_assembly(fs, ledger) as forgotten:
         await publish(fs, ledger)
@@ -325,7 +276,7 @@ async def test_many_chunks_are_listed_in_manifests(
 
 @asynccontextmanager
 async def started_assembly(
-    fs: SeaweedFileSystem, ledger: Recorded, name: str = "f"
+    fs: SeaweedFileSystem, ledger: MemoryLedger, name: str = "f"
 ) -> AsyncIterator[Assembly]:
     """An Assembly of a process that is killed: nobody aborts it."""
     yield await fs.assemble(DIR, name, ledger, ledger.end)
@@ -338,9 +289,9 @@ async def test_whoever_publishes_an_upload_again_finds_it(
     left: Callable[[], int],
     size: int,
 ) -> None:
-    ledger = Recorded()
+    ledger = MemoryLedger()
     data = content(size)
-    await bring(small, ledger, data)
+    await append(small, ledger, data)
     first = await fs.assemble(DIR, "a/f", ledger, size, expect=ABSENT)
     second = await fs.assemble(DIR, "a/f", ledger, size, expect=ABSENT)
     published = await first.commit()
@@ -351,8 +302,8 @@ async def test_whoever_publishes_an_upload_again_finds_it(
     await third.clear()
     await freed(left, 2 * (size // SMALL + (size > 5) * 3 + (size == 5)))
     assert await load(fs, "a/f") == data
-    other = Recorded()
-    await bring(fs, other, data)
+    other = MemoryLedger()
+    await append(fs, other, data)
     with pytest.raises(AlreadyExists):
         await fs.assemble(DIR, "a/f", other, size, expect=ABSENT)
     await fs.discard(other)
@@ -368,9 +319,9 @@ async def test_whoever_publishes_an_upload_again_finds_it(
 async def test_a_publish_of_unknown_outcome_frees_nothing(
     fs: SeaweedFileSystem, small: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger = Recorded()
+    ledger = MemoryLedger()
     data = content(1001 * SMALL)
-    await bring(small, ledger, data)
+    await append(small, ledger, data)
     create = Filers.create
 
     async def silent(
@@ -395,14 +346,14 @@ async def test_a_publish_of_unknown_outcome_frees_nothing(
 async def test_parts_with_a_gap_are_not_put_together(
     fs: SeaweedFileSystem, small: SeaweedFileSystem, left: Callable[[], int]
 ) -> None:
-    ledger = Recorded()
-    await bring(small, ledger, content(130 * SMALL))
-    size, parts = ledger.end, ledger.recorded
+    ledger = MemoryLedger()
+    await append(small, ledger, content(130 * SMALL))
+    size, parts = ledger.end, ledger._parts
     for some, length in ((parts, size + 1), (parts[1:], size), (parts[::2], size), ([], size)):
-        ledger.recorded = some
+        ledger._parts = some
         with pytest.raises(ValueError, match="part"):
             await fs.assemble(DIR, "f", ledger, length)
-    ledger.recorded = parts
+    ledger._parts = parts
     with pytest.raises(StoreUnavailable):
         async with await fs.assemble(DIR, "f", ledger, size) as assembly:
             await assembly.write(b"1")
@@ -411,8 +362,8 @@ async def test_parts_with_a_gap_are_not_put_together(
 
 
 async def test_an_upload_of_another_store_is_none_of_this_one(fs: SeaweedFileSystem) -> None:
-    ledger = Recorded()
-    ledger.recorded = [Part(0, 5, "")]
+    ledger = MemoryLedger()
+    ledger._parts = [Part(0, 5, "")]
     await ledger.reserve("embedded")
     with pytest.raises(NoSuchUpload):
         await fs.append(DIR, ledger, 5)
@@ -431,9 +382,9 @@ async def test_what_a_ledger_raises_ends_the_writing(
     async def refuse(token: str) -> None:
         raise Overtaken
 
-    ledger = Recorded()
+    ledger = MemoryLedger()
     monkeypatch.setattr(ledger, "reserve", refuse)
-    async with await fs.append(DIR, ledger, 0) as writer:
+    async with await ledger.appending(fs, DIR) as writer:
         with pytest.raises(Overtaken):
             await writer.write(content(20 * CHUNK))
         assert await writer.part(rest=True) is None
@@ -443,12 +394,12 @@ async def test_what_a_ledger_raises_ends_the_writing(
 async def test_memory_that_others_wait_for_is_sent_on_as_a_short_chunk(
     cluster: Cluster, fs: SeaweedFileSystem
 ) -> None:
-    ledger = Recorded()
+    ledger = MemoryLedger()
     fs._buffers.limit = CHUNK
-    async with await fs.append(DIR, ledger, 0) as writer:
+    async with await ledger.appending(fs, DIR) as writer:
         await writer.write(content(CHUNK - 5))
         await store(fs, "other", content(CHUNK))
         await writer.write(content(10))
-        await record_rest(writer, ledger)
-    (part,) = ledger.recorded
+        await ledger.record_rest(writer)
+    (part,) = ledger._parts
     assert [chunk.size for chunk in tokens.chunks_of(part)] == [CHUNK - 5, 10]
