@@ -98,6 +98,35 @@ async def test_counts_upstream(proxy: Proxy, order: Callable[..., None]) -> None
     assert proxy.passed == 0
 
 
+async def test_a_client_that_leaves_is_missed_by_nobody() -> None:
+    """What it had sent is with the target, whose connection stays open, and nothing more comes."""
+    arrived: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while piece := await reader.read(100):
+                arrived.put_nowait(piece)
+        arrived.put_nowait(b"")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        async with Proxy(("127.0.0.1", server.sockets[0].getsockname()[1])) as proxy:
+            proxy.leave_after(3, upstream=True)
+            _, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+            writer.write(b"12345")
+            assert await arrived.get() == b"123"
+            with pytest.raises(ConnectionResetError):
+                await writer.wait_closed()
+            proxy.heal()
+            _, other = await asyncio.open_connection("127.0.0.1", proxy.port)
+            other.write(b"again")
+            assert await arrived.get() == b"again"
+            other.close()
+            assert await arrived.get() == b"", "the end of the other one"
+            assert arrived.empty()
+        assert await arrived.get() == b"", "the proxy has ended"
+
+
 async def test_a_dead_target_is_a_closed_connection() -> None:
     async with Proxy(("127.0.0.1", 1)) as proxy:
         got, end = await ask(proxy)

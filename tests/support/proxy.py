@@ -2,7 +2,8 @@
 
 It lets a number of bytes through and then strikes: every connection through it is closed, reset or
 falls silent, and so is every one made afterwards, as if the machine behind it had died. ``heal``
-lets new connections through again, and silent ones go on.
+lets new connections through again, and silent ones go on. One more strike is that of a client that
+changes its network: it loses its connections, and the target is not notified of that.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import struct
 from contextlib import suppress
 from typing import Literal, Self
 
-Strike = Literal["cut", "reset", "stall"]
+Strike = Literal["cut", "reset", "stall", "leave"]
 
 _PIECE = 1 << 16
 
@@ -32,7 +33,9 @@ class Proxy:
         self._listen = listen
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
+        self._targets: set[asyncio.StreamWriter] = set()
+        self._silent: set[asyncio.StreamWriter] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._strike: Strike | None = None
@@ -60,6 +63,10 @@ class Proxy:
     def stall_after(self, count: int, *, upstream: bool = False) -> None:
         """As ``cut_after``, but connections stay open and nothing passes, in either direction."""
         self._plan("stall", count, upstream)
+
+    def leave_after(self, count: int, *, upstream: bool = False) -> None:
+        """As ``reset_after``, but the connections to the target stay open and say no more."""
+        self._plan("leave", count, upstream)
 
     def heal(self) -> None:
         """Forget what was ordered."""
@@ -90,11 +97,13 @@ class Proxy:
         if self._strike == "stall":
             self._flowing.clear()
             return
-        for writer in self._writers:
+        if self._strike == "leave":
+            self._silent |= self._targets
+        for writer in (self._clients | self._targets) - self._silent:
             self._drop(writer)
 
     def _drop(self, writer: asyncio.StreamWriter) -> None:
-        if self._strike == "reset":
+        if self._strike in {"reset", "leave"}:
             linger = struct.pack("ii", 1, 0)
             with suppress(OSError):
                 sock = writer.get_extra_info("socket")
@@ -118,7 +127,8 @@ class Proxy:
         except asyncio.CancelledError:
             pass  # The context ends; a task that ends as cancelled would be logged as a failure.
         finally:
-            self._writers.difference_update(ends)
+            for known in (self._clients, self._targets, self._silent):
+                known.difference_update(ends)
             for end in ends:
                 end.transport.abort()
             self._tasks.discard(task)
@@ -130,7 +140,7 @@ class Proxy:
         ends: list[asyncio.StreamWriter],
     ) -> None:
         """Connect to the target, add that connection to ``ends``, and carry bytes both ways."""
-        if self._strike in {"cut", "reset"} and self._left == 0:
+        if self._strike in {"cut", "reset", "leave"} and self._left == 0:
             self._drop(writer)
             return
         await self._flowing.wait()
@@ -139,7 +149,8 @@ class Proxy:
         else:
             target_reader, target_writer = await asyncio.open_connection(*self._target)
         ends.append(target_writer)
-        self._writers.update(ends)
+        self._clients.add(writer)
+        self._targets.add(target_writer)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pump(reader, target_writer, upstream=True))
             group.create_task(self._pump(target_reader, writer, upstream=False))
@@ -150,12 +161,15 @@ class Proxy:
         """Carry bytes in one direction until its end, and pass the end on."""
         with suppress(OSError):
             while piece := await reader.read(_PIECE):
-                while piece and not writer.is_closing():
+                while piece and self._takes(writer):
                     await self._flowing.wait()
                     piece = await self._pass(piece, writer, upstream)
             await self._flowing.wait()
-            if not writer.is_closing():
+            if self._takes(writer):
                 writer.write_eof()
+
+    def _takes(self, writer: asyncio.StreamWriter) -> bool:
+        return not writer.is_closing() and writer not in self._silent
 
     async def _pass(self, piece: bytes, writer: asyncio.StreamWriter, upstream: bool) -> bytes:
         """Send as much of ``piece`` as may pass before the strike; returns the rest."""
