@@ -33,13 +33,13 @@ const rules = {
 export default [
   { ignores: ["**/vendor/**"] },
   {
-    files: ["sfs_server/page/static/*.js"],
+    files: ["sfs_server/page/static/*.js", "tests/clients/**/with_uppy.js"],
     languageOptions: { globals: globals.browser },
     linterOptions: { reportUnusedDisableDirectives: "error" },
     rules,
   },
   {
-    files: ["tests/page/*.js", "bench/tus/*.js", "*.js"],
+    files: ["tests/page/*.js", "tests/clients/**/with_node.js", "bench/tus/*.js", "*.js"],
     languageOptions: { globals: globals.node },
     rules,
   },

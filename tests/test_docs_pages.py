@@ -318,7 +318,9 @@ def test_dependencies_are_those_that_are_described() -> None:
     files = ("Makefile", "tox.ini", "tools/vendor", ".pre-commit-config.yaml")
     tools = "".join((ROOT / name).read_text() for name in files)
     pins = set(re.findall(r"[\w-]+>=[\d.]+,<[\d.]+|\w+@[\d.]+", tools))
-    packages = json.loads((ROOT / "package.json").read_text())["devDependencies"]
-    pins |= {f"{name}@{versions}" for name, versions in packages.items()}
+    for directory in (".", "bench/tus", "tests/clients/tus/programs"):
+        package = json.loads((ROOT / directory / "package.json").read_text())
+        packages = package.get("dependencies", {}) | package.get("devDependencies", {})
+        pins |= {f"{name}@{versions}" for name, versions in packages.items()}
     rows = re.findall(r"`(@?[\w/-]+(?:>=|@)[^`]+)`", text.partition("\n## tools\n")[2])
     assert sorted(rows) == sorted(pins)

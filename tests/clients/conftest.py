@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from manifests.laptop.weed import free_ports
 from tests.support.credentials import bearer
 from tests.support.launcher import Process
 from tests.support.postgres import Postgres
@@ -50,12 +51,19 @@ class Folder:
 
 
 @pytest.fixture(scope="session")
-def origin(postgres: Postgres) -> Iterator[str]:
+def page_port() -> int:
+    """A port whose pages, at 127.0.0.1, may use the service."""
+    return free_ports(1)[0]
+
+
+@pytest.fixture(scope="session")
+def origin(postgres: Postgres, page_port: int) -> Iterator[str]:
     """The origin of a service on plain files."""
     postgres.execute("CREATE DATABASE clients")
+    flags = ["-database", postgres.url("clients"), "-cors-origin", f"http://127.0.0.1:{page_port}"]
     with (
         tempfile.TemporaryDirectory(prefix="sfs-clients-") as data,
-        Process(Path(data), "-database", postgres.url("clients")) as process,
+        Process(Path(data), *flags) as process,
     ):
         yield f"http://127.0.0.1:{process.port}"
 
