@@ -18,7 +18,7 @@ def main() -> None:
         retries=20,
         retry_delay=0.1,
         store_url=True,
-        url_storage=FileStorage(storage),
+        url_storage=FileStorage(storage),  # type: ignore[no-untyped-call,unused-ignore]
     )
     if uploader.url:
         print(f"goes on at {uploader.offset}", flush=True)
