@@ -150,7 +150,10 @@ class PartWriter(Sink, Protocol):
 class Ledger(Protocol):
     """What a caller records, durably, of one version that is made in parts, so that any process
     can go on with it, publish it, or discard it. Whatever its methods raise, the engine's method
-    that called them raises."""
+    that called them raises.
+
+    Parts and reservations are forgotten together: a reservation that is left without the Parts
+    would look as if nothing was made of it."""
 
     upload: str
     """The name of the version while it is made: 32 hexadecimal digits that no other one has."""
@@ -165,8 +168,8 @@ class Ledger(Protocol):
         ...
 
     def parts(self) -> AsyncGenerator[Sequence[Part], None]:
-        """Yield the Parts that are recorded, in batches, in the order of their bytes. Hold it in
-        ``contextlib.aclosing``."""
+        """Yield the Parts that are recorded, in batches, in the order of their bytes. It may be
+        closed after the first batch. Hold it in ``contextlib.aclosing``."""
         ...
 
 

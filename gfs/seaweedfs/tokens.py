@@ -26,8 +26,8 @@ PART_CHUNKS = 64
 
 _MANIFEST = "m"
 _NEEDLE = "[0-9]{1,10},[0-9a-f]{10,24}"
-_CHUNK = re.compile(rf"({_NEEDLE})/([0-9a-f]{{1,8}})/([0-9a-f]{{8}})/([0-9a-f]{{1,16}})")
-_RESERVATION = re.compile(rf"({_MANIFEST}?)({_NEEDLE})\+([0-9]{{1,4}})")
+_CHUNK = re.compile(rf"({_NEEDLE})/([1-9a-f][0-9a-f]{{0,7}})/([0-9a-f]{{8}})/([0-9a-f]{{1,16}})")
+_RESERVATION = re.compile(rf"({_MANIFEST}?)({_NEEDLE})\+([1-9][0-9]?)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,12 @@ require()
 
 from gfs.chunkservers import Chunk  # noqa: E402
 from gfs.errors import DataLoss  # noqa: E402
-from gfs.seaweedfs import entries  # noqa: E402
+from gfs.seaweedfs import entries, tokens  # noqa: E402
 from gfs.seaweedfs.entries import Extent, visible  # noqa: E402
 from gfs.seaweedfs.proto.filer_pb2 import Entry, FileChunk, FileId, FuseAttributes  # noqa: E402
 from gfs.seaweedfs.servers import address, fid, signing  # noqa: E402
 from gfs.seaweedfs.servers.master import FreeSpace  # noqa: E402
+from gfs.types import Part  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -189,3 +190,86 @@ def test_each_copy_needs_a_server_of_its_own(
     free: tuple[int, ...], copies: int, size: int, takes: bool
 ) -> None:
     assert FreeSpace(0, free, copies).fits(size) is takes
+
+
+NEEDLES = st.builds(
+    fid.make, st.integers(0, 2**32 - 1), st.integers(0, fid.MAX_KEY), st.integers(0, 2**32 - 1)
+)
+STORED = st.builds(
+    FileChunk,
+    file_id=NEEDLES,
+    size=st.integers(1, 4 * 1024 * 1024),
+    e_tag=st.integers(0, 2**32 - 1).map("{:08x}".format),
+    modified_ts_ns=st.integers(0, 2**63 - 1),
+)
+
+
+@given(st.lists(STORED, min_size=1, max_size=tokens.PART_CHUNKS), st.integers(0, 2**50))
+def test_a_part_says_which_chunks_it_has(chunks: list[FileChunk], offset: int) -> None:
+    end = offset
+    for chunk in chunks:
+        chunk.offset = end
+        end += chunk.size
+    part = tokens.part(chunks, ("r",))
+    assert (part.offset, part.end, part.released) == (offset, end, ("r",))
+    assert len(part.token) <= 8192
+    assert part.token.isascii()
+    assert tokens.chunks_of(part) == chunks
+
+
+A_CHUNK = "3,01637037d6/5/0a1b2c3d/18a5f"
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        " ",
+        f" {A_CHUNK}",
+        f"{A_CHUNK} ",
+        f"{A_CHUNK}\n",
+        A_CHUNK.replace("/5/", "/6/"),
+        A_CHUNK.replace("/5/", "/05/"),
+        A_CHUNK.replace("/5/", "/0/"),
+        A_CHUNK.replace("/5/", "/+5/"),
+        A_CHUNK.replace("0a1b2c3d", "0A1B2C3D"),
+        A_CHUNK.replace("3,", "x,"),
+        A_CHUNK.replace("3,", "3/"),
+        A_CHUNK.replace("18a5f", ""),
+        A_CHUNK.replace("18a5f", "f" * 16),
+        f"{A_CHUNK}/",
+        f"{A_CHUNK} {A_CHUNK}",
+    ],
+)
+def test_what_is_no_token_of_a_part_is_refused(token: str) -> None:
+    assert tokens.chunks_of(Part(0, 5, A_CHUNK))
+    with pytest.raises(ValueError, match=r"."):
+        tokens.chunks_of(Part(0, 5, token))
+
+
+def test_a_part_has_a_bounded_number_of_chunks() -> None:
+    many = tokens.PART_CHUNKS + 1
+    with pytest.raises(ValueError, match="not the token"):
+        tokens.chunks_of(Part(0, 5 * many, " ".join([A_CHUNK] * many)))
+
+
+@given(NEEDLES, st.integers(1, 99), st.booleans())
+def test_a_reservation_says_which_needles_it_has(first: str, count: int, manifest: bool) -> None:
+    token = tokens.reservation(first, count, manifest=manifest)
+    assert len(token) <= 256
+    if fid.split(first)[1] + count - 1 > fid.MAX_KEY:
+        with pytest.raises(ValueError, match="64 bits"):
+            tokens.reserved(token)
+        return
+    found = tokens.reserved(token)
+    assert found.manifest == manifest
+    assert found.needles == tuple(fid.following(first, step) for step in range(count))
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["", "m", "3,01637037d6", "3,01637037d6+0", "3,01637037d6+100", "n3,01637037d6+1", "3+1"],
+)
+def test_what_is_no_reservation_is_refused(token: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        tokens.reserved(token)
