@@ -28,6 +28,7 @@ from sfs_server.progress import Hub, Relay
 from sfs_server.routes import add_routes
 from sfs_server.store import open_store, require_its_database
 from sfs_server.streams import Streams
+from sfs_server.uploads import Sweeper, Uploads
 from sfs_server.web import (
     ACCESS_LOG,
     ARCHIVES,
@@ -46,6 +47,7 @@ from sfs_server.web import (
     SEND_POOL,
     STATIC,
     STREAMS,
+    UPLOADS,
     VERIFIER,
     Lifecycle,
     ServerLog,
@@ -162,6 +164,12 @@ async def _database(app: web.Application) -> AsyncIterator[None]:
         app[LIFECYCLE].on_drain.append(recounter.stop)
         recounter.start()
         app[METRICS].watch_database(database, namespaces, recounter)
+        app[UPLOADS] = uploads = Uploads(database, app[FILESYSTEM], app[CONFIG].upload_expiry)
+        sweeper = Sweeper(uploads)
+        stack.push_async_callback(sweeper.close)
+        app[LIFECYCLE].on_drain.extend((uploads.drain, sweeper.stop))
+        sweeper.start()
+        app[METRICS].uploads = uploads
         yield
 
 
@@ -176,6 +184,7 @@ async def _streams(app: web.Application) -> AsyncIterator[None]:
             exchange = Exchange(app[DATABASE])
             Relay(hub, exchange)
             changes.join(exchange)
+            app[UPLOADS].join(exchange)
             stack.push_async_callback(exchange.close)
             await exchange.start()
         yield

@@ -23,12 +23,10 @@ from sfs_server.config import (
     ConfigError,
     Flag,
     check_text,
+    duration,
     make_config,
     nearest,
 )
-
-_DURATION = re.compile(r"([0-9]{1,12})([smhd])")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_server(arguments: Sequence[str]) -> Config:
@@ -50,10 +48,7 @@ def token(arguments: Sequence[str]) -> str:
     secret = secret_of(config, make=False)
     if secret is None:
         raise ConfigError("With a public key, tokens are made where the private key is.")
-    duration = _DURATION.fullmatch(parsed.ttl)
-    if duration is None:
-        raise ConfigError(f"-ttl is a number and s, m, h or d, like 24h, not {parsed.ttl!r}.")
-    seconds = int(duration.group(1)) * _UNITS[duration.group(2)]
+    seconds = duration("ttl", parsed.ttl)
     try:
         return mint(
             secret,

@@ -27,6 +27,12 @@ MIN_UPLOAD_BUFFER_MB = 20
 """The smallest ``-upload-buffer-mb``: one upload to a cluster at full speed holds four chunks of
 4 MiB, and some more."""
 
+MAX_DURATION = 10 * 365 * 86400
+"""The longest time that a flag in such units may give, in seconds."""
+
+_DURATION = re.compile(r"([0-9]{1,12})([smhd])")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
 _LABEL = "[A-Za-z0-9_-]{1,63}"
 _ADDRESS = re.compile(rf"(?:\[([^\[\]]+)\]|((?:{_LABEL}(?:\.{_LABEL})*\.?)?)):([0-9]{{1,5}})")
 
@@ -180,6 +186,18 @@ def _seconds(name: str, text: str, *, least: float = 0.001, most: float = 86400.
     return seconds
 
 
+def duration(name: str, text: str, *, least: int = 1, most: int = MAX_DURATION) -> int:
+    """Whole seconds of ``text``, the value of the flag ``name``: a number and its unit, s, m, h or
+    d. Raises ConfigError if it is none, or not from ``least`` to ``most`` seconds."""
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise ConfigError(f"-{name} is a number and s, m, h or d, like 24h, not {text!r}.")
+    seconds = int(found[1]) * _UNITS[found[2]]
+    if not least <= seconds <= most:
+        raise ConfigError(f"-{name} is from {least}s to {most}s, not {text!r}.")
+    return seconds
+
+
 _COPIES = ("backup", "restore")
 _TOKEN = ("token",)
 
@@ -291,6 +309,14 @@ class Config:
         _seconds,
         "seconds without a byte before an upload is given up",
         default="60",
+    ).field()
+    upload_expiry: int = Flag(
+        "upload-expiry",
+        "TIME",
+        duration,
+        "how long an unfinished upload that can be resumed is kept after its last byte: `90s`, "
+        "`24h`, `7d`",
+        default="24h",
     ).field()
     upload_buffer_bytes: int = Flag(
         "upload-buffer-mb",

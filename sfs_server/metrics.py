@@ -38,6 +38,7 @@ from gfs.observe import OPERATIONS
 from sfs_server import __version__
 from sfs_server.database import Database
 from sfs_server.namespaces import Namespaces, Recounter
+from sfs_server.uploads import Uploads
 
 SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 900.0, 3600.0)
 """Upper bounds of the buckets, in seconds, from a GET out of the page cache to an hour of
@@ -180,6 +181,8 @@ class Metrics(Collector):
         self.downloading = 0
         self.progress_watchers: Callable[[], int] = int
         """Gives the number of event streams that are open now."""
+        self.uploads: Uploads | None = None
+        """The uploads that can be resumed."""
         self._gfs: GfsMetrics | None = None
         self._database: tuple[Database, Namespaces, Recounter] | None = None
         self._lag = _Durations(LAG_SECONDS)
@@ -260,6 +263,8 @@ class Metrics(Collector):
             yield from self._gfs.collect()
         if self._database is not None:
             yield from _of_database(*self._database)
+        if self.uploads is not None:
+            yield from _of_uploads(self.uploads)
         yield GaugeMetricFamily(
             "sfs_progress_watchers",
             "Event streams that are open.",
@@ -322,3 +327,31 @@ def _of_database(
     for result, count in recounter.results.items():
         recounts.add_metric([result], count)
     yield recounts
+
+
+def _of_uploads(uploads: Uploads) -> Iterator[Metric]:
+    events = CounterMetricFamily(
+        "sfs_upload_events",
+        "What became of uploads that can be resumed. started; resumed: a client asked where to go "
+        "on; overtaken: a request found that another one goes on with the upload; published; "
+        "refused: all bytes have come, and may not be published now; deleted by the client; "
+        "expired, or the namespace was deleted.",
+        labels=["event"],
+    )
+    for event, count in uploads.events.items():
+        events.add_metric([event], count)
+    yield events
+    yield CounterMetricFamily(
+        "sfs_upload_recorded_bytes",
+        "Bytes of uploads that can be resumed which were received, and are durable.",
+        uploads.received,
+    )
+    for name, text, value in (
+        ("unfinished", "Uploads that can be resumed and are not finished.", uploads.unfinished),
+        ("unfinished_bytes", "Bytes that these have.", uploads.unfinished_bytes),
+    ):
+        yield GaugeMetricFamily(
+            f"sfs_upload_{name}",
+            f"{text} Of all processes together; asked once a minute.",
+            value,
+        )

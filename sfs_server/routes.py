@@ -17,7 +17,9 @@ from sfs_server.handlers import (
     progress,
     service,
     static,
+    uploads,
 )
+from sfs_server.http import tus
 
 _IN = "/storage/{namespace:(?!(?:namespaces|uploads|download/[^/]+)/)[^/]+}"
 """The path of a namespace. Below ``/storage/namespaces/``, ``/storage/uploads/`` and
@@ -50,7 +52,7 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/storage/status", service.status)
     router.add_get(_DOWNLOAD, files.download)
     router.add_get(_FILE, files.view)
-    router.add_post(_FILE, files.upload)
+    router.add_post(_FILE, _post_file)
     router.add_put(_FILE, files.upload)
     router.add_delete(_FILE, files.delete)
     router.add_options(_FILE, options.options)
@@ -58,7 +60,7 @@ def add_routes(app: web.Application) -> None:
     router.add_route("MOVE", _FILE, folders.move)
     for folder in _FOLDERS:
         router.add_get(folder, _show_folder)
-        router.add_post(folder, folders.refuse_upload)
+        router.add_post(folder, _post_to_folder)
         router.add_put(folder, folders.refuse_upload)
         router.add_delete(folder, folders.delete)
         router.add_options(folder, options.options)
@@ -66,6 +68,9 @@ def add_routes(app: web.Application) -> None:
         router.add_route("MOVE", folder, folders.move)
     router.add_options(_UPLOADS, options.options)
     router.add_options(_UPLOAD, options.options)
+    router.add_head(_UPLOAD, uploads.head)
+    router.add_patch(_UPLOAD, uploads.patch)
+    router.add_delete(_UPLOAD, uploads.delete)
     router.add_get("/sse/changes", changes.changes)
     router.add_get("/sse/progress", progress.progress)
     router.add_get("/api/session", service.session)
@@ -80,3 +85,15 @@ async def _show_folder(request: web.Request) -> web.StreamResponse:
     """GET, HEAD of a folder: its index, or with ``?archive=`` all that is in it as one file."""
     archived = request.query_string and "archive" in request.query
     return await (archives.archive if archived else index.index)(request)
+
+
+async def _post_file(request: web.Request) -> web.StreamResponse:
+    """POST of a file: an upload of it, or by tus the start of one."""
+    resumable = tus.requested(request.headers)
+    return await (uploads.create if resumable else files.upload)(request)
+
+
+async def _post_to_folder(request: web.Request) -> web.StreamResponse:
+    """POST to a folder: by tus the start of an upload into it."""
+    resumable = tus.requested(request.headers)
+    return await (uploads.create if resumable else folders.refuse_upload)(request)

@@ -32,12 +32,12 @@ sfs_server.auth
 sfs_server.namespaces
 sfs_server.exchange sfs_server.streams
 sfs_server.progress sfs_server.changes
-sfs_server.archives
+sfs_server.archives sfs_server.uploads
 sfs_server.metrics sfs_server.store sfs_server.backup
 sfs_server.openapi sfs_server.page
 sfs_server.web
 sfs_server.transfer
-sfs_server.listing
+sfs_server.listing sfs_server.publishing
 sfs_server.handlers
 sfs_server.routes
 sfs_server.app

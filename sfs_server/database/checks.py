@@ -22,6 +22,7 @@ MIN_VERSION = 13
 _ENCODING = "UTF8"
 _TEXT = ("text", "character varying")
 """The types that a column with text may have."""
+_TIME = ("timestamp without time zone",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ _TABLES = {
         {
             "name": _TEXT,
             "hidden": ("boolean",),
-            "created_at": ("timestamp without time zone",),
+            "created_at": _TIME,
             "owner": _TEXT,
         },
         added_by={"owner": 1},
@@ -74,10 +75,43 @@ _TABLES = {
         2,
         {
             "namespace": _TEXT,
-            "counted_at": ("timestamp without time zone",),
-            "claimed_until": ("timestamp without time zone",),
+            "counted_at": _TIME,
+            "claimed_until": _TIME,
         },
     ),
+    "uploads": _Table(
+        3,
+        {
+            "id": _TEXT,
+            "owner": _TEXT,
+            "epoch": ("bigint",),
+            "expires_at": _TIME,
+            "namespace": _TEXT,
+            "namespace_created_at": _TIME,
+            "namespace_owner": _TEXT,
+            "path": _TEXT,
+            "folder": _TEXT,
+            "absent": ("boolean",),
+            "exclusive": ("boolean",),
+            "present": ("boolean",),
+            "versions": ("text[]",),
+            "size": ("bigint",),
+            "received": ("bigint",),
+            "digest": ("bytea",),
+            "metadata": _TEXT,
+            "transfer": _TEXT,
+            "publishing": ("boolean",),
+            "published": _TEXT,
+            "cleared": ("boolean",),
+            "swept_at": _TIME,
+        },
+    ),
+    "upload_parts": _Table(
+        3,
+        {"upload": _TEXT, "starts": ("bigint",), "size": ("bigint",), "token": _TEXT},
+        keyed=False,
+    ),
+    "upload_reservations": _Table(3, {"upload": _TEXT, "token": _TEXT}, keyed=False),
 }
 
 _COLUMNS = """

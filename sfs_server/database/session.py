@@ -144,7 +144,7 @@ class Session:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._listens = False
-        self._last: tuple[str, Params] | None = None
+        self._last: list[tuple[str, Params]] = []  # what ``commit`` executes before
         self.last_used = self._loop.time()
 
     def __repr__(self) -> str:
@@ -183,24 +183,29 @@ class Session:
         return list(await cursor.fetchall()) if cursor.description else []
 
     def at_commit(self, sql: str, params: Params) -> None:
-        """Have ``commit`` execute ``sql`` before it commits, in the same round trip. It is dropped
-        if the transaction is rolled back. A second call replaces what the first one gave."""
-        self._last = sql, params
+        """Have ``commit`` execute ``sql`` before it commits, in the same round trip, after what was
+        given before. It is dropped if the transaction is rolled back."""
+        self._last.append((sql, params))
 
     async def commit(self) -> None:
         """Commit the transaction. Raises what ``fetch`` raises; also StatementFailed if one of its
         statements has failed: PostgreSQL would roll back, and COMMIT would not report an error."""
         if self._connection.raw.get_transaction_status() == TRANSACTION_STATUS_INERROR:
             raise StatementFailed("a statement of the transaction has failed")
-        if self._last is None:
+        last, self._last = self._last, []
+        if not last:
             await self.fetch("COMMIT")
             return
-        (sql, params), self._last = self._last, None
-        await self.fetch(f"{sql}; COMMIT", params)
+        try:
+            cursor = await self._connection.cursor()
+            parts = [cursor.mogrify(sql, params or None).decode() for sql, params in last]
+        except (psycopg2.Error, OSError) as error:
+            raise translated(error) from error
+        await self.fetch("; ".join((*parts, "COMMIT")))
 
     async def roll_back(self, seconds: float) -> None:
         """Roll the transaction back, within ``seconds``. Raises what ``fetch`` raises."""
-        self._last = None
+        self._last.clear()
         await self.fetch("ROLLBACK", seconds=seconds)
 
     async def listen(self, *channels: str, seconds: float = STATEMENT_SECONDS) -> None:

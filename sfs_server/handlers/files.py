@@ -4,17 +4,16 @@ and moved by :mod:`sfs_server.handlers.folders`."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import replace
 from functools import lru_cache
 
 from aiohttp import hdrs, web
 
 from gfs import clock
-from gfs.api import FileSystem, Reader, Writer
-from gfs.errors import AlreadyExists, IsFolder, NoSuchDirectory, NoSuchFile, NoSuchFolder
+from gfs.api import FileSystem, Reader
+from gfs.errors import IsFolder
 from gfs.threads import shielded
 from gfs.types import Expect, FileInfo, Published
+from sfs_server import publishing
 from sfs_server.auth import Action, Namespace, publicly_readable, require
 from sfs_server.errors import PRECONDITION_FAILED, Problem
 from sfs_server.http import (
@@ -31,10 +30,8 @@ from sfs_server.http import (
     file_path,
     folder_path,
     http_date,
-    needs_current,
     new_boundary,
     plan,
-    refuse_stale,
     target,
     unsatisfied_range,
 )
@@ -210,20 +207,12 @@ async def _upload(request: web.Request, transfer: Transfer) -> web.Response:
     request[CHANGE] = Change("upload", directory, name)
     namespace = await permitted(request, Action.CREATE, directory)
     incoming = Upload(request, transfer)
-    exclusive = _is_exclusive(request)
-    expect = await _expect(request, directory, name, exclusive=exclusive)
+    is_exclusive = publishing.exclusive(request)
+    expect = await publishing.expected(request, directory, name, exclusive=is_exclusive)
     if transfer.id:
         app[PROGRESS].start(transfer, incoming.size)
-    try:
+    with publishing.refusals(exclusive=is_exclusive):
         published = await _store(request, namespace, name, incoming, expect)
-    except AlreadyExists:
-        if exclusive:
-            raise
-        raise Problem(412, "A file of that name exists.") from None  # by If-None-Match: *
-    except NoSuchFolder:
-        raise Problem(
-            409, "The folder was moved or deleted during the upload: nothing is stored."
-        ) from None
     info, etag = published.info, etag_of(published.info)
     return web.json_response(
         {
@@ -238,76 +227,19 @@ async def _upload(request: web.Request, transfer: Transfer) -> web.Response:
     )
 
 
-def _is_exclusive(request: web.Request) -> bool:
-    """Whether the upload must not replace a file. Raises Problem 400 for a PUT whose query says so:
-    a PUT replaces, and a client that expects otherwise must not lose a file by it."""
-    overwrite = set(request.query.getall("overwrite", [])) if request.query_string else set()
-    if request.method == "POST":
-        return overwrite != {"true"}
-    if overwrite - {"true"}:
-        raise Problem(400, "A PUT replaces a file. To keep it, send If-None-Match: *, or use POST.")
-    return False
-
-
-async def _expect(request: web.Request, directory: str, name: str, *, exclusive: bool) -> Expect:
-    """What the store must find under the name, before it takes bytes and again at the commit.
-    Raises AlreadyExists and Problem 412 if the version that is there now does not fit."""
-    current: FileInfo | None = None
-    if needs_current(request.headers):
-        with suppress(NoSuchFile):
-            current = await _current(request, directory, name)
-        if exclusive and current is not None:
-            raise AlreadyExists(name)  # it precedes the conditions (RFC 9110 §13.2.1)
-        _refuse_stale(request, current)
-    expect = expectation(request.method, request.headers, current, clock.unix())
-    return replace(expect, absent=True) if exclusive else expect
-
-
-async def _current(request: web.Request, directory: str, name: str) -> FileInfo:
-    """The version that is there now, not one that is cached: a request must not be refused because
-    of a version that another process has replaced. Raises NoSuchFile."""
-    fs = request.app[FILESYSTEM]
-    fs.forget(directory, name)
-    return await fs.stat(directory, name)
-
-
-def _refuse_stale(request: web.Request, current: FileInfo | None) -> None:
-    if refuse_stale(request.headers, current, clock.unix()):
-        raise Problem(412, PRECONDITION_FAILED)
-
-
 async def _store(
     request: web.Request, namespace: Namespace, name: str, incoming: Upload, expect: Expect
 ) -> Published:
-    fs, namespaces = request.app[FILESYSTEM], request.app[NAMESPACES]
-    anonymous_read = request.app[CONFIG].anonymous_read
-    try:
-        writer = await fs.create(namespace.name, name, expect=expect, size=incoming.size)
-    except NoSuchDirectory:
-        # The row is there and its directory is not: a crash came between creating the two.
-        async with namespaces.guard(namespace):
-            await fs.make_directory(namespace.name)
-        writer = await fs.create(namespace.name, name, expect=expect, size=incoming.size)
+    fs = request.app[FILESYSTEM]
+    writer = await publishing.in_directory(
+        request,
+        namespace,
+        lambda: fs.create(namespace.name, name, expect=expect, size=incoming.size),
+    )
     async with writer:
         await incoming.receive_into(writer)
         await writer.flush()
-        # What the caller may do can have changed during the upload. Whether their token has expired
-        # meanwhile does not matter.
-        async with namespaces.guard(namespace, name) as guarded:
-            require(
-                request[PRINCIPAL], Action.CREATE, guarded.namespace, anonymous_read=anonymous_read
-            )
-            return await shielded(done(_publish(writer, guarded), request[CHANGE]))
-
-
-async def _publish(writer: Writer, guarded: Guarded) -> Published:
-    published = await writer.commit()
-    replaced = published.replaced
-    if replaced is None:
-        guarded.add(1, published.info.size)
-    else:
-        guarded.add(0, published.info.size - replaced.size)
-    return published
+        return await publishing.publish(request, namespace, name, writer, publishing.Check())
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -317,8 +249,8 @@ async def delete(request: web.Request) -> web.Response:
     request[CHANGE] = change = Change("delete", directory, name)
     namespace = await permitted(request, Action.DELETE, directory)
     try:
-        current = await _current(request, directory, name)
-        _refuse_stale(request, current)
+        current = await publishing.current(request, directory, name)
+        publishing.require_fresh(request, current)
         expect = expectation(request.method, request.headers, current, clock.unix())
         async with app[NAMESPACES].guard(namespace, name) as guarded:
             anonymous_read = app[CONFIG].anonymous_read

@@ -9,6 +9,7 @@ names while a namespace is deleted. What a change adds to a namespace is written
 from sfs_server.namespaces.locks import Guarded
 from sfs_server.namespaces.recount import Recounter
 from sfs_server.namespaces.rows import Namespaces
+from sfs_server.namespaces.table import lock_key
 from sfs_server.namespaces.usage import Total
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "Namespaces",
     "Recounter",
     "Total",
+    "lock_key",
 ]

@@ -46,7 +46,7 @@ from gfs.clock import Deadline
 from gfs.errors import NoSuchDirectory, StoreUnavailable
 from gfs.paths import parents
 from sfs_server.auth import Namespace
-from sfs_server.database import Database, Session, StatementFailed
+from sfs_server.database import Database, Params, Session, StatementFailed
 from sfs_server.errors import Busy, DatabaseUnavailable
 from sfs_server.namespaces.table import COLUMNS, IS_SAME, identity_of, lock_key, namespace_of
 from sfs_server.namespaces.turns import Turns
@@ -79,13 +79,30 @@ _log = logging.getLogger(__name__)
 class Guarded:
     """A namespace in which a transaction changes files, and by how much it does."""
 
-    def __init__(self, namespace: Namespace) -> None:
-        """``namespace`` is its row as it is during the transaction."""
+    def __init__(self, namespace: Namespace, session: Session) -> None:
+        """``namespace`` is its row as it is during the transaction of ``session``."""
         self.namespace = namespace
         self.difference = Difference()
+        self._session = session
+        self._writes = False
 
     def __repr__(self) -> str:
         return f"<Guarded {self.namespace.name} {self.difference}>"
+
+    def __bool__(self) -> bool:
+        """Whether the body has changed anything, which is to be written."""
+        return self._writes or bool(self.difference)
+
+    async def fetch(self, sql: str, params: Params) -> list[tuple[Any, ...]]:
+        """Execute ``sql`` in the transaction, and return its rows. Raises what ``Session.fetch``
+        raises."""
+        return await self._session.fetch(sql, params)
+
+    def at_commit(self, sql: str, params: Params) -> None:
+        """The body has changed something, and ``sql`` writes that at the end of the transaction,
+        also if the body fails afterwards."""
+        self._writes = True
+        self._session.at_commit(sql, params)
 
     def add(self, files: int, size: int) -> None:
         """The namespace has so many ``files`` more, with ``size`` bytes more; or less, where they
@@ -171,7 +188,7 @@ class _Change:
             if isinstance(error, StoreUnavailable):  # the store may have made the change
                 for name in fresh:
                     self._usage.missed(name)
-            if not any(one.difference for one in fresh.values()):
+            if not any(fresh.values()):
                 raise
             self._failure = error
         self._differences = {name: one.difference for name, one in fresh.items() if one.difference}
@@ -235,7 +252,7 @@ class Locks:
                 for key in wanted.alone:
                     await stack.enter_async_context(self._turns.of(key, deadline.left))
                 session, rows = await self._lock(stack, wanted, deadline)
-                fresh = {row[0]: Guarded(namespace_of(row)) for row in rows}
+                fresh = {row[0]: Guarded(namespace_of(row), session) for row in rows}
                 if len(fresh) < len(wanted.names):
                     raise NoSuchDirectory("the namespace was deleted")
                 if long:

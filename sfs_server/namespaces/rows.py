@@ -216,7 +216,8 @@ class Namespaces:
         other body for the same ``path``, or for something below it, runs in any process.
 
         Yields the row of the namespace as it is now; the body adds to it what it changed. Raises
-        what ``Locks.held`` raises. The body should be short, and must not use the database.
+        what ``Locks.held`` raises. The body should be short, and uses the database by ``Guarded``
+        alone.
         """
         with self._forgetting(namespace):
             async with self._locks.held([(namespace, path)]) as [guarded]:

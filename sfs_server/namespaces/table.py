@@ -40,7 +40,7 @@ def identity_of(namespace: Namespace) -> dict[str, object]:
 
 
 def lock_key(kind: str, *names: str) -> int:
-    """The key of the advisory lock of a ``namespace``, ``file`` or ``owner`` (``kind``): a signed
-    number of 64 bits, so that two names do not have the same one by accident."""
+    """The key of the advisory lock of a ``namespace``, ``file``, ``owner`` or another ``kind``: a
+    signed number of 64 bits, so that two names do not have the same one by accident."""
     text = "\0".join(("sfs", kind, *names))
     return int.from_bytes(sha256(text.encode()).digest()[:8], "big", signed=True)

@@ -58,7 +58,7 @@ def _paths() -> Json:
                 "createFile",
                 "Uploads a file, which replaces another one only with overwrite=true.",
                 "overwrite",
-                "409 412",
+                "409 412 429 460",
             ),
             "put": _upload(
                 "storeFile", "Uploads a file, and replaces the one of that name.", "", "409 412"
@@ -131,7 +131,7 @@ def _paths() -> Json:
             )
         },
         "/storage/uploads": _options("Uploads", ""),
-        "/storage/uploads/{id}": _options("Upload", "uploadId"),
+        "/storage/uploads/{id}": {**_segments(), **_options("Upload", "uploadId")},
         **_service_paths(),
     }
 
@@ -337,6 +337,34 @@ def _options(name: str, place: str) -> Json:
     }
 
 
+def _segments() -> Json:
+    """What is done with an upload that was started by tus."""
+    done = {"204": {"description": "It is done."}}
+    return {
+        "head": _operation(
+            "showUpload",
+            "Says how many bytes of an upload are stored.",
+            _parameters("uploadId"),
+            {"200": {"description": "The header fields say it."}},
+            "403 404 412 501",
+        ),
+        "patch": _operation(
+            "continueUpload",
+            "Adds bytes to an upload, and publishes it with the last one.",
+            _parameters("uploadId"),
+            done,
+            "403 404 408 409 412 413 415 460 501 507",
+        ),
+        "delete": _operation(
+            "deleteUpload",
+            "Gives an upload up.",
+            _parameters("uploadId"),
+            done,
+            "403 404 409 412 501",
+        ),
+    }
+
+
 def _refused_uploads(name: str, place: str) -> Json:
     """The uploads to the path of a folder, which name no file."""
     return {
@@ -344,8 +372,8 @@ def _refused_uploads(name: str, place: str) -> Json:
             f"{method}{name}",
             "Refuses to upload a file without a name.",
             _parameters(place),
-            {},
-            "403 404 501",
+            {"201": {"description": "By tus, the upload is started."}} if method == "post" else {},
+            "403 404 501" if method == "put" else "403 404 408 409 412 413 415 429 460 501 507",
         )
         for method in ("post", "put")
     }

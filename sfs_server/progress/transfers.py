@@ -107,6 +107,8 @@ class Transfer:
     """Where its file is; None while that is not known."""
     moved: int = 0
     """Bytes that have been sent or received."""
+    offset: int = 0
+    """How many of these earlier requests have moved."""
     total: int | None = None
     """Bytes that there are to send or receive; None while that is not known."""
     resumable: bool = False

@@ -47,6 +47,31 @@ def transfer_of(request: web.Request, direction: Direction) -> Iterator[Transfer
         hub.end(transfer)
 
 
+@contextmanager
+def resumed_transfer(
+    request: web.Request, id_: str, *, offset: int, total: int | None, namespace: str
+) -> Iterator[Transfer]:
+    """The part that ``request`` has of an upload over several requests, until the body of the
+    ``with`` ends. ``id_`` is that of the whole upload, which has ``total`` bytes, and ``offset`` of
+    them before. It pauses at the end, unless all bytes have come: then it has ended."""
+    user = request[PRINCIPAL].user
+    transfer = Transfer("upload", id_, user, namespace, moved=offset, offset=offset, resumable=True)
+    request[TRANSFER] = transfer
+    hub = request.app[PROGRESS]
+    hub.start(transfer, total)
+    error: str | None = None
+    try:
+        yield transfer
+    except BaseException as raised:
+        error = _problem(raised).detail
+        raise
+    finally:
+        if transfer.moved == total:
+            hub.end(transfer, error)
+        else:
+            hub.pause(transfer)
+
+
 def _problem(error: BaseException) -> Problem:
     """What those who watch a transfer are shown of ``error``, which ended it."""
     if isinstance(error, Exception) and not isinstance(error, ConnectionError):

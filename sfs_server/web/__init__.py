@@ -39,6 +39,7 @@ from sfs_server.web.keys import (
     STREAMS,
     TAKEN,
     TRANSFER,
+    UPLOADS,
     VERIFIER,
     Lifecycle,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "STREAMS",
     "TAKEN",
     "TRANSFER",
+    "UPLOADS",
     "VERIFIER",
     "Lifecycle",
     "ServerLog",

@@ -20,6 +20,7 @@ from sfs_server.namespaces import Namespaces
 from sfs_server.page import StaticFiles
 from sfs_server.progress import Hub, Transfer
 from sfs_server.streams import Streams
+from sfs_server.uploads import Uploads
 
 
 class Lifecycle:
@@ -62,6 +63,7 @@ RECEIVE_POOL = web.AppKey[Executor]("RECEIVE_POOL", Executor)
 SEND_POOL = web.AppKey[Executor]("SEND_POOL", Executor)
 """The threads that wait for the disk in sendfile(2)."""
 STREAMS = web.AppKey("STREAMS", Streams)
+UPLOADS = web.AppKey("UPLOADS", Uploads)
 STATIC = web.AppKey("STATIC", StaticFiles)
 VERIFIER = web.AppKey("VERIFIER", Verifier)
 

@@ -65,7 +65,8 @@ async def log_request(
         method = request.method if request.method in METHODS else "other"
         app[METRICS].observe(route, method, status, seconds)
         user = request.get(PRINCIPAL, ANONYMOUS).user
-        moved = request[TRANSFER].moved if TRANSFER in request else 0
+        transfer = request.get(TRANSFER)
+        moved = 0 if transfer is None else transfer.moved - transfer.offset
         access_log = app[ACCESS_LOG]
         access_log.write(request_id, method, route, status, moved, seconds, user, client)
         if CHANGE in request:  # a client that lost its connection does not know what came of it

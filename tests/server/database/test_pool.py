@@ -331,6 +331,7 @@ async def test_what_is_to_be_done_at_the_commit_is_done_with_it_or_never(
     sql = "INSERT INTO namespaces (name) VALUES (%s)"
     async with database.transaction() as session:
         session.at_commit(sql, ("a",))
+        session.at_commit("UPDATE namespaces SET owner = %(o)s WHERE name = 'a'", {"o": "%s"})
         assert await session.fetch("SELECT 1 FROM namespaces WHERE name = 'a'") == []
     with pytest.raises(ZeroDivisionError):
         async with database.transaction() as again:
@@ -343,8 +344,8 @@ async def test_what_is_to_be_done_at_the_commit_is_done_with_it_or_never(
             session.at_commit(sql, ("a",))
     async with database.transaction() as session:
         await session.fetch("SELECT 1")
-    rows = await database.fetch("SELECT name FROM namespaces ORDER BY name")
-    assert rows == [("a",), ("default",)]
+    rows = await database.fetch("SELECT name, owner FROM namespaces ORDER BY name")
+    assert rows == [("a", "%s"), ("default", None)]
 
 
 async def test_every_change_is_heard(database: Database, heard: Heard) -> None:

@@ -226,6 +226,7 @@ async def test_what_is_remembered_is_bounded(
 
 
 def test_what_is_guarded_shows_what_was_changed() -> None:
-    guarded = Guarded(Namespace("n", False, None, None))  # type: ignore[arg-type]
+    nobody: Any = None
+    guarded = Guarded(Namespace("n", False, None, nobody), nobody)
     guarded.add(1, 5)
     assert "files_added=1" in repr(guarded)

@@ -76,7 +76,6 @@ HOPELESS: tuple[tuple[int, str, str, dict[str, str]], ...] = (
             {"Upload-Draft-Interop-Version": "6"},
             {"Upload-Offset": "0"},
             {"Upload-Length": "10"},
-            {"Tus-Resumable": "1.0.0"},
             {"Upload-Concat": "partial"},
             {"X-Update-Range": "bytes=3-12"},
             {"OC-Chunked": "1"},
@@ -85,6 +84,9 @@ HOPELESS: tuple[tuple[int, str, str, dict[str, str]], ...] = (
         )
     ),
     (501, "POST", "/storage/default/", {"Upload-Complete": "?0"}),
+    (501, "PUT", "/storage/default/old", {"Tus-Resumable": "1.0.0"}),
+    (415, "POST", "/storage/default/old", {"Tus-Resumable": "1.0.0"}),
+    (415, "POST", "/storage/default/", {"Tus-Resumable": "1.0.0"}),
     (501, "PUT", "/storage/default/folder/", {"Upload-Draft-Interop-Version": "6"}),
     *(
         (501, "PUT", f"/storage/default/old?overwrite=true&{said}", {})
