@@ -11,6 +11,7 @@ do without the ``x-`` in OpenAPI 3.2.
 from __future__ import annotations
 
 from sfs_server import __version__
+from sfs_server.http import tus
 from sfs_server.openapi.parts import COMPONENTS, PARAMETERS, Json, ref
 
 _ALWAYS = "400 401 414 417 431 500 503"
@@ -21,6 +22,18 @@ _PROBES = "400 414 417 431 500"
 
 _JSON_BODY = "408 413 415"
 """The error statuses of every route that reads a body."""
+
+_CREATION = "tusResumable uploadLength uploadDeferLength uploadMetadata uploadChecksum"
+"""What the request that starts an upload by tus says."""
+
+_TUS = {
+    "Tus-Resumable": "TusVersion",
+    "Upload-Offset": "UploadOffset",
+    "Upload-Expires": "UploadExpires",
+    "ETag": "ETag",
+    "Content-Location": "ContentLocation",
+}
+"""The header fields of a response about an upload by tus."""
 
 _ANYONE: Json = {}
 _MAY_SIGN_IN = [_ANYONE, {"bearer": []}]
@@ -54,11 +67,14 @@ def _paths() -> Json:
         ),
         "/storage/{namespace}/{path}": {
             **_view("viewFile", "Sends a file, to be shown in the browser where it can be."),
-            "post": _upload(
-                "createFile",
-                "Uploads a file, which replaces another one only with overwrite=true.",
-                "overwrite",
-                "409 412 429 460",
+            "post": _by_tus(
+                _upload(
+                    "createFile",
+                    "Uploads a file, or starts to by tus; it replaces another one only with "
+                    "overwrite=true.",
+                    f"overwrite {_CREATION}",
+                    "409 412 429 460",
+                )
             ),
             "put": _upload(
                 "storeFile", "Uploads a file, and replaces the one of that name.", "", "409 412"
@@ -68,13 +84,13 @@ def _paths() -> Json:
         },
         "/storage/{namespace}/": {
             **_index("showTop", "Sends the index of the top folder of a namespace.", "namespace"),
-            **_refused_uploads("Top", "namespace"),
+            **_uploads_into("Top", "namespace"),
             **_change("Top", "namespace, which is refused here", "namespace"),
             **_options("Top", "namespace"),
         },
         "/storage/{namespace}/{path}/": {
             **_index("showFolder", "Sends the index of a folder.", "namespace filePath"),
-            **_refused_uploads("Folder", "namespace filePath"),
+            **_uploads_into("Folder", "namespace filePath"),
             **_change("Folder", "folder and all that is in it", "namespace filePath"),
             **_options("Folder", "namespace filePath"),
         },
@@ -131,7 +147,7 @@ def _paths() -> Json:
             )
         },
         "/storage/uploads": _options("Uploads", ""),
-        "/storage/uploads/{id}": {**_segments(), **_options("Upload", "uploadId")},
+        "/storage/uploads/{id}": {**_resumable(), **_options("Upload", "uploadId")},
         **_service_paths(),
     }
 
@@ -337,45 +353,82 @@ def _options(name: str, place: str) -> Json:
     }
 
 
-def _segments() -> Json:
-    """What is done with an upload that was started by tus."""
-    done = {"204": {"description": "It is done."}}
+def _uploads_into(name: str, place: str) -> Json:
+    """The uploads to the path of a folder: by tus, which names the file in a header field."""
+    conditions = "ifMatch ifNoneMatch ifUnmodifiedSince"
+    start = _operation(
+        f"post{name}",
+        "Starts an upload by tus into the folder; other uploads are refused, as they name no file.",
+        _parameters(
+            f"{place} overwrite transfer watched {conditions} reprDigest contentDigest {_CREATION}"
+        ),
+        {"201": {"description": "The upload is started.", "headers": {}}},
+        f"403 404 {_JSON_BODY} 409 412 429 460 501 507",
+    )
+    start["requestBody"] = {"description": "The body is the start of the file.", "content": {}}
+    refused = _operation(
+        f"put{name}",
+        "Refuses to upload a file without a name.",
+        _parameters(place),
+        {},
+        "403 404 501",
+    )
+    return {"post": _by_tus(start), "put": refused}
+
+
+def _by_tus(operation: Json) -> Json:
+    """``operation``, which can also start an upload by tus."""
+    created = operation["responses"]["201"]
+    created["headers"] |= _headers({"Location": "Location", **_TUS})
+    operation["requestBody"]["content"][tus.CONTENT_TYPE] = {}
+    return operation
+
+
+def _resumable() -> Json:
+    """What is done with an upload by tus that was started."""
+    sizes = {
+        "Upload-Length": "UploadLength",
+        "Upload-Defer-Length": "UploadDeferLength",
+        "Upload-Metadata": "UploadMetadata",
+    }
+    common = "uploadId tusResumable"
+    patch = _operation(
+        "resumeUpload",
+        "Adds bytes to an upload, and publishes it with the last one.",
+        _parameters(f"{common} uploadOffset uploadLength uploadChecksum contentDigest"),
+        {"204": {"description": "The bytes are durable.", "headers": _headers(_TUS)}},
+        f"403 404 {_JSON_BODY} 409 412 429 460 501 507",
+    )
+    patch["requestBody"] = {
+        "description": "The body is bytes of the file.",
+        "content": {tus.CONTENT_TYPE: {}},
+    }
     return {
         "head": _operation(
-            "showUpload",
-            "Says how many bytes of an upload are stored.",
-            _parameters("uploadId"),
-            {"200": {"description": "The header fields say it."}},
+            "findUpload",
+            "Says how many bytes of an upload are durable, and ends the request that adds to it.",
+            _parameters(common),
+            {
+                "200": {
+                    "description": "The header fields say it.",
+                    "headers": _headers({**_TUS, **sizes}),
+                }
+            },
             "403 404 412 501",
         ),
-        "patch": _operation(
-            "continueUpload",
-            "Adds bytes to an upload, and publishes it with the last one.",
-            _parameters("uploadId"),
-            done,
-            "403 404 408 409 412 413 415 460 501 507",
-        ),
+        "patch": patch,
         "delete": _operation(
             "deleteUpload",
-            "Gives an upload up.",
-            _parameters("uploadId"),
-            done,
-            "403 404 409 412 501",
+            "Ends an upload, and frees its bytes; a file that it has published stays.",
+            _parameters(common),
+            {
+                "204": {
+                    "description": "It is deleted.",
+                    "headers": _headers({"Tus-Resumable": "TusVersion"}),
+                }
+            },
+            "403 404 409 412 501 507",
         ),
-    }
-
-
-def _refused_uploads(name: str, place: str) -> Json:
-    """The uploads to the path of a folder, which name no file."""
-    return {
-        method: _operation(
-            f"{method}{name}",
-            "Refuses to upload a file without a name.",
-            _parameters(place),
-            {"201": {"description": "By tus, the upload is started."}} if method == "post" else {},
-            "403 404 501" if method == "put" else "403 404 408 409 412 413 415 429 460 501 507",
-        )
-        for method in ("post", "put")
     }
 
 

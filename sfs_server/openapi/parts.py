@@ -7,11 +7,12 @@ from typing import Any
 
 from gfs.paths import MAX_DIRECTORY_CHARACTERS, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_SEGMENTS
 from sfs_server.auth import DEFAULT_TTL, MAX_TTL
-from sfs_server.http import MAX_LIMIT, RESERVED, tus
+from sfs_server.http import MAX_LIMIT, MAX_SIZE, RESERVED, tus
 
 Json = dict[str, Any]
 
 _COUNT = {"type": "integer", "minimum": 0}
+_SIZE = {"type": "integer", "minimum": 0, "maximum": MAX_SIZE}
 _TEXT = {"type": "string"}
 _TIME = {"type": "integer", "description": "The time is in seconds since the Unix epoch."}
 _BOOLEAN = {"type": "boolean"}
@@ -277,7 +278,8 @@ HEADERS: Json = {
     "ContentRange": {"schema": _TEXT},
     "ContentDisposition": {"schema": _TEXT},
     "Location": {
-        "description": "This is the path of the URL that shows the file or folder.",
+        "description": "This is the path of the URL that shows the file or folder; of an upload by "
+        "tus, the one at which it goes on.",
         "schema": _TEXT,
     },
     "NextPage": {
@@ -293,6 +295,27 @@ HEADERS: Json = {
     "TusChecksumAlgorithm": {"schema": {"const": tus.ALGORITHM}},
     "TusMaxSize": {
         "description": "An upload has at most so many bytes; without it, there is no limit.",
+        "schema": _TEXT,
+    },
+    "UploadOffset": {
+        "description": "So many bytes of the file are durable.",
+        "schema": _TEXT,
+    },
+    "UploadLength": {"description": "The file has so many bytes.", "schema": _TEXT},
+    "UploadDeferLength": {
+        "description": "The size of the file is not known yet.",
+        "schema": {"const": "1"},
+    },
+    "UploadMetadata": {
+        "description": "This is what the client said when it started the upload.",
+        "schema": _TEXT,
+    },
+    "UploadExpires": {
+        "description": "The upload is kept until then; each byte that arrives puts it off.",
+        "schema": _TEXT,
+    },
+    "ContentLocation": {
+        "description": "This is the path of the file that the upload has published.",
         "schema": _TEXT,
     },
     "RetryAfter": {"description": "The client should wait for so many seconds.", "schema": _TEXT},
@@ -428,11 +451,36 @@ PARAMETERS: Json = {
     "fileSize": _in(
         "header",
         "X-File-Size",
-        {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+        _SIZE,
         "This is the size of the file, where the length of the body does not say it.",
     ),
     "reprDigest": _in(
         "header", "Repr-Digest", _TEXT, "This is the sha-256 of the file, as RFC 9530 writes it."
+    ),
+    "tusResumable": _in(
+        "header", "Tus-Resumable", {"const": tus.VERSION}, "This is the version of tus."
+    ),
+    "uploadLength": _in(
+        "header", "Upload-Length", _SIZE, "This is the size of the file, which may be said later."
+    ),
+    "uploadDeferLength": _in(
+        "header", "Upload-Defer-Length", {"const": "1"}, "The size of the file is said later."
+    ),
+    "uploadOffset": _in(
+        "header", "Upload-Offset", _SIZE, "The bytes belong here in the file, as HEAD says."
+    ),
+    "uploadMetadata": _in(
+        "header",
+        "Upload-Metadata",
+        _TEXT,
+        "This is a list of keys, each with a value in base64; 'relativePath' or 'filename' names "
+        "the file in the folder.",
+    ),
+    "uploadChecksum": _in(
+        "header",
+        "Upload-Checksum",
+        _TEXT,
+        "This is 'sha256' and, in base64, the SHA-256 of the body.",
     ),
     "contentDigest": _in(
         "header", "Content-Digest", _TEXT, "This is the sha-256 of the body, as RFC 9530 writes it."
@@ -443,22 +491,23 @@ _PROBLEMS = {
     400: "The request is malformed, or contradicts itself; the detail says where.",
     401: "A token is needed, or the one that was sent is not valid.",
     403: "The caller may not do this.",
-    404: "There is no such file, folder or namespace, or the caller may not know of it.",
+    404: "There is no such file, folder, namespace or upload, or the caller may not know of it.",
     405: "A folder cannot be made where one, or a file, exists.",
     408: "No byte of the body arrived for too long.",
-    409: "A file, folder or namespace of that name exists, or is in the way.",
-    412: "A precondition of the request is not met.",
+    409: "A file, folder or namespace of that name exists, or is in the way; or an upload does not "
+    "go on at that offset.",
+    412: "A precondition of the request is not met, or it is of another version of tus.",
     413: "The body is larger than the service takes, or the folder has too many entries for a ZIP.",
     414: "The target of the request is too long.",
     415: "The body has a Content-Encoding, and bytes are stored as they are sent; a folder is made "
-    "without a body.",
+    "without a body; the bytes of an upload by tus have a type of their own.",
     416: "No range of the request starts within the file.",
     417: "The only expectation that can be met is 100-continue.",
-    429: "Too many event streams are open, or too many uploads are not finished.",
+    429: "Too many event streams, or too many uploads of the caller, are open.",
     431: "The head of the request is too large.",
-    460: "The bytes do not have the checksum that was announced.",
+    460: "The bytes do not have the checksum that the client announced.",
     500: "The service failed.",
-    501: "The request says that its body is a part of a file.",
+    501: "The request says that its body is a part of a file, in a way other than tus.",
     502: "The Destination is on another host.",
     503: "The store or the database is unavailable.",
     507: "The store, or the disk of the database, is full.",

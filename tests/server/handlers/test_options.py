@@ -43,7 +43,7 @@ async def test_other_paths_say_nothing_of_tus(service: Service, target: str) -> 
 async def test_a_refusal_of_a_client_of_tus_says_the_version(service: Service) -> None:
     for headers in ({"Tus-Resumable": "1.0.0"}, {}):
         answer = await call(service.port, "POST", "/storage/none/a", headers)
-        assert answer.status in (401, 404)
+        assert 400 <= answer.status < 500
         assert ("Tus-Resumable" in answer.headers) == bool(headers)
 
 
