@@ -46,6 +46,7 @@ from sfs_server.progress import Transfer
 from sfs_server.transfer import (
     Segment,
     digest_mismatch,
+    end_resumed,
     resumed_transfer,
     too_large,
     transfer_of,
@@ -249,6 +250,9 @@ async def delete(request: web.Request) -> web.Response:
         request[CHANGE] = Change("delete an upload", session.namespace.name, session.path)
         await shielded(done(request.app[UPLOADS].discard(session), request[CHANGE]))
     request.app[UPLOADS].events["deleted"] += 1
+    if session.published is None:
+        namespace = session.namespace.name
+        end_resumed(request, session.transfer, offset=session.received, namespace=namespace)
     return web.Response(status=204)
 
 

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from sfs_server.errors import Problem, problem_of
+from sfs_server.errors import Problem, problem_of, refused
+from sfs_server.logs import CLIENT_GONE
 from sfs_server.progress import Direction, Transfer, check_id
 from sfs_server.web import PRINCIPAL, PROGRESS, TRANSFER
 
@@ -53,27 +54,49 @@ def resumed_transfer(
 ) -> Iterator[Transfer]:
     """The part that ``request`` has of an upload over several requests, until the body of the
     ``with`` ends. ``id_`` is that of the whole upload, which has ``total`` bytes, and ``offset`` of
-    them before. It pauses at the end, unless all bytes have come: then it has ended."""
+    them before.
+
+    It has ended when all bytes have come and are published, or are refused for a reason that is the
+    client's. Otherwise it pauses, because the client can go on.
+    """
+    hub = request.app[PROGRESS]
+    transfer = _resumed(request, id_, offset, namespace)
+    hub.start(transfer, total)
+    problem: Problem | None = None
+    try:
+        yield transfer
+    except BaseException as error:
+        problem = _problem(error)
+        raise
+    finally:
+        if transfer.moved == total and (problem is None or _is_final(problem)):
+            hub.end(transfer, None if problem is None else problem.detail)
+        else:
+            hub.pause(transfer)
+
+
+def end_resumed(request: web.Request, id_: str, *, offset: int, namespace: str) -> None:
+    """Show those who watch an upload over several requests that ``request`` has given it up."""
+    hub = request.app[PROGRESS]
+    transfer = _resumed(request, id_, offset, namespace)
+    hub.start(transfer, None)
+    hub.end(transfer, "The upload was given up.")
+
+
+def _resumed(request: web.Request, id_: str, offset: int, namespace: str) -> Transfer:
     user = request[PRINCIPAL].user
     transfer = Transfer("upload", id_, user, namespace, moved=offset, offset=offset, resumable=True)
     request[TRANSFER] = transfer
-    hub = request.app[PROGRESS]
-    hub.start(transfer, total)
-    error: str | None = None
-    try:
-        yield transfer
-    except BaseException as raised:
-        error = _problem(raised).detail
-        raise
-    finally:
-        if transfer.moved == total:
-            hub.end(transfer, error)
-        else:
-            hub.pause(transfer)
+    return transfer
+
+
+def _is_final(problem: Problem) -> bool:
+    """Whether a client is not expected to try again."""
+    return refused(problem.status) and problem.status != CLIENT_GONE
 
 
 def _problem(error: BaseException) -> Problem:
     """What those who watch a transfer are shown of ``error``, which ended it."""
     if isinstance(error, Exception) and not isinstance(error, ConnectionError):
         return problem_of(error)
-    return Problem(499, "The connection was lost before the end.")
+    return Problem(CLIENT_GONE, "The connection was lost before the end.")
