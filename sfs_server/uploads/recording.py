@@ -105,7 +105,11 @@ class Recording:
                 if isinstance(error, Exception) and not isinstance(error, ConnectionError):
                     raise
             except (GfsError, DatabaseUnavailable) as other:
-                _log.warning("the last bytes of an upload could not be recorded: %s", other)
+                _log.log(
+                    logging.INFO if isinstance(error, Overtaken) else logging.WARNING,
+                    "the last bytes of an upload could not be recorded: %s",
+                    other,
+                )
             raise
         await shielded(self._finish(writer, beside, keep=True))
 

@@ -50,16 +50,15 @@ class Feeding:
         """Run the body until it ends, or until ``end`` is called: then raise that error."""
         if self._error is not None:
             raise self._error
-        scope = asyncio.timeout(None)
         try:
-            async with scope:
-                self._scope = scope
+            async with asyncio.timeout(None) as self._scope:
                 try:
                     yield
                 finally:
                     self._scope = None
-        except TimeoutError:
-            if self._error is None or not scope.expired():
+        except Exception:
+            # Also for what the engine raised because a later request has taken its turn.
+            if self._error is None:
                 raise
             raise self._error from None
 

@@ -48,6 +48,12 @@ def recounts(recount_seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sfs_server.namespaces.recount.LOOK_SECONDS", recount_seconds)
 
 
+@pytest.fixture(autouse=True)
+def sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No upload is freed in the background: for the same reason."""
+    monkeypatch.setattr("sfs_server.uploads.sweeping.FIRST_SECONDS", 3600.0)
+
+
 @pytest.fixture
 def config(database_url: str, tmp_path: Path) -> Config:
     """The settings of ``service``; a test may replace some with ``dataclasses.replace``."""
