@@ -14,6 +14,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
+from gfs.errors import StoreUnavailable
 from sfs_server.errors import Problem
 from sfs_server.exchange import Exchange
 from sfs_server.uploads.sessions import Overtaken, Session
@@ -32,24 +33,25 @@ class Feeding:
         self.id, self.owner, self.epoch = session.id, session.owner, session.epoch
         self.over = asyncio.Event()
         """Set when the request has recorded all that it will."""
-        self._error: Exception | None = None
+        self.error: Exception | None = None
+        """Set when the request is to end: what it is to raise."""
         self._scope: asyncio.Timeout | None = None
 
     def __repr__(self) -> str:
-        return f"<Feeding {self.id} epoch={self.epoch} error={self._error!r}>"
+        return f"<Feeding {self.id} epoch={self.epoch} error={self.error!r}>"
 
     def end(self, error: Exception) -> None:
         """Have the request receive no more, but raise ``error``. The first one counts."""
-        if self._error is None:
-            self._error = error
+        if self.error is None:
+            self.error = error
             if self._scope is not None:
                 self._scope.reschedule(asyncio.get_running_loop().time())
 
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[None]:
         """Run the body until it ends, or until ``end`` is called: then raise that error."""
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         try:
             async with asyncio.timeout(None) as self._scope:
                 try:
@@ -57,10 +59,9 @@ class Feeding:
                 finally:
                     self._scope = None
         except Exception:
-            # Also for what the engine raised because a later request has taken its turn.
-            if self._error is None:
+            if self.error is None:
                 raise
-            raise self._error from None
+            raise self.error from None
 
 
 class Requests:
@@ -96,6 +97,11 @@ class Requests:
             own.end(_stopping())
         try:
             yield own
+        except StoreUnavailable:
+            # The engine, too, refuses whoever has been overtaken.
+            if own.error is None:
+                raise
+            raise own.error from None
         finally:
             own.over.set()
             if self._running.get(session.id) is own:

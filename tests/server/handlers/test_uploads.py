@@ -591,6 +591,7 @@ async def test_a_database_that_is_restarted_meanwhile_loses_nothing(
         slow = Slow(connection, upload)
         await slow.start(2_500_000)
         await slow.send(1_000_000)
+        await eventually(arrived(service, upload, 1_000_000))
         restarting = asyncio.create_task(asyncio.to_thread(postgres.restart))
         while not restarting.done():
             await slow.send(10_000)
