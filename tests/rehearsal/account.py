@@ -30,11 +30,13 @@ class Failed(Exception):
 
 @dataclass
 class Account:
-    """Counts by kind of request, and by kind and cause of what was tried again; ``wrong`` says what
-    no retry has cured, or what came back and was not what had been stored."""
+    """Counts by kind of request, and by kind and cause of what was tried again; ``resumed`` counts
+    by status what interrupted an upload that was resumed; ``wrong`` says what no retry has cured,
+    or what came back and was not what had been stored."""
 
     requests: Counter[str] = field(default_factory=Counter)
     retries: Counter[str] = field(default_factory=Counter)
+    resumed: Counter[str] = field(default_factory=Counter)
     transfers: Counter[str] = field(default_factory=Counter)
     bytes: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -43,6 +45,7 @@ class Account:
         return {
             "requests": dict(self.requests),
             "retries": dict(self.retries),
+            "resumed": dict(self.resumed),
             "transfers": dict(self.transfers),
             "bytes": dict(self.bytes),
             "wrong": self.wrong,

@@ -10,18 +10,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 
 from tests.rehearsal.account import Account, Failed
+from tests.rehearsal.pace import PIECE, TRANSFER_SECONDS, paced
+from tests.rehearsal.resumable import Resumable
 from tests.support.client import Answer, Connection, connect
 from tests.support.credentials import bearer
 
 EACH = 10
-"""Uploads, and downloads, that run at any time."""
-
-TRANSFER_SECONDS = 8.0
-"""What one takes. More than a pod has between its removal and the end of its port."""
+"""Uploads, downloads, and uploads that can be resumed, that run at any time."""
 
 UPLOAD_BYTES = 9_000_000
 """More than two chunks of the store."""
@@ -29,7 +28,6 @@ UPLOAD_BYTES = 9_000_000
 DOWNLOAD_BYTES = 16_000_000
 """More than what the sockets on the way hold; and what the gateway does not keep."""
 
-PIECE = 1 << 16
 PER_SECOND = 50
 NAMES = 80
 SMALL_BYTES = 30_000
@@ -44,6 +42,7 @@ class Load:
         self._endpoint = endpoint
         self._account = account
         self._bearer = bearer(secret=secret)
+        self._resumable = Resumable(endpoint, self._bearer, account)
         self._random = random.Random(6)
         self._blob = self._random.randbytes(DOWNLOAD_BYTES)
         self._free = [f"small-{number:03}" for number in range(NAMES)]
@@ -66,6 +65,7 @@ class Load:
                 for number in range(EACH):
                     await asyncio.sleep(TRANSFER_SECONDS / EACH / 4)  # they do not end all at once
                     transfers.create_task(self._repeat(self._upload, f"upload-{number}"))
+                    transfers.create_task(self._repeat(self._resume, f"resumed-{number}"))
                     transfers.create_task(self._repeat(self._download, "download"))
                 yield
                 self._ending.set()
@@ -111,31 +111,51 @@ class Load:
             await transfer(name, version)
 
     async def _upload(self, name: str, version: int) -> None:
+        there = name in self._uploaded
+
+        async def send(body: bytes) -> Answer:
+            async def once() -> Answer:
+                host, port = self._endpoint
+                async with connect(port, host=host) as connection:
+                    headers = {**self._bearer, "Content-Length": str(len(body))}
+                    connection.send("PUT", f"/storage/default/{name}", headers)
+                    await self._send(connection, body)
+                    return await connection.answer()
+
+            return await self._account.ask("upload", name, once)
+
+        await self._replace("upload", name, version, send, 200 if there else 201)
+
+    async def _resume(self, name: str, version: int) -> None:
+        await self._replace(
+            "resumable", name, version, lambda body: self._resumable.upload(name, body), 204
+        )
+
+    async def _replace(
+        self,
+        kind: str,
+        name: str,
+        version: int,
+        send: Callable[[bytes], Awaitable[Answer]],
+        status: int,
+    ) -> None:
+        """Upload a version of a file, to which the response must have ``status``."""
         body = f"{name} {version}\n".encode() * version + self._blob[:UPLOAD_BYTES]
         before = self._uploaded.get(name)
         self._uploading[name] = {len(before) if before else None, len(body)}
-
-        async def once() -> Answer:
-            host, port = self._endpoint
-            async with connect(port, host=host) as connection:
-                headers = {**self._bearer, "Content-Length": str(len(body))}
-                connection.send("PUT", f"/storage/default/{name}", headers)
-                await self._send(connection, body)
-                return await connection.answer()
-
         try:
-            answer = await self._account.ask("upload", name, once)
+            answer = await send(body)
         except Failed:
             return
         finally:
             self._uploading.pop(name)
-        self._account.check(answer.status == (200 if before else 201), "upload", name, answer)
+        self._account.check(answer.status == status, kind, name, answer)
         self._uploaded[name] = body
-        self._account.transfers["uploads"] += 1
+        self._account.transfers[kind] += 1
         self._account.bytes["uploaded"] += len(body)
 
     async def _send(self, connection: Connection, body: bytes) -> None:
-        async with aclosing(_paced(len(body))) as positions:
+        async with aclosing(paced(0, len(body), len(body))) as positions:
             async for position in positions:
                 connection.send_raw(body[position : position + PIECE])
                 await connection.drain()
@@ -150,7 +170,7 @@ class Load:
                     return Answer(status, headers, await connection.rest())
                 digest = hashlib.sha256()
                 length = int(headers["Content-Length"])
-                async with aclosing(_paced(length)) as positions:
+                async with aclosing(paced(0, length, length)) as positions:
                     async for position in positions:
                         size = min(PIECE, length - position)
                         digest.update(await connection.reader.readexactly(size))
@@ -162,7 +182,7 @@ class Load:
             return
         good = answer.body == hashlib.sha256(self._blob).digest()
         self._account.check(good, "download", name, answer)
-        self._account.transfers["downloads"] += 1
+        self._account.transfers["download"] += 1
         self._account.bytes["downloaded"] += DOWNLOAD_BYTES
 
     # Small requests.
@@ -265,12 +285,3 @@ def _size(answer: Answer) -> int | None:
     if answer.status == 404:
         return None
     return int(answer.headers["Content-Length"]) if answer.status == 200 else -1
-
-
-async def _paced(length: int) -> AsyncGenerator[int, None]:
-    """The positions of the pieces of a transfer, each when it is due."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    for position in range(0, length, PIECE):
-        await asyncio.sleep(max(0.0, began + TRANSFER_SECONDS * position / length - loop.time()))
-        yield position

@@ -29,6 +29,7 @@ import sys
 import time
 import urllib.request
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ from tests.rehearsal.load import Load
 SCALE = 0.4
 LAG_SECONDS = 1.5 * SCALE
 GRACE_SECONDS = float(find("ConfigMap", "sfs-settings")["data"]["SFS_DRAIN_GRACE"]) * SCALE
+LATE_SECONDS = 2.0
+"""What a pod that drains may still take for a PATCH whose last byte has come."""
+
 SOCKET_BYTES = "4096 65536 262144"
 """What the kernel holds of a connection: at least, at first, at most."""
 
@@ -64,6 +68,8 @@ class Roll:
         """By pod that ended, its transfers when it got SIGTERM."""
         self.ends: list[float] = []
         """By pod that ended, the seconds from SIGTERM on."""
+        self.parts: list[dict[str, int]] = []
+        """By pod that ended, the PATCHes that its drain ended, and those that it waited for."""
 
     async def run(self) -> None:
         """Replace all, and wait until they have ended."""
@@ -87,11 +93,12 @@ class Roll:
         await asyncio.sleep(self._pre_stop)
         self.running.append(await asyncio.to_thread(transfers_of, pod))
         pod.signal(signal.SIGTERM)
-        told = time.monotonic()
+        told, drains = time.monotonic(), time.time() + GRACE_SECONDS
         while pod.alive and time.monotonic() < deleted + self._grace:
             await asyncio.sleep(0.05)
         assert not pod.alive, f"{pod.name} is killed at the end of its grace period"
         self.ends.append(time.monotonic() - told)
+        self.parts.append(parts_of(pod, drains))
 
     async def _forget(self, pod: Pod) -> None:
         await asyncio.sleep(LAG_SECONDS)
@@ -106,6 +113,19 @@ def transfers_of(pod: Pod) -> dict[str, int]:
         text = answer.read().decode()
     found = re.findall(r'^sfs_transfers_in_flight\{direction="(\w+)"\} (\S+)$', text, re.MULTILINE)
     return {direction: int(float(value)) for direction, value in found}
+
+
+def parts_of(pod: Pod, drains: float) -> dict[str, int]:
+    """The PATCHes that a pod had when it started to drain, at the Unix time ``drains``: how many it
+    ended, and for how many it waited instead."""
+    found = {"ended": 0, "waited for": 0}
+    for line in (pod.home / "log").read_text().splitlines():
+        if '"method": "PATCH"' in line:
+            part = json.loads(line)
+            late = datetime.fromisoformat(part["time"]).timestamp() > drains + LATE_SECONDS
+            found["ended"] += part["status"] == 503
+            found["waited for"] += part["status"] == 204 and late
+    return found
 
 
 def hasten() -> None:
@@ -137,6 +157,7 @@ async def rehearse(found: dict[str, list[Pod]], service: Service, place: Path) -
         "seconds": round(load.seconds, 1),
         "pids": {"before": before, "after": after},
         "transfers at SIGTERM": roll.running,
+        "PATCHes of a drain": roll.parts,
         "seconds after SIGTERM": [round(one, 1) for one in roll.ends],
         "cut": sum("are cut" in log for log in logs),
         "tracebacks": sum("Traceback" in log for log in logs),

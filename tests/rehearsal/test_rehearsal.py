@@ -12,7 +12,7 @@ import pytest
 
 from manifests.gateway import find
 from tests.packaging.pods import ALONE
-from tests.rehearsal.load import EACH, PER_SECOND
+from tests.rehearsal.load import EACH, PER_SECOND, WEIGHTS
 from tests.rehearsal.roll import GRACE_SECONDS
 from tests.support.rooted import require_root
 
@@ -44,12 +44,16 @@ def test_a_rolling_restart_loses_no_transfer_and_no_request_that_is_made_once_mo
     assert found["cut"] == found["tracebacks"] == 0
     again = [kind.partition(":")[0] for kind in found["retries"]]
     assert not {"upload", "download"} & set(again), "a drain waits for transfers"
+    parts = found["PATCHes of a drain"]
+    assert not sum(one["waited for"] for one in parts), "but not for what can be resumed"
+    assert sum(one["ended"] for one in parts) > 0
 
     # It was what it claims to be.
     assert len({*found["pids"]["before"], *found["pids"]["after"]}) == 8
     assert all(count > 0 for count in found["requests of each"])
-    small = sum(found["requests"].values()) - sum(found["transfers"].values())
+    small = sum(found["requests"][kind] for kind in WEIGHTS)
     assert small > PER_SECOND / 2 * found["seconds"], "a slow machine may fall behind"
+    assert set(found["transfers"]) == {"upload", "download", "resumable"}
     assert all(count >= EACH for count in found["transfers"].values())
     for direction in ("upload", "download"):
         assert sum(one[direction] for one in found["transfers at SIGTERM"]) > 0
