@@ -175,6 +175,8 @@ def patch(headers: MultiMapping[str]) -> Patch:
     ``require_version``."""
     require_version(headers)
     _require_type(headers)
+    if "Content-Range" in headers:
+        raise Problem(400, "Say by Upload-Offset where the bytes belong, without Content-Range.")
     offset = _size(headers, "Upload-Offset")
     if offset is None:
         raise Problem(400, "Send Upload-Offset: where in the file the bytes belong, as HEAD says.")

@@ -218,9 +218,10 @@ def test_the_checksum_of_a_body(headers: dict[str, str]) -> None:
         ({"Upload-Checksum": f"sha256 {OTHER}", "Content-Digest": f"sha-256=:{BASE64}:"}, "differ"),
         ({"Content-Digest": "garbage"}, "Content-Digest"),
         ({"Trailer": "Upload-Checksum"}, "not verified"),
+        ({"Content-Range": "bytes 3-8/9"}, "without Content-Range"),
     ],
 )
-def test_a_checksum_that_is_refused(headers: dict[str, str], message: str) -> None:
+def test_a_patch_that_says_what_cannot_be_is_refused(headers: dict[str, str], message: str) -> None:
     with refused(400, message):
         patch({**PATCH, **headers})
 

@@ -56,6 +56,12 @@ WRITES = (
     {"X-File-Size": "{}"},
     {"Transfer-Encoding": "{}"},
 )
+STARTS = (
+    {"Upload-Metadata": "{}"},
+    {"Upload-Metadata": "filename {}", "Upload-Checksum": "{}"},
+    {"Upload-Metadata": "", "Upload-Length": "{}"},
+    {"Upload-Metadata": "", "Upload-Checksum": "sha256 {}", "Tus-Resumable": "1.0.0{}"},
+)
 TARGETS = (
     "/{}",
     "//{}",
@@ -132,6 +138,10 @@ def requests(service: Service, text: str) -> Iterator[tuple[str, bytes]]:
     for forms in WRITES:
         own = {"Host": "a", **bearer, **{name: form.format(text) for name, form in forms.items()}}
         yield f"PUT {forms}", encode("PUT", "/storage/default/a", own, b"x")
+    for forms in STARTS:
+        said = {name: form.format(text) for name, form in forms.items()}
+        own = {"Tus-Resumable": "1.0.0", "Upload-Length": "1", **bearer, **said}
+        yield f"POST {forms}", encode("POST", "/storage/default/", own)
     for form in TARGETS:
         yield f"GET {form}", encode("GET", form.format(text.replace(" ", "+")))
     for target, form in BODIES:
