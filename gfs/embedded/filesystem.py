@@ -180,7 +180,11 @@ class EmbeddedFileSystem(FileSystem):
         if parts is not None:
             return  # whoever goes on cuts them off, and may have written over them already
         turn = self._turns.take(check_upload(ledger.upload))
-        await in_thread(self._writers, self._tree.discard_upload, turn.upload)
+        await in_thread(self._writers, self._discard_upload, turn)
+
+    def _discard_upload(self, turn: Turn) -> None:
+        with turn.step():  # or an append that is under way would make the file again
+            self._tree.discard_upload(turn.upload)
 
     async def delete(self, directory: str, path: str, *, expect: Expect = ANYTHING) -> FileInfo:
         target = check_directory(directory), check_path(path)

@@ -262,6 +262,33 @@ async def test_a_batch_that_is_under_way_is_waited_for_but_not_for_ever(
     assert await load(fs, "f") == b"1new"
 
 
+async def test_what_is_discarded_is_not_made_again_by_who_is_late(
+    fs: EmbeddedFileSystem, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = MemoryLedger()
+    making, ends, real = threading.Event(), threading.Event(), os.open
+
+    def slow(path: str, flags: int, *args: int, **options: int) -> int:
+        if flags & os.O_CREAT:
+            making.set()
+            assert ends.wait(30)
+        return real(path, flags, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", slow)
+        appending = asyncio.create_task(ledger.appending(fs, DIR))
+        await eventually(making.is_set)
+    discarding = asyncio.create_task(fs.discard(ledger))
+    await asyncio.sleep(0.05)
+    ends.set()
+    await discarding
+    writer = await appending
+    with pytest.raises(StoreUnavailable):
+        await writer.write(b"1")
+    await writer.abort()
+    assert kept(root) == []
+
+
 async def test_turns_are_forgotten(fs: EmbeddedFileSystem) -> None:
     for _ in range(3):
         ledger = MemoryLedger()
