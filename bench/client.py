@@ -34,14 +34,8 @@ class Client:
     """One connection to 127.0.0.1, kept alive. ``token`` is sent as the Bearer token if given."""
 
     def __init__(self, port: int, token: str = "", receive_buffer: int = 0) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        if receive_buffer:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        # Time limits of the kernel's: those of Python would cost a poll(2) before each call.
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            self._socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SECONDS, 0))
-        self._socket.connect(("127.0.0.1", port))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._port, self._receive_buffer = port, receive_buffer
+        self._connect()
         self._buffer = memoryview(bytearray(PIECE))
         self._token = token
         self._length = 0  # of the body that is being received
@@ -139,7 +133,7 @@ class Client:
 
     def send_parts(self, path: str, file: str, part: int) -> None:
         """Send ``file`` to its upload at ``path``, ``part`` bytes by each PATCH, and wait for the
-        response to each."""
+        response to each. Connects again where the server closes the connection."""
         with open(file, "rb", buffering=0) as source:
             size = os.fstat(source.fileno()).st_size
             for start in range(0, size, part):
@@ -148,6 +142,9 @@ class Client:
                 self._begin("PATCH", path, extra)
                 self._send_file(source.fileno(), start, end)
                 self._head((204,), None)
+                if self._fields.get("connection") == "close":
+                    self._socket.close()
+                    self._connect()
                 if self._fields["upload-offset"] != str(end):
                     raise WrongAnswerError(f"not all of a part was taken: {self._fields}")
 
@@ -155,6 +152,16 @@ class Client:
         """Delete what is at ``path``. The connection is of no use afterwards."""
         self._begin("DELETE", path, _TUS)
         self._head((200, 204), None)
+
+    def _connect(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        if self._receive_buffer:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
+        # Time limits of the kernel's: those of Python would cost a poll(2) before each call.
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SECONDS, 0))
+        self._socket.connect(("127.0.0.1", self._port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _send_file(self, descriptor: int, start: int, end: int) -> None:
         while start < end:
