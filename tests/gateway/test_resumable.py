@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 from itertools import count
 
 import pytest
 
-from tests.gateway.conftest import HOLD_SECONDS, STORABLE, Recorder, from_cache
-from tests.support.client import call, connect
+from tests.gateway.conftest import HOLD_SECONDS, STORABLE, Gateway, Recorder, from_cache
+from tests.support.client import MIB, Answer, call, connect
 from tests.support.uploads import head
 from tests.support.waiting import eventually
 
@@ -155,3 +157,51 @@ async def test_a_part_that_was_cut_evicts_nothing(recorder: Recorder, kept: str)
         assert (await client.answer()).status == 502
     recorder.dies = False
     assert await is_kept(recorder, kept)
+
+
+def _named(name: str) -> dict[str, str]:
+    return {"Upload-Metadata": f"filename {base64.b64encode(name.encode()).decode()}"}
+
+
+async def _ask(
+    gateway: Gateway, method: str, path: str, fields: dict[str, str], body: bytes = b""
+) -> Answer:
+    return await call(gateway.port, method, path, {**TUS, **gateway.bearer(), **fields}, body)
+
+
+async def test_an_upload_over_all_processes_replaces_a_file_for_everyone(gateway: Gateway) -> None:
+    """Each request goes to the next process; after the last one all serve the new file."""
+    name, content = f"resumed-{next(_numbers)}.bin", hashlib.shake_256(b"resumed").digest(5 * MIB)
+    views = [f"/storage/default/{name}", f"/storage/download/default/{name}"]
+    await gateway.put(views[0], b"first")
+    for view in views:
+        assert (await gateway.stored(view)).body == b"first"
+    fields = {"Upload-Length": str(len(content)), **_named(name)}
+    begun = await _ask(gateway, "POST", "/storage/default/?overwrite=true", fields)
+    assert begun.status == 201, begun
+    path = begun.headers["Location"]
+    assert path.startswith("/storage/uploads/")
+    for start in range(0, len(content), MIB):
+        for view in views:
+            assert from_cache(await gateway.get(view)), "only the last part changes the file"
+        known = await _ask(gateway, "HEAD", path, {})
+        assert int(known.headers["Upload-Offset"]) == start
+        part = content[start : start + MIB]
+        taken = await _ask(gateway, "PATCH", path, {**PATCH, "Upload-Offset": str(start)}, part)
+        assert taken.status == 204, taken
+    assert taken.headers["Content-Location"] == views[0]
+    for view in views * 4:
+        assert (await gateway.get(view)).body == content
+    await gateway.delete(views[0])
+
+
+async def test_a_file_that_comes_with_the_beginning_of_its_upload_evicts(gateway: Gateway) -> None:
+    path = f"/storage/default/resumed-{next(_numbers)}.txt"
+    await gateway.put(path, b"first")
+    assert (await gateway.stored(path)).body == b"first"
+    fields = {"Upload-Length": "6", "Content-Type": PATCH["Content-Type"]}
+    begun = await _ask(gateway, "POST", f"{path}?overwrite=true", fields, b"second")
+    assert (begun.status, begun.headers["Content-Location"]) == (201, path)
+    for _ in range(4):
+        assert (await gateway.get(path)).body == b"second"
+    await gateway.delete(path)
