@@ -15,7 +15,7 @@ from sfs_server.auth.tokens import mint
 from tests.support.credentials import SECRET
 from tests.support.launcher import Process
 
-SECONDS = 120.0
+SECONDS = 600.0
 SETTINGS = Path(__file__).with_name("schemathesis.toml")
 
 
