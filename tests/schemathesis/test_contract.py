@@ -3,6 +3,7 @@ every answer has a status and a form that the document gives, and none is the se
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from tests.support.launcher import Process
 
 SECONDS = 600.0
 SETTINGS = Path(__file__).with_name("schemathesis.toml")
+HOOKS = Path(__file__).with_name("hooks.py")
 
 
 @pytest.mark.timeout(SECONDS + 60)
@@ -33,6 +35,7 @@ def test_the_service_keeps_its_contract(caller: str, database_url: str, tmp_path
         found = subprocess.run(
             [command, *arguments, url],
             cwd=tmp_path,
+            env={**os.environ, "SCHEMATHESIS_HOOKS": str(HOOKS)},
             capture_output=True,
             text=True,
             timeout=SECONDS,
