@@ -21,6 +21,10 @@ In these cases it does not do what :mod:`gfs.api` promises:
 - A folder that was made again while its old entries were still being deleted, or that replaced a
   large one, has its entries in a directory next to it (``2024\\1f2e3d4c``) for mounts, S3 and the
   filer's pages, until it is moved or removed.
+- What is made in parts has no entry before it is published. ``volume.fsck`` takes its chunks for
+  those of no file, and deletes them if it is told to delete what is that old.
+- A version in parts that was published by a process that was killed before it recorded that, and
+  then moved, is published a second time, with the same chunks, unless the caller prevents it.
 - Chunks are on the disks of all replicas before a file is published; whether its entry is on a disk
   then depends on the store of the filer (PostgreSQL: yes, LevelDB: no).
 """
