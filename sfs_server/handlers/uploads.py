@@ -413,6 +413,8 @@ class _Fence(publishing.Check):
         self._tried = True
 
     def after(self, guarded: Guarded, published: Published) -> None:
+        if not self._marked:  # an earlier request may have published it
+            guarded.doubtful()
         version = published.info.version
         self._sessions.set_published(guarded, self.session, version)
         self.session = replace(self.session, publishing=False, published=version)

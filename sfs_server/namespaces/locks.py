@@ -113,6 +113,10 @@ class Guarded:
         """A folder was moved within the namespace."""
         self.difference.moved = True
 
+    def doubtful(self) -> None:
+        """The change may have been made and counted before: the namespace is recounted soon."""
+        self.difference.doubtful = True
+
     def not_counted(self) -> None:
         """More than could be counted was added or taken away: what the namespace has is not known
         until it is recounted."""

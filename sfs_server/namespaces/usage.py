@@ -122,6 +122,8 @@ class Difference:
     twice or not at all."""
     unknown: bool = False
     """Whether something was changed whose files were not counted."""
+    doubtful: bool = False
+    """Whether an earlier transaction may have counted the same change already."""
 
     def add(self, files: int, size: int) -> None:
         """The namespace has so many ``files`` more, with ``size`` bytes more; or less, where they
@@ -133,7 +135,7 @@ class Difference:
 
     def __bool__(self) -> bool:
         """Whether anything was changed."""
-        return any(self.sums()) or self.moved or self.unknown
+        return any(self.sums()) or self.moved or self.unknown or self.doubtful
 
     def sums(self) -> tuple[int, int, int, int]:
         """The values for the columns of the table."""
@@ -152,6 +154,9 @@ def statement(differences: Mapping[str, Difference]) -> tuple[str, list[object]]
         if difference.unknown or difference.moved:
             parts.append(_UNKNOWN if difference.unknown else _VOID)
             params.append(name)
+        elif difference.doubtful:
+            parts.append(_SOON)
+            params.append([name])
     return "; ".join(parts), params
 
 

@@ -118,7 +118,8 @@ SELECT {_EXPIRES} FROM mine
 """  # noqa: S608  # nosec B608
 
 _IS_RECORDED = """
-SELECT FROM upload_parts WHERE upload = %(id)s AND starts = %(starts)s AND token = %(token)s
+SELECT upload FROM upload_parts
+WHERE upload = %(id)s AND starts = %(starts)s AND token = %(token)s
 """
 
 _RESERVE = f"""

@@ -43,7 +43,7 @@ def left(service: Service) -> list[str]:
 
 
 async def rows(service: Service) -> int:
-    return len(await service.app[UPLOADS].sessions._database.fetch("SELECT FROM uploads"))
+    return len(await service.app[UPLOADS].sessions._database.fetch("SELECT id FROM uploads"))
 
 
 async def is_stored(service: Service, content: bytes, target: str = FILE) -> None:
