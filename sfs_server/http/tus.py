@@ -165,7 +165,7 @@ def creation(headers: MultiMapping[str]) -> Creation:
         deferred is not None,
         _metadata(raw),
         raw,
-        _checksum(headers, "Content-Digest"),
+        _checksum(headers),
         promised_sha256("Repr-Digest", digests),
     )
 
@@ -180,9 +180,9 @@ def patch(headers: MultiMapping[str]) -> Patch:
     offset = _size(headers, "Upload-Offset")
     if offset is None:
         raise Problem(400, "Send Upload-Offset: where in the file the bytes belong, as HEAD says.")
-    # What is sent by a PATCH is the representation that a Repr-Digest is of (RFC 9530 §3).
-    checksum = _checksum(headers, "Content-Digest", "Repr-Digest")
-    return Patch(offset, _size(headers, "Upload-Length"), checksum)
+    # A Repr-Digest is that of the whole file, which the POST has announced: clients that are given
+    # a field send it with each request.
+    return Patch(offset, _size(headers, "Upload-Length"), _checksum(headers))
 
 
 def relative_path(metadata: Mapping[str, str]) -> str:
@@ -278,12 +278,11 @@ def _metadata(raw: str) -> dict[str, str]:
     return found
 
 
-def _checksum(headers: MultiMapping[str], *others: str) -> bytes | None:
-    """The SHA-256 of the body that ``Upload-Checksum`` says, or one of the ``others``, which are
-    fields of RFC 9530."""
+def _checksum(headers: MultiMapping[str]) -> bytes | None:
+    """The SHA-256 of the body, by ``Upload-Checksum`` or ``Content-Digest`` (RFC 9530)."""
     for line in headers.getall("Trailer", ()):
         refuse_trailer(line.split(","))
-    promised = {promised_sha256(field, headers.getall(field, ())) for field in others}
+    promised = {promised_sha256("Content-Digest", headers.getall("Content-Digest", ()))}
     said = _one(headers, "Upload-Checksum")
     if said is not None:
         promised.add(_upload_checksum(said))

@@ -188,6 +188,8 @@ def test_metadata_in_several_lines_are_one_list() -> None:
 def test_what_a_patch_says() -> None:
     assert patch(PATCH) == tus.Patch(3, None, None)
     assert patch({**PATCH, "Upload-Length": "9"}) == tus.Patch(3, 9, None)
+    of_the_file = {"Repr-Digest": f"sha-256=:{OTHER}:"}
+    assert patch({**PATCH, **of_the_file}) == tus.Patch(3, None, None)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_what_a_patch_says() -> None:
     [
         {"Upload-Checksum": f"sha256 {BASE64}"},
         {"Content-Digest": f"sha-256=:{BASE64}:"},
-        {"Repr-Digest": f"sha-256=:{BASE64}:"},
+        {"Upload-Checksum": f"sha256 {BASE64}", "Repr-Digest": f"sha-256=:{OTHER}:"},
         {"Upload-Checksum": f"sha256 {BASE64}", "Content-Digest": f"sha-256=:{BASE64}:"},
         {"Upload-Checksum": f"sha256 {BASE64}", "Content-Digest": f"sha-512=:{OTHER}:"},
     ],
