@@ -5,6 +5,10 @@ once, and there it waits until that one has recorded what it has received; in ot
 exchange (:mod:`sfs_server.exchange`), which sends within some tenths of a second. Where a process
 does not hear of it, because it is frozen or has lost its connection, its request can write nothing
 more all the same (:mod:`sfs_server.uploads.sessions`).
+
+The embedded store cannot see epochs, and cuts off what is behind the offset of whoever goes on. So
+a request that was overtaken while it waited for the database must not even start to write: the
+newest epochs are remembered, of the uploads that were seen last.
 """
 
 from __future__ import annotations
@@ -24,6 +28,10 @@ END_SECONDS = 1.0
 
 MAX_TAKEN = 10_000
 """Take-overs that wait to be sent to other processes; what exceeds that is not sent."""
+
+
+MAX_REMEMBERED = 10_000
+"""Uploads whose newest epoch is remembered."""
 
 
 class Feeding:
@@ -74,6 +82,7 @@ class Requests:
         self._draining = False
         self._taken: dict[str, int] = {}  # id → epoch, to be sent
         self._sent: dict[str, int] = {}  # the same, sent last
+        self._newest: dict[str, int] = {}  # id → epoch, the one seen last behind the others
 
     def __repr__(self) -> str:
         return f"<Requests running={len(self._running)} taken={len(self._taken)}>"
@@ -87,10 +96,10 @@ class Requests:
     def feeding(self, session: Session) -> Iterator[Feeding]:
         """Be the request of this process that feeds the upload, during the body. Raises
         Overtaken."""
+        if self._note(session) > session.epoch:
+            raise Overtaken
         before = self._running.get(session.id)
         if before is not None:
-            if before.epoch > session.epoch:
-                raise Overtaken
             before.end(Overtaken())
         own = self._running[session.id] = Feeding(session)
         if self._draining:
@@ -119,6 +128,7 @@ class Requests:
 
     def taken_over(self, session: Session) -> None:
         """The upload was taken over: end the requests of lower epochs, in all processes."""
+        self._note(session)
         self._end_below(session.id, session.epoch)
         if self._exchange is not None and len(self._taken) < MAX_TAKEN:
             self._taken[session.id] = session.epoch
@@ -129,6 +139,14 @@ class Requests:
         self._draining = True
         for feeding in list(self._running.values()):
             feeding.end(_stopping())
+
+    def _note(self, session: Session) -> int:
+        """Remember the newest epoch of the upload, and return it."""
+        newest = max(session.epoch, self._newest.pop(session.id, 0))
+        self._newest[session.id] = newest
+        if len(self._newest) > MAX_REMEMBERED:
+            del self._newest[next(iter(self._newest))]
+        return newest
 
     def _end_below(self, id_: str, epoch: int) -> None:
         feeding = self._running.get(id_)

@@ -47,7 +47,23 @@ async def test_a_later_request_ends_the_one_before(first: Session) -> None:
             await before
         with pytest.raises(Overtaken), requests.feeding(first):
             pass
-    with requests.feeding(first):
+    with pytest.raises(Overtaken), requests.feeding(first):
+        pass
+
+
+async def test_whoever_was_overtaken_does_not_start_to_feed(
+    first: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nobody feeds the upload any more; as far as it is remembered."""
+    monkeypatch.setattr("sfs_server.uploads.requests.MAX_REMEMBERED", 2)
+    requests = Requests()
+    requests.taken_over(replace(first, epoch=7))
+    requests.taken_over(replace(first, epoch=6))
+    with pytest.raises(Overtaken), requests.feeding(replace(first, epoch=6)):
+        pass
+    for id_ in ("1" * 32, "2" * 32):
+        requests.taken_over(replace(first, id=id_))
+    with requests.feeding(replace(first, epoch=6)):
         pass
 
 
