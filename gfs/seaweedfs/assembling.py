@@ -126,19 +126,22 @@ class SeaweedAssembly(Version, Assembly):
         needles = self._unused | {fid for one in _reservations(later) for fid in one.needles}
         # Those of the published entry are not known if it has been replaced since: they were freed.
         needles -= manifests if entry is None else {chunk.file_id for chunk in entry.chunks}
-        await self._uploads.free_anywhere(sorted(needles))
+        _require_free(await self._uploads.free_anywhere(sorted(needles)))
 
 
 async def discard(uploads: Uploads, ledger: Ledger, *, published: bool) -> None:
-    """Free what is recorded in ``ledger``; if it was ``published``, only what that left over."""
+    """Free what is recorded in ``ledger``; if it was ``published``, only what that left over.
+    Raises StoreUnavailable if some of it could not be freed now."""
     found = _reservations(await ledger.reserved())
     if published:
         await _discard_unused(uploads, ledger, found)
         return
+    left = 0
     async with aclosing(ledger.parts()) as batches:
         async for batch in batches:
-            await discard_parts(uploads, batch)
-    await uploads.free_anywhere([fid for one in found for fid in one.needles])
+            left += await _free_parts(uploads, batch)
+    left += await uploads.free_anywhere([fid for one in found for fid in one.needles])
+    _require_free(left)
 
 
 async def _discard_unused(
@@ -159,18 +162,30 @@ async def _discard_unused(
                 unused.difference_update(chunk.file_id for chunk in chunks)
                 end = part.end
     if end:
-        await uploads.free_anywhere(sorted(unused))
+        _require_free(await uploads.free_anywhere(sorted(unused)))
 
 
 async def discard_parts(uploads: Uploads, parts: Sequence[Part]) -> None:
-    """Free the bytes of Parts."""
+    """Free the bytes of Parts that were not recorded. Their reservations may be, so that what is
+    left can be freed later."""
+    if left := await _free_parts(uploads, parts):
+        _log.warning("%d copies of chunks of an upload could not be deleted now", left)
+
+
+def _require_free(left: int) -> None:
+    if left:
+        raise StoreUnavailable(f"{left} copies of chunks could not be deleted now")
+
+
+async def _free_parts(uploads: Uploads, parts: Sequence[Part]) -> int:
+    """Returns how many copies of chunks could not be deleted now."""
     needles: list[str] = []
     for part in parts:
         try:
             needles += (chunk.file_id for chunk in tokens.chunks_of(part))
         except ValueError:
             _log.warning("%d bytes of an upload are in another store", part.size)
-    await uploads.free_anywhere(needles)
+    return await uploads.free_anywhere(needles)
 
 
 async def require_parts(uploads: Uploads, ledger: Ledger) -> None:

@@ -27,7 +27,6 @@ from gfs.errors import StoreFull, StoreUnavailable
 from gfs.seaweedfs.buffers import Buffers
 from gfs.seaweedfs.servers import (
     FREE_BATCH,
-    Address,
     Assigned,
     CallFailed,
     Filers,
@@ -127,23 +126,24 @@ class Uploads:
         lost = sum(
             len(t.servers) - len(found) for t, (_, found) in zip(targets, located, strict=True)
         )
-        await self._free(located, lost)
+        lost += await self.volumes.free(by_server(located))
+        if lost:
+            _log.warning("%d copies of chunks of no file are left for volume.fsck", lost)
 
-    async def free_anywhere(self, needles: Sequence[str]) -> None:
-        """Delete needles wherever the masters say that their volumes are, FREE_BATCH at a time;
-        those that are gone already are passed over."""
+    async def free_anywhere(self, needles: Sequence[str]) -> int:
+        """Delete needles wherever the masters say that their volumes are, FREE_BATCH at a time.
+        Returns how many copies could not be deleted now; those that are gone do not count, nor
+        those of a volume that no server has."""
+        left = 0
         for start in range(0, len(needles), FREE_BATCH):
             batch = needles[start : start + FREE_BATCH]
             volumes = {fids.volume_of(fid) for fid in batch}
             where = {volume: await self.masters.locations(volume) for volume in volumes}
             located = [(fid, where[fids.volume_of(fid)]) for fid in batch]
-            await self._free(located, sum(not servers for _, servers in located))
-
-    async def _free(self, located: Sequence[tuple[str, Sequence[Address]]], lost: int) -> None:
-        """Delete needles on their servers; ``lost`` more copies cannot be reached."""
-        lost += await self.volumes.free(by_server(located))
-        if lost:
-            _log.warning("%d copies of chunks of no file are left for volume.fsck", lost)
+            if not self.masters.led:
+                left += sum(not servers for _, servers in located)
+            left += await self.volumes.free(by_server(located))
+        return left
 
 
 Record = Callable[[Assigned], Awaitable[str]]

@@ -117,6 +117,11 @@ class Masters:
         they named last: a filer that is restarted responds before the masters name it."""
         return sorted(self._filers or self._filers_before)
 
+    @property
+    def led(self) -> bool:
+        """Whether there is a master that leads, as far as is known."""
+        return self._leader is not None
+
     async def ready(self, seconds: float) -> None:
         """Return when a leader and a filer have been found. Raises StoreUnavailable after
         ``seconds``, or as soon as every address of a master has turned out to be something else."""

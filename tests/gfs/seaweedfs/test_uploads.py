@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -27,7 +27,7 @@ from gfs.seaweedfs.uploads import Sender  # isort: skip
 from gfs.types import ABSENT, Bytes, Part  # isort: skip
 from tests.faults.replicas import copies, referenced  # isort: skip
 from tests.gfs.suite_parts import CHUNK, DIR, content, load, store  # isort: skip
-from tests.gfs.upload_suite import append, publish, whole  # isort: skip
+from tests.gfs.upload_suite import append, commit, publish, whole  # isort: skip
 
 __all__ = ["cluster", "seaweed"]
 
@@ -263,15 +263,23 @@ async def test_many_chunks_are_listed_in_manifests(
     fs: SeaweedFileSystem, small: SeaweedFileSystem, left: Left
 ) -> None:
     ledger = MemoryLedger()
-    data = content(3000 * SMALL + 1)
-    for start in range(0, len(data), 1300 * SMALL):
-        await append(small, ledger, data[start : start + 1300 * SMALL])
+    data = content(3001 * SMALL)
+    for start, end in ((0, 1300), (1300, 2600), (2600, 2995)):
+        await append(small, ledger, data[start * SMALL : end * SMALL])
     assert len(ledger._parts) == 2 * 21 + 7
     assert not ledger._reserved
+    async with await ledger.appending(small, DIR) as writer:
+        await writer.write(data[ledger.end :])
+        await stored(writer, 6)
+        part = await writer.part()
+        assert part is not None
+        ledger.record(part)
+    (reservation,) = ledger._reserved
+    assert tokens.reserved(reservation).needles[0] in part.token  # and one of them is not used
     async with await fs.assemble(DIR, "f", ledger, len(data)) as assembly:
         assert b"".join(await whole(assembly)) == data
         await assembly.abort()
-    assert all(token.startswith("m") for token in ledger._reserved)
+    assert [tokens.reserved(token).manifest for token in ledger._reserved[1:]] == [True] * 3
     await remain(left, 2 * 3001)
     async with started_assembly(fs, ledger) as forgotten:
         await publish(fs, ledger)
@@ -291,7 +299,14 @@ async def started_assembly(
     yield await fs.assemble(DIR, name, ledger, ledger.end)
 
 
-@pytest.mark.parametrize("size", [0, 5, 3000 * SMALL])
+@pytest.fixture
+def short_manifests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 100 chunks."""
+    monkeypatch.setattr("gfs.seaweedfs.manifests.MANIFEST_CHUNKS", 100)
+
+
+@pytest.mark.usefixtures("short_manifests")
+@pytest.mark.parametrize("size", [0, 5, 300 * SMALL])
 async def test_whoever_publishes_an_upload_again_finds_it(
     fs: SeaweedFileSystem,
     small: SeaweedFileSystem,
@@ -325,11 +340,12 @@ async def test_whoever_publishes_an_upload_again_finds_it(
             await fs.append(DIR, ledger, size)
 
 
+@pytest.mark.usefixtures("short_manifests")
 async def test_a_publish_of_unknown_outcome_frees_nothing(
     fs: SeaweedFileSystem, small: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = MemoryLedger()
-    data = content(1001 * SMALL)
+    data = content(101 * SMALL)
     await append(small, ledger, data)
     create = Filers.create
 
@@ -368,6 +384,36 @@ async def test_parts_with_a_gap_are_not_put_together(
             await assembly.write(b"1")
     await fs.discard(ledger)
     await remain(left, 0)
+
+
+@pytest.mark.parametrize("published", [False, True])
+async def test_what_cannot_be_freed_now_is_freed_later(
+    cluster: Cluster, fs: SeaweedFileSystem, left: Left, published: bool
+) -> None:
+    ledger = MemoryLedger()
+    data = content(3 * CHUNK)
+    await append(fs, ledger, data)
+    async with started(cluster) as killed:
+        writer = await ledger.appending(killed, DIR)
+        await writer.write(data)
+        await remain(left, 2 * 6)
+    if published:
+        await commit(fs, ledger)
+    for process in cluster.volumes:
+        process.stop()
+    with pytest.raises(StoreUnavailable):
+        await fs.discard(ledger, published=published)
+    await fs.discard(ledger, [Part(0, 5, "3,01637037d6/5/0a1b2c3d/18a5f")])
+    cluster.mend()
+
+    async def discarded() -> bool:
+        with suppress(StoreUnavailable):
+            await fs.discard(ledger, published=published)
+            return True
+        return False
+
+    await eventually(discarded)
+    await remain(left, 2 * 3 * published)
 
 
 async def test_an_upload_of_another_store_is_none_of_this_one(fs: SeaweedFileSystem) -> None:
