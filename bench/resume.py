@@ -86,7 +86,7 @@ def _rows(
         ours = median(rates["SFS", work])
         yield compared(work, ours, put, "{:.2f} GiB/s", "our own PUT", Wanted(least=least))
         theirs = median(rates[peer, work]) if peer != "SFS" else None
-        yield compared(work, ours, theirs, "{:.2f} GiB/s", peer_name, Wanted(least=1.0))
+        yield compared(work, ours, theirs, "{:.2f} GiB/s", peer_name, Wanted())
 
 
 def _rate(setting: Setting, server: Server, way: _Way, *, check: bool = False) -> float:
