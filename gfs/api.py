@@ -335,7 +335,8 @@ class FileSystem(Protocol):
         if ``parts`` are given, which were never recorded, only theirs. Idempotent.
 
         ``published``: it was published, or may have been; only what the publish left over is freed.
-        No Assembly and no PartWriter whose Parts are still recorded may be in use.
+        No Assembly and no PartWriter whose Parts are still recorded may be in use. Raises
+        StoreUnavailable while some of what is recorded cannot be freed: call it again later.
         """
         ...
 
