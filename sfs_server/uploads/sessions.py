@@ -97,9 +97,13 @@ AND EXISTS (SELECT FROM namespaces WHERE {_SAME})
 """  # nosec B608
 
 _TAKE_OVER = f"""
+SELECT set_config('synchronous_commit', 'off', true);
 UPDATE uploads SET epoch = epoch + 1
 WHERE id = (SELECT id {_FIND}) RETURNING {_COLUMNS}
 """  # noqa: S608  # nosec B608
+"""Raises the epoch, without waiting until that is on the disk of the database: if it is lost in a
+crash there, whoever has raised it finds an older one, and writes nothing. What is written with the
+new epoch is on the disk after it."""
 
 _RECORD = f"""
 WITH mine AS (
