@@ -25,8 +25,9 @@ An upload that can be resumed is one transfer to those who watch, and one for ea
 here. Where a request ends and the upload does not (``pause``), the transfer is removed without an
 end. Its watchers wait for the next one of that id and owner, in this process or in another one, and
 go on with it; what they are shown never falls, although the next request may start at fewer bytes.
-A request takes the upload over from one that runs, so watchers follow it at once: the process that
-has the older one may be dead. If nothing follows, they wait no longer than for a start.
+A watcher that comes in the pause is shown where it started, for KEEP_SECONDS. A request takes the
+upload over from one that runs, so watchers follow it at once: the process that has the older one
+may be dead. If nothing follows, they wait no longer than for a start.
 
 Other processes: :mod:`sfs_server.progress.relay` sends them the states of transfers that they
 request, and gives the hub the states of theirs (``receive``). There they are transfers like any
@@ -65,6 +66,9 @@ RESPONSE_SECONDS = 0.2
 MAX_ENDED = 50_000
 """Transfers that are kept after their end. They take some 25 MB; there are more only if over 800
 transfers with an id end in each second."""
+
+MAX_PAUSED = 10_000
+"""Transfers that are kept after their request has ended and while no other one goes on."""
 
 MAX_REMOTE = 30_000
 """Transfers of other processes that are kept while they run."""
@@ -112,6 +116,9 @@ class Hub:
         self.remote: dict[str, Transfer] = {}
         """Those that run in other processes, by their run."""
         self._runs: dict[str, dict[str, Transfer]] = {}  # all, by id and run
+        self._paused: dict[
+            str, tuple[float, Transfer]
+        ] = {}  # of this process, by id, and since when
         self._waiting: dict[str, set[Watcher]] = {}  # without a transfer, by id
         self._sampled: dict[Transfer, None] = {}  # in the order in which they were added
         self._timer: asyncio.TimerHandle | None = None
@@ -140,6 +147,9 @@ class Hub:
         transfer.paused = True
         self._show(transfer)
         self._set_aside(transfer)
+        self._paused.pop(transfer.id, None)  # so that the youngest is the last
+        self._paused[transfer.id] = self._loop.time(), transfer
+        self._drop_old()
 
     def end(self, transfer: Transfer, error: str | None = None) -> None:
         """A transfer that was started here has ended: well, or with an ``error``, a sentence for
@@ -201,6 +211,8 @@ class Hub:
             if transfer.last_received is None:
                 self._sample(transfer)
                 self.others.send(transfer)
+        if id_ in self._paused:
+            self.others.send(self._paused[id_][1])
 
     def ids_to_request(self) -> set[str]:
         """The watched ids of which other processes may have transfers."""
@@ -231,6 +243,8 @@ class Hub:
     def _find_transfer(self, watcher: Watcher) -> None:
         """Show ``watcher`` the transfer that there is, or let it wait for one."""
         best = self._best(watcher)
+        if (best is None or best.ended is not None) and self._show_pause(watcher):
+            best = None
         runs_here = best is not None and best.ended is None and best.last_received is None
         requested = not runs_here and self.others.request(watcher.id)
         if best is not None and not (best.ended is not None and requested):
@@ -240,6 +254,15 @@ class Hub:
         self._waiting.setdefault(watcher.id, set()).add(watcher)
         if best is not None:
             self._loop.call_later(RESPONSE_SECONDS, self._accept_end, watcher)
+
+    def _show_pause(self, watcher: Watcher) -> bool:
+        """Show a ``watcher`` that is new where the transfer paused, if nothing has come after."""
+        _, transfer = self._paused.get(watcher.id, (0.0, None))
+        if transfer is None or watcher.paused is not None or not watcher.awaits(transfer):
+            return False
+        watcher.offer(transfer.state())
+        watcher.wait_for_rest(transfer)
+        return True
 
     def _accept_end(self, watcher: Watcher) -> None:
         """No process has responded that the transfer runs: show ``watcher`` the end of the one that
@@ -347,6 +370,7 @@ class Hub:
             self._find_transfer(watcher)
 
     def _add(self, transfer: Transfer) -> None:
+        self._paused.pop(transfer.id, None)
         self._runs.setdefault(transfer.id, {})[transfer.run] = transfer
 
     def _finish(self, transfer: Transfer, at: float) -> None:
@@ -357,11 +381,17 @@ class Hub:
         self._drop_old()
 
     def _drop_old(self) -> None:
-        """Remove the transfers that ended more than KEEP_SECONDS ago, or exceed MAX_ENDED."""
+        """Remove the transfers that ended or paused more than KEEP_SECONDS ago, or exceed MAX_ENDED
+        or MAX_PAUSED."""
         oldest = self._loop.time() - KEEP_SECONDS
         ended = self.ended
         while ended and (len(ended) > MAX_ENDED or (ended[0].ended or 0.0) < oldest):
             self._remove(ended.popleft())
+        while self._paused:
+            id_, (since, _) = next(iter(self._paused.items()))
+            if since >= oldest and len(self._paused) <= MAX_PAUSED:
+                break
+            del self._paused[id_]
 
     def _remove(self, transfer: Transfer) -> None:
         runs = self._runs.get(transfer.id, {})

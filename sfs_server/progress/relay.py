@@ -13,10 +13,10 @@ What was lost is requested again. A listener that comes back (:mod:`sfs_server.d
 dead connection is noticed after 5 s) has missed states and requests. So it requests all that it
 needs, and sends HELLO, on which the others repeat their requests. A process that is killed sends
 nothing more. Each requested transfer is sent every REPEAT_SECONDS, even if it does not move. So a
-transfer whose state has not arrived for SILENCE_SECONDS has ended for its watchers. The silence
-counts only while notifications arrive here at all, so a database that is unavailable ends nothing.
-SILENCE_SECONDS is longer than the 10 s that a process needs to notice that its own connection is
-dead, and to make another one.
+transfer whose state has not arrived for SILENCE_SECONDS has ended for its watchers, or, if it can
+be resumed, paused. The silence counts only while notifications arrive here at all, so a database
+that is unavailable ends nothing. SILENCE_SECONDS is longer than the 10 s that a process needs to
+notice that its own connection is dead, and to make another one.
 
 A process that stops sends the ends of its MAX_LAST_ENDS youngest transfers, requested or not, so
 that clients that watched them here find them in another process.

@@ -142,6 +142,11 @@ class Transfer:
         return state
 
 
+def _progress(state: State) -> tuple[int, int]:
+    """What grows while a transfer runs."""
+    return state.moved, -1 if state.total is None else state.total
+
+
 class Watcher(EventStream):
     """The event stream of one transfer. The hub offers it states."""
 
@@ -188,7 +193,7 @@ class Watcher(EventStream):
         """
         last = self._last_offered
         if last is not None:
-            if state is last or last.done or (state.moved < last.moved and not state.done):
+            if last.done or (not state.done and _progress(state) <= _progress(last)):
                 return
             if state.moved < last.moved and state.error is not None:
                 state = replace(state, moved=last.moved)

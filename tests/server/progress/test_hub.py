@@ -618,9 +618,40 @@ async def test_a_pause_is_sent_to_those_who_requested_the_transfer(hub: Hub) -> 
     hub.pause(transfer)
     assert others.sent == [transfer, transfer]
     assert transfer.paused
-    hub.send_requested("t")
-    assert others.sent == [transfer, transfer]
+    hub.send_requested("t")  # to a process whose watcher has come in the pause
+    assert others.sent == [transfer] * 3
     assert hub.sampled() == []
+
+
+async def test_who_comes_in_a_pause_is_shown_where_it_started(hub: Hub, stack: ExitStack) -> None:
+    hub.end(started(hub), "an earlier one")
+    hub.pause(resumed(hub, 30))
+    watcher = stack.enter_context(hub.watch("t", ALICE))
+    foreign = stack.enter_context(hub.watch("t", BOB))
+    assert await next_state(watcher) == (30, False)
+    hub.receive(remote("a", moved=30, resumable=True, paused=True, age=0.0))
+    await nothing(watcher, 0.15)  # neither again, nor the earlier end
+    await nothing(foreign, 0.03)
+    hub.pause(resumed(hub, 40))
+    assert await next_state(watcher) == (40, False)
+    hub.end(resumed(hub, 50))
+    assert await next_state(watcher) == (50, True)
+    assert hub._paused == {}
+
+
+async def test_where_a_transfer_paused_is_kept_for_a_while(
+    hub: Hub, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfs_server.progress.hub.MAX_PAUSED", 2)
+    monkeypatch.setattr("sfs_server.progress.hub.KEEP_SECONDS", 0.1)
+    for number in range(3):
+        transfer = Transfer("upload", f"t{number}", "alice", resumable=True)
+        hub.start(transfer, 100)
+        hub.pause(transfer)
+    assert list(hub._paused) == ["t1", "t2"]
+    await asyncio.sleep(0.15)
+    await nothing(stack.enter_context(hub.watch("t2", ALICE)), 0.03)
+    assert hub._paused == {}
 
 
 async def test_a_resumable_transfer_outlives_its_process(hub: Hub, stack: ExitStack) -> None:

@@ -48,6 +48,11 @@ async def test_requests_that_break_are_shown_as_one_transfer_in_all_processes(
         watching(service.port, id_, service.bearer("bob")) as foreign,
     ):
         await add_and_vanish(upload, 0, CONTENT[:MIB])
+        for process in (service, other):
+            async with watching(process.port, id_, service.bearer()) as late:
+                while not late.events or late.events[-1]["bytes"] < MIB:
+                    await late.event()
+                assert not late.events[-1]["done"]
         offset = await upload.offset()
         assert (await upload.patch(offset, CONTENT[offset : 2 * MIB])).status == 204
         await foreign.silent(0.1)
