@@ -5,11 +5,10 @@ them as they are read from the Ledger, with manifests where there are many, so t
 bounded. The needles of the manifests are reserved like those of the Parts.
 
 **Publishing twice.** A process may be killed between the publish and the moment at which its caller
-records it. So the id in the entry is made from the name of the upload, and whoever publishes the
-same upload again finds what is there. If that was deleted or replaced since, its chunks are gone
-with it: so it is looked whether the first and the last one are there before anything is published.
-(The first one is also what ``volume.fsck`` deletes first, when it takes the Parts for chunks of no
-file: they are the oldest.)
+records it. So the id in the entry is made from the name of the upload, and a process that publishes
+the same upload again finds what is there. If that was deleted or replaced since, its chunks are
+gone with it. So before a publish, the first and the last chunk are asked for. (The first one is the
+oldest: if ``volume.fsck`` took the chunks of the Parts for those of no file, it is gone too.)
 
 **Freeing.** What is freed must be in no Part that a file was or will be made of. After a publish
 these are the needles that were reserved and are in no Part. They are only known where all Parts

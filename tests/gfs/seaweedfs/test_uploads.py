@@ -307,7 +307,7 @@ def short_manifests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("short_manifests")
 @pytest.mark.parametrize("size", [0, 5, 300 * SMALL])
-async def test_whoever_publishes_an_upload_again_finds_it(
+async def test_a_process_that_publishes_an_upload_again_finds_it(
     fs: SeaweedFileSystem,
     small: SeaweedFileSystem,
     left: Left,
