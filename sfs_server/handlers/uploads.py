@@ -62,6 +62,10 @@ _REFUSED = (
 _log = logging.getLogger(__name__)
 
 
+class _WrongDigest(Exception):
+    """The file does not have the digest that was announced for it."""
+
+
 async def create(request: web.Request) -> web.Response:
     """POST ``/storage/:ns/:path`` and ``/storage/:ns/[:path/]`` with ``Tus-Resumable``: start an
     upload of that file, or of one in that folder."""
@@ -182,9 +186,16 @@ async def _start(request: web.Request, wanted: Session, checksum: bytes | None) 
     try:
         return await _receive(request, session, 0, checksum)
     except BaseException:
-        with suppress(GfsError, DatabaseUnavailable, Overtaken):  # then it expires
-            await shielded(uploads.discard(session))
+        await shielded(_discard(uploads, session))
         raise
+
+
+async def _discard(uploads: Uploads, session: Session) -> None:
+    """Discard an upload of no further use; if that fails, it expires."""
+    try:
+        await uploads.discard(session)
+    except (GfsError, DatabaseUnavailable, Overtaken) as error:
+        _log.warning("an upload of no use is freed when it expires: %s", error)
 
 
 async def _deepest_folder(fs: FileSystem, directory: str, path: str) -> str:
@@ -350,7 +361,10 @@ async def _publish(request: web.Request, session: Session) -> Session:
             async with _assembled(request, session) as assembly:
                 await fence.mark()
                 await publishing.publish(request, session.namespace, session.path, assembly, fence)
-                await shielded(_clear(uploads, assembly, session))
+                await shielded(fence.clear(assembly))
+    except _WrongDigest:
+        await shielded(_discard(uploads, session))  # no other bytes will come
+        raise digest_mismatch() from None
     except BaseException as error:
         if isinstance(error, _REFUSED):
             uploads.events["refused"] += 1
@@ -372,8 +386,7 @@ async def _assembled(request: web.Request, session: Session) -> AsyncIterator[As
     )
     async with assembly:
         if session.digest is not None and await _digest(assembly) != session.digest:
-            await shielded(uploads.discard(session))  # no other bytes will come
-            raise digest_mismatch()
+            raise _WrongDigest
         await assembly.flush()
         yield assembly
 
@@ -397,6 +410,7 @@ class _Fence(publishing.Check):
         self._fs = fs
         self._marked = False  # by this request
         self._tried = False
+        self._guarded: Guarded | None = None
 
     async def mark(self) -> None:
         """Record that it may have been published from now on."""
@@ -416,8 +430,21 @@ class _Fence(publishing.Check):
         if not self._marked:  # an earlier request may have published it
             guarded.doubtful()
         version = published.info.version
+        self._guarded = guarded
         self._sessions.set_published(guarded, self.session, version)
         self.session = replace(self.session, publishing=False, published=version)
+
+    async def clear(self, assembly: Assembly) -> None:
+        """Free what the publish has left over. First it must be recorded that it was published:
+        until then whoever goes on with the upload needs all of it."""
+        session = self.session
+        try:
+            if session.published and not (self._guarded and self._guarded.committed):
+                await self._sessions.set_published_again(session, session.published)
+            await assembly.clear()
+            await self._sessions.set_cleared(session)
+        except (GfsError, DatabaseUnavailable, Overtaken) as error:
+            _log.warning("what an upload has left over is freed when it expires: %s", error)
 
     async def unmark(self, error: BaseException) -> None:
         """Record that it was not published, if ``error`` says so for sure."""
@@ -426,15 +453,6 @@ class _Fence(publishing.Check):
                 await self._sessions.set_publishing(self.session, False)
             except (Overtaken, DatabaseUnavailable) as other:
                 _log.info("an upload stays marked as published, perhaps: %s", other)
-
-
-async def _clear(uploads: Uploads, assembly: Assembly, session: Session) -> None:
-    """Free what the publish has left over."""
-    try:
-        await assembly.clear()
-        await uploads.sessions.set_cleared(session)
-    except (GfsError, DatabaseUnavailable, Overtaken) as error:
-        _log.warning("what an upload has left over is freed when it expires: %s", error)
 
 
 def _headers(session: Session) -> dict[str, str]:

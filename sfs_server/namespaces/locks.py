@@ -83,6 +83,8 @@ class Guarded:
         """``namespace`` is its row as it is during the transaction of ``session``."""
         self.namespace = namespace
         self.difference = Difference()
+        self.committed = False
+        """Whether what the body has changed was written, when the transaction is over."""
         self._session = session
         self._writes = False
 
@@ -178,6 +180,7 @@ class _Change:
         """``usage`` is notified of what becomes of the change."""
         self._usage = usage
         self._done = False
+        self._guarded: list[Guarded] = []
         self._failure: BaseException | None = None
         self._differences: dict[str, Difference] = {}
 
@@ -186,6 +189,7 @@ class _Change:
         """Run the body in the transaction of ``session``. If it fails before it has changed
         anything, the error is raised, and the transaction ends. If it has changed something, the
         transaction goes on, to write that, and ``ending`` raises the error."""
+        self._guarded = list(fresh.values())
         try:
             yield
         except BaseException as error:
@@ -214,6 +218,8 @@ class _Change:
         else:
             for name in self._differences:
                 self._usage.wrote(name)
+            for guarded in self._guarded:
+                guarded.committed = True
         if self._failure is not None:
             raise self._failure
 

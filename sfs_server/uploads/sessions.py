@@ -315,6 +315,11 @@ class Sessions:
         """Record in the transaction of ``guarded`` that it was published as ``version``."""
         guarded.at_commit(_PUBLISHED, {**_mine(session), "published": version})
 
+    async def set_published_again(self, session: Session, version: str) -> None:
+        """The same, where that transaction may not have been committed."""
+        sql = f"{_PUBLISHED} RETURNING id"
+        await self._change(sql, session, published=version)
+
     async def set_cleared(self, session: Session) -> None:
         """Record that nothing is left of a published upload but the file; forget its Parts."""
         await self._database.fetch(_CLEARED, {"id": session.id}, idempotent=True)

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from sfs_server.database.session import Session
+from sfs_server.errors import DatabaseUnavailable
 from sfs_server.web.keys import LIFECYCLE, UPLOADS
 from tests.support import tokens
 from tests.support.client import MIB, Answer, Connection, call, connect
@@ -347,6 +349,40 @@ async def test_conditions_hold_at_the_start_and_at_the_publish(
         third = await start(service, overwriting, 11, conditions)
         await service.delete(FILE)
         await whole_but(third, 412)
+
+
+@pytest.mark.parametrize("soon", [True, False])
+async def test_a_publish_that_could_not_be_recorded_is_found_out_later(
+    service: Service, monkeypatch: pytest.MonkeyPatch, soon: bool
+) -> None:
+    upload = await start(service, FILE, 11)
+    commit, lost = Session.commit, 0
+
+    async def lose(session: Session) -> None:
+        nonlocal lost
+        if session._last and not lost:
+            lost += 1
+            await session.roll_back(1)
+            raise DatabaseUnavailable("lost")
+        await commit(session)
+
+    async def fail(session: object, version: str) -> None:
+        raise DatabaseUnavailable("lost too")
+
+    monkeypatch.setattr(Session, "commit", lose)
+    if not soon:
+        monkeypatch.setattr(service.app[UPLOADS].sessions, "set_published_again", fail)
+    first = await upload.patch(0, b"new content")
+    published(first)
+    assert (lost, left(service)) == (1, [] if soon else [upload.id])
+    await is_stored(service, b"new content")
+    assert await upload.offset() == (11 if soon else 10)
+    again = await upload.patch(11)
+    published(again)
+    assert again.headers["ETag"] == first.headers["ETag"]
+    assert await upload.offset() == 11
+    assert (await upload.delete()).status == 204
+    await is_stored(service, b"new content")
 
 
 async def test_rights_that_were_taken_away_are_missed_at_the_publish(
