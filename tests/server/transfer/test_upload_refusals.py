@@ -84,6 +84,8 @@ HOPELESS: tuple[tuple[int, str, str, dict[str, str]], ...] = (
         )
     ),
     (501, "POST", "/storage/default/", {"Upload-Complete": "?0"}),
+    (501, "POST", "/storage/default/", {"Upload-Complete": "?0", "Tus-Resumable": "1.0.0"}),
+    (501, "PATCH", "/storage/uploads/none", {"Upload-Complete": "?1", "Upload-Offset": "0"}),
     (501, "PUT", "/storage/default/old", {"Tus-Resumable": "1.0.0"}),
     (415, "POST", "/storage/default/old", {"Tus-Resumable": "1.0.0"}),
     (415, "POST", "/storage/default/", {"Tus-Resumable": "1.0.0"}),
