@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 
+from gfs.seaweedfs.filesystem import SeaweedFileSystem
 from gfs.seaweedfs.servers.fid import split
 from gfs.seaweedfs.servers.filer import Filers
 from manifests.laptop.weed import program
@@ -82,6 +83,16 @@ async def referenced(filers: Filers, directory: str = "/") -> set[tuple[int, int
     for one in inner:
         found |= await referenced(filers, one)
     return found
+
+
+async def orphans(cluster: Cluster) -> set[Copy]:
+    """The copies of needles that are stored and that no entry names."""
+    fs = await SeaweedFileSystem.start(cluster.masters)
+    try:
+        named = await referenced(fs._filers)
+    finally:
+        await fs.close()
+    return {copy for copy in copies(cluster) if copy[1:] not in named}
 
 
 def fsck(cluster: Cluster, *flags: str) -> set[Copy]:

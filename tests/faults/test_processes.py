@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gfs.seaweedfs.filesystem import SeaweedFileSystem
 from gfs.seaweedfs.servers.address import parse
 from manifests.laptop.weed import Weed, store_in_postgres
-from tests.faults.replicas import copies, fsck, referenced
+from tests.faults.replicas import copies, fsck, orphans
 from tests.faults.transfers import (
     Ledger,
     Loop,
@@ -85,20 +84,14 @@ async def test_fsck_finds_exactly_what_killed_processes_left(
                 await killed_once(tmp_path, cluster, database_url, number, kept)
             loop.strikes += 1
         await asyncio.sleep(SETTLE_SECONDS)
-        fs = await SeaweedFileSystem.start(cluster.masters)
-        try:
-            named = await referenced(fs._filers)
-        finally:
-            await fs.close()
-        stored = copies(cluster)
-        orphans = {copy for copy in stored if copy[1:] not in named}
+        left = await orphans(cluster)
         found = await asyncio.to_thread(fsck, cluster)
         loop.notes.append(
-            f"{len(kept)} files confirmed, {len(stored)} copies of needles stored, "
-            f"{len(orphans)} of no file, {len(found)} found by fsck"
+            f"{len(kept)} files confirmed, {len(copies(cluster))} copies of needles stored, "
+            f"{len(left)} of no file, {len(found)} found by fsck"
         )
-        assert orphans
-        assert found == orphans
+        assert left
+        assert found == left
         await asyncio.to_thread(fsck, cluster, "-reallyDeleteFromVolume")
         assert await asyncio.to_thread(fsck, cluster) == set()
         with serving(tmp_path / "last", cluster.masters, database_url) as (sfs,):

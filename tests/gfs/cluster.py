@@ -16,7 +16,6 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -36,6 +35,7 @@ from manifests.laptop.weed import (
     wait_until_registered,
 )
 from tests.support.postgres import Postgres
+from tests.support.programs import freeze
 
 HTTP_SECONDS = 10.0
 VOLUME_SERVERS = 3
@@ -52,10 +52,7 @@ class Process(Weed):
 
     def stop(self) -> None:
         """Freeze the process: its sockets stay open and say nothing."""
-        self.signal(signal.SIGSTOP)
-        tasks = Path(f"/proc/{self.pid}/task")
-        while any(b") T " not in (task / "stat").read_bytes() for task in tasks.iterdir()):
-            time.sleep(0.001)  # a thread may still be sending a response
+        freeze(self.pid)
         self._frozen = True
 
     def cont(self) -> None:

@@ -48,6 +48,16 @@ class Connection:
         self.reader = reader
         self._writer = writer
 
+    @property
+    def port(self) -> int:
+        """The port of this end."""
+        return int(self._writer.get_extra_info("sockname")[1])
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes that were sent have not been passed on to the kernel."""
+        return self._writer.transport.get_write_buffer_size()
+
     def send(
         self,
         method: str,
@@ -59,7 +69,7 @@ class Connection:
         """Send a request. ``target`` goes out as it is; Content-Length is added for a body."""
         self._writer.write(encode(method, target, headers, body, version))
 
-    def send_raw(self, data: bytes) -> None:
+    def send_raw(self, data: bytes | memoryview) -> None:
         self._writer.write(data)
 
     async def drain(self) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,3 +45,12 @@ def run_program(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def freeze(pid: int) -> None:
+    """Freeze a process: its sockets stay open and say nothing. Blocks until no thread of it runs.
+    SIGCONT lets it go on."""
+    os.kill(pid, signal.SIGSTOP)
+    tasks = Path(f"/proc/{pid}/task")
+    while any(b") T " not in (task / "stat").read_bytes() for task in tasks.iterdir()):
+        time.sleep(0.001)  # a thread may still be sending a response
