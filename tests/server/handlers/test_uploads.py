@@ -351,6 +351,26 @@ async def test_conditions_hold_at_the_start_and_at_the_publish(
         await whole_but(third, 412)
 
 
+async def test_whoever_is_overtaken_before_the_publish_publishes_nothing(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = await start(service, FILE, 11)
+    sessions = service.app[UPLOADS].sessions
+    set_publishing = sessions.set_publishing
+
+    async def overtaken(session: Any, publishing: bool) -> Any:
+        marked = await set_publishing(session, publishing)
+        await sessions.take_over(upload.id, "alice")
+        return marked
+
+    with monkeypatch.context() as overtaking:
+        overtaking.setattr(sessions, "set_publishing", overtaken)
+        assert "Another request" in (await whole_but(upload, 409)).problem()
+    assert (await service.get(FILE))[0] == 404
+    published(await upload.patch(11))
+    await is_stored(service, b"new content")
+
+
 @pytest.mark.parametrize("soon", [True, False])
 async def test_a_publish_that_could_not_be_recorded_is_found_out_later(
     service: Service, monkeypatch: pytest.MonkeyPatch, soon: bool
