@@ -20,6 +20,7 @@ from sfs_server.web.keys import UPLOADS
 from tests.faults.replicas import copies
 from tests.gfs.cluster import Cluster, cluster, seaweed
 from tests.support.client import MIB, connect
+from tests.support.events import watching
 from tests.support.postgres import Postgres
 from tests.support.service import Service
 from tests.support.tus import start
@@ -81,6 +82,25 @@ async def test_parts_that_came_through_two_processes_are_one_file(
         assert await one.get(FILE, {"Cache-Control": "no-cache"}) == (200, CONTENT)
         again = await upload.at(one).patch(len(CONTENT))
         assert (again.status, again.headers["ETag"]) == (204, answer.headers["ETag"])
+    await service.delete(FILE)
+
+
+async def test_watchers_follow_an_upload_from_one_process_to_the_other(
+    service: Service, other: Service
+) -> None:
+    upload = await start(service, FILE, len(CONTENT))
+    async with (
+        watching(service.port, upload.id, service.bearer()) as near,
+        watching(other.port, upload.id, service.bearer()) as far,
+    ):
+        for turn, offset in enumerate(range(0, len(CONTENT), 2 * MIB)):
+            here = upload.at((service, other)[turn % 2])
+            answer = await here.patch(offset, CONTENT[offset : offset + 2 * MIB])
+            assert answer.status == 204
+        for stream in (near, far):
+            last = await stream.last()
+            assert (last["bytes"], last["total"]) == (len(CONTENT), len(CONTENT))
+            assert "error" not in last
     await service.delete(FILE)
 
 
