@@ -126,6 +126,8 @@ CREATE TABLE uploads (
     transfer TEXT NOT NULL,
     -- Whether it may have been published, although that was not recorded.
     publishing BOOLEAN NOT NULL DEFAULT false,
+    -- Whether what was at path, or a folder above it, was moved while that was so.
+    moved BOOLEAN NOT NULL DEFAULT false,
     -- The version that was published, and whether nothing is left in the store but that.
     published TEXT,
     cleared BOOLEAN NOT NULL DEFAULT false,
@@ -134,6 +136,7 @@ CREATE TABLE uploads (
 );
 CREATE INDEX uploads_open ON uploads (owner) WHERE published IS NULL;
 CREATE INDEX uploads_expiry ON uploads (expires_at);
+CREATE INDEX uploads_publishing ON uploads (namespace) WHERE publishing;
 
 -- The bytes of unfinished uploads, where the store has them in several places: size bytes from the byte
 -- starts on are where token says.

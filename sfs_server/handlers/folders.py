@@ -50,6 +50,7 @@ from sfs_server.web import (
     NAMESPACES,
     PRINCIPAL,
     PROXIES,
+    UPLOADS,
     done,
     permitted,
 )
@@ -173,6 +174,7 @@ async def move(request: web.Request) -> web.Response:
     async with moving as (here, there):
         _require(request, Action.DELETE, here)
         _require(request, Action.CREATE, there)
+        await app[UPLOADS].sessions.note_move(here, source.path)
         one = _Move(fs, here, source.path, there, to.path, expect, overwrite)
         moved = await shielded(done(one.make(), change))
     return _moved(moved, to)

@@ -420,7 +420,13 @@ class _Fence(publishing.Check):
 
     async def before(self, guarded: Guarded) -> None:
         session = self.session
-        await self._sessions.hold(guarded, session)
+        moved = await self._sessions.hold(guarded, session)
+        if moved and not self._marked:
+            raise Problem(
+                409,
+                "This upload was perhaps published before, and moved since. Look for the file, and "
+                "upload it anew if it is missing.",
+            )
         if session.folder:
             self._fs.forget(session.namespace.name, session.path)
             await self._fs.stat_folder(session.namespace.name, session.folder)

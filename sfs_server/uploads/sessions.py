@@ -139,6 +139,13 @@ SELECT starts, size, token FROM upload_parts WHERE upload = %(id)s AND starts > 
 ORDER BY starts LIMIT %(limit)s
 """
 
+_MOVED = """
+UPDATE uploads SET moved = true
+WHERE publishing AND namespace = %(namespace)s
+AND (path = %(path)s OR starts_with(path, %(below)s))
+RETURNING id
+"""
+
 _PUBLISHED = f"""
 UPDATE uploads SET published = %(published)s, publishing = false WHERE {_MINE}
 """  # noqa: S608  # nosec B608
@@ -301,15 +308,27 @@ class Sessions:
 
     async def set_publishing(self, session: Session, publishing: bool) -> Session:
         """Record that from now on it may have been published, or that it has certainly not been."""
-        sql = f"UPDATE uploads SET publishing = %(publishing)s WHERE {_MINE} RETURNING id"  # noqa: S608  # nosec B608
+        change = "publishing = %(publishing)s, moved = false"
+        sql = f"UPDATE uploads SET {change} WHERE {_MINE} RETURNING id"  # noqa: S608  # nosec B608
         await self._change(sql, session, publishing=publishing)
         return replace(session, publishing=publishing)
 
-    async def hold(self, guarded: Guarded, session: Session) -> None:
-        """Hold the row in the transaction of ``guarded``: nobody takes it over before its end."""
-        sql = f"SELECT id FROM uploads WHERE {_MINE} FOR UPDATE"  # noqa: S608  # nosec B608
-        if not await guarded.fetch(sql, _mine(session)):
+    async def hold(self, guarded: Guarded, session: Session) -> bool:
+        """Hold the row in the transaction of ``guarded``: nobody takes it over before its end.
+        Returns whether what is at its path may have been moved since it was perhaps published."""
+        sql = f"SELECT moved FROM uploads WHERE {_MINE} FOR UPDATE"  # noqa: S608  # nosec B608
+        rows = await guarded.fetch(sql, _mine(session))
+        if not rows:
             raise Overtaken
+        return bool(rows[0][0])
+
+    async def note_move(self, guarded: Guarded, path: str) -> None:
+        """Note in the transaction of ``guarded`` that what is at ``path`` is moved now. An upload
+        that was perhaps published there, or below, must not be published again: its bytes may be at
+        another path by then, and would be in two files, of which each takes them along when it is
+        deleted."""
+        namespace = guarded.namespace.name
+        await guarded.fetch(_MOVED, {"namespace": namespace, "path": path, "below": f"{path}/"})
 
     def set_published(self, guarded: Guarded, session: Session, version: str) -> None:
         """Record in the transaction of ``guarded`` that it was published as ``version``."""

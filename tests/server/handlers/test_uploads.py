@@ -405,6 +405,53 @@ async def test_a_publish_that_could_not_be_recorded_is_found_out_later(
     await is_stored(service, b"new content")
 
 
+@pytest.mark.parametrize("moved", ["a/f", "a/"])
+async def test_what_was_perhaps_published_and_then_moved_is_not_published_twice(
+    service: Service, monkeypatch: pytest.MonkeyPatch, moved: str
+) -> None:
+    """Both files would have the same chunks, which the deletion of either frees."""
+    upload = await start(service, "/storage/default/a/f", 11)
+    sessions = service.app[UPLOADS].sessions
+
+    async def fail(session: object, version: str) -> None:
+        raise DatabaseUnavailable("lost too")
+
+    async def lose(session: Session) -> None:
+        await session.roll_back(1)
+        raise DatabaseUnavailable("lost")
+
+    with monkeypatch.context() as losing:
+        losing.setattr(Session, "commit", lose)
+        losing.setattr(sessions, "set_published_again", fail)
+        published(await upload.patch(0, b"new content"), "/storage/default/a/f")
+    to = {**BEARER, "Destination": f"/storage/default/b{moved[1:]}"}
+    assert (await call(service.port, "MOVE", f"/storage/default/{moved}", to)).status == 201
+    assert await upload.offset() == 10
+    refused = await upload.patch(11)
+    assert (refused.status, "moved since" in refused.problem()) == (409, True)
+    assert (await service.get("/storage/default/a/f"))[0] == 404
+    assert (await upload.delete()).status == 204
+    await is_stored(service, b"new content", "/storage/default/b/f")
+
+
+async def test_a_move_does_not_hinder_an_upload_that_waits_for_it(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is marked as perhaps published before it waits for the lock, and was not published."""
+    upload = await start(service, FILE, 11)
+    sessions = service.app[UPLOADS].sessions
+    hold = sessions.hold
+
+    async def hold_moved(guarded: Any, session: Any) -> bool:
+        await sessions.note_move(guarded, session.path)
+        return await hold(guarded, session)
+
+    with monkeypatch.context() as moving:
+        moving.setattr(sessions, "hold", hold_moved)
+        published(await upload.patch(0, b"new content"))
+    await is_stored(service, b"new content")
+
+
 async def test_rights_that_were_taken_away_are_missed_at_the_publish(
     service: Service, postgres: Postgres
 ) -> None:
