@@ -335,7 +335,7 @@ async def _receive(
         elif request.body_exists:
             await recording.receive(body.receive_into)
             session = recording.session
-        if session.published is None and transfer.moved == session.size:
+        if session.whole and session.published is None and transfer.moved == session.size:
             return await _publish(request, session)
     return session
 

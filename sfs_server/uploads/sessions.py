@@ -343,8 +343,17 @@ class Sessions:
         """Record that nothing is left of a published upload but the file; forget its Parts."""
         await self._database.fetch(_CLEARED, {"id": session.id}, idempotent=True)
 
+    async def give_up(self, session: Session) -> None:
+        """Let nobody go on with the upload any more: its bytes are about to be freed, by this
+        process, or when that fails by any other one later."""
+        sql = (
+            f"UPDATE uploads SET expires_at = 'epoch', swept_at = {_NOW} "  # noqa: S608  # nosec B608
+            f"WHERE {_MINE} RETURNING id"
+        )
+        await self._change(sql, session)
+
     async def delete(self, session: Session) -> None:
-        """Forget the upload."""
+        """Forget the upload, which was given up."""
         sql = f"DELETE FROM uploads WHERE {_MINE}"  # noqa: S608  # nosec B608
         await self._until_known(sql, _mine(session))
 

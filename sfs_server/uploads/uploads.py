@@ -67,18 +67,22 @@ class Uploads:
 
     async def discard(self, session: Session) -> None:
         """Free what the store has of the upload, but for what was published, and forget it. Raises
-        GfsError, DatabaseUnavailable."""
+        GfsError, DatabaseUnavailable, and Overtaken, where nothing was freed."""
+        await self.sessions.give_up(session)
+        await self._free(session)
+
+    async def expire(self, session: Session) -> None:
+        """The same for an upload that ``Sessions.expired`` has returned."""
+        self._requests.taken_over(session)
+        await self._free(session)
+        if session.published is None:
+            self.events["expired"] += 1
+
+    async def _free(self, session: Session) -> None:
         if not session.cleared:
             published = session.published is not None or session.publishing
             await self._fs.discard(self.ledger(session), published=published)
         await self.sessions.delete(session)
-
-    async def expire(self, session: Session) -> None:
-        """Discard an upload that ``Sessions.expired`` has returned."""
-        self._requests.taken_over(session)
-        await self.discard(session)
-        if session.published is None:
-            self.events["expired"] += 1
 
     async def count_unfinished(self) -> None:
         """Ask the database for ``unfinished``. Raises DatabaseUnavailable."""

@@ -15,7 +15,7 @@ from gfs.api import FileSystem, Ledger
 from gfs.errors import NoSuchUpload, StoreUnavailable
 from gfs.types import Part
 from sfs_server.namespaces.rows import Namespaces
-from sfs_server.uploads.sessions import Session, SessionLedger, new_id
+from sfs_server.uploads.sessions import Overtaken, Session, SessionLedger, new_id
 from sfs_server.uploads.sweeping import Sweeper
 from sfs_server.uploads.uploads import Uploads
 from tests.support.waiting import eventually
@@ -157,6 +157,42 @@ async def test_rows_of_what_was_published_are_forgotten_many_at_a_time(
     await sweeper.sweep()
     assert await rows(uploads) == {sessions[7].id}
     assert uploads.events["expired"] == 0
+
+
+async def test_whoever_was_overtaken_frees_nothing(
+    uploads: Uploads, fs: FileSystem, wanted: Session, tmp_path: Path
+) -> None:
+    session = await fed(uploads, fs, wanted)
+    newest = await uploads.take_over(session.id, "ann")
+    with pytest.raises(Overtaken):
+        await uploads.discard(session)
+    assert await rows(uploads) == stored(tmp_path) == {session.id}
+    await uploads.discard(newest)
+    assert await rows(uploads) == stored(tmp_path) == set()
+
+
+async def test_what_was_given_up_and_could_not_be_freed_is_freed_later(
+    uploads: Uploads,
+    fs: FileSystem,
+    sweeper: Sweeper,
+    wanted: Session,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = await fed(uploads, fs, wanted)
+
+    async def fail(ledger: Ledger, **more: object) -> None:
+        raise StoreUnavailable("not now")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(fs, "discard", fail)
+        with pytest.raises(StoreUnavailable):
+            await uploads.discard(session)
+    with pytest.raises(NoSuchUpload):
+        await uploads.take_over(session.id, "ann")
+    monkeypatch.setattr("sfs_server.uploads.sweeping.AGAIN_SECONDS", 0.0)
+    await sweeper.sweep()
+    assert await rows(uploads) == stored(tmp_path) == set()
 
 
 async def test_two_processes_share_the_work(
