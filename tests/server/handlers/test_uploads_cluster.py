@@ -17,7 +17,7 @@ from sfs_server.app import make_app
 from sfs_server.config import Config
 from sfs_server.uploads.sweeping import Sweeper
 from sfs_server.web.keys import UPLOADS
-from tests.faults.replicas import copies
+from tests.faults.replicas import Copy, copies
 from tests.gfs.cluster import Cluster, cluster, seaweed
 from tests.support.client import MIB, connect
 from tests.support.events import watching
@@ -51,10 +51,10 @@ async def needles(cluster: Cluster, service: Service) -> AsyncIterator[None]:
     before = await asyncio.to_thread(copies, cluster)
     yield
 
-    async def same() -> bool:
-        return await asyncio.to_thread(copies, cluster) == before
+    async def more() -> set[Copy]:
+        return await asyncio.to_thread(copies, cluster) - before
 
-    await eventually(same, 30)
+    await eventually(more, 30, equals=set())
 
 
 @pytest.mark.parametrize("step", [700_000, 5 * MIB])
