@@ -82,19 +82,27 @@ interface OpenDialog {
   [detail: string]: unknown;
 }
 
+/** see queue.js */
 type UploadState =
   | "queued"
   | "checking"
   | "clash"
   | "running"
-  | "unreachable"
+  | "waiting"
   | "done"
   | "failed"
   | "cancelled";
 
+/** What a person wants where a name is taken. */
+type Choice = "replace" | "keep" | "skip";
+
 /** One upload of the queue. */
 interface Upload {
   id: number;
+  /** those that were added together have one */
+  batch: number;
+  /** whose it is */
+  user: string | null;
   namespace: string;
   file: File;
   name: string;
@@ -103,17 +111,63 @@ interface Upload {
   state: UploadState;
   /** the person wants what has that name to be replaced */
   replace: boolean;
+  /** what was said for all files of its batch */
+  choice: Choice | null;
+  /** a number that grows with each question that is asked */
+  asked: number;
+  /** the path of its session; empty where there is none */
+  url: string;
+  /** it began in another visit, and the service has not said yet how much is stored */
+  recalled: boolean;
+  /** bytes that were stored in another visit */
+  from: number;
   /** bytes that have left the browser */
   sent: number;
-  /** bytes that the service has stored; null where no event stream says it */
-  stored: number | null;
+  /** bytes that the service has stored for good */
+  stored: number;
+  /** bytes that are shown as stored: see sending.js */
+  reached: number;
+  /** seconds from the last byte of a piece to the response */
+  lag: number;
   /** [seconds, bytes], of the last seconds */
   samples: [number, number][];
-  /** what is shown where it failed */
+  /** why it failed, or waits */
   error: string;
-  /** how often the service was unreachable */
-  tries: number;
-  stop: () => void;
+  /** it may be tried again as it is */
+  again: boolean;
+  /** a response was lost: it may be stored already */
+  unsure: boolean;
+  /** changes with everything that is shown */
+  version: number;
+  /** ends the request that runs */
+  control: AbortController | null;
+}
+
+/** An upload that has begun, as the browser keeps it from one visit to the next. */
+interface Remembered {
+  user: string | null;
+  namespace: string;
+  name: string;
+  replace: boolean;
+  url: string;
+  stored: number;
+  /** the file: the name that it had when it was picked, its bytes, when it was changed */
+  picked: string;
+  size: number;
+  lastModified: number;
+  /** milliseconds since 1970 */
+  expires: number;
+}
+
+/** What belongs to a request that brings bytes. */
+interface Exchange {
+  headers?: Record<string, string>;
+  body?: Blob | null;
+  /** told how many bytes have left the browser */
+  sent?: (bytes: number) => void;
+  signal: AbortSignal;
+  /** how often it was tried before */
+  tries?: number;
 }
 
 /** An event of an input of a form. */

@@ -162,3 +162,17 @@ def namespace(site: Site, request: pytest.FixtureRequest, page: Page) -> str:
     )
     assert answer.status == 201
     return name
+
+
+@pytest.fixture
+def fragile(postgres: Postgres, tmp_path: Path) -> Iterator[tuple[Site, list[str]]]:
+    """A service that a test may kill, and what starts it again on the same port."""
+    postgres.execute("CREATE DATABASE fragile")
+    data = tmp_path / "fragile"
+    arguments = ["-database", postgres.url("fragile")]
+    site = Site(Process(data, *arguments), data)
+    try:
+        yield site, [*arguments, "-addr", f"127.0.0.1:{site.server.port}"]
+    finally:
+        site.server.kill()
+        postgres.execute("DROP DATABASE fragile WITH (FORCE)")

@@ -1,59 +1,17 @@
-"""Uploads in the page: progress, the queue, names that are taken, and what goes wrong."""
+"""Uploads in the page: progress, the queue, names that are taken, and what is refused."""
 
 from __future__ import annotations
 
 import hashlib
-import os
+import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SignIn, Site, Window
+from tests.browser.uploading import MB, Sent, digest, made, pick, slow_down, stored, tray, upload_of
 from tests.support.credentials import bearer
-from tests.support.launcher import Process
-from tests.support.postgres import Postgres
-
-MB = 1_000_000
-
-
-def slow_down(page: Page, megabytes_per_second: float) -> None:
-    """Let the browser send no faster."""
-    page.context.new_cdp_session(page).send(
-        "Network.emulateNetworkConditions",
-        {
-            "offline": False,
-            "latency": 0,
-            "downloadThroughput": -1,
-            "uploadThroughput": megabytes_per_second * MB,
-        },
-    )
-
-
-def made(path: Path, size: int) -> Path:
-    path.write_bytes(os.urandom(size))
-    return path
-
-
-def pick(page: Page, *paths: Path) -> None:
-    page.locator("main label.button input[type=file]").set_input_files(list(paths))
-
-
-def upload_of(page: Page, name: str) -> Locator:
-    return page.get_by_role("region", name="Uploads").locator("li.upload", has_text=name)
-
-
-def stored(site: Site, namespace: str) -> dict[str, str]:
-    directory = site.data / "files" / namespace
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()
-    }
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_the_progress_of_a_large_upload_is_what_the_service_has_stored(
@@ -62,8 +20,7 @@ def test_the_progress_of_a_large_upload_is_what_the_service_has_stored(
     path = made(tmp_path / "fifty.bin", 50 * MB)
     sign_in(page, at=f"/ns/{namespace}")
     slow_down(page, 20)
-    streams: list[str] = []
-    page.on("request", lambda request: streams.append(request.url))
+    sent = Sent(page)
     pick(page, path)
     bar = upload_of(page, "fifty.bin").get_by_role("progressbar")
     seen: list[int] = []
@@ -82,78 +39,70 @@ def test_the_progress_of_a_large_upload_is_what_the_service_has_stored(
     expect(page.locator(".row", has_text="fifty.bin")).to_be_visible()
     expect(page.get_by_role("link", name=namespace)).to_contain_text("1")
     assert stored(site, namespace) == {"fifty.bin": digest(path)}
-    assert len([url for url in streams if "/sse/progress?" in url]) == 1
+    assert not [url for _, url, _ in sent.calls if "/sse/" in url]
+    assert sent.offsets == sorted(set(sent.offsets))
     page.wait_for_timeout(200)
-    page.get_by_role("region", name="Uploads").get_by_role("button", name="Close").click()
-    expect(page.get_by_role("region", name="Uploads")).to_have_count(0)
-
-
-def test_without_an_event_stream_the_progress_is_what_the_browser_has_sent(
-    site: Site, window: Window, sign_in: SignIn, namespace: str, tmp_path: Path
-) -> None:
-    page = window(strict=False).new_page()
-    page.route("**/storage/links", lambda route: route.abort())
-    page.route("**/sse/**", lambda route: route.abort())
-    path = made(tmp_path / "six.bin", 6 * MB)
-    sign_in(page, at=f"/ns/{namespace}")
-    slow_down(page, 4)
-    pick(page, path)
-    expect(upload_of(page, "six.bin")).to_contain_text("left")
-    expect(page.locator(".row", has_text="six.bin")).to_be_visible()
-    assert stored(site, namespace) == {"six.bin": digest(path)}
+    tray(page).get_by_role("button", name="Close").click()
+    expect(tray(page)).to_have_count(0)
 
 
 def test_a_name_that_is_taken_is_asked_about(
-    site: Site, page: Page, sign_in: SignIn, namespace: str, tmp_path: Path
+    site: Site, window: Window, sign_in: SignIn, namespace: str, tmp_path: Path
 ) -> None:
+    page = window(strict=False).new_page()  # a refusal shows on the console
     names = [f"{i}.txt" for i in range(5)]
-    paths = [made(tmp_path / name, 100) for name in names]
+    paths = {name: made(tmp_path / name, 100) for name in names}
     site.store(namespace, dict.fromkeys(names, b"old"))
     old = hashlib.sha256(b"old").hexdigest()
     sign_in(page, at=f"/ns/{namespace}")
-    pick(page, *paths)
+    pick(page, *paths.values())
     dialog = page.get_by_role("dialog", name="That name is taken")
-    expect(dialog).to_contain_text("0.txt")
-    dialog.get_by_role("button", name="Replace").click()
-    expect(dialog).to_contain_text("1.txt")
-    dialog.get_by_role("button", name="Keep both").click()
-    expect(dialog).to_contain_text("2.txt")
-    dialog.get_by_role("button", name="Skip").click()
-    expect(dialog).to_contain_text("3.txt")
+    expect(tray(page).locator("li.clash")).to_have_count(5)
+
+    def choose(how: str) -> str:
+        name = dialog.locator("strong").inner_text()
+        dialog.get_by_role("button", name=how).click()
+        expect(dialog.locator("strong")).not_to_have_text(name)
+        return name
+
+    replaced, kept, skipped = choose("Replace"), choose("Keep both"), choose("Skip")
     dialog.get_by_role("checkbox").check()
     dialog.get_by_role("button", name="Replace").click()
-    expect(page.get_by_role("region", name="Uploads").locator("li.done")).to_have_count(4)
+    expect(tray(page).locator("li.done")).to_have_count(4)
     expect(dialog).to_have_count(0)
-    found = stored(site, namespace)
-    for name in ("0.txt", "3.txt", "4.txt"):
-        assert found.pop(name) == digest(tmp_path / name)
-    assert found == {"1.txt": old, "1 (2).txt": digest(paths[1]), "2.txt": old}
+    wanted = {name: digest(path) for name, path in paths.items()}
+    wanted[f"{kept[0]} (2).txt"] = wanted[kept]
+    wanted |= {kept: old, skipped: old}
+    assert stored(site, namespace) == wanted
+    assert wanted[replaced] != old
     expect(page.locator(".row")).to_have_count(6)
 
 
 def test_an_upload_that_is_cancelled_leaves_nothing_and_can_begin_again(
     site: Site, page: Page, sign_in: SignIn, namespace: str, tmp_path: Path
 ) -> None:
-    paths = [made(tmp_path / f"{i}.bin", 4 * MB) for i in range(5)]
+    paths = [made(tmp_path / f"{i}.bin", 6 * MB) for i in range(5)]
     sign_in(page, at=f"/ns/{namespace}")
     slow_down(page, 2)
     pick(page, *paths)
-    uploads = page.get_by_role("region", name="Uploads")
-    expect(uploads.locator("li.running")).to_have_count(3)
-    expect(uploads.locator("li.queued")).to_have_count(2)
+    uploads = tray(page)
+    expect(uploads.locator("li.running")).to_have_count(2)
+    expect(uploads.locator("li.queued")).to_have_count(3)
     left = page.evaluate("() => !dispatchEvent(new Event('beforeunload', {cancelable: true}))")
     assert left, "leaving is not questioned"
-    for i in range(4):
+    for i in range(3):
         uploads.get_by_role("button", name=f"Cancel {i}.bin").click()
-    expect(uploads.locator("li.cancelled")).to_have_count(4)
+    expect(uploads.locator("li.cancelled")).to_have_count(3)
     slow_down(page, 50)
-    expect(uploads.locator("li.done")).to_have_count(1)
-    assert stored(site, namespace) == {"4.bin": digest(paths[4])}
-    uploads.get_by_role("button", name="Upload 0.bin again").click()
     expect(uploads.locator("li.done")).to_have_count(2)
+    assert sorted(stored(site, namespace)) == ["3.bin", "4.bin"]
+    assert page.evaluate("localStorage.length") == 0
+    uploads.get_by_role("button", name="Upload 0.bin again").click()
+    expect(uploads.locator("li.done")).to_have_count(3)
     assert stored(site, namespace)["0.bin"] == digest(paths[0])
     left = page.evaluate("() => !dispatchEvent(new Event('beforeunload', {cancelable: true}))")
     assert not left
+    assert not list((site.data / "files" / "~uploads").iterdir())
 
 
 def test_files_can_be_dropped_on_the_page(
@@ -223,52 +172,48 @@ def test_a_form_in_which_no_file_was_chosen_replaces_nothing(
     assert (site.data / "files" / namespace / "f").read_bytes() == b"new"
 
 
-@pytest.fixture
-def fragile(postgres: Postgres, tmp_path: Path) -> Iterator[tuple[Site, list[str]]]:
-    """A service that a test may kill, and what starts it again on the same port."""
-    postgres.execute("CREATE DATABASE fragile")
-    data = tmp_path / "fragile"
-    arguments = ["-database", postgres.url("fragile")]
-    site = Site(Process(data, *arguments), data)
-    try:
-        yield site, [*arguments, "-addr", f"127.0.0.1:{site.server.port}"]
-    finally:
-        site.server.kill()
-        postgres.execute("DROP DATABASE fragile WITH (FORCE)")
-
-
-def test_a_service_that_goes_away_and_comes_back_gets_the_whole_file(
-    fragile: tuple[Site, list[str]], window: Window, tmp_path: Path
+def test_many_small_files_cost_one_request_each(
+    site: Site, page: Page, sign_in: SignIn, namespace: str, tmp_path: Path
 ) -> None:
-    site, arguments = fragile
-    page = window(strict=False).new_page()
-    path = made(tmp_path / "ten.bin", 10 * MB)
-    page.goto(f"{site.url}#token={site.token()}")
-    slow_down(page, 4)
-    pick(page, path)
-    expect(upload_of(page, "ten.bin")).to_contain_text("left")
-    site.server.kill()
-    expect(page.get_by_text("Trying again")).to_be_visible()
-    expect(upload_of(page, "ten.bin")).to_contain_text("Waiting for the service")
-    slow_down(page, 50)
-    site.server = Process(site.data, *arguments)
-    expect(page.get_by_text("Trying again")).to_have_count(0, timeout=15_000)
-    expect(page.locator(".row", has_text="ten.bin")).to_be_visible()
-    assert stored(site, "default") == {"ten.bin": digest(path)}
-
-
-def test_a_file_that_is_added_while_the_service_is_unreachable_shows_when_it_is_back(
-    fragile: tuple[Site, list[str]], window: Window, tmp_path: Path
-) -> None:
-    site, arguments = fragile
-    page = window(strict=False).new_page()
-    path = made(tmp_path / "later.bin", 100)
-    page.goto(f"{site.url}#token={site.token()}")
+    names = [f"{i:03}.bin" for i in range(200)]
+    paths = [made(tmp_path / name, 1000) for name in names]
+    sign_in(page, at=f"/ns/{namespace}")
     expect(page.get_by_text("Drop files here")).to_be_visible()
-    site.server.kill()
+    sent = Sent(page)
+    pick(page, *paths)
+    expect(tray(page).get_by_role("heading")).to_have_text("200 files uploaded", timeout=60_000)
+    expect(tray(page).locator("li.done")).to_have_count(100)
+    expect(tray(page)).to_contain_text("and 100 more")
+    expect(page.get_by_role("link", name=namespace)).to_contain_text("200")
+    assert sorted(stored(site, namespace)) == names
+    assert len(sent.calls) <= 1.2 * len(names)
+
+
+def test_failures_come_first_and_can_be_tried_again_together(
+    site: Site, window: Window, sign_in: SignIn, namespace: str, tmp_path: Path
+) -> None:
+    page = window(strict=False).new_page()
+    page.route("**/storage/*/bad-*", lambda route: route.fulfill(status=507, body="{}"))
+    paths = [made(tmp_path / name, 100) for name in ("a", "b", "bad-1", "bad-2", "c")]
+    sign_in(page, at=f"/ns/{namespace}")
+    pick(page, *paths)
+    expect(tray(page).get_by_role("heading")).to_have_text("2 files not uploaded")
+    expect(tray(page).locator(".upload-name")).to_have_text(["bad-1", "bad-2", "a", "b", "c"])
+    page.unroute("**/storage/*/bad-*")
+    tray(page).get_by_role("button", name="Retry all").click()
+    expect(tray(page).get_by_role("heading")).to_have_text("5 files uploaded")
+    assert len(stored(site, namespace)) == 5
+
+
+def test_what_is_uploaded_can_be_opened_and_shared_from_the_tray(
+    page: Page, sign_in: SignIn, namespace: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "note.txt"
+    path.write_text("hello")
+    sign_in(page, at=f"/ns/{namespace}")
     pick(page, path)
-    expect(page.get_by_text("Trying again")).to_be_visible()
-    expect(upload_of(page, "later.bin")).to_have_count(0)  # what shows it cannot be fetched
-    site.server = Process(site.data, *arguments)
-    expect(upload_of(page, "later.bin").locator(".upload-state")).to_have_text("100 bytes")
-    assert stored(site, "default") == {"later.bin": digest(path)}
+    upload_of(page, "note.txt").get_by_role("button", name="note.txt", exact=True).click()
+    expect(page.get_by_role("dialog", name="note.txt")).to_contain_text("5 bytes")
+    page.keyboard.press("Escape")
+    upload_of(page, "note.txt").get_by_role("button", name="Copy link to note.txt").click()
+    expect(page.get_by_label("Address")).to_have_value(re.compile("token="))

@@ -1,36 +1,36 @@
-// What the browser gives to the page, as far as the queue of uploads uses it: XMLHttpRequest,
-// EventSource, fetch and a few names. Import this before a module of the page.
+// What the browser gives to the page, as far as the queue of uploads uses it: XMLHttpRequest, fetch,
+// localStorage and a few names. Import this before a module of the page.
 
 const ORIGIN = "http://sfs.test/";
 
 /** The service as the page sees it; a test sets what it responds. */
 export const service = {
   reachable: true,
-  /** names that are taken, in any namespace */
-  taken: new Set(),
-  /** HTTP status of a request for the name of a file */
-  status: 200,
-  /** how many event streams were asked for */
-  links: 0,
+  /** files that are stored, in any namespace: their bytes by their names */
+  stored: new Map(),
+  /** paths of sessions that were ended */
+  /** @type {string[]} */
+  ended: [],
 };
 
-/** @type {UploadRequest[]} requests that upload, the oldest first */
+/** @type {Sent[]} requests of XMLHttpRequest, the oldest first */
 export const requests = [];
-/** @type {EventStream[]} event streams that were opened */
-export const streams = [];
 
 /** An XMLHttpRequest that a test drives: how far it is, and how it ends. */
-class UploadRequest {
+class Sent {
   method = "";
   path = "";
   /** @type {Record<string, string>} */
   headers = {};
-  /** @type {unknown} */
+  /** @type {any} */
   body;
   status = 0;
   responseText = "";
   aborted = false;
-  upload = { onprogress: (/** @type {{ loaded: number }} */ _event) => {} };
+  over = false;
+  /** @type {Record<string, string>} */
+  fields = {};
+  upload = { onprogress: (/** @type {{ loaded: number }} */ _event) => {}, onload: () => {} };
   onload = () => {};
   onerror = () => {};
   onabort = () => {};
@@ -46,6 +46,11 @@ class UploadRequest {
     this.headers[name] = value;
   }
 
+  /** @param {string} name */
+  getResponseHeader(name) {
+    return this.fields[name] ?? null;
+  }
+
   /** @param {unknown} body */
   send(body) {
     this.body = body;
@@ -53,82 +58,77 @@ class UploadRequest {
   }
 
   abort() {
-    this.aborted = true;
+    if (this.over) return;
+    Object.assign(this, { aborted: true, over: true });
     this.onabort();
     this.onloadend();
   }
 
-  /** @param {number} status */
-  respond(status, responseText = "") {
-    Object.assign(this, { status, responseText });
+  /** @param {number} status @param {Record<string, string>} fields */
+  respond(status, fields = {}, responseText = "") {
+    Object.assign(this, { status, fields, responseText, over: true });
     this.onload();
     this.onloadend();
   }
 
   break() {
+    this.over = true;
     this.onerror();
     this.onloadend();
   }
 }
 
-/** An event stream that a test drives. */
-class EventStream {
-  static CLOSED = 2;
-  readyState = 1;
-  onmessage = (/** @type {{ data: string }} */ _event) => {};
-  onerror = () => {};
-
-  /** @param {string} url */
-  constructor(url) {
-    this.url = url;
-    streams.push(this);
-  }
-
-  close() {
-    this.readyState = EventStream.CLOSED;
-  }
-
-  /** @param {number} bytes */
-  say(bytes, done = false) {
-    this.onmessage({ data: JSON.stringify({ bytes, done }) });
-  }
-
-  fail() {
-    this.close();
-    this.onerror();
-  }
-}
-
-/** @param {string} path */
-async function fetch(path) {
+/** @param {string} path @param {{ method?: string }} [init] */
+async function fetch(path, { method = "GET" } = {}) {
   if (!service.reachable) throw new TypeError("fetch failed");
   const url = new URL(path, ORIGIN);
-  if (url.pathname === "/storage/links") {
-    service.links += 1;
-    return Response.json({ url: `/sse/progress?link=${service.links}` });
-  }
+  if (method === "DELETE") service.ended.push(url.pathname);
   if (url.pathname === "/storage/files") {
-    if (service.status !== 200) {
-      return Response.json({ detail: "No, because." }, { status: service.status });
-    }
-    const name = url.searchParams.get("prefix");
-    return Response.json(service.taken.has(name) ? [{ name }] : []);
+    const name = url.searchParams.get("prefix") ?? "";
+    const bytes = service.stored.get(name);
+    return Response.json(bytes === undefined ? [] : [{ name, size: bytes.length }]);
   }
+  const file = /^\/storage\/photos\/(.*)$/.exec(url.pathname);
+  if (file) return new Response(service.stored.get(decodeURIComponent(file[1])));
   return Response.json([]);
+}
+
+/** @type {Map<string, string>} */
+export const kept = new Map();
+const localStorage = {
+  getItem: (/** @type {string} */ key) => kept.get(key) ?? null,
+  setItem: (/** @type {string} */ key, /** @type {string} */ value) => kept.set(key, value),
+  removeItem: (/** @type {string} */ key) => kept.delete(key),
+};
+
+/** Another tab, which has these sessions. */
+export const elsewhere = new Set();
+
+class Channel {
+  onmessage = (/** @type {{ data: any }} */ _event) => {};
+
+  /** @param {any} message */
+  postMessage(message) {
+    if (message.ask) for (const held of elsewhere) this.onmessage({ data: { held } });
+  }
 }
 
 /** Forget what happened. */
 export function reset() {
-  Object.assign(service, { reachable: true, status: 200, links: 0 });
-  service.taken.clear();
+  Object.assign(service, { reachable: true, ended: [] });
+  service.stored.clear();
   requests.length = 0;
-  streams.length = 0;
+  kept.clear();
+  elsewhere.clear();
 }
 
-Object.assign(globalThis, {
-  EventSource: EventStream,
-  XMLHttpRequest: UploadRequest,
+for (const [name, value] of Object.entries({
+  BroadcastChannel: Channel,
+  XMLHttpRequest: Sent,
   fetch,
+  localStorage,
   location: new URL(ORIGIN),
   sessionStorage: { getItem: () => null },
-});
+})) {
+  Object.defineProperty(globalThis, name, { value, configurable: true });
+}

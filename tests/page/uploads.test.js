@@ -1,17 +1,20 @@
 // The queue of uploads, against a browser and a service that do what a test says.
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
-import { requests, reset, service, streams } from "./browser.js";
-import { resolve } from "../../sfs_server/page/static/clashes.js";
-import { isWaiting, speed } from "../../sfs_server/page/static/speed.js";
+import { elsewhere, kept, requests, reset, service } from "./browser.js";
+import { before, speed, sampled } from "../../sfs_server/page/static/speed.js";
 import { state, set } from "../../sfs_server/page/static/store.js";
-import * as queue from "../../sfs_server/page/static/uploads.js";
+import * as queue from "../../sfs_server/page/static/queue.js";
+import { isActive, take } from "../../sfs_server/page/static/uploads.js";
 
 mock.timers.enable({ apis: ["setTimeout"] });
 
+const MIB = 1 << 20;
+const [BEGUN, SESSION] = [201, "/storage/uploads/0123456789abcdef0123456789abcdef"];
+
 /** Let everything run that waits for no time to pass. */
 async function settle() {
-  for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate);
+  for (let turn = 0; turn < 30; turn += 1) await new Promise(setImmediate);
 }
 
 /** @param {number} milliseconds */
@@ -24,8 +27,42 @@ async function pass(milliseconds) {
 async function add(...names) {
   queue.add(
     "photos",
-    names.map((name) => new File(["12345678"], name)),
+    names.map((name) => new File(["12345678"], name, { lastModified: 7 })),
   );
+  await settle();
+}
+
+/** A file whose bytes nobody looks at. */
+const large = (megabytes = 20, name = "film") =>
+  new File([new Uint8Array(megabytes * MIB)], name, { lastModified: 7 });
+
+/** Adds a large file, and lets its session begin. */
+async function begin(megabytes = 20) {
+  queue.add("photos", [large(megabytes)]);
+  await settle();
+  latest().respond(BEGUN, { Location: `http://inside:8080${SESSION}` });
+  await settle();
+  return find("film");
+}
+
+const latest = () => /** @type {(typeof requests)[0]} */ (requests.at(-1));
+
+/** The newest request, in one line. */
+const line = () => {
+  const { method, path, headers, body } = latest();
+  const at = headers["Upload-Offset"];
+  const part = at === undefined ? "" : ` ${Number(at) / MIB}+${body.size / MIB}`;
+  return `${method} ${path}${part}`;
+};
+
+/** @param {number} megabytes @param {number} [status] */
+async function stored(megabytes, status = 204) {
+  latest().respond(status, { "Upload-Offset": String(megabytes * MIB) });
+  await settle();
+}
+
+async function cut() {
+  latest().break();
   await settle();
 }
 
@@ -38,244 +75,436 @@ function find(name) {
   return found;
 }
 
+/** @param {string | null} user */
+const signIn = (user) =>
+  set({ session: user === null ? null : { user, username: user, admin: false } });
+
 beforeEach(async () => {
-  for (const upload of state.uploads) if (queue.isActive(upload)) queue.cancel(upload);
-  await pass(10_000);
+  queue.cancelAll();
+  await pass(60_000);
   reset();
-  set({ uploads: [], notices: [], said: "", reachable: true });
+  signIn("alice");
+  set({ uploads: [], unfinished: [], notices: [], said: "", reachable: true });
 });
 
-test("three uploads run at a time, and the next starts when one ends", async () => {
-  await add("1", "2", "3", "4", "5");
-  assert.deepEqual(states(), ["running", "running", "running", "queued", "queued"]);
-  assert.equal(requests.length, 3);
+test("two uploads run at a time, and the next starts when one ends", async () => {
+  await add("1", "2", "3", "4");
+  assert.deepEqual(states(), ["running", "running", "queued", "queued"]);
+  assert.equal(requests.length, 2);
   requests[1].respond(201);
   await settle();
-  assert.deepEqual(states(), ["running", "done", "running", "running", "queued"]);
+  assert.deepEqual(states(), ["running", "done", "running", "queued"]);
 });
 
-test("a file is sent under its name, and may not replace one", async () => {
+test("a small file is one request, which may not replace another", async () => {
   await add("a b?.txt");
-  const [request] = requests;
-  assert.equal(request.method, "POST");
-  assert.match(request.path, /^\/storage\/photos\/a%20b%3F\.txt\?id=up-[0-9a-z]+$/);
-  assert.equal(request.headers["Content-Type"], "application/octet-stream");
-  assert.equal(request.body, find("a b?.txt").file);
+  assert.equal(line(), "POST /storage/photos/a%20b%3F.txt");
+  assert.equal(latest().headers["Content-Type"], "application/octet-stream");
+  assert.equal(latest().body, find("a b?.txt").file);
+  latest().respond(201);
+  await settle();
+  assert.deepEqual(states(), ["done"]);
+  assert.equal(requests.length, 1);
 });
 
-test("whether a name is taken is asked before a byte is sent", async () => {
-  service.taken.add("a");
+test("a file that is in the queue already is not added again", async () => {
+  await add("a", "a");
   await add("a", "b");
-  assert.deepEqual(states(), ["clash", "running"]);
-  assert.deepEqual(
-    requests.map(({ path }) => path.split("?")[0]),
-    ["/storage/photos/b"],
-  );
-});
-
-test("a name that somebody else took meanwhile is a clash", async () => {
-  await add("a");
-  requests[0].respond(409);
-  await settle();
-  assert.deepEqual(states(), ["clash"]);
-});
-
-test("a file that is to replace another is sent without a question, and its failure is shown", async () => {
-  service.taken.add("a");
-  await add("a");
-  await resolve(find("a"), "replace");
-  await settle();
-  assert.equal(requests[0].method, "PUT");
-  requests[0].respond(409, '{"detail": "It is being replaced."}');
-  await settle();
-  assert.deepEqual(states(), ["failed"]);
-  assert.equal(find("a").error, "It is being replaced.");
-});
-
-test("both are kept under the first name that is neither stored nor queued", async () => {
-  for (const name of ["a.tar.gz", "a.tar (2).gz"]) service.taken.add(name);
-  await add("a.tar.gz", "a.tar (3).gz");
-  await resolve(find("a.tar.gz"), "keep");
-  await settle();
-  assert.deepEqual(
-    state.uploads.map(({ name }) => name),
-    ["a.tar (4).gz", "a.tar (3).gz"],
-  );
   assert.deepEqual(states(), ["running", "running"]);
 });
 
-test("a name without an extension is numbered at its end", async () => {
-  for (const name of [".profile", "README"]) service.taken.add(name);
-  await add(".profile", "README");
-  for (const upload of state.uploads) await resolve(upload, "keep");
-  assert.deepEqual(
-    state.uploads.map(({ name }) => name),
-    [".profile (2)", "README (2)"],
-  );
+test("a name that is taken is a clash, and nothing is replaced without a word", async () => {
+  await add("a");
+  latest().respond(409);
+  await settle();
+  assert.deepEqual(states(), ["clash"]);
+  await queue.resolve(find("a"), "replace");
+  assert.equal(line(), "POST /storage/photos/a?overwrite=true");
+  latest().respond(409, {}, '{"detail": "It is being replaced."}');
+  await settle();
+  assert.deepEqual([find("a").state, find("a").error], ["failed", "It is being replaced."]);
 });
 
-test("a clash that is skipped is cancelled, and one that is cancelled is not numbered", async () => {
-  for (const name of ["a", "b"]) service.taken.add(name);
-  await add("a", "b");
-  await resolve(find("a"), "skip");
-  const keeping = resolve(find("b"), "keep");
-  queue.cancel(find("b"));
-  await keeping;
+test("both are kept under the first name that is neither stored nor queued", async () => {
+  service.stored.set("a.tar.gz", "").set("a.tar (2).gz", "");
+  await add("a.tar.gz", "a.tar (3).gz", ".profile");
+  requests[0].respond(409);
+  await settle();
+  await queue.resolve(find("a.tar.gz"), "keep");
   assert.deepEqual(
-    state.uploads.map(({ name, state: now }) => [name, now]),
-    [
-      ["a", "cancelled"],
-      ["b", "cancelled"],
-    ],
+    state.uploads.map(({ name }) => name),
+    ["a.tar (4).gz", "a.tar (3).gz", ".profile"],
+  );
+  requests[2].respond(409);
+  await settle();
+  await queue.resolve(find(".profile"), "keep");
+  assert.equal(find(".profile (2)").state, "queued");
+});
+
+test("what is said for all is done with those whose turn comes later, but not with other batches", async () => {
+  await add("1", "2", "3", "4");
+  await add("5");
+  requests[0].respond(409);
+  await settle();
+  queue.resolveAll(find("1"), "skip");
+  await settle();
+  assert.deepEqual(states(), ["cancelled", "running", "running", "queued", "queued"]);
+  for (let n = 1; n <= 4; n += 1) {
+    requests[n].respond(409);
+    await settle();
+  }
+  assert.deepEqual(states(), ["cancelled", "cancelled", "cancelled", "cancelled", "clash"]);
+});
+
+test("what is to replace is sent so at once, where its turn comes later", async () => {
+  await add("1", "2", "3", "4");
+  requests[0].respond(409);
+  await settle();
+  queue.resolveAll(find("1"), "replace");
+  for (const taken of [1, 2]) {
+    requests[taken].respond(409);
+    await settle();
+  }
+  for (let n = 3; n < 7; n += 1) {
+    requests[n].respond(200);
+    await settle();
+  }
+  assert.deepEqual(states(), ["done", "done", "done", "done"]);
+  assert.deepEqual(
+    requests.slice(3).map(({ path }) => path),
+    ["1", "2", "3", "4"].map((name) => `/storage/photos/${name}?overwrite=true`),
   );
 });
 
 test("an upload that is cancelled frees its place, in every state", async () => {
-  await add("1", "2", "3", "4", "5");
+  await add("1", "2", "3", "4");
   queue.cancel(find("4"));
   queue.cancel(find("1"));
   await settle();
   assert.ok(requests[0].aborted);
-  assert.deepEqual(states(), ["cancelled", "running", "running", "cancelled", "running"]);
-  queue.add("photos", [new File([], "6")]);
-  queue.cancel(find("6"));
-  queue.cancel(find("5"));
-  queue.add("photos", [new File([], "7")]);
-  queue.cancel(find("7")); // while it is being checked
+  assert.deepEqual(states(), ["cancelled", "running", "running", "cancelled"]);
+  requests[1].respond(409);
   await settle();
-  assert.deepEqual(states().slice(4), ["cancelled", "cancelled", "cancelled"]);
-  assert.equal(requests.length, 4);
+  const keeping = queue.resolve(find("2"), "keep");
+  queue.cancel(find("2")); // while a name is looked for
+  await keeping;
+  assert.deepEqual(states(), ["cancelled", "cancelled", "running", "cancelled"]);
 });
 
-test("an upload that was cancelled or failed can start again from nothing", async () => {
-  await add("a");
-  requests[0].upload.onprogress({ loaded: 5 });
-  requests[0].respond(507, "<h1>a gateway's page</h1>");
+test("all are cancelled, and no other one starts", async () => {
+  await add("1", "2", "3");
+  queue.cancelAll();
   await settle();
-  assert.equal(find("a").error, "The service responded with 507.");
-  queue.retry(find("a"));
-  await settle();
-  const { state: now, sent, error } = find("a");
-  assert.deepEqual([now, sent, error], ["running", 0, ""]);
+  assert.deepEqual(states(), ["cancelled", "cancelled", "cancelled"]);
+  assert.equal(requests.length, 2);
 });
 
-test("a refusal of the first request is shown", async () => {
-  service.status = 403;
-  await add("a");
-  assert.deepEqual(states(), ["failed"]);
-  assert.equal(find("a").error, "No, because.");
-  assert.equal(requests.length, 0);
-});
-
-test("an upload that a reachable service cut off has failed", async () => {
-  await add("a");
-  requests[0].break();
-  await settle();
-  assert.deepEqual(states(), ["failed"]);
-  assert.match(find("a").error, /^The connection was cut/);
-});
-
-test("a service that was unreachable gets the file when it is back, five times", async () => {
-  await add("a");
-  for (let n = 1; n <= 5; n += 1) {
-    service.reachable = false;
-    requests[n - 1].break();
+test("all that have failed are tried again, except what cannot succeed", async () => {
+  await add("1", "2", "3");
+  for (let n = 0; n < 3; n += 1) {
+    requests[n].respond(507, {}, "<h1>a gateway's page</h1>");
     await settle();
-    assert.deepEqual([find("a").state, find("a").tries], ["unreachable", n]);
-    assert.equal(state.reachable, false);
-    service.reachable = true;
-    queue.resume();
-    await settle();
-    assert.deepEqual(states(), ["running"]);
-    set({ reachable: true });
   }
-  service.reachable = false;
-  requests[5].break();
+  assert.equal(find("1").error, "The service responded with 507.");
+  find("3").again = false;
+  queue.retryAll();
   await settle();
-  assert.deepEqual(
-    [find("a").state, find("a").error],
-    ["failed", "The service cannot be reached."],
-  );
+  assert.deepEqual(states(), ["running", "running", "failed"]);
 });
 
-test("a service that is unreachable at the start is waited for", async () => {
-  service.reachable = false;
+test("a file that was changed on the disk cannot be tried again, but picked again", async () => {
+  await add("a");
+  const { file } = find("a");
+  mock.method(file, "slice", () => ({ arrayBuffer: () => Promise.reject(new Error("gone")) }));
+  await cut();
+  assert.deepEqual([find("a").state, find("a").again], ["failed", false]);
+  assert.match(find("a").error, /^This file has been changed/);
+  queue.add("photos", [new File(["new"], "a", { lastModified: 8 })]);
+  await settle();
+  assert.deepEqual(states(), ["running"]);
+});
+
+test("a small file whose response was lost is not sent again where it is stored", async () => {
   await add("a", "b");
-  assert.deepEqual(states(), ["unreachable", "unreachable"]);
+  service.stored.set("a", "12345678").set("b", "87654321");
+  requests[0].break();
+  requests[1].break();
+  await settle();
+  assert.deepEqual(states(), ["waiting", "waiting"]);
+  await pass(1500);
+  assert.deepEqual(states(), ["done", "running"]);
+  latest().respond(409);
+  await settle();
+  assert.deepEqual(states(), ["done", "clash"]);
+});
+
+test("a large file is sent in pieces, each from where the one before ended", async () => {
+  const film = await begin(20);
+  assert.equal(requests[0].headers["Upload-Length"], String(20 * MIB));
+  assert.equal(line(), `PATCH ${SESSION} 0+4`);
+  latest().upload.onprogress({ loaded: 3 * MIB });
+  assert.deepEqual([film.sent, film.stored, film.reached], [3 * MIB, 0, 0]);
+  latest().upload.onprogress({ loaded: 900 * MIB }); // with the head of the request
+  assert.equal(film.sent, 4 * MIB);
+  await stored(4);
+  assert.equal(line(), `PATCH ${SESSION} 4+16`);
+  assert.deepEqual([film.stored, film.reached], [4 * MIB, 4 * MIB]);
+  await stored(20);
+  assert.deepEqual(states(), ["done"]);
+  assert.ok(requests.every(({ headers }) => headers["Tus-Resumable"] === "1.0.0"));
+  assert.equal(kept.size, 0);
+});
+
+test("a connection that is cut goes on from what is stored, by a service that responds too", async () => {
+  const film = await begin();
+  for (const at of [3, 3, 5]) {
+    await cut();
+    assert.equal(film.state, "waiting");
+    await pass(40_000);
+    assert.equal(line(), `HEAD ${SESSION}`);
+    await stored(at, 200);
+    assert.equal(line(), `PATCH ${SESSION} ${at}+4`);
+    assert.equal(film.stored, at * MIB);
+  }
+});
+
+test("an upload whose connections are cut again and again, with nothing stored, has failed", async () => {
+  const film = await begin();
+  for (let n = 0; n < 10; n += 1) {
+    await cut();
+    assert.equal(film.state, "waiting", String(n));
+    await pass(60_000);
+  }
+  await cut();
+  assert.equal(film.state, "failed");
+  queue.retry(film);
+  await settle();
+  assert.equal(line(), `HEAD ${SESSION}`);
+});
+
+test("a service that is unreachable is waited for as long as it takes", async () => {
+  const film = await begin();
+  service.reachable = false;
+  for (let n = 0; n < 30; n += 1) {
+    await cut();
+    assert.deepEqual([film.state, state.reachable], ["waiting", false]);
+    await pass(30_000);
+  }
+  await cut();
+  service.reachable = true;
+  const count = requests.length;
+  queue.resume();
+  await settle();
+  assert.equal(requests.length, count + 1);
+  await stored(4, 200);
+  assert.equal(line(), `PATCH ${SESSION} 4+4`);
+});
+
+for (const status of [408, 423, 429, 502, 503, 504]) {
+  test(`a ${status} passes, and the service says when`, async () => {
+    const film = await begin();
+    latest().respond(status, { "Retry-After": "20" });
+    await settle();
+    await pass(19_000);
+    assert.equal(film.state, "waiting");
+    await pass(1000);
+    assert.equal(line(), `HEAD ${SESSION}`);
+  });
+}
+
+test("a connection that carries nothing is given up", async () => {
+  const film = await begin();
+  await pass(19_000);
+  latest().upload.onprogress({ loaded: MIB });
+  await pass(19_000);
+  assert.equal(film.state, "running");
+  await pass(1000);
+  assert.ok(latest().aborted);
+  assert.equal(film.state, "waiting");
+});
+
+test("a service that is silent when all was sent gets longer, and more at each try", async () => {
+  const film = await begin(8);
+  for (const seconds of [60, 120]) {
+    latest().upload.onload();
+    await pass(seconds * 1000 - 1);
+    assert.equal(film.state, "running");
+    await settle();
+  await pass(1);
+    assert.equal(film.state, "waiting");
+    await pass(40_000);
+    await stored(7, 200);
+  }
+});
+
+test("a session that is gone begins again", async () => {
+  const film = await begin();
+  await stored(8);
+  await cut();
+  await pass(1500);
+  latest().respond(404);
+  await settle();
+  await pass(1);
+  assert.equal(line(), "POST /storage/photos/film");
+  assert.equal(film.stored, 0);
+});
+
+test("a name that was taken during an upload is asked about, with all bytes stored", async () => {
+  const film = await begin(8);
+  latest().respond(409);
+  await settle();
+  await pass(1);
+  await stored(8, 200);
+  assert.equal(line(), `PATCH ${SESSION} 8+0`);
+  latest().respond(409);
+  await settle();
+  assert.equal(film.state, "clash");
+  await queue.resolve(film, "replace");
+  assert.deepEqual(service.ended, ["/storage/photos/film"]);
+  await stored(8, 200);
+  await stored(8);
+  assert.equal(film.state, "done");
+});
+
+test("the response to the last piece may be lost", async () => {
+  const film = await begin(8);
+  await cut();
+  await pass(1500);
+  await stored(8, 200);
+  await stored(8);
+  assert.equal(film.state, "done");
+});
+
+test("a token that is refused puts all back, and they go on when the same user is there", async () => {
+  const film = await begin();
+  await stored(8);
+  signIn(null);
+  await settle();
+  assert.ok(latest().aborted);
+  assert.equal(film.state, "queued");
+  signIn("bob");
+  await settle();
+  assert.equal(film.state, "queued");
+  signIn("alice");
+  await settle();
+  assert.equal(line(), `HEAD ${SESSION}`);
+});
+
+test("cancelling ends the session", async () => {
+  const film = await begin();
+  queue.cancel(film);
+  await settle();
+  assert.deepEqual(service.ended, [SESSION]);
+  assert.equal(kept.size, 0);
+  queue.retry(film);
+  await settle();
+  assert.equal(line(), "POST /storage/photos/film");
+});
+
+/** What another visit leaves behind. */
+async function leave() {
+  await begin();
+  await stored(8);
+  const memory = /** @type {string} */ (kept.get("sfs-uploads"));
+  queue.cancelAll();
+  await settle();
+  set({ uploads: [] });
+  requests.length = 0;
+  kept.set("sfs-uploads", memory);
+}
+
+test("the same file goes on from what an earlier visit has stored", async () => {
+  await leave();
+  queue.resume();
+  await pass(250);
+  assert.deepEqual(
+    state.unfinished.map(({ picked, stored: bytes }) => [picked, bytes]),
+    [["film", 8 * MIB]],
+  );
+  queue.add("photos", [large()]);
+  assert.equal(state.unfinished.length, 0);
+  await pass(250);
+  assert.equal(line(), `HEAD ${SESSION}`);
+  await stored(9, 200);
+  assert.equal(find("film").from, 9 * MIB);
+  assert.equal(line(), `PATCH ${SESSION} 9+4`);
+});
+
+for (const [what, other] of /** @type {[string, () => void][]} */ ([
+  ["another size", () => queue.add("photos", [large(21)])],
+  ["another name", () => queue.add("photos", [large(20, "other")])],
+  ["another place", () => queue.add("letters", [large()])],
+  ["another user", () => (signIn("bob"), queue.add("photos", [large()]))],
+  ["later bytes", () => queue.add("photos", [new File([large()], "film", { lastModified: 8 })])],
+])) {
+  test(`${what}: the file begins at its first byte`, async () => {
+    await leave();
+    other();
+    await pass(250);
+    assert.equal(latest().method, "POST");
+  });
+}
+
+test("what another tab uploads is left to it", async () => {
+  await leave();
+  queue.cancelAll();
+  elsewhere.add(SESSION);
+  queue.resume();
+  await pass(250);
+  assert.equal(state.unfinished.length, 0);
+  queue.add("photos", [large()]);
+  await pass(250);
+  assert.deepEqual([find("film").state, find("film").error], [
+    "failed",
+    "Another tab uploads this file.",
+  ]);
   assert.equal(requests.length, 0);
 });
 
-test("progress is what the service has stored, and never goes back", async () => {
-  await add("a");
-  const upload = find("a");
-  requests[0].upload.onprogress({ loaded: 8 });
-  assert.equal(queue.progress(upload), 0);
-  streams[0].say(6);
-  streams[0].say(4);
-  assert.equal(queue.progress(upload), 6);
-});
-
-test("progress is what was sent where no event stream says more", async () => {
-  await add("a");
-  streams[0].say(2);
-  requests[0].upload.onprogress({ loaded: 900 }); // with the head of the request
-  streams[0].fail();
-  assert.equal(queue.progress(find("a")), 8);
-});
-
-test("an event stream that stays silent is given up", async () => {
-  await add("a");
-  requests[0].upload.onprogress({ loaded: 5 });
-  await pass(3000);
-  assert.equal(streams[0].readyState, 2);
-  assert.equal(queue.progress(find("a")), 5);
-});
-
-test("two uploads have an event stream, and a place that is free is taken", async () => {
-  await add("1", "2", "3", "4");
-  assert.equal(streams.length, 2);
-  assert.deepEqual(
-    state.uploads.map(({ stored }) => stored),
-    [0, 0, null, null],
-  );
-  requests[0].respond(201);
+test("what has expired is not remembered", async () => {
+  await begin();
+  latest().respond(204, {
+    "Upload-Offset": String(8 * MIB),
+    "Upload-Expires": new Date(Date.now() + 5000).toUTCString(),
+  });
   await settle();
-  assert.equal(streams[0].readyState, 2);
-  assert.equal(streams.length, 3);
+  const [{ expires }] = JSON.parse(kept.get("sfs-uploads") ?? "[]");
+  assert.ok(expires <= Date.now() + 5000);
 });
 
-test("a file that was stored takes its place in the list that is shown", async () => {
-  set({ current: "photos" });
-  await add("b");
-  service.taken.add("b");
-  requests[0].respond(201);
-  await settle();
+test("what was stored takes its place in the list, and the service is asked once for all of it", async () => {
+  set({ current: "photos", files: { entries: [], next: null, loading: false, error: null } });
+  await add("c", "a", "b");
+  for (let n = 0; n < 3; n += 1) {
+    requests[n].respond(201);
+    await settle();
+  }
+  await pass(500);
   assert.deepEqual(
     state.files.entries.map(({ name }) => name),
-    ["b"],
+    ["a", "b", "c"],
   );
-  assert.equal(queue.progress(find("b")), 8);
 });
 
 test("screen readers announce every tenth part, and the end", async () => {
-  await add("a", "b");
-  streams[0].say(3);
-  await pass(100);
-  assert.equal(state.said, "Uploading 2 files, 10 percent stored");
-  for (const request of requests) request.respond(201);
-  await pass(100);
-  assert.equal(state.said, "2 files uploaded");
+  await begin(16);
+  await stored(8);
+  await pass(200);
+  assert.equal(state.said, "Uploading 1 file, 50 percent stored");
+  await stored(16);
+  await pass(200);
+  assert.equal(state.said, "1 file uploaded");
 });
 
 test("what has ended is cleared, and what has not stays", async () => {
   await add("1", "2", "3");
   requests[0].respond(200);
-  service.reachable = false;
-  requests[2].break();
   await settle();
-  assert.deepEqual(states(), ["done", "running", "unreachable"]);
+  requests[1].respond(403);
+  await settle();
   queue.clear();
-  assert.deepEqual(states(), ["running", "unreachable"]);
+  assert.deepEqual(states(), ["running"]);
+  assert.ok(state.uploads.every(isActive));
 });
 
 test("folders that are dropped are left out, and that is said", async () => {
@@ -285,7 +514,7 @@ test("folders that are dropped are left out, and that is said", async () => {
     webkitGetAsEntry: () => ({ isDirectory: one === folder }),
     getAsFile: () => one,
   }));
-  queue.take("photos", /** @type {any} */ ({ items, files: [file, folder] }));
+  take("photos", /** @type {any} */ ({ items, files: [file, folder] }));
   await settle();
   assert.deepEqual(
     state.uploads.map(({ name }) => name),
@@ -294,43 +523,21 @@ test("folders that are dropped are left out, and that is said", async () => {
   assert.match(state.notices[0].text, /^Folders are left out/);
 });
 
-test("speed is that of the samples, and none where there are too few", async () => {
-  await add("a");
-  const upload = find("a");
-  const of = (/** @type {[number, number][]} */ samples) => speed({ ...upload, samples });
-  assert.equal(of([]), 0);
-  assert.equal(of([[7, 100]]), 0);
-  assert.equal(
-    of([
-      [7, 100],
-      [7.2, 900],
-    ]),
-    0,
-  );
-  assert.equal(
-    of([
-      [7, 100],
-      [8, 150],
-      [9, 500],
-    ]),
-    200,
-  );
-  assert.equal(
-    of([
-      [7, 500],
-      [9, 100],
-    ]),
-    0,
-  );
+test("speed is that of the last seconds, falls where nothing moves, and is none where too little is known", () => {
+  assert.equal(speed([], 9), 0);
+  assert.equal(speed([[7, 100]], 9), 0);
+  assert.equal(speed([[7, 100], [7.2, 900]], 7.2), 0);
+  assert.equal(speed([[7, 100], [8, 150], [9, 500]], 9), 200);
+  assert.equal(speed([[7, 100], [8, 150], [9, 500]], 11), 100);
+  assert.equal(speed([[7, 500], [9, 100]], 9), 0);
+  assert.equal(speed([[1, 0], [7, 100], [9, 500]], 9.5), 160);
+  assert.deepEqual(sampled([[1, 0], [9, 5]], 6, 9.1), [[1, 0], [9, 5]]);
+  assert.deepEqual(sampled([[1, 0], [9, 5]], 6, 9.5), [[9, 5], [9.5, 6]]);
 });
 
-test("an upload waits where all is sent, or far more than is stored", async () => {
-  await add("a");
-  const waits = (/** @type {Partial<Upload>} */ patch) =>
-    isWaiting({ ...find("a"), size: 1e9, ...patch });
-  assert.equal(waits({ sent: 1e9, stored: null }), true);
-  assert.equal(waits({ sent: 5e8, stored: null }), false);
-  assert.equal(waits({ sent: 3e8, stored: 2.1e8 }), false);
-  assert.equal(waits({ sent: 3e8, stored: 1.9e8 }), true);
-  assert.equal(waits({ sent: 1e9, stored: 1e9, state: "done" }), false);
+test("what is shown as stored is what was sent as long ago as a response takes", () => {
+  assert.equal(before([], 1, 9), 0);
+  assert.equal(before([[7, 100], [8, 150], [9, 500]], 0.5, 9), 150);
+  assert.equal(before([[7, 100], [8, 150], [9, 500]], 3, 9), 0);
+  assert.equal(before([[7, 100], [8, 150], [9, 500]], Infinity, 9), 0);
 });

@@ -1,6 +1,6 @@
 // What a person can do, as changes of the state.
 import * as api from "./api.js";
-import { compareNames, visible } from "./format.js";
+import { visible } from "./format.js";
 import { NO_FILES, set, state } from "./store.js";
 
 const NOTICE_SECONDS = 6;
@@ -171,22 +171,6 @@ export function filter(prefix) {
 export function sortBy(key) {
   const { sort } = state;
   set({ sort: { key, down: sort.key === key ? !sort.down : key !== "name" } });
-}
-
-/**
- * A file is there, or is another one now: it takes its place among those that are loaded.
- * @param {string} ns @param {string} name
- */
-export async function arrived(ns, name) {
-  countsChanged();
-  if (ns !== state.current || !name.startsWith(state.prefix)) return;
-  const file = await api.findFile(ns, name).catch(() => undefined);
-  if (file === undefined || ns !== state.current) return;
-  const entries = state.files.entries.filter((other) => other.name !== name);
-  const at = entries.findIndex((other) => compareNames(other.name, name) > 0);
-  if (at === -1 && state.files.next !== null) return; // it comes later
-  entries.splice(at === -1 ? entries.length : at, 0, file);
-  set({ files: { ...state.files, entries } });
 }
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */

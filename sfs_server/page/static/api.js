@@ -1,15 +1,17 @@
 // Every call to the service. Failures are ApiErrors, whose text can be shown to a person.
 
 const KEY = "sfs-token";
+const ALIVE_MS = 10_000; // a service that is longer about it is unreachable
 
 export class ApiError extends Error {
   /**
-   * status 0: the service could not be reached.
+   * status 0: the service could not be reached. pause: the seconds that it asks to be left alone.
    * @param {number} status @param {string} detail
    */
-  constructor(status, detail) {
+  constructor(status, detail, pause = 0) {
     super(detail);
     this.status = status;
+    this.pause = pause;
   }
 }
 
@@ -28,6 +30,14 @@ const watchers = { refused: () => {}, unreachable: () => {} };
  */
 export function onTrouble(handlers) {
   Object.assign(watchers, handlers);
+}
+
+/**
+ * The service has refused a token.
+ * @param {string | null} token
+ */
+export function refused(token) {
+  if (token !== null && token === credential.get()) watchers.refused();
 }
 
 /** @returns {Record<string, string>} */
@@ -52,7 +62,7 @@ async function call(method, path, body, signal, token = credential.get()) {
     throw new ApiError(0, "The service cannot be reached.");
   }
   if (response.ok) return response;
-  if (response.status === 401 && token !== null && token === credential.get()) watchers.refused();
+  if (response.status === 401) refused(token);
   throw new ApiError(response.status, await detailOf(response));
 }
 
@@ -96,7 +106,7 @@ const absolute = (url) => new URL(url, location.origin).href;
 /** @param {string} [token] @returns {Promise<Session>} */
 export const getSession = (token) => json("GET", "/api/session", undefined, undefined, token);
 export const isAlive = () =>
-  fetch("/healthz", { cache: "no-store" }).then(
+  fetch("/healthz", { cache: "no-store", signal: AbortSignal.timeout(ALIVE_MS) }).then(
     (response) => response.ok,
     () => false,
   );
@@ -170,6 +180,15 @@ export async function linkTo(file, ttl) {
   };
 }
 
-/** @param {string} transfer */
-export const linkToTransfer = async (transfer) =>
-  absolute((await json("POST", "/storage/links", { transfer })).url);
+/**
+ * Whether what is stored under that name are these very bytes.
+ * @param {string} ns @param {string} name @param {Blob} bytes
+ */
+export async function isStored(ns, name, bytes) {
+  const stored = await findFile(ns, name);
+  if (stored?.size !== bytes.size) return false;
+  const response = await call("GET", viewPath(ns, name));
+  const [theirs, ours] = await Promise.all([response.arrayBuffer(), bytes.arrayBuffer()]);
+  const other = new Uint8Array(ours);
+  return new Uint8Array(theirs).every((byte, at) => byte === other[at]);
+}

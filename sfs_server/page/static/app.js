@@ -27,8 +27,9 @@ export function App() {
       ${state.menu && html`<${Lazy} kind="menu" menu=${state.menu} />`}
     </main>
     ${
-      state.uploads.length > 0 &&
-      html`<${Lazy} kind="tray" uploads=${state.uploads} reachable=${state.reachable} />`
+      state.uploads.length + state.unfinished.length > 0 &&
+      html`<${Lazy} kind="tray" reachable=${state.reachable} uploads=${state.uploads}
+        unfinished=${state.unfinished} user=${state.session?.user} />`
     }
     <${Notices} notices=${state.notices} />
     <p class="unseen" role="status">${state.said}</p>

@@ -1,11 +1,13 @@
 // Questions before something is lost.
 import { useState } from "./vendor/hooks.js";
-import { resolve } from "./clashes.js";
+import { signOut } from "./actions.js";
 import { deleteFiles } from "./deleting.js";
 import { count } from "./format.js";
 import { html } from "./html.js";
 import { deleteNamespace } from "./namespaces.js";
+import { resolve, resolveAll } from "./queue.js";
 import { Button, Dialog } from "./ui.js";
+import { isActive } from "./uploads.js";
 
 const MOST_NAMES = 5;
 
@@ -54,25 +56,35 @@ export function DeleteNamespace({ ns, onClose }) {
   <//>`;
 }
 
+/** @param {{ onClose: () => void }} props */
+export const SignOut = ({ onClose }) => html`<${Dialog} title="Sign out now?" onClose=${onClose}>
+  <p>Your uploads stop, and go on in this tab when you sign in again.</p>
+  <div class="buttons">
+    <${Button} autofocus onClick=${onClose}>Cancel<//>
+    <${Button} look="primary" onClick=${() => (onClose(), signOut())}>Sign out<//>
+  </div>
+<//>`;
+
 /**
  * A name is taken. Closing the dialog skips: nothing is lost by it.
- * @param {{ clashes: Upload[] }} props
+ * @param {{ clashes: Upload[], uploads: Upload[] }} props
  */
-export function Clash({ clashes }) {
+export function Clash({ clashes, uploads }) {
   const [all, setAll] = useState(false);
-  const [first, ...others] = clashes;
-  /** @param {"replace" | "keep" | "skip"} how */
-  const decide = (how) => (all ? clashes : [first]).forEach((upload) => resolve(upload, how));
+  const [first] = clashes;
+  const others = uploads.filter((one) => one.batch === first.batch && isActive(one)).length - 1;
+  /** @param {Choice} how */
+  const decide = (how) => (all ? resolveAll : resolve)(first, how);
   return html`<${Dialog} title="That name is taken" onClose=${() => decide("skip")}>
     <p>
       <strong class="break" dir="auto">${first.name}</strong> exists in ${first.namespace} already.
     </p>
     ${
-      others.length > 0 &&
+      others > 0 &&
       html`<label class="check">
       <input type="checkbox" checked=${all}
         onChange=${(/** @type {InputEventOf} */ event) => setAll(event.target.checked)} />
-      Do the same for ${count(others.length, "other file")}
+      Do the same for ${count(others, "other file")}, where its name is taken
     </label>`
     }
     <div class="buttons">

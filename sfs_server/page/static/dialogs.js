@@ -9,7 +9,10 @@ export function Dialogs({ state }) {
   if (dialog) {
     return html`<${Lazy} key=${dialog.kind} ...${dialog} session=${session} onClose=${close} />`;
   }
-  const clashes = uploads.filter((upload) => upload.state === "clash");
+  const clashes = uploads
+    .filter((upload) => upload.state === "clash")
+    .sort((a, b) => a.asked - b.asked);
   if (clashes.length === 0) return null;
-  return html`<${Lazy} key=${clashes[0].id} kind="clash" clashes=${clashes} />`;
+  return html`<${Lazy} key=${clashes[0].id} kind="clash" clashes=${clashes}
+    uploads=${uploads} />`;
 }

@@ -8,7 +8,7 @@ const confirm = () => import("./dialogs-confirm.js");
 const file = () => import("./dialogs-file.js");
 const form = () => import("./dialogs-form.js");
 const menu = () => import("./menu.js");
-const tray = () => import("./tray.js");
+const tray = () => import("./tray.js"); // and with it queue.js, which sends
 
 for (const sign of ["pointerdown", "keydown", "dragenter"]) {
   const prepare = () => Promise.allSettled([confirm(), file(), form(), menu(), tray()]);
@@ -23,6 +23,7 @@ const KINDS = {
   "delete-namespace": [confirm, "DeleteNamespace"],
   "delete-files": [confirm, "DeleteFiles"],
   clash: [confirm, "Clash"],
+  "sign-out": [confirm, "SignOut"],
   share: [file, "Share"],
   viewer: [file, "Viewer"],
   menu: [menu, "Menu"],

@@ -63,6 +63,7 @@ async function start() {
   await whoIsThere();
   if (token) await welcome(token);
   set({ ready: true });
+  resume();
   await Promise.all([loadNamespaces(), show(place(), { record: false })]);
 }
 

@@ -3,8 +3,9 @@ import { open, show, signOut } from "./actions.js";
 import { number } from "./format.js";
 import { html } from "./html.js";
 import { mayCreateNamespace } from "./rights.js";
-import { set } from "./store.js";
+import { set, state as store } from "./store.js";
 import { Button, Icon, IconButton } from "./ui.js";
+import { isActive } from "./uploads.js";
 
 /** @param {{ state: State }} props */
 export function Rail({ state }) {
@@ -67,6 +68,8 @@ const Entry = ({ ns, here }) => html`<li>
   </a>
 </li>`;
 
+const leave = () => (store.uploads.some(isActive) ? open("sign-out") : signOut());
+
 /** @param {{ session: Session | null }} props */
 const Person = ({ session }) =>
   session === null
@@ -79,5 +82,5 @@ const Person = ({ session }) =>
           <strong dir="auto">${session.username || session.user}</strong>
           ${session.admin && html`<span class="tag">admin</span>`}
         </p>
-        <button type="button" class="quiet" onClick=${signOut}>Sign out</button>
+        <button type="button" class="quiet" onClick=${leave}>Sign out</button>
       </div>`;

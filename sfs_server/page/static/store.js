@@ -24,7 +24,9 @@ export const state = {
   menu: null,
   railOpen: false, // on a narrow screen
   /** @type {Upload[]} */
-  uploads: [], // see uploads.js
+  uploads: [], // see queue.js
+  /** @type {Remembered[]} */
+  unfinished: [], // uploads of an earlier visit, which wait for their files
   /** @type {Notice[]} */
   notices: [],
   said: "", // for screen readers, politely
@@ -39,13 +41,18 @@ export function set(patch) {
   for (const listener of listeners) listener();
 }
 
+/**
+ * Calls `listener` after each change; returns what ends that.
+ * @param {() => void} listener
+ */
+export function subscribe(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
 // It listens from the first drawing on: an effect that waits for a frame would miss what comes before.
 export function useStore() {
   const [, redraw] = useState(0);
-  useLayoutEffect(() => {
-    const listener = () => redraw((n) => n + 1);
-    listeners.add(listener);
-    return () => listeners.delete(listener);
-  }, []);
+  useLayoutEffect(() => subscribe(() => redraw((n) => n + 1)), []);
   return state;
 }

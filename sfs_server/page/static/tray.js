@@ -1,66 +1,145 @@
-// The uploads. Two bars in one: what the service has stored, and behind it, paler, what has left
-// the browser.
+// The uploads: all together, what failed, what runs, what waits, what is there. Two bars in one: what
+// the service has stored, and behind it, paler, what has left the browser.
 import { useState } from "./vendor/hooks.js";
-import { count, duration, exactSize, size } from "./format.js";
+import { notify, open, view } from "./actions.js";
+import { findFile } from "./api.js";
+import { isRunning, sums } from "./entries.js";
+import { count, duration, exactSize, number, size } from "./format.js";
 import { html } from "./html.js";
-import { Icon, IconButton } from "./ui.js";
-import { isWaiting, speed } from "./speed.js";
-import { cancel, clear, isActive, progress, retry } from "./uploads.js";
+import { cancel, cancelAll, clear, drop, retry, retryAll } from "./queue.js";
+import { speed, together } from "./speed.js";
+import { Button, Icon, IconButton } from "./ui.js";
+import { isActive } from "./uploads.js";
 
 const MOST_SHOWN = 100;
+const QUICK = 1e6; // bytes that need no bar
 
-/** @param {{ uploads: Upload[] }} props */
-export function Tray({ uploads }) {
+/** @type {Record<UploadState, number>} */
+const RANKS = {
+  failed: 0,
+  clash: 1,
+  checking: 1,
+  waiting: 1,
+  running: 1,
+  queued: 2,
+  done: 3,
+  cancelled: 4,
+};
+
+/** @param {{ uploads: Upload[], unfinished: Remembered[], user?: string }} props */
+export function Tray({ uploads, unfinished, user }) {
   const [folded, setFolded] = useState(false);
   const active = uploads.filter(isActive);
-  const failed = uploads.filter((upload) => upload.state === "failed");
-  const shown = uploads.length > MOST_SHOWN ? pick(uploads) : uploads;
+  const failed = uploads.filter(({ state }) => state === "failed");
+  const shown = pick(uploads);
   const rest = uploads.length - shown.length;
   return html`<section class=${folded ? "tray folded" : "tray"} aria-label="Uploads">
     <header>
-      <h2>${title(uploads, active, failed)}</h2>
+      <h2>${title(uploads, active, failed, unfinished)}</h2>
       <${IconButton} icon="chevron" label=${folded ? "Unfold" : "Fold"}
         aria-expanded=${String(!folded)} onClick=${() => setFolded(!folded)} />
       ${active.length === 0 && html`<${IconButton} icon="close" label="Close" onClick=${clear} />`}
     </header>
+    ${active.length > 0 && html`<${Sum} uploads=${uploads} />`}
     ${
       !folded &&
-      html`<ul tabindex="0" aria-label="Uploads">
-      ${shown.map((upload) => html`<${Entry} key=${upload.id} upload=${upload} />`)}
-      ${rest > 0 && html`<li class="soft">and ${count(rest, "more", "more")}</li>`}
-    </ul>`
+      html`
+      <div class="tray-acts">
+        ${failed.some(({ again }) => again) && html`<${Button} onClick=${retryAll}>Retry all<//>`}
+        ${active.length > 1 && html`<${Button} onClick=${cancelAll}>Cancel all<//>`}
+      </div>
+      <ul tabindex="0" aria-label="Uploads">
+        ${unfinished.map((one) => html`<${Unfinished} key=${one.url} one=${one} />`)}
+        ${shown.map((upload) => entry(upload, user))}
+        ${rest > 0 && html`<li class="soft">and ${count(rest, "more", "more")}</li>`}
+      </ul>`
     }
   </section>`;
 }
 
 /**
- * What is going on comes first when there are too many to show.
+ * What asks for attention first. Of many, those that are last are not shown.
  * @param {Upload[]} uploads
  */
-function pick(uploads) {
-  /** @param {Upload} upload */
-  const rank = (upload) => (upload.state === "failed" ? 0 : isActive(upload) ? 1 : 2);
-  return [...uploads].sort((a, b) => rank(a) - rank(b) || a.id - b.id).slice(0, MOST_SHOWN);
+const pick = (uploads) =>
+  [...uploads]
+    .sort((a, b) => RANKS[a.state] - RANKS[b.state] || a.id - b.id)
+    .slice(0, MOST_SHOWN);
+
+/**
+ * @param {Upload[]} uploads @param {Upload[]} active @param {Upload[]} failed
+ * @param {Remembered[]} unfinished
+ */
+function title(uploads, active, failed, unfinished) {
+  const done = uploads.filter(({ state }) => state === "done").length;
+  const not = failed.length ? `${count(failed.length, "file")} not uploaded` : "";
+  if (active.length) {
+    const now = `Uploading ${count(active.length, "file")}`;
+    return failed.length ? `${now}, ${number(failed.length)} failed` : now;
+  }
+  if (not) return not;
+  if (done) return `${count(done, "file")} uploaded`;
+  return unfinished.length ? `${count(unfinished.length, "file")} unfinished` : "Nothing uploaded";
 }
 
-/** @param {Upload[]} uploads @param {Upload[]} active @param {Upload[]} failed */
-function title(uploads, active, failed) {
-  if (active.length) return `Uploading ${count(active.length, "file")}`;
-  if (failed.length) return `${count(failed.length, "file")} not uploaded`;
-  const done = uploads.filter((upload) => upload.state === "done").length;
-  return done ? `${count(done, "file")} uploaded` : "Nothing uploaded";
+/** @param {{ uploads: Upload[] }} props */
+function Sum({ uploads }) {
+  const { size: total, sent, reached } = sums(uploads);
+  return html`<div class="tray-sum">
+    <${Bar} label="All uploads" total=${total} sent=${sent} reached=${reached} />
+    <p class="upload-state">${amounts({ total, sent, reached, rate: together() })}</p>
+  </div>`;
 }
 
-/** @param {{ upload: Upload }} props */
-function Entry({ upload }) {
-  const { name, size: total, sent, state } = upload;
-  /** @param {number} bytes */
-  const percent = (bytes) => (total ? (100 * bytes) / total : state === "done" ? 100 : 0);
-  const now = progress(upload);
-  /** @param {number} bytes */
-  const part = (bytes) => ({ transform: `scaleX(${percent(bytes) / 100})` });
+/** @param {{ total: number, sent: number, reached: number, rate: number }} how */
+function amounts({ total, sent, reached, rate }) {
+  const said = [`${size(reached)} of ${size(total)}`];
+  if (rate && sent < total) {
+    said.push(`${size(rate)}/s`, `${duration((total - sent) / rate)} left`);
+  }
+  return said.join(" · ");
+}
+
+/** @param {{ label: string, total: number, sent: number, reached: number }} props */
+function Bar({ label, total, sent, reached }) {
+  const part = (/** @type {number} */ bytes) => (total ? bytes / total : 0);
+  const to = (/** @type {number} */ bytes) => ({ transform: `scaleX(${part(bytes)})` });
+  return html`<span class="bar" role="progressbar" aria-label=${label}
+    aria-valuemin="0" aria-valuemax="100" aria-valuenow=${Math.floor(100 * part(reached))}
+    title=${`${exactSize(reached)} of ${exactSize(total)}`}>
+    <span class="bar-sent" style=${to(sent)}></span>
+    <span class="bar-stored" style=${to(reached)}></span>
+  </span>`;
+}
+
+// Drawn once for each change of an upload: with hundreds of them, few change from one time to the next.
+/** @type {WeakMap<Upload, { version: number, user?: string, drawn: unknown }>} */
+const drawings = new WeakMap();
+
+/** @param {Upload} upload @param {string} [user] */
+function entry(upload, user) {
+  const { version } = upload;
+  const before = drawings.get(upload);
+  if (before?.version === version && before.user === user && !isRunning(upload)) {
+    return before.drawn;
+  }
+  const mine = upload.user === user;
+  const drawn = html`<${Entry} key=${upload.id} upload=${upload} mine=${mine} />`;
+  drawings.set(upload, { version, user, drawn });
+  return drawn;
+}
+
+/** @param {{ upload: Upload, mine: boolean }} props */
+function Entry({ upload, mine }) {
+  const { name, namespace, size: total, sent, reached, state, again } = upload;
   return html`<li class=${`upload ${state}`}>
-    <span class="upload-name" dir="auto" title=${name}>${name}</span>
+    ${
+      state === "done"
+        ? html`<button type="button" class="upload-name" dir="auto" title=${name}
+            onClick=${() => withFile(upload, view)}>${name}</button>`
+        : html`<span class="upload-name" dir="auto" title=${name}>${name}</span>`
+    }
+    <span class="upload-place" title=${`To ${namespace}`}>${namespace}</span>
     <span class="upload-acts">
       ${
         isActive(upload) &&
@@ -68,43 +147,71 @@ function Entry({ upload }) {
           onClick=${() => cancel(upload)} />`
       }
       ${
-        (state === "failed" || state === "cancelled") &&
+        ((state === "failed" && again) || state === "cancelled") &&
         html`<${IconButton} icon="again" label=${`Upload ${name} again`}
           onClick=${() => retry(upload)} />`
       }
-      ${state === "done" && html`<span class="tick"><${Icon} name="check" size="18" /></span>`}
+      ${
+        state === "done" &&
+        html`<${IconButton} icon="link" label=${`Copy link to ${name}`}
+          onClick=${() => withFile(upload, (file) => open("share", { file }))} />
+        <span class="tick"><${Icon} name="check" size="18" /></span>`
+      }
     </span>
     ${
-      state === "running" &&
-      html`<span class="bar" role="progressbar" aria-label=${name}
-        aria-valuemin="0" aria-valuemax="100" aria-valuenow=${Math.floor(percent(now))}
-        title=${`${exactSize(now)} of ${exactSize(total)}`}>
-        <span class="bar-sent" style=${part(sent)}></span>
-        <span class="bar-stored" style=${part(now)}></span>
-      </span>`
+      isRunning(upload) &&
+      total > QUICK &&
+      html`<${Bar} label=${name} total=${total} sent=${sent} reached=${reached} />`
     }
-    <span class="upload-state">${words(upload)}</span>
+    <span class="upload-state">${words(upload, mine)}</span>
   </li>`;
 }
 
-/** @param {Upload} upload */
-function words(upload) {
-  const { state, size: total, error } = upload;
+/** @param {Upload} upload @param {boolean} mine */
+function words(upload, mine) {
+  const { state, size: total, sent, stored, reached, from, error, samples } = upload;
   if (state === "running") {
-    const now = `${size(progress(upload))} of ${size(total)}`;
-    if (isWaiting(upload)) return `${now} · waiting for the server`;
-    const rate = speed(upload);
-    return rate
-      ? `${now} · ${size(rate)}/s · ${duration((total - progress(upload)) / rate)} left`
-      : now;
+    const said = [amounts({ total, sent, reached, rate: speed(samples) })];
+    if (from) said.unshift(`goes on from ${Math.floor((100 * from) / total)} %`);
+    if (sent >= total && stored < total) said.push("waiting for the server");
+    return said.join(" · ");
   }
+  const part = stored ? `${size(stored)} of ${size(total)}` : size(total);
   return {
-    queued: `${size(total)} · waiting its turn`,
-    checking: size(total),
+    queued: mine ? `${part} · queued` : `Waits until ${upload.user} signs in`,
+    checking: part,
     clash: "A file of this name exists",
-    unreachable: "Waiting for the service, then it starts again",
+    waiting: `${part} · ${error || "Waiting for the service."} It goes on by itself.`,
     done: size(total),
     failed: error,
     cancelled: "Not uploaded",
   }[state];
 }
+
+/**
+ * The file as it is now: it may have been changed, or deleted, since it was uploaded.
+ * @param {Upload} upload @param {(file: StoredFile) => unknown} act
+ */
+async function withFile({ namespace, name }, act) {
+  try {
+    const file = await findFile(namespace, name);
+    if (file) act(file);
+    else notify(`${name} is not there any more.`, { error: true });
+  } catch (error) {
+    notify(error.message, { error: true });
+  }
+}
+
+/** @param {{ one: Remembered }} props */
+const Unfinished = ({ one }) => html`<li class="upload unfinished">
+  <span class="upload-name" dir="auto" title=${one.picked}>${one.picked}</span>
+  <span class="upload-place" title=${`To ${one.namespace}`}>${one.namespace}</span>
+  <span class="upload-acts">
+    <${IconButton} icon="close" label=${`Discard ${one.picked}`} onClick=${() => drop(one.url)} />
+  </span>
+  <span class="upload-state">
+    ${`${Math.floor((100 * one.stored) / one.size)} % stored. Pick or drop this file again in ${
+      one.namespace
+    } to go on.`}
+  </span>
+</li>`;
