@@ -12,12 +12,18 @@ next Part. One of which a write failed is kept until the upload ends: some repli
 
 from __future__ import annotations
 
+import asyncio
+
 from gfs.api import Ledger, PartWriter
 from gfs.seaweedfs import tokens
 from gfs.seaweedfs.chunking import ChunkSink
 from gfs.seaweedfs.servers import Assigned
 from gfs.seaweedfs.uploads import Sender, Uploads
 from gfs.types import Part
+
+STORE_SECONDS = 0.5
+"""How long a Part waits for the chunks that are on their way, so that they are in it: else they
+would be in the next one, and a process that is killed would lose 4 MiB more."""
 
 
 class SeaweedPartWriter(ChunkSink, PartWriter):
@@ -36,6 +42,8 @@ class SeaweedPartWriter(ChunkSink, PartWriter):
             while self._tasks:
                 await self._wait_stored()
             self._sender.drop_unused()
+        elif self._tasks:
+            await asyncio.wait(self._tasks, timeout=STORE_SECONDS)
         part = self._take()
         if rest and part is None and not self._raised:
             self._require_stored()

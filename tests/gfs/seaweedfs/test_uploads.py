@@ -16,7 +16,7 @@ from tests.support.waiting import eventually
 # The engine's libraries are there from here on.
 from gfs.api import Assembly, PartWriter  # isort: skip
 from gfs.errors import AlreadyExists, NoSuchUpload, StoreFull, StoreUnavailable  # isort: skip
-from gfs.seaweedfs import tokens  # isort: skip
+from gfs.seaweedfs import parts, tokens  # isort: skip
 from gfs.seaweedfs.filesystem import SeaweedFileSystem  # isort: skip
 from gfs.seaweedfs.parts import SeaweedPartWriter  # isort: skip
 from gfs.seaweedfs.proto import filer_pb2 as pb  # isort: skip
@@ -81,9 +81,10 @@ async def stored(writer: PartWriter, count: int) -> None:
     await eventually(lambda: sum(bool(chunk.file_id) for chunk in writer._chunks), equals=count)
 
 
-async def test_a_part_has_what_is_stored_and_is_not_waited_for(
+async def test_a_part_has_what_is_stored_and_waits_for_the_rest_for_a_moment(
     fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(parts, "STORE_SECONDS", 0.05)
     ledger = MemoryLedger()
     send, gate = Sender.send, asyncio.Event()
     sent = Counter[int]()
@@ -117,6 +118,29 @@ async def test_a_part_has_what_is_stored_and_is_not_waited_for(
     assert not ledger._reserved
     await publish(fs, ledger)
     assert await load(fs, "f") == data
+
+
+async def test_a_part_has_what_is_on_its_way_when_it_is_asked_for(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "STORE_SECONDS", 60.0)
+    ledger = MemoryLedger()
+    send, gate = Sender.send, asyncio.Event()
+
+    async def slow(self: Sender, pieces: Sequence[Bytes], crc: int) -> str:
+        await gate.wait()
+        return await send(self, pieces, crc)
+
+    monkeypatch.setattr(Sender, "send", slow)
+    async with await ledger.appending(fs, DIR) as writer:
+        await writer.write(content(2 * CHUNK))
+        asked = asyncio.create_task(writer.part())
+        await asyncio.sleep(0)  # until it waits
+        gate.set()
+        part = await asked
+        assert part is not None
+        assert part.size == 2 * CHUNK
+        await fs.discard(ledger, [part])
 
 
 async def test_what_is_in_no_part_is_freed_by_an_abort(fs: SeaweedFileSystem, left: Left) -> None:
