@@ -101,6 +101,7 @@ _TABLES = {
             "metadata": _TEXT,
             "transfer": _TEXT,
             "publishing": ("boolean",),
+            "moved": ("boolean",),
             "published": _TEXT,
             "cleared": ("boolean",),
             "swept_at": _TIME,

