@@ -135,6 +135,8 @@ interface Upload {
   error: string;
   /** it may be tried again as it is */
   again: boolean;
+  /** the service does not take its name, or anything else of the request: another name may help */
+  misnamed: boolean;
   /** a response was lost: it may be stored already */
   unsure: boolean;
   /** changes with everything that is shown */

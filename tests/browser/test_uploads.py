@@ -205,6 +205,23 @@ def test_failures_come_first_and_can_be_tried_again_together(
     assert len(stored(site, namespace)) == 5
 
 
+def test_a_name_that_the_service_does_not_take_can_be_mended(
+    site: Site, window: Window, sign_in: SignIn, namespace: str, tmp_path: Path
+) -> None:
+    page = window(strict=False).new_page()
+    path = made(tmp_path / " spaced\t.txt ", 100)
+    sign_in(page, at=f"/ns/{namespace}")
+    pick(page, path)
+    upload = tray(page).locator("li.failed")
+    upload.get_by_role("button", name="Rename").click()
+    dialog = page.get_by_role("dialog", name="Upload under another name")
+    expect(dialog.get_by_label("Name")).to_have_value("spaced_.txt")
+    dialog.get_by_label("Name").fill("spaced.txt")
+    dialog.get_by_role("button", name="Upload").click()
+    expect(upload_of(page, "spaced.txt")).to_have_class(re.compile("done"))
+    assert stored(site, namespace) == {"spaced.txt": digest(path)}
+
+
 def test_what_is_uploaded_can_be_opened_and_shared_from_the_tray(
     page: Page, sign_in: SignIn, namespace: str, tmp_path: Path
 ) -> None:

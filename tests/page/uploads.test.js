@@ -224,6 +224,17 @@ test("a file that was changed on the disk cannot be tried again, but picked agai
   assert.deepEqual(states(), ["running"]);
 });
 
+test("a name that the service does not take can be mended, and not be tried again as it is", async () => {
+  await add(" a");
+  latest().respond(400, {}, '{"detail": "No blanks."}');
+  await settle();
+  const upload = find(" a");
+  assert.deepEqual([upload.misnamed, upload.again, upload.error], [true, false, "No blanks."]);
+  queue.rename(upload, "a");
+  await settle();
+  assert.equal(line(), "POST /storage/photos/a");
+});
+
 test("a small file whose response was lost is not sent again where it is stored", async () => {
   await add("a", "b");
   service.stored.set("a", "12345678").set("b", "87654321");

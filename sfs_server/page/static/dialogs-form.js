@@ -4,6 +4,7 @@ import { become } from "./actions.js";
 import { getSession } from "./api.js";
 import { html } from "./html.js";
 import { createNamespace } from "./namespaces.js";
+import { rename } from "./queue.js";
 import { Button, Dialog } from "./ui.js";
 
 /**
@@ -86,6 +87,38 @@ export function SwitchUser({ token, next, session, onClose }) {
  */
 const called = (who) =>
   !who ? "somebody else" : who.username === who.user ? who.user : `${who.username} (${who.user})`;
+
+/**
+ * The service does not take the name of a file that is to be uploaded.
+ * @param {{ upload: Upload, onClose: () => void }} props
+ */
+export function RenameUpload({ upload, onClose }) {
+  const { error, onSubmit } = useForm(async (form) => {
+    rename(upload, String(form.get("name")));
+    onClose();
+  });
+  return html`<${Dialog} title="Upload under another name" onClose=${onClose}>
+    <form onSubmit=${onSubmit}>
+      <p>${upload.error}</p>
+      <label class="input">
+        <span>Name</span>
+        <input name="name" required autofocus autocomplete="off" autocapitalize="off"
+          spellcheck="false" value=${allowed(upload.name)} />
+      </label>
+      ${error && html`<p class="wrong" role="alert">${error}</p>`}
+      <div class="buttons">
+        <${Button} onClick=${onClose}>Cancel<//>
+        <button type="submit" class="button primary">Upload</button>
+      </div>
+    </form>
+  <//>`;
+}
+
+/**
+ * A name that the service takes, as near as can be to this one.
+ * @param {string} name
+ */
+const allowed = (name) => name.replace(/[\\/\p{Cc}]/gu, "_").trim();
 
 /** @param {{ onClose: () => void }} props */
 export function CreateNamespace({ onClose }) {

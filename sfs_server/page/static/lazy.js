@@ -19,6 +19,7 @@ for (const sign of ["pointerdown", "keydown", "dragenter"]) {
 const KINDS = {
   "sign-in": [form, "SignIn"],
   switch: [form, "SwitchUser"],
+  rename: [form, "RenameUpload"],
   "create-namespace": [form, "CreateNamespace"],
   "delete-namespace": [confirm, "DeleteNamespace"],
   "delete-files": [confirm, "DeleteFiles"],

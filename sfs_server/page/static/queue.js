@@ -99,6 +99,7 @@ function made(owner, namespace, file) {
     samples: [],
     error: "",
     again: true,
+    misnamed: false,
     unsure: false,
     version: 0,
     control: null,
@@ -176,6 +177,16 @@ export function cancelAll() {
 /** @param {Upload} upload */
 export function retry(upload) {
   change(upload, { state: "queued", error: "" });
+  pump();
+}
+
+/**
+ * The service does not take the name that the file has.
+ * @param {Upload} upload @param {string} name
+ */
+export function rename(upload, name) {
+  begone(upload);
+  change(upload, { name, state: "queued", error: "", again: true, misnamed: false });
   pump();
 }
 

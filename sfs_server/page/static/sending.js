@@ -105,7 +105,9 @@ async function judge(upload, error, tries) {
   const { status, message } = error;
   /** @param {string} text */
   const fail = (text, again = true) => {
-    change(upload, { state: "failed", error: text, again, control: null, ...known(upload) });
+    const misnamed = status === 400;
+    const how = { error: text, again: again && !misnamed, misnamed };
+    change(upload, { state: "failed", control: null, ...how, ...known(upload) });
     return null;
   };
   if (status === 0) {

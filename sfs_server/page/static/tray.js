@@ -131,7 +131,7 @@ function entry(upload, user) {
 
 /** @param {{ upload: Upload, mine: boolean }} props */
 function Entry({ upload, mine }) {
-  const { name, namespace, size: total, sent, reached, state, again } = upload;
+  const { name, namespace, size: total, sent, reached, state, again, misnamed } = upload;
   return html`<li class=${`upload ${state}`}>
     ${
       state === "done"
@@ -150,6 +150,13 @@ function Entry({ upload, mine }) {
         ((state === "failed" && again) || state === "cancelled") &&
         html`<${IconButton} icon="again" label=${`Upload ${name} again`}
           onClick=${() => retry(upload)} />`
+      }
+      ${
+        state === "failed" &&
+        misnamed &&
+        html`<button type="button" class="quiet" onClick=${() => open("rename", { upload })}>
+          Rename…<span class="unseen"> ${name}</span>
+        </button>`
       }
       ${
         state === "done" &&
@@ -207,7 +214,7 @@ const Unfinished = ({ one }) => html`<li class="upload unfinished">
   <span class="upload-name" dir="auto" title=${one.picked}>${one.picked}</span>
   <span class="upload-place" title=${`To ${one.namespace}`}>${one.namespace}</span>
   <span class="upload-acts">
-    <${IconButton} icon="close" label=${`Discard ${one.picked}`} onClick=${() => drop(one.url)} />
+    <${IconButton} icon="trash" label=${`Discard ${one.picked}`} onClick=${() => drop(one.url)} />
   </span>
   <span class="upload-state">
     ${`${Math.floor((100 * one.stored) / one.size)} % stored. Pick or drop this file again in ${
