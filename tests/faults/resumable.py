@@ -60,6 +60,8 @@ KILL_SECONDS = 2.0
 SAMPLE_SECONDS = 0.1
 SAMPLES = 100
 
+VERSION = {"Tus-Resumable": tus.VERSION}
+
 FAILURES = (OSError, asyncio.IncompleteReadError)
 
 
@@ -238,20 +240,28 @@ class Upload:
         """Upload it, until it is published. ``progress`` is called with the position after each
         piece."""
         await self.create()
-        offset = 0
-        while not await self.patch(await self._next(), offset, progress):
+        if not await self.patch(await self._next(), 0, progress):
+            await self.go_on(progress)
+
+    async def go_on(self, progress: Callable[[int], None] = lambda _: None) -> None:
+        """Upload the rest, until it is published."""
+        while not await self.patch(await self._next(), await self.offset(), progress):
             await asyncio.sleep(PAUSE_SECONDS)
-            offset = await self.offset()
+
+    @property
+    def id(self) -> str:
+        return self.location.rpartition("/")[2]
 
     async def create(self) -> None:
         """Start it."""
-        answer = await self._ask("POST", self.path, {"Upload-Length": str(len(self.data))})
+        fields = {**VERSION, "Upload-Length": str(len(self.data))}
+        answer = await self._ask("POST", self.path, fields)
         assert answer.status == 201, answer
         self.location = urlsplit(answer.headers["Location"]).path
 
     async def offset(self, process: Process | None = None) -> int:
         """Where to go on, as ``process`` says, or whichever is the next."""
-        answer = await self._ask("HEAD", self.location, process=process)
+        answer = await self._ask("HEAD", self.location, VERSION, process=process)
         assert answer.status == 200, answer
         found = int(answer.headers["Upload-Offset"])
         if self._struck is not None:
@@ -294,6 +304,12 @@ class Upload:
         answer = await self._ask("DELETE", self.path)
         assert answer.status == 200, answer
 
+    async def replace(self, data: bytes) -> None:
+        """Replace the file, in one request."""
+        self.data = data
+        answer = await self._ask("PUT", self.path, body=data)
+        assert answer.status == 200, answer
+
     async def is_right(self) -> bool:
         """Whether the file has the digest of what was uploaded."""
         expected = await asyncio.to_thread(hashlib.sha256, self.data)
@@ -319,15 +335,16 @@ class Upload:
         more: dict[str, str] | None = None,
         *,
         process: Process | None = None,
+        body: bytes = b"",
     ) -> Answer:
         """The response of ``process``, or of each in its turn, until one is available."""
-        fields = {**bearer(), "Tus-Resumable": tus.VERSION, **(more or {})}
+        fields = {**bearer(), **(more or {})}
         async with asyncio.timeout(GIVE_UP_SECONDS):
             while True:
                 port = (process or await self._next()).port
                 with suppress(*FAILURES):
                     async with asyncio.timeout(STALL_SECONDS), connect(port) as connection:
-                        answer = await connection.ask(method, target, fields)
+                        answer = await connection.ask(method, target, fields, body)
                         if answer.status != 503:
                             return answer
                 await asyncio.sleep(PAUSE_SECONDS)
@@ -367,7 +384,7 @@ def patch_fields(offset: int, length: int) -> dict[str, str]:
     """The fields of a PATCH of so many bytes."""
     return {
         **bearer(),
-        "Tus-Resumable": tus.VERSION,
+        **VERSION,
         "Content-Type": tus.CONTENT_TYPE,
         "Upload-Offset": str(offset),
         "Content-Length": str(length),

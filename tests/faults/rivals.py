@@ -8,8 +8,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sfs_server.http import tus
-from tests.faults.resumable import FAILURES, PIECE, Fleet, patch_fields, random_bytes
+from tests.faults.resumable import FAILURES, PIECE, VERSION, Fleet, patch_fields, random_bytes
 from tests.support.client import call, connect, encode
 from tests.support.credentials import bearer
 
@@ -75,7 +74,7 @@ class Rival:
         return "ETag" in headers
 
     async def _offset(self) -> int:
-        fields = {**bearer(), "Tus-Resumable": tus.VERSION}
+        fields = {**bearer(), **VERSION}
         answer = await call(await self._port(), "HEAD", self._location, fields)
         assert answer.status == 200, answer
         return int(answer.headers["Upload-Offset"])

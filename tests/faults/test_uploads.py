@@ -13,21 +13,22 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
 
+import psycopg2
 import pytest
 
-from sfs_server.http import tus
 from tests.faults.replicas import copies, fsck, orphans
 from tests.faults.resumable import (
     FAILURES,
     KILL_SECONDS,
     PROMISED_BYTES,
     PROMISED_SECONDS,
+    VERSION,
     Fleet,
     Killer,
     Loss,
@@ -67,6 +68,17 @@ COMPACT_UPLOADS = 16
 """After so many the space is freed of those that were deleted."""
 
 COMPACT_SECONDS = 300.0
+
+PUBLISHED = 2 * MIB
+PUBLISH_SECONDS = 0.01
+"""About so long a publish takes."""
+
+FROZEN_SECONDS = 6.0
+"""So long a process is frozen that holds the locks of a publish. Others wait for these; after two
+minutes the database would release them."""
+
+LATE_SECONDS = 0.5
+"""So long after it has woken, what a process was doing would be seen."""
 
 TAKE_OVER_SECONDS = 20.0
 """More than any request takes to end that was overtaken."""
@@ -136,7 +148,7 @@ async def end_all(scene: Scene) -> str:
             process.port,
             "DELETE",
             f"/storage/uploads/{id_}",
-            {**bearer(), "Tus-Resumable": tus.VERSION},
+            {**bearer(), **VERSION},
         )
         assert answer.status == 204, answer
     scene.rows("UPDATE uploads SET expires_at = '2000-01-01', swept_at = NULL")
@@ -250,7 +262,6 @@ async def hanging(scene: Scene, upload: Upload, at: int, how: str) -> AsyncItera
     """A PATCH that hangs after ``at`` bytes. When it goes on, it sends what is not of the file."""
     process = await scene.fleet.one(at)
     head = encode("PATCH", upload.location, patch_fields(0, len(upload.data)))
-    id_ = upload.location.rpartition("/")[2]
     async with AsyncExitStack() as stack:
         port = process.port
         if how == "its network is cut":
@@ -260,7 +271,7 @@ async def hanging(scene: Scene, upload: Upload, at: int, how: str) -> AsyncItera
         connection = await stack.enter_async_context(connect(port))
         connection.send_raw(head)
         await eventually(
-            lambda: scene.rows(f"SELECT 1 FROM uploads WHERE id = '{id_}' AND epoch > 1")
+            lambda: scene.rows(f"SELECT 1 FROM uploads WHERE id = '{upload.id}' AND epoch > 1")
         )
         await feed(connection, upload.data[:at])
         if how == "its process is frozen":
@@ -331,6 +342,70 @@ async def test_a_patch_that_hangs_is_taken_over_by_another_process(
             )
         loop.notes.append(f"its statuses {dict(statuses)}")
         assert not [status for status in statuses if status and status < 400]
+
+
+@only_on_a_cluster
+async def test_a_process_that_is_frozen_at_the_publish_undoes_nothing_when_it_wakes(
+    scene: Scene, ledger: Ledger
+) -> None:
+    """The upload goes on elsewhere, and its file is replaced or deleted before the process wakes,
+    unless that holds the locks."""
+    dice = random.Random(5)
+    held = 0
+    statuses: Counter[int] = Counter()
+    async with counted(scene, ledger, "the process is frozen at the publish") as loop:
+        for number in range(times(20)):
+            upload = await asyncio.to_thread(new_upload, scene, number, PUBLISHED)
+            await upload.create()
+            process = await scene.fleet.one(number)
+            async with connect(process.port) as connection:
+                fields = patch_fields(0, len(upload.data))
+                connection.send_raw(encode("PATCH", upload.location, fields))
+                await feed(connection, upload.data)
+                await asyncio.to_thread(wait_for_publish, scene, upload)
+                await asyncio.sleep(dice.random() * PUBLISH_SECONDS)
+                scene.fleet.freeze(process)
+                try:
+                    with loop.transfer(PUBLISHED):
+                        going = asyncio.create_task(upload.go_on())
+                        if scene.rows(publishing(upload)) == [(True,)]:
+                            held += 1
+                            await asyncio.sleep(FROZEN_SECONDS)
+                            scene.fleet.thaw(process)
+                        await going
+                    assert await upload.is_right(), number
+                    await (
+                        upload.replace(random_bytes(PUBLISHED)) if number % 2 else upload.delete()
+                    )
+                finally:
+                    scene.fleet.thaw(process)
+                async with asyncio.timeout(TAKE_OVER_SECONDS):
+                    statuses[await response(connection, b"")] += 1
+            await asyncio.sleep(LATE_SECONDS)
+            if number % 2:
+                assert await upload.is_right(), number
+                await upload.delete()
+            else:
+                assert (await call(process.port, "GET", upload.path, bearer())).status == 404
+            loop.strikes += 1
+        loop.notes.append(f"{held} with the locks, statuses {dict(statuses)}")
+
+
+def publishing(upload: Upload) -> str:
+    """Asks the database whether the upload is in the middle of its publish; nothing before it."""
+    state = "CASE WHEN publishing OR published IS NOT NULL THEN published IS NULL END"
+    return f"SELECT {state} FROM uploads WHERE id = '{upload.id}'"
+
+
+def wait_for_publish(scene: Scene, upload: Upload) -> None:
+    """Wait until a publish starts, as closely as can be; blocks."""
+    with closing(psycopg2.connect(scene.postgres.url(scene.database))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            state = None
+            while state is None:
+                cursor.execute(publishing(upload))
+                ((state,),) = cursor.fetchall()
 
 
 async def struck_once(
