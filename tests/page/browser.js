@@ -101,6 +101,9 @@ const localStorage = {
   removeItem: (/** @type {string} */ key) => kept.delete(key),
 };
 
+/** @type {{ token: string | null }} what belongs to this tab */
+export const tab = { token: null };
+
 /** Another tab, which has these sessions. */
 export const elsewhere = new Set();
 
@@ -120,6 +123,7 @@ export function reset() {
   requests.length = 0;
   kept.clear();
   elsewhere.clear();
+  tab.token = null;
 }
 
 for (const [name, value] of Object.entries({
@@ -128,7 +132,7 @@ for (const [name, value] of Object.entries({
   fetch,
   localStorage,
   location: new URL(ORIGIN),
-  sessionStorage: { getItem: () => null },
+  sessionStorage: { getItem: () => tab.token },
 })) {
   Object.defineProperty(globalThis, name, { value, configurable: true });
 }

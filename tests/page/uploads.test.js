@@ -1,7 +1,8 @@
 // The queue of uploads, against a browser and a service that do what a test says.
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
-import { elsewhere, kept, requests, reset, service } from "./browser.js";
+import { elsewhere, kept, requests, reset, service, tab } from "./browser.js";
+import { onTrouble } from "../../sfs_server/page/static/api.js";
 import { before, speed, sampled } from "../../sfs_server/page/static/speed.js";
 import { state, set } from "../../sfs_server/page/static/store.js";
 import * as queue from "../../sfs_server/page/static/queue.js";
@@ -268,7 +269,7 @@ test("a large file is sent in pieces, each from where the one before ended", asy
 
 test("a connection that is cut goes on from what is stored, by a service that responds too", async () => {
   const film = await begin();
-  for (const at of [3, 3, 5]) {
+  for (const at of [3, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]) {
     await cut();
     assert.equal(film.state, "waiting");
     await pass(40_000);
@@ -401,6 +402,20 @@ test("a token that is refused puts all back, and they go on when the same user i
   assert.equal(line(), `HEAD ${SESSION}`);
 });
 
+test("a 401 says that the token is refused, unless another one is in use by then", async () => {
+  let refused = 0;
+  onTrouble({ refused: () => (refused += 1), unreachable: () => {} });
+  for (const [then, times] of /** @type {[string, number][]} */ ([["new", 0], ["old", 1]])) {
+    tab.token = "old";
+    await add(then);
+    assert.equal(latest().headers.Authorization, "Bearer old");
+    tab.token = then;
+    latest().respond(401);
+    await settle();
+    assert.equal(refused, times);
+  }
+});
+
 test("cancelling ends the session", async () => {
   const film = await begin();
   queue.cancel(film);
@@ -479,8 +494,14 @@ test("what has expired is not remembered", async () => {
     "Upload-Expires": new Date(Date.now() + 5000).toUTCString(),
   });
   await settle();
-  const [{ expires }] = JSON.parse(kept.get("sfs-uploads") ?? "[]");
-  assert.ok(expires <= Date.now() + 5000);
+  const [one] = JSON.parse(kept.get("sfs-uploads") ?? "[]");
+  assert.ok(one.expires <= Date.now() + 5000);
+  queue.cancelAll();
+  set({ uploads: [] });
+  kept.set("sfs-uploads", JSON.stringify([{ ...one, expires: Date.now() - 1 }]));
+  queue.add("photos", [large()]);
+  await settle();
+  assert.equal(line(), "POST /storage/photos/film");
 });
 
 test("what was stored takes its place in the list, and the service is asked once for all of it", async () => {
@@ -499,9 +520,9 @@ test("what was stored takes its place in the list, and the service is asked once
 
 test("screen readers announce every tenth part, and the end", async () => {
   await begin(16);
-  await stored(8);
+  await stored(4);
   await pass(200);
-  assert.equal(state.said, "Uploading 1 file, 50 percent stored");
+  assert.equal(state.said, "Uploading 1 file, 20 percent stored");
   await stored(16);
   await pass(200);
   assert.equal(state.said, "1 file uploaded");
