@@ -398,7 +398,7 @@ async def test_it_has_a_pace(
         await write(fs, f"{number}", 1)
     monkeypatch.setattr("sfs_server.namespaces.recount.asyncio.sleep", noted)
     await recounter.recount_due()
-    assert 0.1 < sum(paused) <= 0.2 * 1.01
+    assert sum(paused) >= 0.1  # half of the 0.2 s of 20 files, at least
 
 
 async def test_it_goes_on_after_an_outage_and_ends_when_told(

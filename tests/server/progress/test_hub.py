@@ -270,8 +270,8 @@ async def test_events_of_a_stream_keep_their_distance(
     loop = asyncio.get_running_loop()
     watcher = stack.enter_context(hub.watch("t", ALICE))
     transfer = started(hub)
-    await next_state(watcher)
     before = loop.time()
+    await next_state(watcher)
     transfer.moved = 1
     await asyncio.sleep(0.02)
     transfer.moved = 2
