@@ -36,6 +36,12 @@ class Deadline:
         """Seconds until the deadline; negative after it."""
         return self._end - monotonic()
 
+    def require(self, problem: Exception, *, late: float = 0.0) -> None:
+        """Raise ``problem`` if the deadline passed more than ``late`` seconds ago: a process that
+        was frozen finds out by this."""
+        if self.left < -late:
+            raise problem
+
     async def pause(self, seconds: float, problem: Exception) -> None:
         """Wait for ``seconds`` before the next attempt. Raises ``problem`` at once if the deadline
         would have passed by then."""

@@ -122,6 +122,7 @@ async def publish(
 
 
 async def _commit(writer: Writer, guarded: Guarded, check: Check) -> Published:
+    guarded.require_held()
     published = await writer.commit()
     replaced = published.replaced
     if replaced is None:

@@ -17,7 +17,9 @@ the call is made void first (:mod:`gfs.seaweedfs.servers.filer`), so that it doe
 later. A version that is made in parts may be published by several processes, one after the other
 crashed: the id is that of the upload, and the first thing that each does is to look it up.
 
-A publish returns or raises within DECISION_SECONDS, and the time that the last call takes.
+A publish returns or raises within DECISION_SECONDS, and the time that the last call takes. The
+filer cannot be asked to create an entry only if there is none. So a process that was frozen does
+not create one when it wakes, if others may have had their turn meanwhile (LATE_SECONDS).
 """
 
 from __future__ import annotations
@@ -52,6 +54,9 @@ DECISION_SECONDS = 8.0
 
 CONFIRM_SECONDS = 3.0
 """At least so long for looking up what an attempt at the very end of that has done."""
+
+LATE_SECONDS = 30.0
+"""So long after DECISION_SECONDS no attempt starts any more."""
 
 
 class CommitUnknown(StoreUnavailable):
@@ -224,6 +229,8 @@ class Publisher:
                 await deadline.pause(RETRY_SECONDS, _given_up(problem, unknown))
                 continue
             replaced = found
+            problem = StoreUnavailable("this process was frozen for too long")
+            deadline.require(_given_up(problem, unknown), late=LATE_SECONDS)
             try:
                 await self._filers.create(folder.place, entry, over=current)
                 return _stored(entry, current), replaced

@@ -62,6 +62,11 @@ FIRST_PAUSE_SECONDS = 0.02
 LAST_PAUSE_SECONDS = 0.25
 """The longest of these pauses, each of which is half as long again as the one before."""
 
+HELD_SECONDS = 60.0
+"""How long after it has asked for its locks a change may start to change the store. The database
+releases the locks of a process that is frozen for IDLE_TRANSACTION_SECONDS; until then a publish
+has ended, or gives up (DECISION_SECONDS and LATE_SECONDS of :mod:`gfs.seaweedfs.publishing`)."""
+
 FOLDERS_AT_ONCE = 2
 """How many folders one process moves at a time: each move holds a session of the pool."""
 
@@ -79,13 +84,15 @@ _log = logging.getLogger(__name__)
 class Guarded:
     """A namespace in which a transaction changes files, and by how much it does."""
 
-    def __init__(self, namespace: Namespace, session: Session) -> None:
-        """``namespace`` is its row as it is during the transaction of ``session``."""
+    def __init__(self, namespace: Namespace, session: Session, held: Deadline) -> None:
+        """``namespace`` is its row as it is during the transaction of ``session``, which may
+        start to change the store until ``held``."""
         self.namespace = namespace
         self.difference = Difference()
         self.committed = False
         """Whether what the body has changed was written, when the transaction is over."""
         self._session = session
+        self._held = held
         self._writes = False
 
     def __repr__(self) -> str:
@@ -99,6 +106,12 @@ class Guarded:
         """Execute ``sql`` in the transaction, and return its rows. Raises what ``Session.fetch``
         raises."""
         return await self._session.fetch(sql, params)
+
+    def require_held(self) -> None:
+        """Raise DatabaseUnavailable if this process was frozen for so long that the database may
+        have released the locks. Call it right before a change that nothing else keeps from undoing
+        what others have done since."""
+        self._held.require(DatabaseUnavailable("the locks of a change may have been lost"))
 
     def at_commit(self, sql: str, params: Params) -> None:
         """The body has changed something, and ``sql`` writes that at the end of the transaction,
@@ -261,8 +274,8 @@ class Locks:
                     await stack.enter_async_context(self._one_of_few(deadline))
                 for key in wanted.alone:
                     await stack.enter_async_context(self._turns.of(key, deadline.left))
-                session, rows = await self._lock(stack, wanted, deadline)
-                fresh = {row[0]: Guarded(namespace_of(row), session) for row in rows}
+                session, rows, held = await self._lock(stack, wanted, deadline)
+                fresh = {row[0]: Guarded(namespace_of(row), session, held) for row in rows}
                 if len(fresh) < len(wanted.names):
                     raise NoSuchDirectory("the namespace was deleted")
                 if long:
@@ -285,9 +298,10 @@ class Locks:
 
     async def _lock(
         self, stack: AsyncExitStack, wanted: _Wanted, deadline: Deadline
-    ) -> tuple[Session, list[_Row]]:
-        """Take the locks ``wanted`` in a transaction that ``stack`` ends. Returns its session, and
-        the rows of the namespaces that are still there. Raises Busy after ``deadline``."""
+    ) -> tuple[Session, list[_Row], Deadline]:
+        """Take the locks ``wanted`` in a transaction that ``stack`` ends. Returns its session, the
+        rows of the namespaces that are still there, and until when it surely has the locks. Raises
+        Busy after ``deadline``."""
         found = await self._try(stack, wanted)
         while isinstance(found, int):
             missed, pause = found, FIRST_PAUSE_SECONDS
@@ -301,18 +315,19 @@ class Locks:
 
     async def _try(
         self, stack: AsyncExitStack, wanted: _Wanted
-    ) -> tuple[Session, list[_Row]] | int:
+    ) -> tuple[Session, list[_Row], Deadline] | int:
         """Take the locks ``wanted`` like ``_lock``, or return the key of one that others hold."""
         try:
             async with AsyncExitStack() as attempt:
                 session = await attempt.enter_async_context(self._database.transaction())
+                held = Deadline(HELD_SECONDS)  # from before the locks can have been granted
                 rows = await session.fetch(wanted.sql, wanted.params)
                 if len(rows) < len(wanted.names):
                     [(blocked,)] = await session.fetch(_BLOCKED)
                     if blocked:
                         return wanted.keys[int(blocked)]
                 await stack.enter_async_context(attempt.pop_all())
-                return session, rows
+                return session, rows, held
         except Busy:
             return wanted.alone[0]  # or the other one: one statement has waited as long as it may
 

@@ -29,6 +29,11 @@ async def test_a_pause_ends_with_the_problem_where_no_time_is_left_for_another_a
         await deadline.pause(0.25, problem)
     assert caught.value is problem
     assert paused == 3
+    deadline.require(problem)
+    now += 0.5
+    deadline.require(problem, late=0.25)
+    with pytest.raises(OSError, match="it fails"):
+        deadline.require(problem)
     deadline.renew(1.0)
     await deadline.pause(0.25, problem)
     assert deadline.left == 0.75

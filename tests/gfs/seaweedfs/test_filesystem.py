@@ -14,6 +14,7 @@ from tests.support.postgres import Postgres
 from tests.support.waiting import eventually
 
 # The engine's libraries are there from here on.
+from gfs import clock  # isort: skip
 from gfs.errors import NoSuchFile, StoreUnavailable, VersionMismatch  # isort: skip
 from gfs.seaweedfs.servers import address  # isort: skip
 from gfs.seaweedfs.servers.filer import Filers, Page  # isort: skip
@@ -270,6 +271,29 @@ async def test_a_change_that_the_filer_made_and_calls_a_failure_is_made(
     with monkeypatch.context() as patch:
         patch.setattr(Filers, "_ask", fails)
         await fs.delete(DIR, "f")
+
+
+async def test_a_process_that_was_frozen_creates_nothing_when_it_wakes(
+    fs: SeaweedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is frozen after it has found that there is no such file."""
+    lookup, now = Filers.lookup, clock.monotonic
+
+    async def slept(self: Filers, directory: str, name: str, **rest: Any) -> Any:
+        found = await lookup(self, directory, name, **rest)
+        if name == "f":
+            patch.setattr(clock, "monotonic", lambda: now() + 60.0)
+        return found
+
+    async with await fs.create(DIR, "f") as writer:
+        await writer.write(b"late")
+        await writer.flush()
+        with monkeypatch.context() as patch:
+            patch.setattr(Filers, "lookup", slept)
+            with pytest.raises(StoreUnavailable, match="frozen"):
+                await writer.commit()
+    with pytest.raises(NoSuchFile):
+        await fs.stat(DIR, "f")
 
 
 async def test_a_publish_that_was_carried_out_late_keeps_its_bytes(

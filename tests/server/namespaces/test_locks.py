@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from contextlib import AsyncExitStack
 
 import pytest
 
+from gfs import clock
 from gfs.errors import NoSuchDirectory
+from gfs.seaweedfs.publishing import DECISION_SECONDS, LATE_SECONDS
 from sfs_server.auth.access import Namespace
-from sfs_server.database.session import BEGIN
-from sfs_server.errors import Busy
-from sfs_server.namespaces.locks import FOLDERS_AT_ONCE
+from sfs_server.database.session import BEGIN, IDLE_TRANSACTION_SECONDS
+from sfs_server.errors import Busy, DatabaseUnavailable
+from sfs_server.namespaces.locks import FOLDERS_AT_ONCE, HELD_SECONDS
 from sfs_server.namespaces.rows import Namespaces
 from sfs_server.namespaces.table import lock_key
 from tests.support.postgres import Postgres
@@ -253,6 +256,18 @@ async def test_a_move_whose_session_broke_is_still_made(
     with pytest.raises(OSError, match="disk"):
         async with ours.moving(made, "a", made, "b", folder=True):
             raise OSError("disk")
+
+
+async def test_one_who_was_frozen_does_not_take_the_locks_for_held(
+    ours: Namespaces, made: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ours.guard(made, "a") as guarded:
+        guarded.require_held()
+        now = time.monotonic()
+        with monkeypatch.context() as patch, pytest.raises(DatabaseUnavailable, match="lost"):
+            patch.setattr(clock, "monotonic", lambda: now + HELD_SECONDS)
+            guarded.require_held()
+    assert HELD_SECONDS + DECISION_SECONDS + LATE_SECONDS < IDLE_TRANSACTION_SECONDS
 
 
 async def test_few_folders_are_moved_at_once(ours: Namespaces, made: Namespace) -> None:

@@ -227,6 +227,6 @@ async def test_what_is_remembered_is_bounded(
 
 def test_what_is_guarded_shows_what_was_changed() -> None:
     nobody: Any = None
-    guarded = Guarded(Namespace("n", False, None, nobody), nobody)
+    guarded = Guarded(Namespace("n", False, None, nobody), nobody, nobody)
     guarded.add(1, 5)
     assert "files_added=1" in repr(guarded)
