@@ -43,8 +43,9 @@ STALL_SECONDS = 10.0
 PUBLISH_SECONDS = 60.0
 """So long it waits for the response when all has been sent."""
 
-GIVE_UP_SECONDS = 90.0
-"""So long it asks in vain before the test fails."""
+GIVE_UP_SECONDS = 180.0
+"""So long it asks in vain before the test fails: the database releases the locks of a process that
+is frozen after 120 s."""
 
 PAUSE_SECONDS = 0.1
 """Of a client, after a failure."""

@@ -348,8 +348,8 @@ async def test_a_patch_that_hangs_is_taken_over_by_another_process(
 async def test_a_process_that_is_frozen_at_the_publish_undoes_nothing_when_it_wakes(
     scene: Scene, ledger: Ledger
 ) -> None:
-    """The upload goes on elsewhere, and its file is replaced or deleted before the process wakes,
-    unless that holds the locks."""
+    """The upload goes on elsewhere, and its file is replaced or deleted before the process wakes.
+    Where that holds the locks, it wakes earlier, but for once."""
     dice = random.Random(5)
     held = 0
     statuses: Counter[int] = Counter()
@@ -370,8 +370,9 @@ async def test_a_process_that_is_frozen_at_the_publish_undoes_nothing_when_it_wa
                         going = asyncio.create_task(upload.go_on())
                         if scene.rows(publishing(upload)) == [(True,)]:
                             held += 1
-                            await asyncio.sleep(FROZEN_SECONDS)
-                            scene.fleet.thaw(process)
+                            if held > 1 or SCALE < 1:
+                                await asyncio.sleep(FROZEN_SECONDS)
+                                scene.fleet.thaw(process)
                         await going
                     assert await upload.is_right(), number
                     await (
