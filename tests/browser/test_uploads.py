@@ -60,7 +60,7 @@ def test_a_name_that_is_taken_is_asked_about(
     expect(tray(page).locator("li.clash")).to_have_count(5)
 
     def choose(how: str) -> str:
-        name = dialog.locator("strong").inner_text()
+        name: str = dialog.locator("strong").inner_text()
         dialog.get_by_role("button", name=how).click()
         expect(dialog.locator("strong")).not_to_have_text(name)
         return name
