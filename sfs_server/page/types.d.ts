@@ -129,6 +129,9 @@ interface Upload {
   reached: number;
   /** seconds from the last byte of a piece to the response */
   lag: number;
+  /** bytes of the newest piece, and of the largest that may be sent */
+  piece: number;
+  most: number;
   /** [seconds, bytes], of the last seconds */
   samples: [number, number][];
   /** why it failed, or waits */

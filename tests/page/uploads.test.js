@@ -349,6 +349,26 @@ test("a service that is silent when all was sent gets longer, and more at each t
   }
 });
 
+test("where a proxy takes no large request, pieces become smaller", async () => {
+  await begin(60);
+  await stored(4);
+  assert.equal(line(), `PATCH ${SESSION} 4+56`);
+  latest().respond(413);
+  await settle();
+  await pass(1);
+  await stored(4, 200);
+  await stored(8);
+  assert.equal(line(), `PATCH ${SESSION} 8+28`);
+});
+
+test("a proxy that takes nothing of that size fails the upload", async () => {
+  const film = await begin();
+  film.most = 4 * MIB;
+  latest().respond(413);
+  await settle();
+  assert.equal(film.state, "failed");
+});
+
 test("a session that is gone begins again", async () => {
   const film = await begin();
   await stored(8);
@@ -562,9 +582,9 @@ test("speed is that of the last seconds, falls where nothing moves, and is none 
   assert.equal(speed([[7, 100], [8, 150], [9, 500]], 9), 200);
   assert.equal(speed([[7, 100], [8, 150], [9, 500]], 11), 100);
   assert.equal(speed([[7, 500], [9, 100]], 9), 0);
-  assert.equal(speed([[1, 0], [7, 100], [9, 500]], 9.5), 160);
-  assert.deepEqual(sampled([[1, 0], [9, 5]], 6, 9.1), [[1, 0], [9, 5]]);
-  assert.deepEqual(sampled([[1, 0], [9, 5]], 6, 9.5), [[9, 5], [9.5, 6]]);
+  assert.equal(speed([[-1, 0], [7, 100], [9, 500]], 9.5), 160);
+  assert.deepEqual(sampled([[-1, 0], [9, 5]], 6, 9.1), [[-1, 0], [9, 5]]);
+  assert.deepEqual(sampled([[-1, 0], [9, 5]], 6, 9.5), [[9, 5], [9.5, 6]]);
 });
 
 test("what is shown as stored is what was sent as long ago as a response takes", () => {

@@ -11,7 +11,7 @@ import { deleteFile } from "./api.js";
 import { freeName } from "./clashes.js";
 import { change, isRunning, NOTHING } from "./entries.js";
 import { any, forget, recall, showUnfinished } from "./remembered.js";
-import { run, wake } from "./sending.js";
+import { LARGEST_PIECE, run, wake } from "./sending.js";
 import { set, state, subscribe } from "./store.js";
 import { end } from "./tus.js";
 import { isActive } from "./uploads.js";
@@ -96,6 +96,8 @@ function made(owner, namespace, file) {
     recalled: begun !== undefined,
     ...NOTHING,
     lag: Infinity,
+    piece: 0,
+    most: LARGEST_PIECE,
     samples: [],
     error: "",
     again: true,

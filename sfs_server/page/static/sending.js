@@ -4,8 +4,8 @@
 // has a session (tus.js), and goes in pieces that take about PIECE_SECONDS: each response says how
 // much is stored for good. Between two of them, what is shown as stored is what was sent `lag` seconds
 // ago, the time that the piece before took from its last byte to the response: bytes that a socket or
-// a proxy on the way has taken are not stored. Where a proxy limits the size of a request, a piece is
-// below the usual limits.
+// a proxy on the way has taken are not stored. Where a proxy limits the size of a request (413), pieces
+// become smaller.
 //
 // What fails by itself may succeed by itself: a connection that is cut or silent, a service that is
 // replaced (502, 503, 504), that is busy (429) or that gave up waiting (408). Each try begins with
@@ -22,8 +22,8 @@ import { append, begin, exchange, offset } from "./tus.js";
 const MIB = 1 << 20;
 const SMALL = 4 * MIB; // at most this much is sent in one request, and once more after a cut
 const SMALLEST_PIECE = 4 * MIB; // the first one, and those on a slow line
-const LARGEST_PIECE = 64 * MIB;
-const PIECE_SECONDS = 4;
+export const LARGEST_PIECE = 1024 * MIB;
+const PIECE_SECONDS = 5;
 
 const FIRST_PAUSE = 1; // seconds
 const LONGEST_PAUSE = 30;
@@ -128,6 +128,10 @@ async function judge(upload, error, tries) {
     change(upload, { url: "", ...NOTHING });
     return 0;
   }
+  if (status === 413 && upload.url && upload.most > SMALLEST_PIECE) {
+    change(upload, { most: Math.max(SMALLEST_PIECE, Math.ceil(upload.piece / 2)) });
+    return 0;
+  }
   // At the end of a session: the name has been taken meanwhile. Before it, what was sent does not
   // follow what is stored, and the next try asks.
   if (status === 409 && upload.url && upload.stored < upload.size && tries <= MOST_CUTS) {
@@ -205,6 +209,7 @@ async function inPieces(upload, signal, tries) {
   do {
     const start = upload.stored;
     const stop = Math.min(start + length, size);
+    change(upload, { piece: stop - start });
     const began = performance.now();
     let latest = began;
     /** @param {number} loaded */
@@ -221,7 +226,8 @@ async function inPieces(upload, signal, tries) {
     change(upload, { reached: stored });
     if (stored < size) remember(upload, expires);
     const rate = (stored - start) / Math.max(1, now - began);
-    length = Math.max(SMALLEST_PIECE, Math.min(rate * 1000 * PIECE_SECONDS, LARGEST_PIECE));
+    const wanted = Math.ceil(rate * 1000 * PIECE_SECONDS);
+    length = Math.max(SMALLEST_PIECE, Math.min(wanted, upload.most));
   } while (upload.stored < size);
 }
 

@@ -1,6 +1,6 @@
 // How fast bytes leave the browser, over the last seconds: those of one upload, and of all.
 
-const SECONDS = 8;
+const SECONDS = 10;
 const APART = 0.2; // seconds between two samples
 
 const now = () => performance.now() / 1000;
