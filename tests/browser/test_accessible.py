@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SignIn, Site, Window
+from tests.browser.uploading import MB, slow_down
 from tests.support.credentials import bearer
 
 
@@ -87,6 +88,23 @@ def dialogs(page: Page, tmp_path: Path) -> None:
     check(page, "uploaded")
     picker = page.locator("main label.button input[type=file]")
     opened("name taken", lambda: picker.set_input_files(path))
+    misnamed = tmp_path / " new.bin"
+    misnamed.write_bytes(b"x")
+    picker.set_input_files(misnamed)
+    expect(page.locator("li.upload.failed")).to_be_visible()
+    check(page, "not uploaded")
+    opened("another name", page.get_by_role("button", name="Rename").click)
+    slow_down(page, 1)
+    large = tmp_path / "large.bin"
+    large.write_bytes(b"x" * 5 * MB)
+    picker.set_input_files(large)
+    expect(page.locator("li.upload.running")).to_be_visible()
+    check(page, "uploading")
+    opened("signing out", page.get_by_role("button", name="Sign out").click)
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    expect(page.locator("li.upload.unfinished")).to_be_visible()
+    check(page, "unfinished")
 
 
 def test_all_can_be_reached_with_the_tab_key(
