@@ -326,6 +326,8 @@ async def test_a_patch_that_hangs_is_taken_over_by_another_process(
                         ended.append(time.monotonic() - started)
                     wake = Once([offset, (offset + SMALL) // 2, SMALL + 1][number % 3], hung.wake)
                     wake(offset)
+                    if wake.done:
+                        await asyncio.wait([hung.status], timeout=TAKE_OVER_SECONDS)
                     assert await upload.patch(dice.choice(others), offset, wake)
                     wake(SMALL + 1)
                     async with asyncio.timeout(TAKE_OVER_SECONDS):
