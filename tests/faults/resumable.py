@@ -54,7 +54,7 @@ PROMISED_BYTES = 4 * MIB
 PROMISED_SECONDS = 1.0
 """What has to be sent again is at most PROMISED_BYTES, or what arrived in PROMISED_SECONDS."""
 
-BUSY_SECONDS = 5.0
+BUSY_SECONDS = 3.0
 """Instead of these on a machine that others use, which takes long to store what has arrived."""
 
 KILL_SECONDS = 2.0
@@ -432,9 +432,11 @@ class Killer:
     async def _kill(self) -> None:
         while True:
             await asyncio.sleep(KILL_SECONDS)
+            living = self._fleet.living
             sending = [one.sending for one in self.uploads if one.sending is not None]
-            if sending and len(self._fleet.living) >= min(self._fleet.count, 2):
-                (process, _), *_ = Counter(one.process for one in sending).most_common()
+            have = Counter(one.process for one in sending if one.process in living)
+            if have and len(living) >= min(self._fleet.count, 2):
+                (process, _), *_ = have.most_common()
                 self._fleet.freeze(process)
                 table = queues()
                 for upload in self.uploads:
