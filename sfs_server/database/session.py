@@ -180,7 +180,10 @@ class Session:
             arrived = self._connection.notifies
             while not arrived.empty():
                 arrived.get_nowait()
-        return list(await cursor.fetchall()) if cursor.description else []
+        try:
+            return list(await cursor.fetchall()) if cursor.description else []
+        except psycopg2.Error as error:  # the connection broke right behind the response
+            raise translated(error) from error
 
     def at_commit(self, sql: str, params: Params) -> None:
         """Have ``commit`` execute ``sql`` before it commits, in the same round trip, after what was

@@ -6,7 +6,9 @@ import asyncio
 import gc
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
+import aiopg
 import pytest
 import uvloop
 
@@ -94,6 +96,26 @@ async def test_broken_session_is_retried_only_if_idempotent(
     with pytest.raises(DatabaseUnavailable):
         await killed(idempotent=False)
     assert (await killed(idempotent=True))[0][0] == 3
+
+
+async def test_a_connection_may_break_right_behind_a_response(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute, statement = aiopg.Cursor.execute, "SELECT 'here'"
+    left = 2
+
+    async def breaks(self: Any, sql: str, *rest: Any, **more: Any) -> None:
+        nonlocal left
+        await execute(self, sql, *rest, **more)
+        if sql == statement and left:
+            left -= 1
+            self.raw.connection.close()
+
+    monkeypatch.setattr(aiopg.Cursor, "execute", breaks)
+    with pytest.raises(DatabaseUnavailable):
+        await database.fetch(statement)
+    assert await database.fetch(statement, idempotent=True) == [("here",)]
+    assert left == 0
 
 
 async def test_stopped_server_is_bounded_and_healed(
