@@ -2,6 +2,8 @@
 
 const KEY = "sfs-token";
 const ALIVE_MS = 10_000; // a service that is longer about it is unreachable
+const LATE_MS = 5000; // without a response: then the page says that it waits
+const LONGEST_MS = 60_000; // to read: the service refuses sooner what it cannot list
 
 export class ApiError extends Error {
   /**
@@ -22,10 +24,15 @@ export const credential = {
   clear: () => sessionStorage.removeItem(KEY),
 };
 
-const watchers = { refused: () => {}, unreachable: () => {} };
+const watchers = {
+  refused: () => {},
+  unreachable: () => {},
+  late: (/** @type {number} */ _more) => {},
+};
 
 /**
  * refused(): the token in use is no good any more. unreachable(): the service does not respond.
+ * late(1): a response is late; late(-1): it is no longer waited for.
  * @param {typeof watchers} handlers
  */
 export function onTrouble(handlers) {
@@ -53,17 +60,38 @@ async function call(method, path, body, signal, token = credential.get()) {
   const headers = { Accept: "application/json", ...authorization(token) };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const json = body === undefined ? undefined : JSON.stringify(body);
-  let response;
-  try {
-    response = await fetch(path, { method, headers, body: json, signal, cache: "no-cache" });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    watchers.unreachable();
-    throw new ApiError(0, "The service cannot be reached.");
-  }
+  let late = 0;
+  const timer = setTimeout(() => watchers.late((late = 1)), LATE_MS);
+  const reads = method === "GET" || method === "HEAD";
+  const request = { method, headers, body: json, signal: reads ? limited(signal) : signal };
+  const response = await fetch(path, { ...request, cache: "no-cache" })
+    .catch(broken)
+    .finally(() => {
+      clearTimeout(timer);
+      if (late) watchers.late(-1);
+    });
   if (response.ok) return response;
   if (response.status === 401) refused(token);
   throw new ApiError(response.status, await detailOf(response));
+}
+
+/**
+ * Ends as `signal` does, and after LONGEST_MS.
+ * @param {AbortSignal} [signal]
+ */
+function limited(signal) {
+  const control = new AbortController();
+  for (const one of [signal, AbortSignal.timeout(LONGEST_MS)]) {
+    one?.addEventListener("abort", () => control.abort(one.reason));
+  }
+  return control.signal;
+}
+
+/** @param {Error} error @returns {never} */
+function broken(error) {
+  if (error.name === "AbortError" || error.name === "SyntaxError") throw error;
+  watchers.unreachable();
+  throw new ApiError(0, "The service cannot be reached.");
 }
 
 // The response to a HEAD has no body that would say it.
@@ -86,8 +114,10 @@ export function parseDetail(text, fallback) {
   }
 }
 
+/** @param {Response} response */
+const bodyOf = (response) => response.json().catch(broken);
 /** @param {Parameters<typeof call>} request */
-const json = async (...request) => (await call(...request)).json();
+const json = async (...request) => bodyOf(await call(...request));
 
 // Paths. Each segment is encoded once; half a surrogate pair has no encoding. The name of a file is
 // its whole path in the namespace.
@@ -133,7 +163,7 @@ export const PAGE = 500;
 export async function page(path, signal) {
   const response = await call("GET", path, undefined, signal);
   const next = /<([^>]*)>\s*;\s*rel="?next"?/.exec(response.headers.get("Link") || "");
-  return { entries: await response.json(), next: next && next[1] };
+  return { entries: await bodyOf(response), next: next && next[1] };
 }
 
 /**

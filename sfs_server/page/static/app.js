@@ -18,9 +18,13 @@ export function App() {
     <${Rail} state=${state} />
     <main>
       ${
-        !state.reachable &&
+        (!state.reachable || state.late > 0) &&
         html`<p class="banner" role="alert">
-        <span class="pulse"></span>The service cannot be reached. Trying again…
+        <span class="pulse"></span>${
+          state.reachable
+            ? "The service takes long to respond. Waiting…"
+            : "The service cannot be reached. Trying again…"
+        }
       </p>`
       }
       ${state.ready && html`<${Files} state=${state} here=${here} />`}

@@ -13,7 +13,7 @@ import {
 } from "./actions.js";
 import { App } from "./app.js";
 import { html } from "./html.js";
-import { onComeback, unreachable } from "./online.js";
+import { late, onComeback, unreachable } from "./online.js";
 import { set, state } from "./store.js";
 import { isActive, resume } from "./uploads.js";
 
@@ -42,7 +42,7 @@ async function whoIsThere() {
 
 async function start() {
   const token = tokenOfAddress();
-  onTrouble({ refused: tokenRefused, unreachable });
+  onTrouble({ refused: tokenRefused, unreachable, late });
   onComeback(async () => {
     await whoIsThere();
     await reload();

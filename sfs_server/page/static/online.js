@@ -11,6 +11,9 @@ const comebacks = [];
 /** @param {() => void} callback */
 export const onComeback = (callback) => comebacks.push(callback);
 
+/** @param {number} more responses that are late */
+export const late = (more) => set({ late: state.late + more });
+
 export function unreachable() {
   if (!state.reachable) return;
   set({ reachable: false });

@@ -7,6 +7,7 @@ export const NO_FILES = { entries: [], next: null, loading: false, error: null }
 export const state = {
   ready: false, // the session has been fetched
   reachable: true, // the service responds
+  late: 0, // how many of its responses are late
   /** @type {Session | null} */
   session: null, // of an anonymous visitor
   /** @type {Namespace[] | null} */
@@ -50,7 +51,8 @@ export function subscribe(listener) {
   return () => listeners.delete(listener);
 }
 
-// It listens from the first drawing on: an effect that waits for a frame would miss what comes before.
+// It listens from the first drawing on: an effect that waits for a frame would miss what comes
+// before it.
 export function useStore() {
   const [, redraw] = useState(0);
   useLayoutEffect(() => subscribe(() => redraw((n) => n + 1)), []);
