@@ -424,7 +424,7 @@ test("a token that is refused puts all back, and they go on when the same user i
 
 test("a 401 says that the token is refused, unless another one is in use by then", async () => {
   let refused = 0;
-  onTrouble({ refused: () => (refused += 1), unreachable: () => {} });
+  onTrouble({ refused: () => (refused += 1), unreachable: () => {}, late: () => {} });
   for (const [then, times] of /** @type {[string, number][]} */ ([["new", 0], ["old", 1]])) {
     tab.token = "old";
     await add(then);
