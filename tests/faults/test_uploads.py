@@ -64,7 +64,7 @@ CONTESTED = 6 * MIB
 """Of one that two clients send."""
 
 TOGETHER = 4
-COMPACT_UPLOADS = 16
+COMPACT_UPLOADS = 8
 """After so many the space is freed of those that were deleted."""
 
 COMPACT_SECONDS = 300.0
@@ -194,9 +194,9 @@ async def test_uploads_outlive_their_process_which_is_killed_every_two_seconds(
 
         async def abandon(number: int) -> None:
             one = await asyncio.to_thread(new_upload, scene, number, SIZE, RATE)
-            half = asyncio.create_task(one.run(Once(SIZE // 2, lambda: half.cancel())))
-            await asyncio.wait([half])
-            assert half.cancelled()
+            part = asyncio.create_task(one.run(Once(SIZE // 8, lambda: part.cancel())))
+            await asyncio.wait([part])
+            assert part.cancelled()
 
         for first in range(0, count, TOGETHER):
             killing = asyncio.create_task(killer.run())
