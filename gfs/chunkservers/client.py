@@ -225,6 +225,8 @@ class Connections:
             self._sweep = loop.call_later(KEEP_SECONDS / 2, self._close_old)
 
     async def _connect(self, address: str) -> Connection:
+        if self._closed:
+            raise StoreUnavailable("the connections have been closed")
         if self._edges is None:
             self._edges = Edges()
         try:

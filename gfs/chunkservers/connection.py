@@ -150,14 +150,13 @@ async def connect(address: str, edges: Edges) -> Connection:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await loop.sock_connect(sock, place)
+            return Connection(address, sock, edges)
         except OSError as error:
             sock.close()
             failure = error
-        except BaseException:
+        except BaseException:  # also where the edges were closed meanwhile
             sock.close()
             raise
-        else:
-            return Connection(address, sock, edges)
     raise failure
 
 

@@ -266,5 +266,23 @@ async def test_a_cancellation_at_any_step_closes_the_socket() -> None:
         assert len(_sockets()) == before
 
 
+async def test_whoever_asks_while_all_is_closed_leaves_no_socket() -> None:
+    before = len(_sockets())
+    for steps in range(12):
+        async with serving([OK], [OK]) as (server, connections):
+            await ask(server, connections)
+            task = asyncio.create_task(ask(server, connections))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            await connections.close()
+            await asyncio.sleep(0.01)
+            task.cancel()  # it may wait for a response, of which nobody hears any more
+            await asyncio.gather(task, return_exceptions=True)
+            with pytest.raises(StoreUnavailable):
+                await ask(server, connections)
+        await asyncio.sleep(0.01)
+        assert len(_sockets()) == before
+
+
 def _sockets() -> list[socket.socket]:
     return [o for o in gc.get_objects() if isinstance(o, socket.socket) and o.fileno() >= 0]
