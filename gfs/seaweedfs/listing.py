@@ -84,7 +84,8 @@ class Listing:
         """See ``FileSystem.list_files``."""
         above, slash, start = prefix.rpartition("/")
         behind = _below(_below(after.partition("\0")[0], above + slash), start, keep=True)
-        top = await self._find(directory, above) if not above or _valid(above) else None
+        within = _valid(above) if slash else True  # no path starts with a slash
+        top = await self._find(directory, above) if within else None
         if top is None or behind is None or limit == 0:
             return
         batch: list[FileInfo] = []

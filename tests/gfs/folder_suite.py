@@ -631,6 +631,8 @@ class FolderSuite(Suite):
         ordered = sorted(files, key=str.encode)
         assert await names(fs) == ordered
         assert await fs.usage(DIR) == Usage(len(files), len(folders), len(files))
+        for prefix in ("/", "/a", "//", "a//"):  # no path has these
+            assert await names(fs, prefix=prefix) == []
         dice = random.Random(6)
         there = [*files, *folders, *(f"{folder}/" for folder in folders)]
         odd = ["", "/", "a/", "a//b", "a/\x01", "a/b/a/b/a/b", "zz", "b/zz", "\U0010ffff"]
