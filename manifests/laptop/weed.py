@@ -8,6 +8,7 @@ at once, so that some are on the servers that are left when one is frozen.
 
 from __future__ import annotations
 
+import random
 import socket
 import sysconfig
 import time
@@ -23,6 +24,8 @@ from manifests.laptop.server import POLL_SECONDS, START_SECONDS, Server, respond
 GRPC_OFFSET = 10_000
 """What SeaweedFS adds to the port of HTTP where it is not told another one for gRPC."""
 
+SERVER_PORTS = range(10_000, 32_768)
+"""Ports below those that Linux gives to outgoing connections (``ip_local_port_range``)."""
 
 FILER_CONNECTIONS = 8
 """Of each filer to PostgreSQL."""
@@ -47,15 +50,19 @@ def program() -> str | None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listened on a moment ago, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
+    """Ports that no server listened on a moment ago, all different. They are none of those that the
+    kernel gives to outgoing connections, one of which could take it before its server does."""
+    found: list[int] = []
+    for port in random.sample(SERVER_PORTS, len(SERVER_PORTS)):
+        if len(found) == count:
+            break
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+    return found
 
 
 def store_in_postgres(sockets: str) -> dict[str, str]:
