@@ -24,6 +24,7 @@ import secrets
 from collections.abc import Callable
 
 from gfs.futures import resolve
+from sfs_server.database.periodic import ended
 from sfs_server.database.pool import Database, Session
 from sfs_server.errors import DatabaseUnavailable
 
@@ -128,11 +129,7 @@ class Listener:
         """Stop, and close the connections. After it returns, none of the functions is called any
         more. Idempotent."""
         task, self._task = self._task, None
-        while task is not None and not task.done():
-            # Repeatedly: asyncio.wait_for of Python 3.11, which aiopg uses, loses a cancellation
-            # that comes together with a response.
-            task.cancel()
-            await asyncio.wait({task}, timeout=0.1)
+        await ended(task)
 
     async def _run(self, first: asyncio.Future[None]) -> None:
         """Connect and listen, again after each failure. Sets the result of ``first`` after the

@@ -16,7 +16,7 @@ import logging
 import os
 from typing import Any, Protocol
 
-from sfs_server.database import Database, Listener, StatementFailed
+from sfs_server.database import Database, Listener, StatementFailed, ended
 from sfs_server.errors import DatabaseUnavailable
 from sfs_server.exchange.payloads import pack, unpack
 
@@ -105,9 +105,7 @@ class Exchange:
         task, self._task = self._task, None
         if task is None:
             return
-        while not task.done():  # asyncio.wait_for of Python 3.11, inside aiopg, loses one
-            task.cancel()
-            await asyncio.wait({task}, timeout=0.1)
+        await ended(task)
         for topic in self.topics:
             topic.closing()
         try:

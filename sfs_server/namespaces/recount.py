@@ -34,7 +34,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import Counter
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -43,8 +42,7 @@ from typing import Any
 from gfs.api import FileSystem
 from gfs.clock import Deadline
 from gfs.errors import GfsError
-from sfs_server.database import Database, StatementFailed
-from sfs_server.errors import DatabaseUnavailable
+from sfs_server.database import Database, Periodic
 from sfs_server.namespaces.table import lock_key
 from sfs_server.namespaces.usage import Difference, Total
 
@@ -175,7 +173,7 @@ class Recounter:
         self._loop = asyncio.get_running_loop()
         self._later: dict[str, float] = {}
         """Namespaces that could not be counted, and until when they are left alone."""
-        self._task: asyncio.Task[None] | None = None
+        self._counting = Periodic(self.recount_due, "recount namespaces")
         self.results: Counter[str] = Counter(dict.fromkeys(RESULTS, 0))
         """How many recounts had each of RESULTS."""
 
@@ -184,30 +182,15 @@ class Recounter:
 
     def start(self) -> None:
         """Start to count."""
-        self._task = asyncio.create_task(self._run(), name="recount namespaces")
+        self._counting.start(FIRST_SECONDS, LOOK_SECONDS)
 
     def stop(self) -> None:
         """Stop counting soon: the process is going to end. ``close`` waits for it."""
-        if self._task is not None:
-            self._task.cancel()
+        self._counting.stop()
 
     async def close(self) -> None:
         """Stop. Idempotent."""
-        task, self._task = self._task, None
-        while task is not None and not task.done():
-            task.cancel()  # repeatedly: see Listener.close
-            await asyncio.wait({task}, timeout=0.1)
-
-    async def _run(self) -> None:
-        await asyncio.sleep(FIRST_SECONDS * _spread())
-        while True:
-            try:
-                await self.recount_due()
-            except (DatabaseUnavailable, StatementFailed) as error:
-                _log.warning("namespaces cannot be recounted now: %s", error)
-            except Exception:  # noqa: BLE001 - logged; the task must not end on an unexpected error
-                _log.exception("recounting namespaces failed; trying again")
-            await asyncio.sleep(LOOK_SECONDS * _spread())
+        await self._counting.close()
 
     async def recount_due(self) -> None:
         """Count the namespaces that are due, until there are none. Raises DatabaseUnavailable,
@@ -327,8 +310,3 @@ def _outside(found: int, before: int, added: int, removed: int) -> int:
     """How far ``found`` is above ``before + added``, or, negative, below ``before - removed``; 0 in
     between."""
     return max(found - before - added, 0) + min(found - before + removed, 0)
-
-
-def _spread() -> float:
-    """A factor that keeps processes that were started together from looking together."""
-    return random.uniform(0.8, 1.2)  # noqa: S311 - spreads the load  # nosec B311

@@ -20,14 +20,11 @@ long. It has no Total until a recount has found it.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sfs_server.database import Database, StatementFailed
-from sfs_server.errors import DatabaseUnavailable
+from sfs_server.database import Database, Periodic
 from sfs_server.namespaces.table import lock_key
 
 MERGE_ROWS = 64
@@ -91,8 +88,6 @@ LEFT JOIN LATERAL (
 """
 """Adds to the rows of the SELECT ``found``, which has a column ``name``, how many files and bytes
 each namespace has: NULL where that is unknown."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +162,7 @@ class Usage:
         self._database = database
         self._written: Counter[str] = Counter()
         self._missing: set[str] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._merging = Periodic(self.merge, "merge the usage of namespaces")
 
     def __repr__(self) -> str:
         return f"<Usage written={len(self._written)} missing={len(self._missing)}>"
@@ -187,22 +182,11 @@ class Usage:
 
     def start(self) -> None:
         """Start to merge."""
-        self._task = asyncio.create_task(self._run(), name="merge usage")
+        self._merging.start(MERGE_SECONDS, MERGE_SECONDS)
 
     async def close(self) -> None:
         """Stop. Idempotent."""
-        task, self._task = self._task, None
-        while task is not None and not task.done():
-            task.cancel()  # repeatedly: see Listener.close
-            await asyncio.wait({task}, timeout=0.1)
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(MERGE_SECONDS)
-            try:
-                await self.merge()
-            except (DatabaseUnavailable, StatementFailed) as error:
-                _log.warning("the usage of namespaces could not be merged: %s", error)
+        await self._merging.close()
 
     async def merge(self) -> None:
         """Merge the rows of the namespaces of which this process has written MERGE_ROWS, and have

@@ -3,19 +3,17 @@ deleted.
 
 Every process looks for them now and then. It takes some over, which keeps other processes from them
 for AGAIN_SECONDS, has the store free their bytes, and deletes their rows. What cannot be freed now
-is tried again by whoever looks after that time. Half of the time nothing is done. Rows of published
-uploads of which the store has nothing left are deleted many at a time.
+is tried again by the process that looks next after that time. Half of the time nothing is done.
+Rows of published uploads of which the store has nothing left are deleted many at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 
 from gfs.errors import GfsError
-from sfs_server.database import StatementFailed
-from sfs_server.errors import DatabaseUnavailable
+from sfs_server.database import Periodic
 from sfs_server.uploads.sessions import Overtaken
 from sfs_server.uploads.uploads import Uploads
 
@@ -46,38 +44,26 @@ class Sweeper:
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
         self._loop = asyncio.get_running_loop()
-        self._task: asyncio.Task[None] | None = None
+        self._sweeping = Periodic(self._work, "free expired uploads")
 
     def __repr__(self) -> str:
         return f"<Sweeper {self._uploads!r}>"
 
     def start(self) -> None:
         """Start to look."""
-        self._task = asyncio.create_task(self._run(), name="sweep uploads")
+        self._sweeping.start(FIRST_SECONDS, LOOK_SECONDS)
 
     def stop(self) -> None:
         """Stop soon: the process is going to end. ``close`` waits for it."""
-        if self._task is not None:
-            self._task.cancel()
+        self._sweeping.stop()
 
     async def close(self) -> None:
         """Stop. Idempotent."""
-        task, self._task = self._task, None
-        while task is not None and not task.done():
-            task.cancel()  # repeatedly: see Listener.close
-            await asyncio.wait({task}, timeout=0.1)
+        await self._sweeping.close()
 
-    async def _run(self) -> None:
-        await asyncio.sleep(FIRST_SECONDS * _spread())
-        while True:
-            try:
-                await self.sweep()
-                await self._uploads.count_unfinished()
-            except (DatabaseUnavailable, StatementFailed) as error:
-                _log.warning("expired uploads cannot be freed now: %s", error)
-            except Exception:  # noqa: BLE001 - logged; the task must not end on an unexpected error
-                _log.exception("freeing expired uploads failed; trying again")
-            await asyncio.sleep(LOOK_SECONDS * _spread())
+    async def _work(self) -> None:
+        await self.sweep()
+        await self._uploads.count_unfinished()
 
     async def sweep(self) -> None:
         """Free what is to be freed, until there is nothing. Raises DatabaseUnavailable,
@@ -97,8 +83,3 @@ class Sweeper:
             if forgotten < ROWS_AT_ONCE:
                 return
             await asyncio.sleep(PAUSE_SECONDS)
-
-
-def _spread() -> float:
-    """A factor that keeps processes that were started together from looking together."""
-    return random.uniform(0.8, 1.2)  # noqa: S311 - spreads the load  # nosec B311

@@ -415,7 +415,7 @@ async def test_it_goes_on_after_an_outage_and_ends_when_told(
     await write(fs, "a", 7)
     await sql(ours, "ALTER TABLE recounts RENAME TO elsewhere")
     recounter.start()
-    await eventually(lambda: "namespaces cannot be recounted now" in caplog.text)
+    await eventually(lambda: "cannot recount namespaces now" in caplog.text)
     await sql(ours, "ALTER TABLE elsewhere RENAME TO recounts")
     await eventually(lambda: recounter.results["corrected"])
     assert await ours.total(made) == Total(1, 7)
@@ -429,4 +429,4 @@ async def test_it_goes_on_after_an_outage_and_ends_when_told(
     async with asyncio.timeout(5):
         await recounter.close()
         await recounter.close()
-    assert recounter._task is None
+    assert recounter._counting._task is None
