@@ -14,6 +14,7 @@ from sfs_server.auth.access import (
     publicly_readable,
     require,
     require_creating,
+    signed_in,
 )
 from sfs_server.auth.claims import (
     ANONYMOUS,
@@ -66,6 +67,7 @@ __all__ = [
     "require",
     "require_creating",
     "secret_of",
+    "signed_in",
     "subjects_of",
     "transfer_subject",
     "write_private",

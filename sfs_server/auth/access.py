@@ -79,13 +79,17 @@ def require(
     return namespace
 
 
-def require_creating(principal: Principal, name: str | None = None) -> None:
-    """Return if ``principal`` may create a namespace ``name``, else raise Problem 401 or 403.
-    Without a name, only check that they are signed in (401)."""
-    if principal.anonymous:
+def require_creating(principal: Principal, name: str) -> None:
+    """Return if ``principal`` may create a namespace ``name``, else raise Problem 401 or 403."""
+    signed_in(principal)
+    _require_scope(principal, Action.CREATE_NAMESPACE, f"namespaces.{name}")
+
+
+def signed_in(principal: Principal) -> str:
+    """The user that ``principal`` is. Raises Problem 401 if they are not signed in."""
+    if principal.user is None:
         raise _not_signed_in()
-    if name is not None:
-        _require_scope(principal, Action.CREATE_NAMESPACE, f"namespaces.{name}")
+    return principal.user
 
 
 def visible(principal: Principal, namespace: Namespace, *, anonymous_read: bool) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from gfs.threads import shielded
-from sfs_server.auth import DEFAULT_NAMESPACE, Action, Namespace, require_creating
+from sfs_server.auth import DEFAULT_NAMESPACE, Action, Namespace, require_creating, signed_in
 from sfs_server.errors import Problem
 from sfs_server.handlers.json_body import members, refuse_misread, string
 from sfs_server.http import check_namespace, decode, limit_of, next_page
@@ -85,7 +85,7 @@ async def create_namespace(request: web.Request) -> web.Response:
     """POST ``/storage/namespaces`` with ``{"name", "hidden": false}``."""
     app, principal = request.app, request[PRINCIPAL]
     request[CHANGE] = change = Change(Action.CREATE_NAMESPACE.value)
-    require_creating(principal)
+    signed_in(principal)
     wanted = await members(request)
     change.namespace = name = check_namespace(string(wanted, "name"))
     require_creating(principal, name)
