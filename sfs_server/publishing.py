@@ -32,12 +32,16 @@ _T = TypeVar("_T")
 def exclusive(request: web.Request) -> bool:
     """Whether the upload must not replace a file. Raises Problem 400 for a PUT whose query says so:
     a PUT replaces, and a client that expects otherwise must not lose a file by it."""
-    overwrite = set(request.query.getall("overwrite", [])) if request.query_string else set()
     if request.method == "POST":
-        return overwrite != {"true"}
-    if overwrite - {"true"}:
+        return not overwrites(request)
+    if request.query_string and set(request.query.getall("overwrite", [])) - {"true"}:
         raise Problem(400, "A PUT replaces a file. To keep it, send If-None-Match: *, or use POST.")
     return False
+
+
+def overwrites(request: web.Request) -> bool:
+    """Whether the query says ``?overwrite=true``, and nothing else of it."""
+    return bool(request.query_string) and set(request.query.getall("overwrite", [])) == {"true"}
 
 
 async def expected(request: web.Request, directory: str, path: str, *, exclusive: bool) -> Expect:

@@ -37,9 +37,9 @@ from gfs.paths import check_path, parents
 from gfs.threads import shielded
 from gfs.types import Bytes, Published
 from sfs_server import publishing
-from sfs_server.auth import Action, require_creating
+from sfs_server.auth import Action, signed_in
 from sfs_server.errors import DatabaseUnavailable, Problem
-from sfs_server.http import file_path, http_date, refuse_parameters, target, tus
+from sfs_server.http import etag, file_path, http_date, refuse_parameters, target, tus
 from sfs_server.logs import Change
 from sfs_server.namespaces import Guarded
 from sfs_server.progress import Transfer
@@ -105,11 +105,9 @@ async def _wanted(
     exclusive = publishing.exclusive(request)
     expect = await publishing.expected(request, directory, path, exclusive=exclusive)
     id_ = new_id()
-    user = request[PRINCIPAL].user
-    assert user is not None  # noqa: S101 - else nothing is permitted  # nosec B101
     return Session(
         id=id_,
-        owner=user,
+        owner=signed_in(request[PRINCIPAL]),
         namespace=namespace,
         path=path,
         folder="",
@@ -237,10 +235,14 @@ def _offset(session: Session) -> int:
 
 async def patch(request: web.Request) -> web.Response:
     """PATCH ``/storage/uploads/:id``: go on with an upload, and publish it if that was the last
-    byte."""
+    byte; with ``?overwrite=true`` also where the name has been taken meanwhile."""
     said = tus.patch(request.headers)
+    replaces = publishing.overwrites(request)
     with _overtaken(request):
         session = await _take_over(request)
+        if replaces and session.exclusive:
+            expect = replace(session.expect, absent=False)
+            session = replace(session, expect=expect, exclusive=False)
         session = await _with_size(request, session, said.length)
         if said.offset != session.received and said.offset != _offset(session):
             raise Problem(
@@ -271,13 +273,12 @@ async def _take_over(request: web.Request) -> Session:
     """The upload of the path, to go on with. Raises NoSuchUpload if the caller has none of that id,
     and Problem 401 and 403."""
     principal, uploads = request[PRINCIPAL], request.app[UPLOADS]
-    require_creating(principal)  # is somebody signed in?
-    id_ = request.match_info["id"]
+    user, id_ = signed_in(principal), request.match_info["id"]
     if principal.scopes is not None:
-        session = await uploads.sessions.find(id_, principal.user)
+        session = await uploads.sessions.find(id_, user)
         if not principal.granted(f"files.{session.namespace.name}", Action.CREATE.value):
             raise Problem(403, "The scopes of this API token do not allow this.")
-    return await uploads.take_over(id_, principal.user)
+    return await uploads.take_over(id_, user)
 
 
 async def _with_size(request: web.Request, session: Session, size: int | None) -> Session:
@@ -328,7 +329,12 @@ async def _receive(
     ):
         recording = uploads.recording(feeding, session, at_end=checksum is not None)
         body = Segment(
-            request, transfer, size=session.size, checksum=checksum, arrived=recording.arrived
+            request,
+            transfer,
+            size=session.size,
+            checksum=checksum,
+            arrived=recording.arrived,
+            pace=recording.pace,
         )
         if session.whole:
             await body.receive_into(_Nowhere())
@@ -442,7 +448,7 @@ class _Fence(publishing.Check):
 
     async def clear(self, assembly: Assembly) -> None:
         """Free what the publish has left over. First it must be recorded that it was published:
-        until then whoever goes on with the upload needs all of it."""
+        until then the next request of the upload needs all of it."""
         session = self.session
         try:
             if session.published and not (self._guarded and self._guarded.committed):
@@ -465,6 +471,6 @@ def _headers(session: Session) -> dict[str, str]:
     """What every response about an upload has."""
     headers = {"Upload-Expires": http_date(session.expires)}
     if session.published is not None:
-        headers[hdrs.ETAG] = f'"{session.published}"'
+        headers[hdrs.ETAG] = etag(session.published)
         headers[hdrs.CONTENT_LOCATION] = file_path(session.namespace.name, session.path)
     return headers

@@ -29,6 +29,7 @@ from sfs_server.http.names import (
 )
 from sfs_server.http.paging import MAX_LIMIT, limit_of, next_page
 from sfs_server.http.preconditions import (
+    etag,
     etag_of,
     expectation,
     http_date,
@@ -96,6 +97,7 @@ __all__ = [
     "destination",
     "download_path",
     "ends_plainly",
+    "etag",
     "etag_of",
     "expectation",
     "file_path",

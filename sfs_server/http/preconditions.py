@@ -98,7 +98,12 @@ _NOTHING = Expect(versions=frozenset())
 
 def etag_of(info: FileInfo) -> str:
     """The strong entity tag of a version, with its quotes."""
-    return f'"{info.version}"'
+    return etag(info.version)
+
+
+def etag(version: str) -> str:
+    """The same, of a version without the rest of its FileInfo."""
+    return f'"{version}"'
 
 
 @lru_cache(maxsize=4096)

@@ -395,12 +395,13 @@ def _resumable() -> Json:
     patch = _operation(
         "resumeUpload",
         "Adds bytes to an upload, and publishes it with the last one.",
-        _parameters(f"{common} uploadOffset uploadLength uploadChecksum contentDigest"),
+        _parameters(f"{common} uploadOffset uploadLength uploadChecksum contentDigest overwrite"),
         {"204": {"description": "The bytes are durable.", "headers": _headers(_TUS)}},
         f"403 404 {_JSON_BODY} 409 412 429 460 501 507",
     )
     patch["requestBody"] = {
         "description": "The body is bytes of the file.",
+        "required": True,
         "content": {tus.CONTENT_TYPE: {}},
     }
     return {

@@ -116,9 +116,7 @@ class Hub:
         self.remote: dict[str, Transfer] = {}
         """Those that run in other processes, by their run."""
         self._runs: dict[str, dict[str, Transfer]] = {}  # all, by id and run
-        self._paused: dict[
-            str, tuple[float, Transfer]
-        ] = {}  # of this process, by id, and since when
+        self._paused: dict[str, tuple[float, Transfer]] = {}  # of this process, since when, by id
         self._waiting: dict[str, set[Watcher]] = {}  # without a transfer, by id
         self._sampled: dict[Transfer, None] = {}  # in the order in which they were added
         self._timer: asyncio.TimerHandle | None = None

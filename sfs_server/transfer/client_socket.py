@@ -95,6 +95,9 @@ _UNREACHABLE = frozenset(
 """What sendfile(2) says of a client that cannot be reached any more, where it is not a
 ConnectionError; other errors are the disk's."""
 
+Pace = Callable[[], Awaitable[None]]
+"""Waits until more of a body may be read."""
+
 Release = Callable[[], Awaitable[None]]
 """Frees what is held for a client that takes nothing."""
 
@@ -106,14 +109,16 @@ class ClientStalled(ConnectionError):
 
 
 class ClientSocket:
-    """The connection on which ``request`` came, for its response and its body.
+    """The connection on which ``request`` came, for its response and its body. ``pace`` is awaited
+    before more of the body is read.
 
     One task sends and one receives at a time. Every method that sends raises ConnectionError if the
     client is gone, or ClientStalled; after any error the connection cannot be used again.
     """
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.Request, pace: Pace | None = None) -> None:
         self._request = request
+        self._pace = pace
 
     # Sending.
 
@@ -296,6 +301,8 @@ class ClientSocket:
         try:
             async with asyncio.timeout(None) as idle:
                 while True:
+                    if self._pace is not None:
+                        await self._pace()
                     idle.reschedule(loop.time() + seconds)
                     piece = await content.readany()
                     idle.reschedule(None)
@@ -376,6 +383,8 @@ class ClientSocket:
                 raise
 
     async def _readable(self, target: int) -> None:
+        if self._pace is not None:
+            await self._pace()
         seconds = self._request.app[CONFIG].upload_idle_timeout
         if not await _ready(target, seconds, to_read=True):
             raise _silent(seconds)

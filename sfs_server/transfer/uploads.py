@@ -33,7 +33,7 @@ from sfs_server.http import (
     tus,
 )
 from sfs_server.progress import Transfer
-from sfs_server.transfer.client_socket import DIRECT_BYTES, ClientSocket
+from sfs_server.transfer.client_socket import DIRECT_BYTES, ClientSocket, Pace
 from sfs_server.web import CONFIG, METRICS, connection_of
 
 
@@ -41,9 +41,11 @@ class Body:
     """The body of one request on its way into a Sink. What it is, and what it must be, is said by
     the classes made of it."""
 
-    def __init__(self, request: web.Request, transfer: Transfer) -> None:
-        """``transfer`` counts the bytes of the file that arrive."""
+    def __init__(self, request: web.Request, transfer: Transfer, pace: Pace | None = None) -> None:
+        """``transfer`` counts the bytes of the file that arrive; ``pace`` is awaited before more of
+        them are read."""
         self._request = request
+        self._pace = pace
         self._transfer = transfer
         self._length = request.content_length
         self._arrived = 0  # bytes of the body
@@ -55,7 +57,7 @@ class Body:
     async def receive_into(self, sink: Sink) -> None:
         """Read the body and hand it on. Raises Problem 400, 408, 413, 460 or 501, and what ``sink``
         does. Returns when all has come, and is what was announced."""
-        client, length = ClientSocket(self._request), self._length or 0
+        client, length = ClientSocket(self._request, self._pace), self._length or 0
         direct = length >= DIRECT_BYTES
         metrics = self._request.app[METRICS]
         metrics.uploading += 1
@@ -178,12 +180,13 @@ class Segment(Body):
         checksum: bytes | None = None,
         digest: bytes | None = None,
         arrived: Callable[[int], object] = lambda _: None,
+        pace: Pace | None = None,
     ) -> None:
         """``size``: the bytes of the file; None where that is not known. ``checksum`` and
         ``digest``: the SHA-256 that these bytes must have, for the one else Problem 460, for the
         other 400. ``arrived`` is called with a number of bytes that the Sink has got, in any
-        thread. Raises Problem 413."""
-        super().__init__(request, transfer)
+        thread; ``pace`` is awaited before more are read. Raises Problem 413."""
+        super().__init__(request, transfer, pace)
         self._most = size
         self._limit = request.app[CONFIG].max_upload_bytes  # 0 is no limit
         self._checksum = checksum

@@ -6,9 +6,9 @@ exchange (:mod:`sfs_server.exchange`), which sends within some tenths of a secon
 does not hear of it, because it is frozen or has lost its connection, its request can write nothing
 more all the same (:mod:`sfs_server.uploads.sessions`).
 
-The embedded store cannot see epochs, and cuts off what is behind the offset of whoever goes on. So
-a request that was overtaken while it waited for the database must not even start to write: the
-newest epochs are remembered, of the uploads that were seen last.
+The embedded store cannot see epochs, and cuts off what is behind the offset of a writer. So a
+request that was overtaken while it waited for the database must not even start to write: the newest
+epochs are remembered, of the uploads that were seen last.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Feeding:
                     yield
                 finally:
                     self._scope = None
-        except Exception:
+        except Exception:  # raised again, or what caused it: the engine may refuse first
             if self.error is None:
                 raise
             raise self.error from None
@@ -107,7 +107,7 @@ class Requests:
         try:
             yield own
         except StoreUnavailable:
-            # The engine, too, refuses whoever has been overtaken.
+            # The engine, too, refuses a request that has been overtaken.
             if own.error is None:
                 raise
             raise own.error from None
@@ -116,7 +116,7 @@ class Requests:
             if self._running.get(session.id) is own:
                 del self._running[session.id]
 
-    async def end_here(self, id_: str, owner: str | None) -> None:
+    async def end_here(self, id_: str, owner: str) -> None:
         """End the request of this process that feeds the upload ``id_`` of ``owner``, if there is
         one, and wait until it has recorded all, for END_SECONDS at most."""
         feeding = self._running.get(id_)
@@ -162,7 +162,7 @@ class Requests:
                 self._end_below(id_, epoch)
 
     def returned(self) -> None:
-        """What was not heard is not missed: whoever was overtaken finds out by its epoch."""
+        """What was not heard is not missed: a request that was overtaken finds out by its epoch."""
 
     def check(self, now: float) -> None:
         """Nothing becomes due by itself."""

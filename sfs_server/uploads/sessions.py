@@ -3,15 +3,15 @@
 *The fence.* Any process may go on with an upload, and a request that hangs may wake at any time,
 perhaps in a process that was frozen. So each request raises ``epoch`` of the row first
 (``take_over``), and everything that it writes about the upload requires that the epoch is still the
-one that it has raised it to. Whoever finds another one has been overtaken, and can write nothing
-more. No lock is held between two statements, so nobody waits for a request that hangs.
+one that it has raised it to. A request that finds another one has been overtaken, and can write
+nothing more. No lock is held between two statements, so nobody waits for a request that hangs.
 
 *Recording a Part* is one statement. It moves ``received`` from the start of the Part to its end, so
-Parts follow each other without a gap, whoever records them. A statement without a response may have
-been executed: it is sent again until there is a response. That does no harm: with the epoch of this
-request, ``received`` is the end of the Part only if this request has recorded it before. Where the
-response is that the request has been overtaken, an earlier attempt may still have recorded the
-Part, which must not be discarded then: that is looked up.
+Parts follow each other without a gap, whichever request records them. A statement without a
+response may have been executed: it is sent again until there is a response. That does no harm: with
+the epoch of this request, ``received`` is the end of the Part only if this request has recorded it
+before. Where the response is that the request has been overtaken, an earlier attempt may still have
+recorded the Part, which must not be discarded then: that is looked up.
 
 *Reservations* share the row of the upload (FOR SHARE), so that none is added after somebody has
 raised the epoch and read them.
@@ -49,7 +49,6 @@ PARTS_AT_ONCE = 500
 KEEP_SECONDS = 3600
 """How long the row of an upload is kept that was published by the request that started it."""
 
-_NOW = "clock_timestamp() AT TIME ZONE 'UTC'"
 _FIELDS = (
     *("id", "owner", "epoch", "expires", "namespace", "namespace_created_at", "namespace_owner"),
     *("path", "folder", "absent", "exclusive", "present", "versions", "size", "received", "digest"),
@@ -57,25 +56,23 @@ _FIELDS = (
 )
 _EXPIRES = "floor(extract(epoch FROM expires_at))::bigint"
 _COLUMNS = ", ".join(_EXPIRES if field == "expires" else field for field in _FIELDS)
-_MINE = "id = %(id)s AND epoch = %(epoch)s"
 
-# Put together from constants alone; every value is a parameter.
 _SAME = (
     "namespaces.name = namespace AND coalesce(namespaces.created_at, 'epoch') = "
     "namespace_created_at AND namespaces.owner IS NOT DISTINCT FROM namespace_owner"
 )
 """The condition that the namespace of an upload is still there."""
 
-_INSERT = f"""
+_INSERT = """
 INSERT INTO uploads (
     id, owner, expires_at, namespace, namespace_created_at, namespace_owner, path, folder, absent,
     exclusive, present, versions, size, received, digest, metadata, transfer, published, cleared
 )
-SELECT %(id)s, %(owner)s, {_NOW} + %(expiry)s * interval '1 second', %(namespace)s,
-    %(namespace_created_at)s, %(namespace_owner)s, %(path)s, %(folder)s, %(absent)s, %(exclusive)s,
-    %(present)s, %(versions)s::text[], %(size)s, %(received)s, %(digest)s, %(metadata)s,
-    %(transfer)s, %(published)s, %(published)s IS NOT NULL
-"""  # nosec B608
+SELECT %(id)s, %(owner)s, now() AT TIME ZONE 'UTC' + %(expiry)s * interval '1 second',
+    %(namespace)s, %(namespace_created_at)s, %(namespace_owner)s, %(path)s, %(folder)s, %(absent)s,
+    %(exclusive)s, %(present)s, %(versions)s::text[], %(size)s, %(received)s, %(digest)s,
+    %(metadata)s, %(transfer)s, %(published)s, %(published)s IS NOT NULL
+"""
 
 _START = f"""
 SELECT pg_advisory_xact_lock(%(lock)s);
@@ -83,33 +80,37 @@ SELECT pg_advisory_xact_lock(%(lock)s);
 WHERE (
     SELECT count(*) FROM (
         SELECT FROM uploads WHERE owner = %(owner)s AND published IS NULL
-        AND expires_at > {_NOW} LIMIT %(most)s
+        AND expires_at > now() AT TIME ZONE 'UTC' LIMIT %(most)s
     ) AS unfinished
 ) < %(most)s
 RETURNING {_COLUMNS}
-"""  # noqa: S608  # nosec B608
+"""  # noqa: S608 - constants  # nosec B608
 """Adds an upload, unless its owner has too many. The lock has the requests of one owner take turns,
 so that many at once do not exceed that together."""
 
-_FIND = f"""
-FROM uploads WHERE id = %(id)s AND owner = %(owner)s AND expires_at > {_NOW}
+_THERE = f"""
+FROM uploads WHERE id = %(id)s AND owner = %(owner)s AND expires_at > now() AT TIME ZONE 'UTC'
 AND EXISTS (SELECT FROM namespaces WHERE {_SAME})
 """  # nosec B608
 
+_FIND = f"SELECT {_COLUMNS} {_THERE}"
+
 _TAKE_OVER = f"""
 SELECT set_config('synchronous_commit', 'off', true);
-UPDATE uploads SET epoch = epoch + 1
-WHERE id = (SELECT id {_FIND}) RETURNING {_COLUMNS}
-"""  # noqa: S608  # nosec B608
+UPDATE uploads SET epoch = epoch + 1 + floor(random() * 1000000000)::bigint
+WHERE id = (SELECT id {_THERE}) RETURNING {_COLUMNS}
+"""  # noqa: S608 - constants  # nosec B608
 """Raises the epoch, without waiting until that is on the disk of the database: if it is lost in a
-crash there, whoever has raised it finds an older one, and writes nothing. What is written with the
-new epoch is on the disk after it."""
+crash there, a request that has raised it finds an older one, and writes nothing. What is written
+with the new epoch is on the disk after it. An epoch that was lost is not given to anyone again,
+since it is raised by a random number."""
 
-_RECORD = f"""
+_RECORD = """
 WITH mine AS (
-    UPDATE uploads
-    SET received = %(end)s, expires_at = {_NOW} + %(expiry)s * interval '1 second'
-    WHERE {_MINE} AND received IN (%(starts)s, %(end)s) RETURNING id, expires_at
+    UPDATE uploads SET received = %(end)s,
+        expires_at = now() AT TIME ZONE 'UTC' + %(expiry)s * interval '1 second'
+    WHERE id = %(id)s AND epoch = %(epoch)s AND received IN (%(starts)s, %(end)s)
+    RETURNING id, expires_at
 ), added AS (
     INSERT INTO upload_parts (upload, starts, size, token)
     SELECT id, %(starts)s, %(size)s, %(token)s FROM mine WHERE %(token)s <> ''
@@ -118,21 +119,21 @@ WITH mine AS (
     DELETE FROM upload_reservations USING mine
     WHERE upload = id AND token = ANY (%(released)s::text[])
 )
-SELECT {_EXPIRES} FROM mine
-"""  # noqa: S608  # nosec B608
+SELECT floor(extract(epoch FROM expires_at))::bigint FROM mine
+"""
 
 _IS_RECORDED = """
 SELECT upload FROM upload_parts
 WHERE upload = %(id)s AND starts = %(starts)s AND token = %(token)s
 """
 
-_RESERVE = f"""
-WITH mine AS (SELECT id FROM uploads WHERE {_MINE} FOR SHARE), added AS (
+_RESERVE = """
+WITH mine AS (SELECT id FROM uploads WHERE id = %(id)s AND epoch = %(epoch)s FOR SHARE), added AS (
     INSERT INTO upload_reservations (upload, token) SELECT id, %(token)s FROM mine
     ON CONFLICT DO NOTHING
 )
 SELECT id FROM mine
-"""  # noqa: S608  # nosec B608
+"""
 
 _PARTS = """
 SELECT starts, size, token FROM upload_parts WHERE upload = %(id)s AND starts > %(after)s
@@ -146,9 +147,28 @@ AND (path = %(path)s OR starts_with(path, %(below)s))
 RETURNING id
 """
 
-_PUBLISHED = f"""
-UPDATE uploads SET published = %(published)s, publishing = false WHERE {_MINE}
-"""  # noqa: S608  # nosec B608
+_PUBLISHED = """
+UPDATE uploads SET published = %(published)s, publishing = false
+WHERE id = %(id)s AND epoch = %(epoch)s RETURNING id
+"""
+
+_SET_SIZE = """
+UPDATE uploads SET size = %(size)s WHERE id = %(id)s AND epoch = %(epoch)s RETURNING id
+"""
+
+_SET_PUBLISHING = """
+UPDATE uploads SET publishing = %(publishing)s, moved = false
+WHERE id = %(id)s AND epoch = %(epoch)s RETURNING id
+"""
+
+_HOLD = "SELECT moved FROM uploads WHERE id = %(id)s AND epoch = %(epoch)s FOR UPDATE"
+
+_GIVE_UP = """
+UPDATE uploads SET expires_at = 'epoch', swept_at = now() AT TIME ZONE 'UTC'
+WHERE id = %(id)s AND epoch = %(epoch)s RETURNING id
+"""
+
+_DELETE = "DELETE FROM uploads WHERE id = %(id)s AND epoch = %(epoch)s"
 
 _CLEARED = """
 WITH parts AS (DELETE FROM upload_parts WHERE upload = %(id)s),
@@ -157,23 +177,27 @@ UPDATE uploads SET cleared = true WHERE id = %(id)s AND published IS NOT NULL
 """
 
 _EXPIRED = f"""
-UPDATE uploads SET epoch = epoch + 1, swept_at = {_NOW}
+UPDATE uploads SET epoch = epoch + 1 + floor(random() * 1000000000)::bigint,
+    swept_at = now() AT TIME ZONE 'UTC'
 WHERE id IN (
     SELECT id FROM uploads
-    WHERE (expires_at <= {_NOW} OR NOT EXISTS (SELECT FROM namespaces WHERE {_SAME}))
-    AND (swept_at IS NULL OR swept_at < {_NOW} - %(again)s * interval '1 second')
+    WHERE (
+        expires_at <= now() AT TIME ZONE 'UTC'
+        OR NOT EXISTS (SELECT FROM namespaces WHERE {_SAME})
+    )
+    AND (swept_at IS NULL OR swept_at < now() AT TIME ZONE 'UTC' - %(again)s * interval '1 second')
     AND NOT cleared
     ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 RETURNING {_COLUMNS}
-"""  # noqa: S608  # nosec B608
+"""  # noqa: S608 - constants  # nosec B608
 
-_FORGET = f"""
+_FORGET = """
 DELETE FROM uploads WHERE id IN (
-    SELECT id FROM uploads WHERE cleared AND expires_at <= {_NOW}
+    SELECT id FROM uploads WHERE cleared AND expires_at <= now() AT TIME ZONE 'UTC'
     LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ) RETURNING id
-"""  # noqa: S608  # nosec B608
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -184,8 +208,8 @@ class Overtaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One upload, as its row was read or written last. Whoever has it after ``start`` or
-    ``take_over`` may go on with it until somebody else takes it over."""
+    """One upload, as its row was read or written last. The request that has it
+    after ``start`` or ``take_over`` may go on with it until another one takes it over."""
 
     id: str
     """32 hexadecimal digits, which cannot be guessed."""
@@ -268,16 +292,14 @@ class Sessions:
         """When an upload that is published at ``now`` by ``add_published`` is forgotten."""
         return int(now) + min(self._expiry, KEEP_SECONDS)
 
-    async def find(self, id_: str, owner: str | None) -> Session:
+    async def find(self, id_: str, owner: str) -> Session:
         """The upload ``id_`` of ``owner``. Raises NoSuchUpload if there is none, if it has expired
         or if its namespace has been deleted."""
         params = {"id": id_, "owner": owner}
-        return _only(
-            await self._database.fetch(f"SELECT {_COLUMNS} {_FIND}", params, idempotent=True)  # nosec B608
-        )
+        return _only(await self._database.fetch(_FIND, params, idempotent=True))
 
-    async def take_over(self, id_: str, owner: str | None) -> Session:
-        """The same, to go on with: whoever did before is overtaken."""
+    async def take_over(self, id_: str, owner: str) -> Session:
+        """The same, to go on with: the request that did before is overtaken."""
         params = {"id": id_, "owner": owner}
         return _only(await self._database.fetch(_TAKE_OVER, params, idempotent=True))
 
@@ -302,22 +324,18 @@ class Sessions:
 
     async def set_size(self, session: Session, size: int) -> Session:
         """The client has said how many bytes the file has, at least as many as were received."""
-        sql = f"UPDATE uploads SET size = %(size)s WHERE {_MINE} RETURNING id"  # noqa: S608  # nosec B608
-        await self._change(sql, session, size=size)
+        await self._change(_SET_SIZE, session, size=size)
         return replace(session, size=size)
 
     async def set_publishing(self, session: Session, publishing: bool) -> Session:
         """Record that from now on it may have been published, or that it has certainly not been."""
-        change = "publishing = %(publishing)s, moved = false"
-        sql = f"UPDATE uploads SET {change} WHERE {_MINE} RETURNING id"  # noqa: S608  # nosec B608
-        await self._change(sql, session, publishing=publishing)
+        await self._change(_SET_PUBLISHING, session, publishing=publishing)
         return replace(session, publishing=publishing)
 
     async def hold(self, guarded: Guarded, session: Session) -> bool:
         """Hold the row in the transaction of ``guarded``: nobody takes it over before its end.
         Returns whether what is at its path may have been moved since it was perhaps published."""
-        sql = f"SELECT moved FROM uploads WHERE {_MINE} FOR UPDATE"  # noqa: S608  # nosec B608
-        rows = await guarded.fetch(sql, _mine(session))
+        rows = await guarded.fetch(_HOLD, _mine(session))
         if not rows:
             raise Overtaken
         return bool(rows[0][0])
@@ -336,8 +354,7 @@ class Sessions:
 
     async def set_published_again(self, session: Session, version: str) -> None:
         """The same, where that transaction may not have been committed."""
-        sql = f"{_PUBLISHED} RETURNING id"
-        await self._change(sql, session, published=version)
+        await self._change(_PUBLISHED, session, published=version)
 
     async def set_cleared(self, session: Session) -> None:
         """Record that nothing is left of a published upload but the file; forget its Parts."""
@@ -346,16 +363,11 @@ class Sessions:
     async def give_up(self, session: Session) -> None:
         """Let nobody go on with the upload any more: its bytes are about to be freed, by this
         process, or when that fails by any other one later."""
-        sql = (
-            f"UPDATE uploads SET expires_at = 'epoch', swept_at = {_NOW} "  # noqa: S608  # nosec B608
-            f"WHERE {_MINE} RETURNING id"
-        )
-        await self._change(sql, session)
+        await self._change(_GIVE_UP, session)
 
     async def delete(self, session: Session) -> None:
         """Forget the upload, which was given up."""
-        sql = f"DELETE FROM uploads WHERE {_MINE}"  # noqa: S608  # nosec B608
-        await self._until_known(sql, _mine(session))
+        await self._until_known(_DELETE, _mine(session))
 
     async def expired(self, again: float, limit: int) -> list[Session]:
         """Take over at most ``limit`` uploads of which the store may have something, and that have

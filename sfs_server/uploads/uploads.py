@@ -49,7 +49,7 @@ class Uploads:
         """The rows of one upload, for the engine."""
         return SessionLedger(self.sessions, session)
 
-    async def take_over(self, id_: str, owner: str | None) -> Session:
+    async def take_over(self, id_: str, owner: str) -> Session:
         """The upload ``id_`` of ``owner``, to go on with: whichever request does is ended. Raises
         NoSuchUpload, DatabaseUnavailable."""
         await self._requests.end_here(id_, owner)

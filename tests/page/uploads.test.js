@@ -392,8 +392,9 @@ test("a name that was taken during an upload is asked about, with all bytes stor
   await settle();
   assert.equal(film.state, "clash");
   await queue.resolve(film, "replace");
-  assert.deepEqual(service.ended, ["/storage/photos/film"]);
   await stored(8, 200);
+  assert.equal(line(), `PATCH ${SESSION}?overwrite=true 8+0`);
+  assert.deepEqual(service.ended, []);
   await stored(8);
   assert.equal(film.state, "done");
 });

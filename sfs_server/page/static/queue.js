@@ -7,7 +7,6 @@
 //
 // An upload belongs to the user who added it. While somebody else, or nobody, is signed in, it stays
 // queued, and goes on from what is stored when its user is back.
-import { deleteFile } from "./api.js";
 import { freeName } from "./clashes.js";
 import { change, isRunning, NOTHING } from "./entries.js";
 import { any, forget, recall, showUnfinished } from "./remembered.js";
@@ -23,7 +22,7 @@ let batches = 0;
 
 const who = () => state.session?.user ?? null;
 
-// Whoever signs out, or whose token is refused, stops here; whoever comes back goes on.
+// The uploads of a user who signs out, or whose token is refused, stop here, and go on with them.
 let user = who();
 subscribe(() => {
   if (user === who()) return;
@@ -209,7 +208,7 @@ export const clear = () =>
 export async function resolve(upload, how) {
   try {
     if (how === "skip") withdraw(upload);
-    else if (how === "replace") await replace(upload);
+    else if (how === "replace") change(upload, { state: "queued", replace: true });
     else await keep(upload);
   } catch (error) {
     change(upload, { state: "failed", error: error.message });
@@ -228,17 +227,6 @@ export function resolveAll(upload, how) {
     if (other.state === "clash") resolve(other, how);
     else if (other.state === "queued" && how === "replace" && !other.url) other.replace = true;
   }
-}
-
-/**
- * All bytes of a large file can be there already, in a session that may not replace anything: then
- * the other file is deleted first.
- * @param {Upload} upload
- */
-async function replace(upload) {
-  change(upload, { state: "checking" });
-  if (upload.url) await deleteFile(upload.namespace, upload.name);
-  if (upload.state === "checking") change(upload, { state: "queued", replace: true });
 }
 
 /** @param {Upload} upload */

@@ -2,11 +2,11 @@
 // from what is stored when it is picked or dropped again. It is the same where its name, size and
 // time of change are, and goes to the same namespace for the same user.
 //
-// The session of an upload belongs to one tab. Tabs ask each other: whoever has it says so, and a tab
-// that was closed says nothing.
+// The session of an upload belongs to one tab. Tabs ask each other: the one that has it says so, and
+// a tab that was closed says nothing.
 import { set, state } from "./store.js";
+import { KEY } from "./uploads.js";
 
-const KEY = "sfs-uploads";
 const MOST = 200;
 const LIFE_MS = 24 * 3600 * 1000; // where the service does not say
 const ASK_MS = 250;

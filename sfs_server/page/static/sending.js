@@ -159,8 +159,10 @@ const isReadable = (file) =>
     );
 
 /** @param {Upload} upload */
-const target = ({ namespace, name, replace }) =>
-  viewPath(namespace, name) + (replace ? "?overwrite=true" : "");
+const replacing = ({ replace }) => (replace ? "?overwrite=true" : "");
+
+/** @param {Upload} upload */
+const target = (upload) => viewPath(upload.namespace, upload.name) + replacing(upload);
 
 /** @param {Upload} upload @param {number} sent */
 function progress(upload, sent) {
@@ -218,7 +220,8 @@ async function inPieces(upload, signal, tries) {
       progress(upload, Math.min(start + loaded, stop));
     };
     const how = { sent, signal, tries };
-    const { stored, expires } = await append(upload.url, start, file.slice(start, stop), how);
+    const to = upload.url + replacing(upload);
+    const { stored, expires } = await append(to, start, file.slice(start, stop), how);
     if (stored <= start && stop > start) throw new ApiError(0, "The service has stored nothing.");
     const now = performance.now();
     change(upload, { stored, lag: (now - latest) / 1000 });

@@ -6,6 +6,8 @@ import { state } from "./store.js";
 
 /** @typedef {typeof import("./queue.js")} Queue */
 
+export const KEY = "sfs-uploads"; // where a browser keeps what it has begun: remembered.js
+
 /** @type {Set<UploadState>} */
 const ACTIVE = new Set(["queued", "checking", "clash", "running", "waiting"]);
 /** @param {Upload} upload */
@@ -33,7 +35,7 @@ export function add(namespace, files) {
 
 /** Somebody is there, or the service is back: what waits goes on. */
 export function resume() {
-  const begun = localStorage.getItem("sfs-uploads") !== null;
+  const begun = localStorage.getItem(KEY) !== null;
   if (begun || acts.length || state.uploads.length) withQueue((queue) => queue.resume());
 }
 

@@ -15,6 +15,7 @@ import pytest
 
 from sfs_server.database.session import Session
 from sfs_server.errors import DatabaseUnavailable
+from sfs_server.uploads.recording import Recording
 from sfs_server.web.keys import LIFECYCLE, UPLOADS
 from tests.support import tokens
 from tests.support.client import MIB, Answer, Connection, call, connect
@@ -371,17 +372,16 @@ async def test_whoever_is_overtaken_before_the_publish_publishes_nothing(
     await is_stored(service, b"new content")
 
 
-@pytest.mark.parametrize("soon", [True, False])
-async def test_a_publish_that_could_not_be_recorded_is_found_out_later(
-    service: Service, monkeypatch: pytest.MonkeyPatch, soon: bool
-) -> None:
-    upload = await start(service, FILE, 11)
-    commit, lost = Session.commit, 0
+def lose_the_publish(service: Service, patch: pytest.MonkeyPatch, *, soon: bool) -> list[Session]:
+    """From now on the first transaction that would write something is not committed, as if the
+    connection had broken; unless ``soon``, it is not recorded afterwards either. Returns whose
+    transaction that was."""
+    lost: list[Session] = []
+    commit = Session.commit
 
     async def lose(session: Session) -> None:
-        nonlocal lost
         if session._last and not lost:
-            lost += 1
+            lost.append(session)
             await session.roll_back(1)
             raise DatabaseUnavailable("lost")
         await commit(session)
@@ -389,12 +389,21 @@ async def test_a_publish_that_could_not_be_recorded_is_found_out_later(
     async def fail(session: object, version: str) -> None:
         raise DatabaseUnavailable("lost too")
 
-    monkeypatch.setattr(Session, "commit", lose)
+    patch.setattr(Session, "commit", lose)
     if not soon:
-        monkeypatch.setattr(service.app[UPLOADS].sessions, "set_published_again", fail)
+        patch.setattr(service.app[UPLOADS].sessions, "set_published_again", fail)
+    return lost
+
+
+@pytest.mark.parametrize("soon", [True, False])
+async def test_a_publish_that_could_not_be_recorded_is_found_out_later(
+    service: Service, monkeypatch: pytest.MonkeyPatch, soon: bool
+) -> None:
+    upload = await start(service, FILE, 11)
+    lost = lose_the_publish(service, monkeypatch, soon=soon)
     first = await upload.patch(0, b"new content")
     published(first)
-    assert (lost, left(service)) == (1, [] if soon else [upload.id])
+    assert (len(lost), left(service)) == (1, [] if soon else [upload.id])
     await is_stored(service, b"new content")
     assert await upload.offset() == (11 if soon else 10)
     again = await upload.patch(11)
@@ -411,19 +420,8 @@ async def test_what_was_perhaps_published_and_then_moved_is_not_published_twice(
 ) -> None:
     """Both files would have the same chunks, which the deletion of either frees."""
     upload = await start(service, "/storage/default/a/f", 11)
-    sessions = service.app[UPLOADS].sessions
-
-    async def fail(session: object, version: str) -> None:
-        raise DatabaseUnavailable("lost too")
-
-    async def lose(session: Session) -> None:
-        await session.roll_back(1)
-        raise DatabaseUnavailable("lost")
-
-    with monkeypatch.context() as losing:
-        losing.setattr(Session, "commit", lose)
-        losing.setattr(sessions, "set_published_again", fail)
-        published(await upload.patch(0, b"new content"), "/storage/default/a/f")
+    assert lose_the_publish(service, monkeypatch, soon=False) == []
+    published(await upload.patch(0, b"new content"), "/storage/default/a/f")
     to = {**BEARER, "Destination": f"/storage/default/b{moved[1:]}"}
     assert (await call(service.port, "MOVE", f"/storage/default/{moved}", to)).status == 201
     assert await upload.offset() == 10
@@ -450,6 +448,75 @@ async def test_a_move_does_not_hinder_an_upload_that_waits_for_it(
         moving.setattr(sessions, "hold", hold_moved)
         published(await upload.patch(0, b"new content"))
     await is_stored(service, b"new content")
+
+
+@pytest.mark.parametrize("coded", [False, True])
+async def test_no_more_is_read_while_what_came_is_not_recorded(
+    service: Service, monkeypatch: pytest.MonkeyPatch, coded: bool
+) -> None:
+    """Otherwise a process that is killed would lose more than was promised."""
+    monkeypatch.setattr("sfs_server.uploads.recording.RECORD_SECONDS", 0.001)
+    content = random.Random(3).randbytes(64 * MIB)
+    upload = await start(service, FILE, len(content))
+    sessions, open_, came = service.app[UPLOADS].sessions, asyncio.Event(), 0
+    record, arrived = sessions.record, Recording.arrived
+
+    async def late(*rest: Any) -> Any:
+        await open_.wait()
+        return await record(*rest)
+
+    def count(self: Recording, more: int) -> None:
+        nonlocal came
+        came += more
+        arrived(self, more)
+
+    monkeypatch.setattr(sessions, "record", late)
+    monkeypatch.setattr(Recording, "arrived", count)
+    headers = upload.patching(0)
+    body = chunked(content) if coded else content
+    how = {"Transfer-Encoding": "chunked"} if coded else {"Content-Length": str(len(content))}
+    async with connect(service.port) as connection:
+        connection.send("PATCH", upload.location, {**headers, **how})
+        connection.send_raw(body)
+        await eventually(lambda: came > 4 * MIB)
+        await asyncio.sleep(0.5)
+        assert came < len(content) / 2
+        open_.set()
+        published(await connection.answer())
+    await is_stored(service, content)
+
+
+@pytest.mark.parametrize("query", ["", "?overwrite=true", "?overwrite=yes"])
+async def test_a_name_that_was_taken_meanwhile_may_be_overwritten_at_last(
+    service: Service, query: str
+) -> None:
+    """There is no moment without the one file or the other."""
+    upload = await start(service, FILE, 11)
+    await service.put(FILE, b"another")
+    await whole_but(upload, 409)
+    last = await call(service.port, "PATCH", upload.location + query, upload.patching(11))
+    if query == "?overwrite=true":
+        published(last)
+        await is_stored(service, b"new content")
+    else:
+        assert last.status == 409
+        await is_stored(service, b"another")
+
+
+@pytest.mark.parametrize("conditions", [{"If-None-Match": "*"}, {"If-Match": "now"}])
+async def test_conditions_hold_also_for_what_may_overwrite(
+    service: Service, conditions: dict[str, str]
+) -> None:
+    if "If-Match" in conditions:
+        await service.put(FILE, b"before")
+        now = await call(service.port, "HEAD", FILE, BEARER)
+        conditions = {"If-Match": now.headers["ETag"]}
+    upload = await start(service, FILE + "?overwrite=true", 11, conditions)
+    await service.put(FILE, b"another")
+    await whole_but(upload, 412)
+    target = upload.location + "?overwrite=true"
+    assert (await call(service.port, "PATCH", target, upload.patching(11))).status == 412
+    await is_stored(service, b"another")
 
 
 async def test_rights_that_were_taken_away_are_missed_at_the_publish(

@@ -79,7 +79,7 @@ async def test_a_row_is_what_was_started(sessions: Sessions, wanted: Session) ->
     namespace = replace(wanted.namespace, hidden=True)
     assert made == found
     assert replace(found, epoch=0, expires=0) == replace(wanted, expect=expect, namespace=namespace)
-    for id_, owner in ((new_id(), "ann"), (wanted.id, "bob"), (wanted.id, None)):
+    for id_, owner in ((new_id(), "ann"), (wanted.id, "bob")):
         for ask in (sessions.find, sessions.take_over):
             with pytest.raises(NoSuchUpload):
                 await ask(id_, owner)
@@ -175,7 +175,8 @@ async def test_nobody_takes_over_what_is_being_published(
         assert not taking.done()
         sessions.set_published(guarded, session, "v2")
     taken = await taking
-    assert (taken.published, taken.publishing, taken.epoch) == ("v2", False, session.epoch + 1)
+    assert (taken.published, taken.publishing) == ("v2", False)
+    assert taken.epoch > session.epoch
 
 
 async def test_a_publish_that_fails_before_anything_is_written_marks_nothing(
