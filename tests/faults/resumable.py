@@ -52,10 +52,10 @@ PAUSE_SECONDS = 0.1
 
 PROMISED_BYTES = 4 * MIB
 PROMISED_SECONDS = 1.0
-"""What has to be sent again is at most PROMISED_BYTES, or what arrived in PROMISED_SECONDS."""
+"""What has to be sent again is at most PROMISED_BYTES, or what arrived within PROMISED_SECONDS."""
 
-BUSY_SECONDS = 3.0
-"""Instead of these on a machine that others use, which takes long to store what has arrived."""
+NOTED_BYTES = MIB
+"""The service notes only so often when bytes have come."""
 
 KILL_SECONDS = 2.0
 SAMPLE_SECONDS = 0.1
@@ -170,6 +170,15 @@ class Sending:
         before = [done for when, done in self.samples if when <= until]
         return before[-1] if before else self.samples[0][1]
 
+    def burst(self, arrived: int) -> int:
+        """The most that had arrived within PROMISED_SECONDS, until ``arrived`` now."""
+        found = [*self.samples, (time.monotonic(), arrived)]
+        window = PROMISED_SECONDS + 2 * SAMPLE_SECONDS  # samples are not where it starts and ends
+        return max(
+            done - next(before for then, before in found if when - then <= window)
+            for when, done in found
+        )
+
 
 Queues = dict[tuple[int, int], tuple[int, int]]
 """Port of one end and of the other → bytes that are still to be received there, and to be read
@@ -214,8 +223,13 @@ class Loss:
     lately: int
     """How much the process had received in the last PROMISED_SECONDS."""
 
-    busy: int
-    """How much in the last BUSY_SECONDS."""
+    burst: int
+    """The most that it had received within so long at any time, as far as that was sampled."""
+
+    @property
+    def promised(self) -> bool:
+        """Whether it is no more than was promised."""
+        return self.arrived <= max(PROMISED_BYTES, self.burst) + NOTED_BYTES
 
 
 class Upload:
@@ -266,10 +280,10 @@ class Upload:
         assert answer.status == 200, answer
         found = int(answer.headers["Upload-Offset"])
         if self._struck is not None:
-            sending, arrived, lately, busy = self._struck
+            sending, arrived, lately, burst = self._struck
             assert found <= sending.position
             lost = max(arrived - found, 0)
-            self.losses.append(Loss(sending.position - found, lost, lately, busy))
+            self.losses.append(Loss(sending.position - found, lost, lately, burst))
             self._struck = None
         return found
 
@@ -322,8 +336,8 @@ class Upload:
         sending = self.sending
         if sending is not None and sending.process is process:
             arrived = sending.arrived(table)
-            lately, busy = map(sending.since, (PROMISED_SECONDS, BUSY_SECONDS))
-            self._struck = sending, arrived, arrived - lately, arrived - busy
+            lately = arrived - sending.since(PROMISED_SECONDS)
+            self._struck = sending, arrived, lately, sending.burst(arrived)
 
     async def _next(self) -> Process:
         self._turn += 1
