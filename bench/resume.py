@@ -1,5 +1,5 @@
-"""Uploads of a large file that can be resumed (tus), in one request and in many, beside our own PUT
-and another server of the protocol: @tus/server of npm, and on a cluster the filer's own.
+"""Uploads of a large file that can be resumed (tus), in one request and in many, next to our own
+PUT and another server of the protocol: @tus/server of npm, and on a cluster the filer's own.
 
 The service says what is durable: it syncs at the end of each PATCH. @tus/server and the filer do
 not call fsync(2), so their responses promise less, and no row corrects for that.
@@ -34,7 +34,7 @@ _serial = count()
 
 
 def measure(setting: Setting) -> Iterator[Row]:
-    """On the embedded engine, beside @tus/server."""
+    """On the embedded engine, next to @tus/server."""
 
     @contextmanager
     def servers() -> Iterator[tuple[Server, Server | None]]:
@@ -45,7 +45,7 @@ def measure(setting: Setting) -> Iterator[Row]:
 
 
 def measure_cluster(setting: Setting) -> Iterator[Row]:
-    """On a cluster, beside the filer; each round on a new one, as a deleted file takes as much of
+    """On a cluster, next to the filer; each round on a new one, as a deleted file takes as much of
     the disk as before."""
     if program() is None:
         yield Row("cluster: PATCH", ABSENT)

@@ -299,14 +299,14 @@ class FileSystem(Protocol):
 
         Nothing is visible before ``assemble`` and its ``commit``. A Part is durable when it is
         returned: it survives a crash of this process and of one machine of a cluster, and stays
-        until the version was published or discarded; nothing expires by itself. Whoever goes on
-        with the same upload takes turns by the Ledger: a PartWriter that was overtaken may go on,
+        until the version was published or discarded; nothing expires by itself. Callers that go on
+        with the same upload take turns by the Ledger: a PartWriter that was overtaken may go on,
         but its Parts must not be recorded, and it changes no byte of those that are. Where one
         process has the store, a new PartWriter ends the old one, whose next call raises
-        StoreUnavailable; and what is behind ``offset`` is cut off, so whoever has read an earlier
-        offset from the Ledger must have ended before a later one is recorded. Raises NoSuchUpload
-        if the bytes before ``offset`` are gone, StoreFull, and NoSuchDirectory if the engine looks.
-        A cancellation leaves nothing behind.
+        StoreUnavailable; and what is behind ``offset`` is cut off, so a caller that has read an
+        earlier offset from the Ledger must have ended before a later one is recorded. Raises
+        NoSuchUpload if the bytes before ``offset`` are gone, StoreFull, and NoSuchDirectory if the
+        engine looks. A cancellation leaves nothing behind.
         """
         ...
 

@@ -178,7 +178,7 @@ class EmbeddedFileSystem(FileSystem):
         self, ledger: Ledger, parts: Sequence[Part] | None = None, *, published: bool = False
     ) -> None:
         if parts is not None:
-            return  # whoever goes on cuts them off, and may have written over them already
+            return  # the next writer cuts them off, and may have written over them already
         turn = self._turns.take(check_upload(ledger.upload))
         await in_thread(self._writers, self._discard_upload, turn)
 

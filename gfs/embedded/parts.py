@@ -10,10 +10,10 @@ known from the size of the file alone, because an ``append`` starts at no byte b
 
 **Turns.** One process has the store, so the turns of an upload are taken in memory. A new
 PartWriter or Assembly takes the turn, which ends the one before: each change of the file (a batch,
-a cut, the publish) is made within one lock per upload, by whoever has the turn then. The new one
-waits for the change that is under way, TURN_SECONDS at most; from then on the old one changes
+a cut, the publish) is made within one lock per upload, by the one that has the turn then. The new
+one waits for the change that is under way, TURN_SECONDS at most; from then on the old one changes
 nothing. The lock is not held during an fdatasync of a Part: it changes no byte, and the Ledger
-refuses the Part of whoever was overtaken.
+refuses the Part of a writer that was overtaken.
 
 **Publishing.** The commit gives the file a second name, at the path (:mod:`gfs.embedded.tree`). As
 long as it has its first one, which ``clear`` or ``discard`` removes, a commit can be repeated by
@@ -41,7 +41,7 @@ from gfs.threads import in_thread, shielded
 from gfs.types import Bytes, Part, Published
 
 TURN_SECONDS = 2.0
-"""How long whoever takes the turn of an upload waits for the change that is under way."""
+"""How long a writer that takes the turn of an upload waits for the change that is under way."""
 
 
 class _Upload:
@@ -87,7 +87,7 @@ class Turns:
         self._uploads: WeakValueDictionary[str, _Upload] = WeakValueDictionary()
 
     def take(self, upload: str) -> Turn:
-        """Take the turn of an upload from whoever has it."""
+        """Take the turn of an upload from the writer that has it."""
         return Turn(upload, self._uploads.setdefault(upload, _Upload()))
 
 
@@ -175,7 +175,7 @@ class EmbeddedPartWriter(PartWriter):
     def _close(self) -> None:
         """Free what is in no Part, and close the file."""
         try:
-            with suppress(StoreUnavailable), self._turn.step():  # else whoever is next frees it
+            with suppress(StoreUnavailable), self._turn.step():  # else the next one frees it
                 self._tree.cut_parts(self._descriptor, self._parted)
         finally:
             os.close(self._descriptor)

@@ -383,8 +383,8 @@ class Tree(Root):
             self._cut(descriptor, size)
 
     def require_unpublished(self, descriptor: int) -> None:
-        """Raise StoreUnavailable if the file of an upload has another name: whoever reads it there,
-        or a copy of the store that is linked to it, must never see other bytes."""
+        """Raise StoreUnavailable if the file of an upload has another name: a reader there, or a
+        copy of the store that is linked to it, must never see other bytes."""
         if _has_another_name(descriptor):
             raise StoreUnavailable("the file of this upload has another name, and is not changed")
 

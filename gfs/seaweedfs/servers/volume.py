@@ -151,7 +151,7 @@ class VolumeServers:
         """Whether a needle was deleted, or never written. Raises StoreUnavailable if a server that
         may have it does not respond, and none says that it has it.
 
-        A needle that is there is sent, but for all of its bytes but the first one.
+        Of a needle that is there only the first byte is sent.
         """
         headers = [("Range", "bytes=0-0")]
         if self._read_key is not None:

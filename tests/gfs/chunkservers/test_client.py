@@ -263,7 +263,7 @@ async def test_a_cancellation_at_any_step_closes_the_socket() -> None:
             await asyncio.gather(task, return_exceptions=True)
             await connections.close()
         await asyncio.sleep(0.01)
-        assert len(_sockets()) <= before
+        assert len(_sockets()) == before
 
 
 async def test_whoever_asks_while_all_is_closed_leaves_no_socket() -> None:
@@ -281,7 +281,7 @@ async def test_whoever_asks_while_all_is_closed_leaves_no_socket() -> None:
             with pytest.raises(StoreUnavailable):
                 await ask(server, connections)
         await asyncio.sleep(0.01)
-        assert len(_sockets()) <= before
+        assert len(_sockets()) == before
 
 
 def _sockets() -> list[socket.socket]:

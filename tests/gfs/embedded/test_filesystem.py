@@ -27,19 +27,6 @@ from tests.support.waiting import eventually
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "files"
-
-
-@pytest.fixture
-async def fs(root: Path) -> AsyncIterator[EmbeddedFileSystem]:
-    fs = await EmbeddedFileSystem.start(str(root))
-    await fs.make_directory(DIR)
-    yield fs
-    await fs.close()
-
-
-@pytest.fixture
 async def reopen(fs: EmbeddedFileSystem, root: Path) -> AsyncIterator[Reopen]:
     async with reopening(fs, lambda: EmbeddedFileSystem.start(str(root))) as reopen:
         yield reopen

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -40,14 +40,6 @@ __all__ = ["place"]
 @pytest.fixture
 def root(place: Path) -> Path:
     return place / "files"
-
-
-@pytest.fixture
-async def fs(root: Path) -> AsyncIterator[EmbeddedFileSystem]:
-    fs = await EmbeddedFileSystem.start(str(root))
-    await fs.make_directory(DIR)
-    yield fs
-    await fs.close()
 
 
 async def refused(attempt: Awaitable[object], kind: type[GfsError]) -> str:

@@ -8,7 +8,7 @@ import gc
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -32,19 +32,6 @@ from tests.support.ledger import MemoryLedger
 from tests.support.waiting import eventually
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "files"
-
-
-@pytest.fixture
-async def fs(root: Path) -> AsyncIterator[EmbeddedFileSystem]:
-    fs = await EmbeddedFileSystem.start(str(root))
-    await fs.make_directory(DIR)
-    yield fs
-    await fs.close()
 
 
 def kept(root: Path) -> list[str]:
