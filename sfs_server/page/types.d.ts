@@ -1,12 +1,18 @@
 // The types of the web page: what the service sends (as /openapi.json describes it), and what the
 // page's modules have in common. The browser never sees this file; `make lint` checks by it.
 
-/** A file, as the service lists it. Times are Unix seconds, sizes are bytes. */
-interface StoredFile {
+/** A file or a folder of a list. Times are Unix seconds, sizes are bytes. */
+interface Entry {
+  type: "file" | "folder";
   namespace: string;
+  /** the whole path in the namespace */
+  path: string;
+  /** its last segment */
   name: string;
+  /** 0 of a folder */
   size: number;
   modified_at: number;
+  /** "" of a folder */
   content_type: string;
 }
 
@@ -27,7 +33,7 @@ interface Session {
   admin: boolean;
 }
 
-/** Where one file can be had without a token. */
+/** Where one file, or one folder, can be fetched without a token. */
 interface FileLink {
   url: string;
   download: string;
@@ -36,17 +42,43 @@ interface FileLink {
 }
 
 /** One page of a list of the service; `next` is the path of the page after it. */
-interface Page<Entry> {
-  entries: Entry[];
+interface Page<Item> {
+  entries: Item[];
   next: string | null;
 }
 
-/** What has been loaded of the namespace that is shown. */
 type ApiError = import("./static/api.js").ApiError;
 
-interface LoadedFiles extends Page<StoredFile> {
+/** What has been loaded of the list that is shown: folders first, then files. */
+interface Loaded {
+  entries: Entry[];
+  /** the name after which the rest goes on; null where all is loaded */
+  after: string | null;
   loading: boolean;
   error: ApiError | null;
+}
+
+/** Where the page is: see places.js. */
+interface Place {
+  /** "" where the address is none of the page's */
+  namespace: string;
+  /** the path of the folder that is listed, "" for the top */
+  folder: string;
+  /** the path of the file that is shown, or "" */
+  file: string;
+  /** what is looked for in the folder and below, or "" */
+  find: string;
+  sort: Sort;
+  /** the name at the top of the window, or "" */
+  at: string;
+}
+
+/** The file that is shown, once it is known, and a URL of its bytes; or why it is not. */
+interface Viewing {
+  path: string;
+  file: Entry | null;
+  url: string;
+  error: string;
 }
 
 type SortKey = "name" | "size" | "modified_at";
@@ -184,7 +216,7 @@ type State = typeof import("./static/store.js").state;
 
 /** What a row of the table is made of. */
 interface RowProps {
-  file: StoredFile;
+  entry: Entry;
   /** its place among the rows, from 0 */
   at: number;
   writable: boolean;

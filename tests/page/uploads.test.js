@@ -4,13 +4,15 @@ import { beforeEach, mock, test } from "node:test";
 import { elsewhere, kept, requests, reset, service, tab } from "./browser.js";
 import { onTrouble } from "../../sfs_server/page/static/api.js";
 import { before, speed, sampled } from "../../sfs_server/page/static/speed.js";
-import { state, set } from "../../sfs_server/page/static/store.js";
+import { placeIn } from "../../sfs_server/page/static/places.js";
+import { NOTHING_LOADED, state, set } from "../../sfs_server/page/static/store.js";
 import * as queue from "../../sfs_server/page/static/queue.js";
 import { isActive, take } from "../../sfs_server/page/static/uploads.js";
 
 mock.timers.enable({ apis: ["setTimeout"] });
 
 const MIB = 1 << 20;
+const PHOTOS = placeIn("photos");
 const [BEGUN, SESSION] = [201, "/storage/uploads/0123456789abcdef0123456789abcdef"];
 
 /** Let everything run that waits for no time to pass. */
@@ -27,7 +29,7 @@ async function pass(milliseconds) {
 /** @param {string[]} names */
 async function add(...names) {
   queue.add(
-    "photos",
+    PHOTOS,
     names.map((name) => new File(["12345678"], name, { lastModified: 7 })),
   );
   await settle();
@@ -39,7 +41,7 @@ const large = (megabytes = 20, name = "film") =>
 
 /** Adds a large file, and lets its session begin. */
 async function begin(megabytes = 20) {
-  queue.add("photos", [large(megabytes)]);
+  queue.add(PHOTOS, [large(megabytes)]);
   await settle();
   latest().respond(BEGUN, { Location: `http://inside:8080${SESSION}` });
   await settle();
@@ -220,7 +222,7 @@ test("a file that was changed on the disk cannot be tried again, but picked agai
   await cut();
   assert.deepEqual([find("a").state, find("a").again], ["failed", false]);
   assert.match(find("a").error, /^This file has been changed/);
-  queue.add("photos", [new File(["new"], "a", { lastModified: 8 })]);
+  queue.add(PHOTOS, [new File(["new"], "a", { lastModified: 8 })]);
   await settle();
   assert.deepEqual(states(), ["running"]);
 });
@@ -468,7 +470,7 @@ test("the same file goes on from what an earlier visit has stored", async () => 
     state.unfinished.map(({ picked, stored: bytes }) => [picked, bytes]),
     [["film", 8 * MIB]],
   );
-  queue.add("photos", [large()]);
+  queue.add(PHOTOS, [large()]);
   assert.equal(state.unfinished.length, 0);
   await pass(250);
   assert.equal(line(), `HEAD ${SESSION}`);
@@ -478,11 +480,11 @@ test("the same file goes on from what an earlier visit has stored", async () => 
 });
 
 for (const [what, other] of /** @type {[string, () => void][]} */ ([
-  ["another size", () => queue.add("photos", [large(21)])],
-  ["another name", () => queue.add("photos", [large(20, "other")])],
-  ["another place", () => queue.add("letters", [large()])],
-  ["another user", () => (signIn("bob"), queue.add("photos", [large()]))],
-  ["later bytes", () => queue.add("photos", [new File([large()], "film", { lastModified: 8 })])],
+  ["another size", () => queue.add(PHOTOS, [large(21)])],
+  ["another name", () => queue.add(PHOTOS, [large(20, "other")])],
+  ["another place", () => queue.add({ namespace: "letters", folder: "" }, [large()])],
+  ["another user", () => (signIn("bob"), queue.add(PHOTOS, [large()]))],
+  ["later bytes", () => queue.add(PHOTOS, [new File([large()], "film", { lastModified: 8 })])],
 ])) {
   test(`${what}: the file begins at its first byte`, async () => {
     await leave();
@@ -499,7 +501,7 @@ test("what another tab uploads is left to it", async () => {
   queue.resume();
   await pass(250);
   assert.equal(state.unfinished.length, 0);
-  queue.add("photos", [large()]);
+  queue.add(PHOTOS, [large()]);
   await pass(250);
   assert.deepEqual([find("film").state, find("film").error], [
     "failed",
@@ -520,13 +522,13 @@ test("what has expired is not remembered", async () => {
   queue.cancelAll();
   set({ uploads: [] });
   kept.set("sfs-uploads", JSON.stringify([{ ...one, expires: Date.now() - 1 }]));
-  queue.add("photos", [large()]);
+  queue.add(PHOTOS, [large()]);
   await settle();
   assert.equal(line(), "POST /storage/photos/film");
 });
 
 test("what was stored takes its place in the list, and the service is asked once for all of it", async () => {
-  set({ current: "photos", files: { entries: [], next: null, loading: false, error: null } });
+  set({ place: placeIn("photos"), files: NOTHING_LOADED });
   await add("c", "a", "b");
   for (let n = 0; n < 3; n += 1) {
     requests[n].respond(201);
@@ -567,7 +569,7 @@ test("folders that are dropped are left out, and that is said", async () => {
     webkitGetAsEntry: () => ({ isDirectory: one === folder }),
     getAsFile: () => one,
   }));
-  take("photos", /** @type {any} */ ({ items, files: [file, folder] }));
+  take(PHOTOS, /** @type {any} */ ({ items, files: [file, folder] }));
   await settle();
   assert.deepEqual(
     state.uploads.map(({ name }) => name),

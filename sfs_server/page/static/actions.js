@@ -1,7 +1,9 @@
 // What a person can do, as changes of the state.
 import * as api from "./api.js";
 import { visible } from "./format.js";
-import { NO_FILES, set, state } from "./store.js";
+import { load } from "./listing.js";
+import { addressOf, nameOf, parentOf, placeIn, sameList } from "./places.js";
+import { NOTHING_LOADED, set, state } from "./store.js";
 
 const NOTICE_SECONDS = 6;
 const MOST_NOTICES = 4;
@@ -58,8 +60,8 @@ export function become(token, session) {
 export async function signOut() {
   api.credential.clear();
   set({ session: null, selected: new Set() });
-  show("default");
-  await loadNamespaces();
+  go(placeIn("default"));
+  await reload();
 }
 
 export function tokenRefused() {
@@ -69,38 +71,92 @@ export function tokenRefused() {
   loadNamespaces();
 }
 
-// Where. The address names the namespace: /ns/photos; the default one is at /.
+// Where.
 
-export function place() {
-  const found = /^\/ns\/([^/]+)\/?$/.exec(location.pathname);
+/**
+ * Shows a place, as a link to it does.
+ * @param {Place} place
+ */
+export function go(place, { replace = false } = {}) {
+  const came = replace ? history.state?.came : true;
+  history[replace ? "replaceState" : "pushState"]({ came }, "", addressOf(place));
+  return arrive(place);
+}
+
+/**
+ * What a click on a link to a place does; with a key held down it is the browser's: a tab of its own.
+ * @param {MouseEvent} event @param {Place} place
+ */
+export function follow(event, place) {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  go(place);
+}
+
+/**
+ * The address has changed to that of a place.
+ * @param {Place} place
+ */
+export function arrive(place) {
+  const { place: before, viewing } = state;
+  const same = sameList(before, place) && state.files !== NOTHING_LOADED;
+  const name = nameOf(place.file || place.folder) || place.namespace;
+  document.title = name === "default" ? "SFS" : `${visible(name)} · SFS`;
+  set({ place, menu: null, railOpen: false });
+  const list = same ? undefined : showList();
+  if (place.file) openFile(place.file);
+  else if (viewing) set({ viewing: null });
+  return list;
+}
+
+function showList() {
+  set({ selected: new Set(), files: NOTHING_LOADED, dialog: null });
+  scrollTo(0, 0);
+  return load();
+}
+
+/** Everything, for whoever is signed in now. */
+export const reload = () =>
+  Promise.all([loadNamespaces(), load(), state.place.file && openFile(state.place.file)]);
+
+/** Back closes what was opened; somebody who came by its address gets the list under it. */
+export function closeFile() {
+  if (history.state?.came) history.back();
+  else go({ ...state.place, file: "" }, { replace: true });
+}
+
+/** @param {string} path */
+async function openFile(path) {
+  const { namespace } = state.place;
+  const wanted = () => state.place.namespace === namespace && state.place.file === path;
+  if (state.viewing?.path === path && state.viewing.file?.namespace === namespace) return;
   try {
-    return found ? decodeURIComponent(found[1]) : "default";
-  } catch {
-    return "default";
+    const known = state.files.entries.find((entry) => entry.path === path);
+    const file = known ?? (await api.findEntry(namespace, path));
+    if (!wanted()) return;
+    if (file?.type === "folder") return go(placeIn(namespace, path), { replace: true });
+    if (!file) throw new Error("There is no such file. It may have been moved or deleted.");
+    const { url } = await api.linkTo(file, LINK_SECONDS);
+    if (wanted()) set({ viewing: { path, file, url, error: "" } });
+  } catch (error) {
+    if (wanted()) set({ viewing: { path, file: null, url: "", error: error.message } });
   }
 }
 
-/** @param {string} name */
-const addressOf = (name) => (name === "default" ? "/" : `/ns/${encodeURIComponent(name)}`);
-
-/** @param {string} name */
-export function show(name, { record = true } = {}) {
-  if (record && name !== place()) history.pushState(null, "", addressOf(name));
-  document.title = name === "default" ? "SFS" : `${visible(name)} · SFS`;
-  set({ current: name, prefix: "", selected: new Set(), files: NO_FILES, railOpen: false });
-  set({ sort: { key: "name", down: false }, menu: null });
-  scrollTo(0, 0);
-  return loadFiles();
+/**
+ * Where an entry leads: a folder is opened, a file is shown over the list that it is in.
+ * @param {Entry} entry @returns {Place}
+ */
+export function placeOfEntry({ type, namespace, path }) {
+  const { place } = state;
+  if (type === "folder") return { ...placeIn(namespace, path), sort: place.sort };
+  const folder = parentOf(path);
+  const listed = place.namespace === namespace && (place.find || place.folder === folder);
+  return { ...(listed ? place : placeIn(namespace, folder)), file: path };
 }
 
-export const reload = () => Promise.all([loadNamespaces(), loadFiles()]);
-
-// Somebody comes back to the page: what others have changed meanwhile shows, unless they have gone
-// far into a long list.
-export function refresh() {
-  loadNamespaces();
-  if (state.files.entries.length <= api.PAGE) loadFiles();
-}
+/** @param {Entry} entry */
+export const view = (entry) => go(placeOfEntry(entry));
 
 // Namespaces.
 
@@ -124,53 +180,25 @@ export async function setHidden(ns, hidden) {
   await loadNamespaces();
 }
 
-// Files. Only the newest request may change what is shown; an older one is given up.
-
-let request = new AbortController();
-
-export async function loadFiles() {
-  request.abort();
-  const mine = (request = new AbortController());
-  set({ files: { ...state.files, loading: true, error: null } });
-  await receive(mine, () => api.listFiles(state.current, state.prefix, mine.signal), []);
-}
-
-export async function loadMore() {
-  const { entries, next, loading } = state.files;
-  if (next === null || loading) return;
-  const mine = request;
-  set({ files: { ...state.files, loading: true, error: null } });
-  await receive(mine, () => api.page(next, mine.signal), entries);
-}
-
-/**
- * @param {AbortController} mine @param {() => Promise<Page<StoredFile>>} ask
- * @param {StoredFile[]} before
- */
-async function receive(mine, ask, before) {
-  try {
-    const { entries, next } = await ask();
-    if (mine !== request) return;
-    set({ files: { entries: before.concat(entries), next, loading: false, error: null } });
-  } catch (error) {
-    if (mine === request) set({ files: { ...state.files, loading: false, error } });
-  }
-}
-
-/** @type {ReturnType<typeof setTimeout> | undefined} */
-let waiting;
-
-/** @param {string} prefix */
-export function filter(prefix) {
-  set({ prefix, selected: new Set() });
-  clearTimeout(waiting);
-  waiting = setTimeout(loadFiles, 200);
-}
+// The list.
 
 /** @param {SortKey} key */
 export function sortBy(key) {
-  const { sort } = state;
-  set({ sort: { key, down: sort.key === key ? !sort.down : key !== "name" } });
+  const { sort } = state.place;
+  const down = sort.key === key ? !sort.down : key !== "name";
+  return go({ ...state.place, sort: { key, down }, at: "" }, { replace: true });
+}
+
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let typing;
+
+/**
+ * Looks for a text in the names here and below.
+ * @param {string} text
+ */
+export function find(text) {
+  clearTimeout(typing);
+  typing = setTimeout(() => go({ ...state.place, find: text, at: "" }, { replace: true }), 200);
 }
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -186,12 +214,12 @@ export function countsChanged() {
 /**
  * The browser saves what a frame is sent to, and the page stays. A refusal in a frame would not be
  * seen, so the link is asked for first.
- * @param {StoredFile[]} files
+ * @param {Entry[]} entries
  */
-export async function download(files) {
-  for (const file of files) {
+export async function download(entries) {
+  for (const entry of entries) {
     try {
-      const { download: url } = await api.linkTo(file, LINK_SECONDS);
+      const { download: url } = await api.linkTo(entry, LINK_SECONDS);
       const frame = document.createElement("iframe");
       frame.hidden = true;
       frame.style.display = "none";
@@ -200,29 +228,20 @@ export async function download(files) {
       document.body.append(frame);
       setTimeout(() => frame.remove(), FRAME_SECONDS * 1000);
     } catch (error) {
-      notify(`${file.name} cannot be downloaded: ${error.message}`, { error: true });
+      notify(`${entry.name} cannot be downloaded: ${error.message}`, { error: true });
     }
-  }
-}
-
-/** @param {StoredFile} file */
-export async function view(file) {
-  try {
-    const { url } = await api.linkTo(file, LINK_SECONDS);
-    open("viewer", { file, url });
-  } catch (error) {
-    notify(`${file.name} cannot be shown: ${error.message}`, { error: true });
   }
 }
 
 // Selecting.
 
-/** @param {string[]} names */
-export function select(names, on = true) {
+/** @param {string[]} paths */
+export function select(paths, on = true) {
   const selected = new Set(state.selected);
-  for (const name of names) selected[on ? "add" : "delete"](name);
+  for (const path of paths) selected[on ? "add" : "delete"](path);
   set({ selected });
 }
 
 export const selectNone = () => set({ selected: new Set() });
-export const selectedFiles = () => state.files.entries.filter((f) => state.selected.has(f.name));
+export const selectedEntries = () =>
+  state.files.entries.filter(({ path }) => state.selected.has(path));

@@ -1,4 +1,5 @@
 // Every call to the service. Failures are ApiErrors, whose text can be shown to a person.
+import { joined, nameOf, parentOf, segment, segments } from "./places.js";
 
 const KEY = "sfs-token";
 const ALIVE_MS = 10_000; // a service that is longer about it is unreachable
@@ -119,17 +120,17 @@ const bodyOf = (response) => response.json().catch(broken);
 /** @param {Parameters<typeof call>} request */
 const json = async (...request) => bodyOf(await call(...request));
 
-// Paths. Each segment is encoded once; half a surrogate pair has no encoding. The name of a file is
-// its whole path in the namespace.
+// Paths of the service.
 
-/** @param {string} name */
-const segment = (name) => encodeURIComponent(name.toWellFormed ? name.toWellFormed() : name);
-/** @param {string} name */
-const segments = (name) => name.split("/").map(segment).join("/");
-/** @param {string} ns @param {string} name */
-export const viewPath = (ns, name) => `/storage/${segment(ns)}/${segments(name)}`;
-/** @param {string} ns @param {string} name */
-const downloadPath = (ns, name) => `/storage/download/${segment(ns)}/${segments(name)}`;
+/** @param {string} ns @param {string} path of a file */
+export const viewPath = (ns, path) => `/storage/${segment(ns)}/${segments(path)}`;
+/** @param {string} ns @param {string} path of a file */
+const downloadPath = (ns, path) => `/storage/download/${segment(ns)}/${segments(path)}`;
+/** @param {string} ns @param {string} path of a folder, "" for the top */
+const folderPath = (ns, path) => (path ? `${viewPath(ns, path)}/` : `/storage/${segment(ns)}/`);
+/** @param {Entry} entry */
+const pathOf = ({ type, namespace, path }) =>
+  type === "folder" ? folderPath(namespace, path) : viewPath(namespace, path);
 /** @param {string} url */
 const absolute = (url) => new URL(url, location.origin).href;
 
@@ -155,9 +156,10 @@ export const updateNamespace = (name, hidden) =>
 /** @param {string} name */
 export const deleteNamespace = (name) => json("DELETE", `/storage/namespaces/${segment(name)}`);
 
-// Files.
+// Files and folders.
 
 export const PAGE = 500;
+export const MOST = 10_000; // entries that the service lists at once
 
 /** @param {string} path @param {AbortSignal} [signal] @returns {Promise<Page<any>>} */
 export async function page(path, signal) {
@@ -167,42 +169,76 @@ export async function page(path, signal) {
 }
 
 /**
- * @param {string} namespace @param {string} prefix @param {AbortSignal} signal
- * @returns {Promise<Page<StoredFile>>}
+ * @param {string} path of a folder @param {any} listed as the service lists what is in it
+ * @returns {Entry}
  */
-export function listFiles(namespace, prefix, signal) {
-  const query = new URLSearchParams({ namespace, limit: String(PAGE) });
-  if (prefix) query.set("prefix", prefix);
-  return page(`/storage/files?${query}`, signal);
+const entryOf = (path, { type, namespace, name, size = 0, modified_at, content_type = "" }) => ({
+  type,
+  namespace,
+  path: joined(path, name),
+  name: nameOf(name),
+  size,
+  modified_at,
+  content_type,
+});
+
+/**
+ * One page of what is in a folder, by name; and the name after which the next one goes on.
+ * @param {string} namespace @param {string} folder
+ * @param {{ type?: "file" | "folder", prefix?: string, after?: string | null, limit?: number }} how
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<{ entries: Entry[], after: string | null }>}
+ */
+export async function listFolder(namespace, folder, { limit = PAGE, ...how }, signal) {
+  const query = new URLSearchParams({ namespace, folder, limit: String(limit) });
+  for (const [name, value] of Object.entries(how)) if (value) query.set(name, value);
+  const { entries, next } = await page(`/storage/files?${query}`, signal);
+  return {
+    entries: entries.map((listed) => entryOf(folder, listed)),
+    after: next && new URL(next, location.origin).searchParams.get("after"),
+  };
 }
 
 /**
- * The file of that very name, or undefined. A name comes first among those that start with it.
- * @param {string} namespace @param {string} name @returns {Promise<StoredFile | undefined>}
+ * The files in a folder and below whose path in the namespace contains a text.
+ * @param {string} namespace @param {string} folder @param {string} contains @param {AbortSignal} signal
+ * @returns {Promise<Entry[]>}
  */
-export async function findFile(namespace, name) {
-  const query = new URLSearchParams({ namespace, prefix: name, limit: "1" });
-  const { entries } = await page(`/storage/files?${query}`);
-  return entries.find((file) => file.name === name);
+export async function search(namespace, folder, contains, signal) {
+  const query = new URLSearchParams({ namespace, contains, limit: String(PAGE) });
+  if (folder) query.set("prefix", `${folder}/`);
+  const { entries } = await page(`/storage/files?${query}`, signal);
+  return entries.map((listed) => entryOf("", listed));
 }
 
-/** @param {string} ns @param {string} name */
-export const deleteFile = (ns, name) => call("DELETE", viewPath(ns, name));
+/**
+ * The file or folder of that very path, or undefined. A name comes first among those that start
+ * with it.
+ * @param {string} namespace @param {string} path @returns {Promise<Entry | undefined>}
+ */
+export async function findEntry(namespace, path) {
+  const how = { prefix: nameOf(path), limit: 1 };
+  const { entries } = await listFolder(namespace, parentOf(path), how);
+  return entries.find((entry) => entry.path === path);
+}
 
-// Links. An anonymous visitor needs none: the file's own address opens it, or says why not.
+/** @param {Entry} entry */
+export const deleteEntry = (entry) => call("DELETE", pathOf(entry));
+/** @param {string} ns @param {string} path */
+export const makeFolder = (ns, path) => call("MKCOL", folderPath(ns, path));
 
-/** @param {StoredFile} file @param {number} ttl @returns {Promise<FileLink>} */
-export async function linkTo(file, ttl) {
-  const { namespace, name } = file;
+// Links. An anonymous visitor needs none: the entry's own address opens it, or says why not.
+
+/** @param {Entry} entry @param {number} ttl @returns {Promise<FileLink>} */
+export async function linkTo(entry, ttl) {
+  const { type, namespace, path } = entry;
   if (credential.get() === null) {
-    await call("HEAD", viewPath(namespace, name));
-    return {
-      url: absolute(viewPath(namespace, name)),
-      download: absolute(downloadPath(namespace, name)),
-      expires: null,
-    };
+    const url = pathOf(entry);
+    await call("HEAD", url);
+    const saved = type === "folder" ? `${url}?archive=zip` : downloadPath(namespace, path);
+    return { url: absolute(url), download: absolute(saved), expires: null };
   }
-  const made = await json("POST", "/storage/links", { namespace, file: name, ttl });
+  const made = await json("POST", "/storage/links", { namespace, [type]: path, ttl });
   return {
     url: absolute(made.url),
     download: absolute(made.download_url),
@@ -212,12 +248,12 @@ export async function linkTo(file, ttl) {
 
 /**
  * Whether what is stored under that name are these very bytes.
- * @param {string} ns @param {string} name @param {Blob} bytes
+ * @param {string} ns @param {string} path @param {Blob} bytes
  */
-export async function isStored(ns, name, bytes) {
-  const stored = await findFile(ns, name);
+export async function isStored(ns, path, bytes) {
+  const stored = await findEntry(ns, path);
   if (stored?.size !== bytes.size) return false;
-  const response = await call("GET", viewPath(ns, name));
+  const response = await call("GET", viewPath(ns, path));
   const [theirs, ours] = await Promise.all([response.arrayBuffer(), bytes.arrayBuffer()]);
   const other = new Uint8Array(ours);
   return new Uint8Array(theirs).every((byte, at) => byte === other[at]);

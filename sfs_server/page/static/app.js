@@ -6,6 +6,7 @@ import { Files } from "./files.js";
 import { html } from "./html.js";
 import { Lazy } from "./lazy.js";
 import { Rail } from "./rail.js";
+import { nameOf } from "./places.js";
 import { mayWrite } from "./rights.js";
 import { useStore } from "./store.js";
 import { Icon, IconButton } from "./ui.js";
@@ -13,7 +14,7 @@ import { take } from "./uploads.js";
 
 export function App() {
   const state = useStore();
-  const here = state.namespaces?.find((ns) => ns.name === state.current);
+  const here = state.namespaces?.find((ns) => ns.name === state.place.namespace);
   return html`<div class="frame">
     <${Rail} state=${state} />
     <main>
@@ -38,7 +39,7 @@ export function App() {
     <${Notices} notices=${state.notices} />
     <p class="unseen" role="status">${state.said}</p>
     <${Dialogs} state=${state} />
-    <${DropZone} here=${here} session=${state.session} />
+    <${DropZone} here=${here} place=${state.place} session=${state.session} />
   </div>`;
 }
 
@@ -54,12 +55,12 @@ const Notices = ({ notices }) => html`<div class="notices" role="status">
 
 /**
  * Files may be dropped anywhere. The events of children bubble: entering and leaving are counted.
- * @param {{ here?: Namespace, session: Session | null }} props
+ * @param {{ here?: Namespace, place: Place, session: Session | null }} props
  */
-function DropZone({ here, session }) {
+function DropZone({ here, place, session }) {
   const [over, setOver] = useState(false);
-  const now = useRef({ here, session });
-  now.current = { here, session };
+  const now = useRef({ here, place, session });
+  now.current = { here, place, session };
   useEffect(() => {
     let depth = 0;
     /** @param {DragEvent} event */
@@ -74,8 +75,8 @@ function DropZone({ here, session }) {
         event.preventDefault();
         depth = 0;
         setOver(false);
-        const { here: ns, session: who } = now.current;
-        if (ns && mayWrite(who, ns)) take(ns.name, event.dataTransfer);
+        const { here: ns, place: to, session: who } = now.current;
+        if (ns && mayWrite(who, ns)) take(to, event.dataTransfer);
         else notify(who ? "You may not upload here." : "Sign in to upload.", { error: true });
       },
     };
@@ -89,7 +90,7 @@ function DropZone({ here, session }) {
   return html`<div class="drop" aria-hidden="true">
     <div>
       <${Icon} name="upload" size="40" />
-      <strong>${may ? `Drop to upload to ${here.name}` : "You may not upload here"}</strong>
+      <strong>${may ? `Drop to upload to ${nameOf(place.folder) || here.name}` : "You may not upload here"}</strong>
     </div>
   </div>`;
 }

@@ -1,15 +1,18 @@
-// Files that this page has uploaded take their places in the list that is shown. They come in bursts:
-// the service is asked for the list, and for the numbers of files, once after each.
-import { loadFiles, loadNamespaces } from "./actions.js";
+// What this page has uploaded takes its place in the list that is shown: a file, or the folder that it
+// is in. They come in bursts: the service is asked for the list, and for the numbers of files, once
+// after each.
+import { loadNamespaces } from "./actions.js";
 import { PAGE } from "./api.js";
 import { compareNames } from "./format.js";
+import { foldersFirst, load } from "./listing.js";
+import { joined, nameOf } from "./places.js";
 import { set, state } from "./store.js";
 
 const DRAW_MS = 500; // a longer list takes its time
 const QUIET_MS = 1000; // after the last one
 const LONGEST_MS = 8000; // after the first one
 
-/** @type {StoredFile[]} */
+/** @type {Entry[]} */
 let landed = [];
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let drawing;
@@ -18,10 +21,12 @@ let asking;
 let latest = 0;
 
 /** @param {Upload} upload */
-export function arrived({ namespace, name, size, file }) {
+export function arrived({ namespace, name: path, size, file }) {
   landed.push({
+    type: "file",
     namespace,
-    name,
+    path,
+    name: nameOf(path),
     size,
     modified_at: Math.floor(Date.now() / 1000),
     content_type: file.type || "application/octet-stream",
@@ -33,26 +38,37 @@ export function arrived({ namespace, name, size, file }) {
   asking = setTimeout(ask, Math.max(0, Math.min(QUIET_MS, latest - now)));
 }
 
+/**
+ * What a file that has arrived is in the list of a folder.
+ * @param {Entry} file @param {string} folder @returns {Entry}
+ */
+function seenFrom(file, folder) {
+  const [name, ...below] = file.path.slice(folder ? folder.length + 1 : 0).split("/");
+  if (below.length === 0) return file;
+  return { ...file, type: "folder", path: joined(folder, name), name, size: 0, content_type: "" };
+}
+
 function draw() {
   drawing = undefined;
-  const { entries, next } = state.files;
-  const added = new Map(
-    landed
-      .filter((file) => file.namespace === state.current && file.name.startsWith(state.prefix))
-      .map((file) => [file.name, file]),
+  const { entries, after } = state.files;
+  const { namespace, folder, find } = state.place;
+  const here = landed.filter(
+    (file) => file.namespace === namespace && (!folder || file.path.startsWith(`${folder}/`)),
   );
   landed = [];
-  if (added.size === 0) return;
-  const last = entries.at(-1);
-  const shown = [...added.values()].filter(
-    ({ name }) => next === null || (last && compareNames(name, last.name) < 0), // or it comes later
+  if (find || here.length === 0) return;
+  const added = new Map(
+    here.map((file) => seenFrom(file, folder)).map((entry) => [entry.path, entry]),
   );
-  const merged = entries.filter(({ name }) => !added.has(name)).concat(shown);
-  set({ files: { ...state.files, entries: merged.sort((a, b) => compareNames(a.name, b.name)) } });
+  const shown = [...added.values()].filter(
+    ({ name }) => after === null || compareNames(name, after) <= 0, // or it comes later
+  );
+  const merged = entries.filter(({ path }) => !added.has(path)).concat(shown);
+  set({ files: { ...state.files, entries: merged.sort(foldersFirst) } });
 }
 
 function ask() {
   asking = undefined;
   loadNamespaces();
-  if (state.files.entries.length <= PAGE) loadFiles();
+  if (state.files.entries.length <= PAGE) load();
 }

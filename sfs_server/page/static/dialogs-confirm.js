@@ -1,8 +1,8 @@
 // Questions before something is lost.
 import { useState } from "./vendor/hooks.js";
 import { signOut } from "./actions.js";
-import { deleteFiles } from "./deleting.js";
-import { count } from "./format.js";
+import { deleteEntries } from "./deleting.js";
+import { count, counted, number } from "./format.js";
 import { html } from "./html.js";
 import { deleteNamespace } from "./namespaces.js";
 import { resolve, resolveAll } from "./queue.js";
@@ -11,19 +11,20 @@ import { isActive } from "./uploads.js";
 
 const MOST_NAMES = 5;
 
-/** @param {{ files: StoredFile[], onClose: () => void }} props */
-export function DeleteFiles({ files, onClose }) {
-  const others = files.length - MOST_NAMES;
-  const title = files.length === 1 ? "Delete this file?" : `Delete ${count(files.length, "file")}?`;
+/** @param {{ entries: Entry[], onClose: () => void }} props */
+export function DeleteEntries({ entries, onClose }) {
+  const others = entries.length - MOST_NAMES;
+  const [{ type }] = entries;
+  const title = entries.length === 1 ? `Delete this ${type}?` : `Delete ${counted(entries)}?`;
   return html`<${Dialog} title=${title} onClose=${onClose}>
     <ul class="names">
-      ${files.slice(0, MOST_NAMES).map((file) => html`<li dir="auto">${file.name}</li>`)}
-      ${others > 0 && html`<li class="soft">and ${count(others, "other file")}</li>`}
+      ${entries.slice(0, MOST_NAMES).map(({ path, name }) => html`<li key=${path} dir="auto">${name}</li>`)}
+      ${others > 0 && html`<li class="soft">and ${number(others)} more</li>`}
     </ul>
     <p>This cannot be undone.</p>
     <div class="buttons">
       <${Button} onClick=${onClose}>Cancel<//>
-      <${Button} look="danger solid" autofocus onClick=${() => deleteFiles(files)}>Delete<//>
+      <${Button} look="danger solid" autofocus onClick=${() => deleteEntries(entries)}>Delete<//>
     </div>
   <//>`;
 }

@@ -4,10 +4,17 @@ import { credential, linkTo } from "./api.js";
 import { download, open } from "./actions.js";
 import { exactTime, kind, showable, size, time } from "./format.js";
 import { html } from "./html.js";
+import { nameOf } from "./places.js";
 import { Button, Dialog, Icon } from "./ui.js";
 
-/** @param {{ file: StoredFile, url: string, onClose: () => void }} props */
-export function Viewer({ file, url, onClose }) {
+/** @param {{ viewing: Viewing, onClose: () => void }} props */
+export function Viewer({ viewing: { path, file, url, error }, onClose }) {
+  if (!file) {
+    return html`<${Dialog} title=${nameOf(path)} onClose=${onClose}>
+      <p role="alert">${error}</p>
+      <div class="buttons"><${Button} look="primary" onClick=${onClose}>Close<//></div>
+    <//>`;
+  }
   const shown = showable(file.content_type);
   return html`<${Dialog} title=${file.name} onClose=${onClose} wide=${shown}>
     <${shown ? Contents : NoContents} file=${file} url=${url} />
@@ -32,7 +39,7 @@ export function Viewer({ file, url, onClose }) {
  * Pictures, films and sounds have elements of their own, which run nothing. For all else there is a
  * frame, sandboxed without exception: what is shown in it can run no script, open nothing and know
  * nothing, whatever the file says. (A film in such a frame would not play: it has no origin.)
- * @param {{ file: StoredFile, url: string }} props
+ * @param {{ file: Entry, url: string }} props
  */
 function Contents({ file, url }) {
   const { name } = file;
@@ -43,7 +50,7 @@ function Contents({ file, url }) {
   return html`<iframe class="viewer" src=${url} title=${name} sandbox=""></iframe>`;
 }
 
-/** @param {{ file: StoredFile }} props */
+/** @param {{ file: Entry }} props */
 const NoContents = ({ file }) => html`<div class="no-viewer">
   <${Icon} name=${kind(file.content_type)} size="48" />
   <p>Not shown here: open it in a new tab, or download it.</p>
@@ -57,7 +64,7 @@ const LIVES = [
   [604_800, "7 days"],
 ];
 
-/** @param {{ file: StoredFile, session: Session | null, onClose: () => void }} props */
+/** @param {{ file: Entry, session: Session | null, onClose: () => void }} props */
 export function Share({ file, session, onClose }) {
   const [ttl, setTtl] = useState(86_400);
   const [link, setLink] = useState(/** @type {FileLink | null} */ (null));
@@ -73,12 +80,12 @@ export function Share({ file, session, onClose }) {
     return () => (wanted = false);
   }, [ttl]);
   const command = link ? `curl -OJ '${link.download.replaceAll("'", "%27")}'` : "";
-  return html`<${Dialog} title="Link to this file" onClose=${onClose}>
+  return html`<${Dialog} title=${`Link to this ${file.type}`} onClose=${onClose}>
     <p class="break" dir="auto">${file.name}</p>
     ${
       session
         ? html`<fieldset class="choices">
-          <legend>It opens the file, for everyone who has it, for</legend>
+          <legend>It opens it, for everyone who has it, for</legend>
           ${LIVES.map(
             ([seconds, label]) => html`<label key=${seconds}>
               <input type="radio" name="ttl" value=${seconds} checked=${ttl === seconds}
@@ -87,7 +94,7 @@ export function Share({ file, session, onClose }) {
             </label>`,
           )}
         </fieldset>`
-        : html`<p class="soft">Anybody may read this file, at this address.</p>`
+        : html`<p class="soft">Anybody may read it, at this address.</p>`
     }
     ${error && html`<p class="wrong" role="alert">${error}</p>`}
     <${Copy} label="Address" text=${link ? link.url : ""} />

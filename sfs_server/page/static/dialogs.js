@@ -1,10 +1,20 @@
-// Which dialog is open: the one of the state, or the question about an upload whose name is taken.
-import { close } from "./actions.js";
+// Which dialogs are open: the file that is shown, and over it the one of the state, or else the
+// question about an upload whose name is taken.
+import { close, closeFile } from "./actions.js";
 import { html } from "./html.js";
 import { Lazy } from "./lazy.js";
 
 /** @param {{ state: State }} props */
 export function Dialogs({ state }) {
+  const { viewing } = state;
+  return html`
+    ${viewing && html`<${Lazy} kind="viewer" viewing=${viewing} onClose=${closeFile} />`}
+    <${OverAll} state=${state} />
+  `;
+}
+
+/** @param {{ state: State }} props */
+function OverAll({ state }) {
   const { dialog, uploads, session } = state;
   if (dialog) {
     return html`<${Lazy} key=${dialog.kind} ...${dialog} session=${session} onClose=${close} />`;

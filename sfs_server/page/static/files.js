@@ -1,19 +1,21 @@
-// The namespace that is shown: its name, what can be done with it, its files.
+// The folder that is shown: where it is, what can be done with it, what is in it.
 import {
   download,
-  filter,
-  loadFiles,
+  find,
+  follow,
+  go,
   loadNamespaces,
   open,
   openMenu,
-  selectedFiles,
+  selectedEntries,
   selectNone,
   setHidden,
-  show,
 } from "./actions.js";
-import { count, number, size } from "./format.js";
+import { count, counted, number, size } from "./format.js";
 import { html } from "./html.js";
 import { List } from "./list.js";
+import { load } from "./listing.js";
+import { addressOf, nameOf, parentOf, placeIn } from "./places.js";
 import { mayDeleteNamespace, mayManage, mayWrite } from "./rights.js";
 import { state as store } from "./store.js";
 import { Button, FilePicker, Icon, IconButton } from "./ui.js";
@@ -21,9 +23,9 @@ import { add } from "./uploads.js";
 
 /** @param {{ state: State, here?: Namespace }} props */
 export function Files({ state, here }) {
-  const { files, session } = state;
+  const { files, session, place } = state;
   const writable = mayWrite(session, here);
-  const bare = files.entries.length === 0 && !files.loading && !state.prefix;
+  const bare = files.entries.length === 0 && !files.loading && !place.find;
   return html`
     <${Heading} state=${state} here=${here} writable=${writable} />
     ${
@@ -31,32 +33,37 @@ export function Files({ state, here }) {
         ? html`<${Selection} writable=${writable} />`
         : !bare && html`<${Toolbar} state=${state} />`
     }
-    ${
-      files.error && files.entries.length === 0
-        ? html`<${Trouble} error=${files.error} state=${state} />`
-        : files.loading && files.entries.length === 0
-          ? html`<${Bones} />`
-          : files.entries.length === 0
-            ? html`<${Empty} state=${state} here=${here} writable=${writable} />`
-            : html`<${List} state=${state} writable=${writable} />`
-    }
+    ${shown(state, here, writable)}
   `;
+}
+
+/** @param {State} state @param {Namespace | undefined} here @param {boolean} writable */
+function shown(state, here, writable) {
+  const { files, place } = state;
+  if (!place.namespace) return html`<${NoPlace} />`;
+  if (files.entries.length) return html`<${List} state=${state} writable=${writable} />`;
+  if (files.error) return html`<${Trouble} error=${files.error} state=${state} />`;
+  if (files.loading) return html`<${Bones} />`;
+  return html`<${Empty} state=${state} here=${here} writable=${writable} />`;
 }
 
 /** @param {{ state: State, here?: Namespace, writable: boolean }} props */
 function Heading({ state, here, writable }) {
-  const { session } = state;
-  const items = here ? actionsOn(here, session) : [];
+  const { session, place } = state;
+  const { namespace, folder } = place;
+  const items = here && !folder ? actionsOn(here, session) : [];
+  const title = nameOf(folder) || namespace || "Not found";
   return html`<div class="heading">
     <div class="heading-text">
-      <h1 title=${state.current}>${state.current}</h1>
-      <p>${here ? describe(here, session) : "\u00a0"}</p>
+      ${folder && html`<${Crumbs} place=${place} />`}
+      <h1 title=${title} dir="auto">${title}</h1>
+      <p>${(folder ? inFolder(state) : here && describe(here, session)) || "\u00a0"}</p>
     </div>
     <div class="heading-actions">
       ${
         here &&
         writable &&
-        html`<${FilePicker} onFiles=${(/** @type {FileList} */ files) => add(here.name, files)}>
+        html`<${FilePicker} onFiles=${(/** @type {FileList} */ files) => add(place, files)}>
         <${Icon} name="upload" size="18" />Upload
       <//>`
       }
@@ -67,6 +74,32 @@ function Heading({ state, here, writable }) {
       }
     </div>
   </div>`;
+}
+
+/** @param {State} state */
+const inFolder = ({ files, place }) =>
+  files.loading || files.after !== null || place.find ? "" : counted(files.entries);
+
+/**
+ * The folders above this one.
+ * @param {{ place: Place }} props
+ */
+function Crumbs({ place: { namespace, folder } }) {
+  const above = [placeIn(namespace)];
+  for (let end = folder.indexOf("/"); end >= 0; end = folder.indexOf("/", end + 1)) {
+    above.push(placeIn(namespace, folder.slice(0, end)));
+  }
+  return html`<nav class="crumbs" aria-label="Folders above">
+    <ol>
+      ${above.map(
+        (place) => html`<li key=${place.folder}>
+          <a dir="auto" href=${addressOf(place)}
+            onClick=${(/** @type {MouseEvent} */ event) => follow(event, place)}
+            >${nameOf(place.folder) || namespace}</a>
+        </li>`,
+      )}
+    </ol>
+  </nav>`;
 }
 
 /** @param {Namespace} ns @param {Session | null} session */
@@ -115,40 +148,38 @@ async function askToDelete(name) {
 
 /** @param {{ state: State }} props */
 function Toolbar({ state }) {
-  const { files, prefix } = state;
-  const found = files.loading
-    ? ""
-    : `${number(files.entries.length)}${files.next ? "+" : ""} found`;
+  const { files, place } = state;
+  const found = files.loading ? "" : `${number(files.entries.length)} found`;
   return html`<div class="toolbar" role="search">
     <label class="field">
       <${Icon} name="search" size="18" />
-      <span class="unseen">Filter by the beginning of the name</span>
+      <span class="unseen">Find by a part of the name, here and below</span>
       <input
         type="search"
-        placeholder="Names that begin with…"
+        placeholder="Find here and below…"
         autocomplete="off"
         spellcheck="false"
-        value=${prefix}
-        onInput=${(/** @type {InputEventOf} */ event) => filter(event.target.value)}
+        value=${place.find}
+        onInput=${(/** @type {InputEventOf} */ event) => find(event.target.value)}
       />
     </label>
-    ${prefix && html`<span class="soft" role="status">${found}</span>`}
+    ${place.find && html`<span class="soft" role="status">${found}</span>`}
   </div>`;
 }
 
 /** @param {{ writable: boolean }} props */
 function Selection({ writable }) {
-  const files = selectedFiles();
-  const bytes = files.reduce((sum, file) => sum + file.size, 0);
+  const entries = selectedEntries();
+  const bytes = entries.reduce((sum, entry) => sum + entry.size, 0);
   return html`<div class="toolbar selection" role="region" aria-label="Selection">
-    <p><strong>${count(files.length, "file")}</strong> <span class="soft">${size(bytes)}</span></p>
+    <p><strong>${counted(entries)}</strong> <span class="soft">${size(bytes)}</span></p>
     <span class="push"></span>
-    <${Button} onClick=${() => download(files)}>
+    <${Button} onClick=${() => download(entries)}>
       <${Icon} name="download" size="18" /><span class="label">Download</span>
     <//>
     ${
       writable &&
-      html`<${Button} look="danger" onClick=${() => open("delete-files", { files })}>
+      html`<${Button} look="danger" onClick=${() => open("delete-entries", { entries })}>
       <${Icon} name="trash" size="18" /><span class="label">Delete</span>
     <//>`
     }
@@ -158,12 +189,12 @@ function Selection({ writable }) {
 
 /** @param {{ state: State, here?: Namespace, writable: boolean }} props */
 function Empty({ state, here, writable }) {
-  if (state.prefix) {
+  const { place } = state;
+  if (place.find) {
     return html`<div class="empty">
       <${Icon} name="search" size="40" />
-      <h2>No name begins with “${state.prefix}”</h2>
-      <p>Capital and small letters are different here.</p>
-      <${Button} onClick=${() => filter("")}>Show all files<//>
+      <h2>No name here or below contains “${place.find}”</h2>
+      <${Button} onClick=${() => find("")}>Show all files<//>
     </div>`;
   }
   if (!here || !writable) {
@@ -175,7 +206,7 @@ function Empty({ state, here, writable }) {
       ${guest && html`<${SignInButton} />`}
     </div>`;
   }
-  const onFiles = (/** @type {FileList} */ files) => add(here.name, files);
+  const onFiles = (/** @type {FileList} */ files) => add(place, files);
   return html`<${FilePicker} look="empty pick" onFiles=${onFiles}>
     <${Icon} name="tray" size="40" />
     <span class="h2">Drop files here</span>
@@ -186,24 +217,43 @@ function Empty({ state, here, writable }) {
 /** @param {{ error: ApiError, state: State }} props */
 function Trouble({ error, state }) {
   const guest = state.session === null;
-  const [title, text] =
-    error.status === 404
-      ? ["There is no such namespace", "It may have been deleted, or be hidden from you."]
-      : error.status === 401
-        ? ["Sign in to see these files", "Visitors may not look into this namespace."]
-        : ["The files cannot be listed", error.message];
+  const { namespace, folder } = state.place;
+  const missing = error.status === 404;
+  const known = state.namespaces?.some(({ name }) => name === namespace);
+  const [title, text] = trouble(error, known ? "folder" : "namespace");
+  const up = missing && known ? placeIn(namespace, parentOf(folder)) : placeIn("default");
   return html`<div class="empty" role="alert">
     <${Icon} name="trouble" size="40" />
     <h2>${title}</h2>
     <p>${text}</p>
-    ${guest && (error.status === 401 || error.status === 404) && html`<${SignInButton} />`}
+    ${guest && (error.status === 401 || missing) && html`<${SignInButton} />`}
     ${
-      error.status === 404
-        ? html`<${Button} onClick=${() => show("default")}>Go to default<//>`
-        : error.status !== 401 && html`<${Button} onClick=${loadFiles}>Try again<//>`
+      missing
+        ? html`<${Button} onClick=${() => go(up)}>Go to ${nameOf(up.folder) || up.namespace}<//>`
+        : error.status !== 401 && html`<${Button} onClick=${load}>Try again<//>`
     }
   </div>`;
 }
+
+/** @param {ApiError} error @param {string} what */
+function trouble({ status, message }, what) {
+  if (status === 404) {
+    const how = what === "folder" ? "moved or deleted" : "deleted, or be hidden from you";
+    return [`There is no such ${what}`, `It may have been ${how}.`];
+  }
+  if (status === 401) {
+    return ["Sign in to see these files", "Visitors may not look into this namespace."];
+  }
+  return ["The files cannot be listed", message];
+}
+
+/** The address is none of the page's. */
+const NoPlace = () => html`<div class="empty" role="alert">
+  <${Icon} name="trouble" size="40" />
+  <h2>There is nothing at this address</h2>
+  <p>It may be incomplete, or mistyped.</p>
+  <${Button} onClick=${() => go(placeIn("default"))}>Go to default<//>
+</div>`;
 
 const SignInButton = () => html`<${Button} look="primary" onClick=${() => open("sign-in")}>
   Sign in

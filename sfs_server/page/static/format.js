@@ -16,6 +16,17 @@ export const number = (n) => whole.format(n);
 /** @param {number} n @param {string} one */
 export const count = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
 
+/**
+ * "2 folders and 31 files"
+ * @param {Entry[]} entries
+ */
+export function counted(entries) {
+  const folders = entries.filter(({ type }) => type === "folder").length;
+  const files = entries.length - folders;
+  const parts = [folders && count(folders, "folder"), (files || !folders) && count(files, "file")];
+  return parts.filter(Boolean).join(" and ");
+}
+
 /** @param {number} bytes */
 export function size(bytes) {
   let unit = 0;

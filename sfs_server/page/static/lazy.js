@@ -22,7 +22,7 @@ const KINDS = {
   rename: [form, "RenameUpload"],
   "create-namespace": [form, "CreateNamespace"],
   "delete-namespace": [confirm, "DeleteNamespace"],
-  "delete-files": [confirm, "DeleteFiles"],
+  "delete-entries": [confirm, "DeleteEntries"],
   clash: [confirm, "Clash"],
   "sign-out": [confirm, "SignOut"],
   share: [file, "Share"],

@@ -5,32 +5,42 @@
 // Delete deletes, Ctrl+A selects all that is loaded. The row that has the focus stays an element
 // even out of sight, or the focus would be lost.
 import { useEffect, useLayoutEffect, useRef, useState } from "./vendor/hooks.js";
-import { loadMore, open, select, selectedFiles, selectNone, sortBy, view } from "./actions.js";
-import { compareNames, count } from "./format.js";
+import { open, select, selectedEntries, selectNone, sortBy, view } from "./actions.js";
+import { compareNames, number } from "./format.js";
 import { html } from "./html.js";
+import { loadAll, loadMore } from "./listing.js";
 import { Row } from "./row.js";
 import { Icon } from "./ui.js";
 
 const BEYOND = 12; // rows drawn above and below the window
 const NEAR = 150; // rows before the end at which more are loaded
 
-/** @type {Record<SortKey, (a: StoredFile, b: StoredFile) => number>} */
+/** @type {Record<SortKey, (a: Entry, b: Entry) => number>} */
 const ORDERS = {
-  name: (a, b) => compareNames(a.name, b.name),
-  size: (a, b) => a.size - b.size || compareNames(a.name, b.name),
-  modified_at: (a, b) => a.modified_at - b.modified_at || compareNames(a.name, b.name),
+  name: (a, b) => compareNames(a.path, b.path),
+  size: (a, b) => a.size - b.size || compareNames(a.path, b.path),
+  modified_at: (a, b) => a.modified_at - b.modified_at || compareNames(a.path, b.path),
 };
 
 // Sorted once for each list and order, not at each redraw.
-/** @type {Sort & { entries: StoredFile[] | null, rows: StoredFile[] }} */
+/** @type {Sort & { entries: Entry[] | null, rows: Entry[] }} */
 let sorted = { entries: null, key: "name", down: false, rows: [] };
 
-/** @param {StoredFile[]} entries @param {Sort} sort */
-function inOrder(entries, { key, down }) {
-  if (key === "name" && !down) return entries;
+/** @param {Sort} sort */
+const isAsListed = ({ key, down }) => key === "name" && !down;
+
+/**
+ * Folders stay first. Only a list that is whole has another order than the service's.
+ * @param {Loaded} files @param {Sort} sort
+ */
+function inOrder({ entries, after }, sort) {
+  const { key, down } = sort;
+  if (after !== null || isAsListed(sort)) return entries;
   if (sorted.entries !== entries || sorted.key !== key || sorted.down !== down) {
     const order = ORDERS[key];
-    const rows = [...entries].sort(down ? (a, b) => order(b, a) : order);
+    const inside = (/** @type {Entry[]} */ part) => part.sort(down ? (a, b) => order(b, a) : order);
+    const folders = entries.filter(({ type }) => type === "folder");
+    const rows = inside(folders).concat(inside(entries.filter(({ type }) => type === "file")));
     sorted = { entries, key, down, rows };
   }
   return sorted.rows;
@@ -69,16 +79,18 @@ function useWindow(body, length) {
 
 /** @param {{ state: State, writable: boolean }} props */
 export function List({ state, writable }) {
-  const { files, sort, selected } = state;
-  const rows = inOrder(files.entries, sort);
-  const byName = sort.key === "name" && !sort.down;
+  const { files, selected, place } = state;
+  const { sort } = place;
+  const rows = inOrder(files, sort);
   const body = useRef(/** @type {any} */ (null));
   const span = useWindow(body, rows.length);
   const [focus, setFocus] = useState({ at: 0, move: false, anchor: 0 });
   const at = Math.min(focus.at, rows.length - 1);
 
   useEffect(() => {
-    if (byName && files.next && !files.error && span.last > rows.length - NEAR) loadMore();
+    if (files.after === null || files.error) return;
+    if (!isAsListed(sort)) loadAll();
+    else if (span.last > rows.length - NEAR) loadMore();
   });
   useLayoutEffect(() => {
     if (!focus.move) return;
@@ -95,21 +107,21 @@ export function List({ state, writable }) {
   };
   /** @param {number} from @param {number} to */
   const selectRange = (from, to) =>
-    select(rows.slice(Math.min(from, to), Math.max(from, to) + 1).map((file) => file.name));
+    select(rows.slice(Math.min(from, to), Math.max(from, to) + 1).map(({ path }) => path));
   /** @param {number} index @param {boolean} range */
   const toggle = (index, range) => {
     if (range) selectRange(focus.anchor, index);
-    else select([rows[index].name], !selected.has(rows[index].name));
+    else select([rows[index].path], !selected.has(rows[index].path));
     setFocus({ at: index, move: false, anchor: range ? focus.anchor : index });
   };
   const remove = () => {
-    const chosen = selectedFiles();
-    if (writable) open("delete-files", { files: chosen.length ? chosen : [rows[at]] });
+    const chosen = selectedEntries();
+    if (writable) open("delete-entries", { entries: chosen.length ? chosen : [rows[at]] });
   };
 
   /** @param {KeyboardEvent & ElementEvent} event */
   const onKeyDown = (event) => {
-    if (event.target.matches("button") && ["Enter", " "].includes(event.key)) return;
+    if (event.target.matches("button, a") && ["Enter", " "].includes(event.key)) return;
     const page = Math.max(1, Math.floor(innerHeight / span.height) - 2);
     /** @type {Record<string, number>} */
     const steps = {
@@ -126,7 +138,7 @@ export function List({ state, writable }) {
     else if (event.key === "Enter") view(rows[at]);
     else if (event.key === "Delete") remove();
     else if (event.key === "a" && (event.ctrlKey || event.metaKey))
-      select(rows.map((file) => file.name));
+      select(rows.map(({ path }) => path));
     else if (event.key === "Escape") selectNone();
     else return;
     event.preventDefault();
@@ -139,24 +151,25 @@ export function List({ state, writable }) {
   else if (at >= span.last) drawn.push(at);
 
   return html`<div class="list" role="grid" aria-label="Files" aria-multiselectable="true"
-      aria-rowcount=${files.next ? -1 : rows.length + 1} onKeyDown=${onKeyDown}>
+      aria-rowcount=${files.after === null ? rows.length + 1 : -1} onKeyDown=${onKeyDown}>
       <${Head} state=${state} rows=${rows} />
       <div class="list-body" role="rowgroup" ref=${body}
         style=${{ height: `calc(var(--row) * ${rows.length})` }}>
         ${drawn.map(
-          (i) => html`<${Row} key=${rows[i].name} file=${rows[i]} at=${i} writable=${writable}
-          selected=${selected.has(rows[i].name)} current=${i === at}
+          (i) => html`<${Row} key=${rows[i].path} entry=${rows[i]} at=${i} writable=${writable}
+          selected=${selected.has(rows[i].path)} current=${i === at}
           onToggle=${toggle}
           onFocus=${() => i !== at && setFocus({ at: i, move: false, anchor: i })} />`,
         )}
       </div>
     </div>
-    <${More} files=${files} byName=${byName} />`;
+    <${More} files=${files} sort=${sort} />`;
 }
 
-/** @param {{ state: State, rows: StoredFile[] }} props */
+/** @param {{ state: State, rows: Entry[] }} props */
 function Head({ state, rows }) {
-  const { sort, selected } = state;
+  const { selected } = state;
+  const { sort } = state.place;
   const all = rows.length > 0 && selected.size === rows.length;
   /** @param {SortKey} key @param {string} label */
   const sortable = (key, label) => html`<span role="columnheader" class=${`c-${key}`}
@@ -167,29 +180,25 @@ function Head({ state, rows }) {
   </span>`;
   return html`<div role="rowgroup"><div class="list-head" role="row" aria-rowindex="1">
     <span role="columnheader" class="c-check">
-      <input type="checkbox" aria-label="Select all files that are loaded" checked=${all}
-        onClick=${all ? selectNone : () => select(rows.map((file) => file.name))} />
+      <input type="checkbox" aria-label="Select all that is loaded" checked=${all}
+        onClick=${all ? selectNone : () => select(rows.map(({ path }) => path))} />
     </span>
     ${sortable("name", "Name")}${sortable("size", "Size")}${sortable("modified_at", "Modified")}
     <span role="columnheader" class="c-actions"><span class="unseen">Actions</span></span>
   </div></div>`;
 }
 
-/** @param {{ files: LoadedFiles, byName: boolean }} props */
-function More({ files, byName }) {
+/** @param {{ files: Loaded, sort: Sort }} props */
+function More({ files, sort }) {
   if (files.error) {
     return html`<p class="more" role="alert">
       ${files.error.message}
-      <button type="button" class="quiet" onClick=${loadMore}>Try again</button>
+      <button type="button" class="quiet" onClick=${() => loadMore()}>Try again</button>
     </p>`;
   }
-  if (!files.next) return null;
-  if (byName) return html`<p class="more">Loading more…</p>`;
-  return html`<p class="more">
-    Sorted among the ${count(files.entries.length, "file")} loaded so far; the service sorts by
-    name.
-    <button type="button" class="quiet" disabled=${files.loading} onClick=${loadMore}>
-      Load more
-    </button>
+  if (files.after === null) return null;
+  if (isAsListed(sort)) return html`<p class="more">Loading more…</p>`;
+  return html`<p class="more" role="status">
+    Loading all to sort them: ${number(files.entries.length)} so far…
   </p>`;
 }

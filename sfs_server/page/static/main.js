@@ -1,19 +1,12 @@
 // The start: who is there, where, and what is listened to.
 import { render } from "./vendor/preact.js";
 import { getSession, credential, onTrouble } from "./api.js";
-import {
-  loadNamespaces,
-  notify,
-  open,
-  place,
-  refresh,
-  reload,
-  show,
-  tokenRefused,
-} from "./actions.js";
+import { arrive, loadNamespaces, notify, open, reload, tokenRefused } from "./actions.js";
 import { App } from "./app.js";
 import { html } from "./html.js";
+import { refresh } from "./listing.js";
 import { late, onComeback, unreachable } from "./online.js";
+import { placeOf } from "./places.js";
 import { set, state } from "./store.js";
 import { isActive, resume } from "./uploads.js";
 
@@ -48,13 +41,15 @@ async function start() {
     await reload();
     resume();
   });
-  addEventListener("popstate", () => show(place(), { record: false }));
+  addEventListener("popstate", () => arrive(placeOf(location)));
   addEventListener("hashchange", () => {
     const another = tokenOfAddress();
     if (another) welcome(another);
   });
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) refresh();
+    if (document.hidden) return;
+    loadNamespaces();
+    refresh();
   });
   addEventListener("beforeunload", (event) => {
     if (state.uploads.some(isActive)) event.preventDefault();
@@ -64,7 +59,7 @@ async function start() {
   if (token) await welcome(token);
   set({ ready: true });
   resume();
-  await Promise.all([loadNamespaces(), show(place(), { record: false })]);
+  await Promise.all([loadNamespaces(), arrive(placeOf(location))]);
 }
 
 start();

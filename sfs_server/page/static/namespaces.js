@@ -1,6 +1,7 @@
 // A namespace is made, or deleted with all that is in it.
 import * as api from "./api.js";
-import { close, loadNamespaces, notify, show } from "./actions.js";
+import { close, go, loadNamespaces, notify } from "./actions.js";
+import { placeIn } from "./places.js";
 import { state } from "./store.js";
 
 /** @param {string} name @param {boolean} hidden */
@@ -8,7 +9,7 @@ export async function createNamespace(name, hidden) {
   await api.createNamespace(name, hidden);
   close();
   await loadNamespaces();
-  await show(name);
+  await go(placeIn(name));
 }
 
 /** @param {Namespace} ns */
@@ -17,5 +18,5 @@ export async function deleteNamespace(ns) {
   close();
   notify(`${ns.name} has been deleted.`);
   await loadNamespaces();
-  if (state.current === ns.name) await show("default");
+  if (state.place.namespace === ns.name) await go(placeIn("default"));
 }

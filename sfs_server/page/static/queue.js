@@ -9,6 +9,7 @@
 // queued, and goes on from what is stored when its user is back.
 import { freeName } from "./clashes.js";
 import { change, isRunning, NOTHING } from "./entries.js";
+import { joined } from "./places.js";
 import { any, forget, recall, showUnfinished } from "./remembered.js";
 import { LARGEST_PIECE, run, wake } from "./sending.js";
 import { set, state, subscribe } from "./store.js";
@@ -42,9 +43,9 @@ const key = (owner, namespace, { name, size, lastModified }) =>
 
 /**
  * A file that is in the queue already is left out; one that ended without success begins again.
- * @param {string} namespace @param {Iterable<File>} files
+ * @param {Pick<Place, "namespace" | "folder">} place @param {Iterable<File>} files
  */
-export function add(namespace, files) {
+export function add({ namespace, folder }, files) {
   const owner = who();
   const going = new Set(
     state.uploads.filter(isActive).map((one) => key(one.user, one.namespace, one.file)),
@@ -56,7 +57,7 @@ export function add(namespace, files) {
     const mine = key(owner, namespace, file);
     if (going.has(mine)) continue;
     going.add(mine);
-    added.push(made(owner, namespace, file));
+    added.push(made(owner, namespace, folder, file));
   }
   const names = new Set(added.map(({ file }) => file.name));
   const kept = state.uploads.filter(
@@ -74,10 +75,10 @@ export function add(namespace, files) {
 const over = ({ state: now }) => now === "failed" || now === "cancelled";
 
 /**
- * @param {string | null} owner @param {string} namespace @param {File} file
+ * @param {string | null} owner @param {string} namespace @param {string} folder @param {File} file
  * @returns {Upload}
  */
-function made(owner, namespace, file) {
+function made(owner, namespace, folder, file) {
   const begun = any() ? recall(owner, namespace, file) : undefined;
   return {
     id: (last += 1),
@@ -85,7 +86,7 @@ function made(owner, namespace, file) {
     user: owner,
     namespace,
     file,
-    name: begun?.name ?? file.name,
+    name: begun?.name ?? joined(folder, file.name),
     size: file.size,
     state: "queued",
     replace: begun?.replace ?? false,

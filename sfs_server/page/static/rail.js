@@ -1,7 +1,8 @@
 // The namespaces, and who is signed in. On a narrow screen it is a bar that opens.
-import { open, show, signOut } from "./actions.js";
+import { follow, open, signOut } from "./actions.js";
 import { number } from "./format.js";
 import { html } from "./html.js";
+import { addressOf, placeIn } from "./places.js";
 import { mayCreateNamespace } from "./rights.js";
 import { set, state as store } from "./store.js";
 import { Button, Icon, IconButton } from "./ui.js";
@@ -9,11 +10,12 @@ import { isActive } from "./uploads.js";
 
 /** @param {{ state: State }} props */
 export function Rail({ state }) {
-  const { session, namespaces, current, railOpen } = state;
+  const { session, namespaces, railOpen } = state;
+  const current = state.place.namespace;
   const toggle = () => set({ railOpen: !railOpen });
   return html`<header class=${railOpen ? "rail open" : "rail"}>
     <div class="brand">
-      <a href="/" onClick=${(/** @type {MouseEvent} */ event) => go(event, "default")} class="mark">
+      <a href="/" onClick=${(/** @type {MouseEvent} */ event) => follow(event, placeIn("default"))} class="mark">
         <${Icon} name="mark" size="28" /><span>SFS</span>
       </a>
       <button type="button" class="rail-toggle" aria-expanded=${String(railOpen)}
@@ -48,19 +50,12 @@ export function Rail({ state }) {
   </header>`;
 }
 
-/** @param {MouseEvent} event @param {string} name */
-function go(event, name) {
-  if (event.ctrlKey || event.metaKey || event.shiftKey) return; // in a tab of its own
-  event.preventDefault();
-  show(name);
-}
-
 /** @param {{ ns: Namespace, here: boolean }} props */
 const Entry = ({ ns, here }) => html`<li>
   <a
-    href=${ns.name === "default" ? "/" : `/ns/${encodeURIComponent(ns.name)}`}
+    href=${addressOf(placeIn(ns.name))}
     aria-current=${here ? "page" : undefined}
-    onClick=${(/** @type {MouseEvent} */ event) => go(event, ns.name)}
+    onClick=${(/** @type {MouseEvent} */ event) => follow(event, placeIn(ns.name))}
   >
     <span class="ns-name" title=${ns.name}>${ns.name}</span>
     ${ns.hidden && html`<${Icon} name="hidden" size="16" /><span class="unseen">hidden</span>`}

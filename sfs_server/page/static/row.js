@@ -1,19 +1,23 @@
-// One file in the table.
-import { download, open, openMenu, view } from "./actions.js";
+// One file or folder in the table.
+import { download, follow, open, openMenu, placeOfEntry, view } from "./actions.js";
 import { exactSize, exactTime, isoTime, kind, showable, size, splitName, time } from "./format.js";
 import { html } from "./html.js";
+import { addressOf } from "./places.js";
 import { Icon, IconButton } from "./ui.js";
 
 /** @param {RowProps} props */
-export function Row({ file, at, writable, selected, current, onToggle, onFocus }) {
+export function Row({ entry, at, writable, selected, current, onToggle, onFocus }) {
   const tab = current ? 0 : -1;
-  const [head, tail] = splitName(file.name);
-  const items = actionsOn(file, writable);
-  const { name, size: bytes, modified_at: seconds, content_type: type } = file;
+  const { type, name, size: bytes, modified_at: seconds, content_type } = entry;
+  const folder = type === "folder";
+  const [head, tail] = folder ? [name, ""] : splitName(name);
+  const icon = folder ? "folder" : kind(content_type);
+  const place = placeOfEntry(entry);
+  const items = actionsOn(entry, writable);
   const modified = html`<time datetime=${isoTime(seconds)} title=${exactTime(seconds)}>
     ${time(seconds)}
   </time>`;
-  const length = html`<span title=${exactSize(bytes)}>${size(bytes)}</span>`;
+  const length = !folder && html`<span title=${exactSize(bytes)}>${size(bytes)}</span>`;
   return html`<div class="row" role="row" data-at=${at} aria-rowindex=${at + 2}
     aria-selected=${String(selected)} tabindex=${tab} onFocus=${onFocus}
     style=${{ transform: `translateY(calc(var(--row) * ${at}))` }}>
@@ -22,20 +26,20 @@ export function Row({ file, at, writable, selected, current, onToggle, onFocus }
         onClick=${(/** @type {MouseEvent} */ event) => onToggle(at, event.shiftKey)} />
     </span>
     <span role="gridcell" class="c-name">
-      <span class=${`kind ${kind(type)}`}><${Icon} name=${kind(type)} size="22" /></span>
+      <span class=${`kind ${icon}`}><${Icon} name=${icon} size="22" /></span>
       <span class="name-and-more">
-        <button type="button" class="name" tabindex=${tab} dir="auto" title=${name}
-          onClick=${() => view(file)}>
+        <a class="name" tabindex=${tab} dir="auto" title=${name} href=${addressOf(place)}
+          onClick=${(/** @type {MouseEvent} */ event) => follow(event, place)}>
           <span class="name-head">${head}</span><span class="name-tail">${tail}</span>
-        </button>
-        <span class="meta">${length} · ${modified}</span>
+        </a>
+        <span class="meta">${length}${!folder && " · "}${modified}</span>
       </span>
     </span>
     <span role="gridcell" class="c-size">${length}</span>
     <span role="gridcell" class="c-modified_at">${modified}</span>
     <span role="gridcell" class="c-actions">
       <${IconButton} icon="download" label=${`Download ${name}`} tabindex=${tab}
-        onClick=${() => download([file])} />
+        onClick=${() => download([entry])} />
       <${IconButton} icon="more" label=${`Actions on ${name}`} tabindex=${tab}
         aria-haspopup="menu"
         onClick=${(/** @type {ElementEvent} */ event) => openMenu(event, items)} />
@@ -43,24 +47,27 @@ export function Row({ file, at, writable, selected, current, onToggle, onFocus }
   </div>`;
 }
 
-/** @param {StoredFile} file @param {boolean} writable */
-function actionsOn(file, writable) {
+/** @param {Entry} entry */
+function opening({ type, content_type }) {
+  if (type === "folder") return "Open";
+  return showable(content_type) ? "View" : "Details";
+}
+
+/** @param {Entry} entry @param {boolean} writable */
+function actionsOn(entry, writable) {
+  const zip = entry.type === "folder" ? "Download as ZIP" : "Download";
   /** @type {MenuItem[]} */
   const items = [
-    {
-      icon: "shown",
-      label: showable(file.content_type) ? "View" : "Details",
-      act: () => view(file),
-    },
-    { icon: "download", label: "Download", act: () => download([file]) },
-    { icon: "link", label: "Copy link…", act: () => open("share", { file }) },
+    { icon: "shown", label: opening(entry), act: () => view(entry) },
+    { icon: "download", label: zip, act: () => download([entry]) },
+    { icon: "link", label: "Copy link…", act: () => open("share", { file: entry }) },
   ];
   if (writable) {
     items.push({
       icon: "trash",
       label: "Delete…",
       danger: true,
-      act: () => open("delete-files", { files: [file] }),
+      act: () => open("delete-entries", { entries: [entry] }),
     });
   }
   return items;

@@ -1,8 +1,9 @@
 // The one place where the state of the page lives. Views read it, actions change it through set().
+import { placeIn } from "./places.js";
 import { useLayoutEffect, useState } from "./vendor/hooks.js";
 
-/** @type {LoadedFiles} */
-export const NO_FILES = { entries: [], next: null, loading: false, error: null };
+/** @type {Loaded} */
+export const NOTHING_LOADED = { entries: [], after: null, loading: false, error: null };
 
 export const state = {
   ready: false, // the session has been fetched
@@ -12,13 +13,12 @@ export const state = {
   session: null, // of an anonymous visitor
   /** @type {Namespace[] | null} */
   namespaces: null, // until the service has listed them
-  current: "default", // the namespace that is shown
-  files: NO_FILES, // what has been loaded of it, by name
-  prefix: "", // the filter, applied by the service
-  /** @type {Sort} */
-  sort: { key: "name", down: false },
+  place: placeIn("default"), // what is shown
+  files: NOTHING_LOADED, // what is listed there
+  /** @type {Viewing | null} */
+  viewing: null, // the file that is shown
   /** @type {Set<string>} */
-  selected: new Set(), // names
+  selected: new Set(), // paths
   /** @type {OpenDialog | null} */
   dialog: null, // one at a time
   /** @type {OpenMenu | null} */

@@ -2,7 +2,7 @@
 // the service has stored, and behind it, paler, what has left the browser.
 import { useState } from "./vendor/hooks.js";
 import { notify, open, view } from "./actions.js";
-import { findFile } from "./api.js";
+import { findEntry } from "./api.js";
 import { isRunning, sums } from "./entries.js";
 import { count, duration, exactSize, number, size } from "./format.js";
 import { html } from "./html.js";
@@ -197,11 +197,11 @@ function words(upload, mine) {
 
 /**
  * The file as it is now: it may have been changed, or deleted, since it was uploaded.
- * @param {Upload} upload @param {(file: StoredFile) => unknown} act
+ * @param {Upload} upload @param {(file: Entry) => unknown} act
  */
 async function withFile({ namespace, name }, act) {
   try {
-    const file = await findFile(namespace, name);
+    const file = await findEntry(namespace, name);
     if (file) act(file);
     else notify(`${name} is not there any more.`, { error: true });
   } catch (error) {

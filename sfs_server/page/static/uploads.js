@@ -27,10 +27,13 @@ async function withQueue(...more) {
   }
 }
 
-/** @param {string} namespace @param {Iterable<File>} files */
-export function add(namespace, files) {
+/**
+ * To the folder that a place names.
+ * @param {Pick<Place, "namespace" | "folder">} place @param {Iterable<File>} files
+ */
+export function add(place, files) {
   const all = [...files];
-  withQueue((queue) => queue.add(namespace, all));
+  withQueue((queue) => queue.add(place, all));
 }
 
 /** Somebody is there, or the service is back: what waits goes on. */
@@ -41,14 +44,14 @@ export function resume() {
 
 /**
  * What may be dropped or picked: files, not folders.
- * @param {string} namespace @param {DataTransfer} transfer
+ * @param {Pick<Place, "namespace" | "folder">} place @param {DataTransfer} transfer
  */
-export function take(namespace, transfer) {
+export function take(place, transfer) {
   const items = [...(transfer.items ?? [])].filter((item) => item.kind === "file");
   const folders = items.filter((item) => item.webkitGetAsEntry?.()?.isDirectory);
   if (folders.length) notify("Folders are left out: open one, and drop the files that are in it.");
   const files = folders.length
     ? items.filter((item) => !folders.includes(item)).map((item) => item.getAsFile())
     : [...transfer.files];
-  if (files.length) add(namespace, /** @type {File[]} */ (files));
+  if (files.length) add(place, /** @type {File[]} */ (files));
 }
