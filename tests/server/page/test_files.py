@@ -24,6 +24,11 @@ from tests.support.service import Service
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 STATIC = Path(static_files.PACKAGED)
 FIRST_LOAD = 40_000
+WHOLE_PAGE = 90_000
+"""Bytes that may be sent for all that the page can load, each file once."""
+
+NOT_LOADED = (".d.ts", ".txt")
+"""Types of vendored code for an editor, and licences: no browser asks for them."""
 
 
 # The packaged page.
@@ -83,6 +88,18 @@ async def test_what_the_first_sight_takes_is_small(service: Service) -> None:
     ]
     assert all("Content-Encoding" in part.headers for part in parts if len(part.body) > 512)
     assert sum(len(part.body) for part in [page, *parts]) < FIRST_LOAD
+
+
+def test_all_that_the_page_can_load_is_small() -> None:
+    sizes = {
+        name: len((file.packed or file.plain).body)
+        for name, file in static_files.load(None).files.items()
+        if not name.endswith(NOT_LOADED)
+    }
+    total = sum(sizes.values())
+    largest = sorted(sizes, key=lambda name: sizes[name], reverse=True)[:15]
+    table = "\n".join(f"{sizes[name]:>7,} {name}" for name in largest)
+    assert total <= WHOLE_PAGE, f"{total:,} of {WHOLE_PAGE:,} bytes; the largest:\n{table}"
 
 
 async def test_nothing_is_fetched_from_elsewhere() -> None:
