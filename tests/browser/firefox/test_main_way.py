@@ -1,32 +1,66 @@
-"""The main way through the page in Firefox: sign in, upload, find, look, change, take, sign out."""
+"""The main way through the page in Firefox: sign in, upload, look, save, find, sign out."""
 
 from __future__ import annotations
 
+import io
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SignIn, Site
+from tests.support.credentials import bearer
+
+TEXTS = {"one.txt": "The first.", "two.csv": "a,b\n1,2\n"}
 
 
-def test_sign_in_upload_look_and_sign_out(
+def named(page: Page, *names: str) -> None:
+    """Wait until these rows are shown, in this order."""
+    expect(page.locator(".row .name")).to_have_text(names)
+
+
+def saved(page: Page, act: Callable[[], None]) -> bytes:
+    """What the browser saves when ``act`` is done."""
+    with page.expect_download() as started:
+        act()
+    return started.value.path().read_bytes()
+
+
+def test_the_main_way_can_be_gone_in_firefox(
     site: Site, page: Page, sign_in: SignIn, namespace: str, tmp_path: Path
 ) -> None:
-    texts = {"one.txt": "The first.", "two.csv": "a,b\n1,2\n"}
-    for name, text in texts.items():
+    place = f"{site.url}/storage/{namespace}/reports/"
+    assert page.request.fetch(place, method="MKCOL", headers=bearer()).status == 201
+    for name, text in TEXTS.items():
         (tmp_path / name).write_text(text)
     sign_in(page)
     page.get_by_role("navigation").get_by_role("link", name=namespace).click()
     expect(page.get_by_role("heading", level=1)).to_have_text(namespace)
-    page.locator("main label.button input[type=file]").set_input_files(
-        [tmp_path / name for name in texts]
-    )
-    expect(page.locator("li.upload.done")).to_have_count(len(texts))
-    expect(page.locator(".row")).to_have_count(len(texts))
-    page.locator(".row .name", has_text="one.txt").click()
-    shown = page.get_by_role("dialog").frame_locator("iframe").locator("body")
-    expect(shown).to_contain_text("The first.")
-    page.keyboard.press("Escape")
-    expect(page.get_by_role("dialog")).to_have_count(0)
+    named(page, "reports")
+    page.get_by_role("link", name="reports").click()
+    expect(page).to_have_url(f"{site.url}/ns/{namespace}/reports/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("reports")
+
+    page.locator("main input[type=file]").first.set_input_files([tmp_path / name for name in TEXTS])
+    expect(page.locator("li.upload.done")).to_have_count(len(TEXTS))
+    named(page, *TEXTS)
+    page.get_by_role("link", name="one.txt").click()
+    expect(page).to_have_url(f"{site.url}/ns/{namespace}/reports/one.txt")
+    viewer = page.get_by_role("dialog", name="one.txt")
+    expect(viewer.frame_locator("iframe").locator("body")).to_contain_text("The first.")
+    page.go_back()
+    expect(viewer).to_have_count(0)
+
+    download = page.get_by_role("button", name="Download two.csv")
+    assert saved(page, download.click) == TEXTS["two.csv"].encode()
+    page.go_back()
+    expect(page).to_have_url(f"{site.url}/ns/{namespace}")
+    page.get_by_role("button", name="Actions on reports").click()
+    archive = saved(page, page.get_by_role("menuitem", name="Download as ZIP").click)
+    assert zipfile.ZipFile(io.BytesIO(archive)).namelist() == list(TEXTS)
+
+    page.get_by_role("searchbox").fill("wo.c")
+    named(page, "two.csv")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("button", name="Sign in").first).to_be_visible()
