@@ -26,6 +26,7 @@ from gfs.types import (
     Expect,
     FileInfo,
     FolderInfo,
+    Kind,
     Moved,
     Part,
     Published,
@@ -412,12 +413,14 @@ class FileSystem(Protocol):
         prefix: str = "",
         after: str = "",
         limit: int | None = None,
+        kind: Kind | None = None,
     ) -> AsyncGenerator[list[Entry], None]:
         """Yield the files and folders right in ``folder``, "" for the top, in the order of their
         names' UTF-8 bytes; otherwise like ``list_files``.
 
-        ``prefix`` and ``after`` are compared with the name, the last segment. A folder that does
-        not exist is empty.
+        ``prefix`` and ``after`` are compared with the name, the last segment. ``kind`` yields only
+        files, or only folders, and looks at no other entry more closely than to know what it is. A
+        folder that does not exist is empty.
         """
         ...
 

@@ -31,7 +31,7 @@ from gfs.api import (
     Writer,
 )
 from gfs.errors import GfsError
-from gfs.types import Bytes, Entry, FileInfo, Part
+from gfs.types import Bytes, Entry, FileInfo, Kind, Part
 
 OPERATIONS = (
     *("make_directory", "remove_directory", "stat", "open", "create", "delete", "list_files"),
@@ -296,9 +296,10 @@ class ObservedFileSystem(_Observed[FileSystem], FileSystem):
         prefix: str = "",
         after: str = "",
         limit: int | None = None,
+        kind: Kind | None = None,
     ) -> AsyncGenerator[list[Entry], None]:
         batches = self._inner.list_folder(
-            directory, folder, prefix=prefix, after=after, limit=limit
+            directory, folder, prefix=prefix, after=after, limit=limit, kind=kind
         )
         return _stepped(self._listener, "list_folder", batches)
 

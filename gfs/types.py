@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from gfs.errors import AlreadyExists, VersionMismatch
 
@@ -51,6 +52,9 @@ class FolderInfo:
 
 Entry = FileInfo | FolderInfo
 """What a folder has in it. A path is a file or a folder, never both."""
+
+Kind = Literal["file", "folder"]
+"""What an Entry is."""
 
 
 @dataclass(frozen=True, slots=True)

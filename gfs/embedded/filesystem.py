@@ -25,7 +25,18 @@ from gfs.errors import GfsError, NoSuchFile, StoreFull, StoreUnavailable
 from gfs.linux import open_cached
 from gfs.paths import check_directory, check_path, check_upload
 from gfs.threads import in_thread
-from gfs.types import ANYTHING, Entry, Expect, FileInfo, FolderInfo, Moved, Part, Status, Usage
+from gfs.types import (
+    ANYTHING,
+    Entry,
+    Expect,
+    FileInfo,
+    FolderInfo,
+    Kind,
+    Moved,
+    Part,
+    Status,
+    Usage,
+)
 
 READ_THREADS = 16
 """How many calls that read the disk may be under way at once."""
@@ -234,9 +245,10 @@ class EmbeddedFileSystem(FileSystem):
         prefix: str = "",
         after: str = "",
         limit: int | None = None,
+        kind: Kind | None = None,
     ) -> AsyncGenerator[list[Entry], None]:
         target = check_directory(directory), _check_folder(folder)
-        return self._listed(self._walks.level(*target, prefix, after), limit)
+        return self._listed(self._walks.level(*target, prefix, after, kind), limit)
 
     async def _listed(
         self, slices: Iterator[list[_Entry]], limit: int | None

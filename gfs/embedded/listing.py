@@ -43,6 +43,7 @@ from itertools import chain, islice
 from gfs import clock
 from gfs.errors import InvalidName
 from gfs.paths import check_name
+from gfs.types import Kind
 
 FIRST_PASS_NAMES = 1_000
 """How many names the first pass of a listing keeps."""
@@ -118,10 +119,18 @@ class NameCache:
         self._lock = threading.Lock()
         self._gathering = threading.Lock()
 
-    def names(self, folder: int, mark: str, prefix: str, after: str, keep: int) -> list[str]:
+    def names(
+        self,
+        folder: int,
+        mark: str,
+        prefix: str,
+        after: str,
+        keep: int,
+        kind: Kind | None = None,
+    ) -> list[str]:
         """The first ``keep`` names after ``after`` that start with ``prefix``, sorted, of what is
         in the folder of the descriptor ``folder``: files, and folders with ``mark`` behind the
-        name.
+        name; or only those of a ``kind``.
 
         The order is that of code points, which is that of the bytes of UTF-8. If there are fewer
         than ``keep``, these are all. Raises OSError.
@@ -130,21 +139,21 @@ class NameCache:
         key = (mark, *state.key)
         cached = self._find(key, state.changed)
         if cached.blocks is not None:
-            return _names_after(cached.blocks, prefix, after, keep)
+            return _names_after(cached.blocks, mark, prefix, after, keep, kind)
         found = scan(folder, mark)
         if not cached.passed:
             few = list(islice(found, CACHED_FROM))
             if len(few) < CACHED_FROM:
-                return smallest(few, prefix, after, keep)
+                return smallest(_only(few, mark, kind), prefix, after, keep)
             found = chain(few, found)
         gathers = cached.passed and not cached.large and self._gathering.acquire(blocking=False)
         try:
             if gathers:
                 cached, found = _gather(cached, found)
             if cached.blocks is None:
-                names = smallest(found, prefix, after, keep)
+                names = smallest(_only(found, mark, kind), prefix, after, keep)
             else:
-                names = _names_after(cached.blocks, prefix, after, keep)
+                names = _names_after(cached.blocks, mark, prefix, after, keep, kind)
         finally:
             if gathers:
                 self._gathering.release()
@@ -202,12 +211,26 @@ def _unpacked(blocks: Iterable[bytes]) -> Iterator[str]:
         yield from block.decode().split("\0")
 
 
-def _names_after(blocks: tuple[bytes, ...], prefix: str, after: str, keep: int) -> list[str]:
+def _only(names: Iterable[str], mark: str, kind: Kind | None) -> Iterable[str]:
+    """Those of ``names`` that are of a ``kind``."""
+    if kind is None:
+        return names
+    folders = kind == "folder"
+    return (name for name in names if (name[-1] == mark) is folders)
+
+
+def _names_after(
+    blocks: tuple[bytes, ...], mark: str, prefix: str, after: str, keep: int, kind: Kind | None
+) -> list[str]:
+    marked = mark.encode() if kind == "folder" else b""
     first = max(prefix, after).encode("utf-8", "surrogatepass")
     kept: list[str] = []
     for position in range(max(bisect_right(blocks, first) - 1, 0), len(blocks)):
+        if marked and marked not in blocks[position]:
+            continue  # it has no folder, and need not be unpacked
         block = list(_unpacked(blocks[position : position + 1]))
-        kept += [name for name in block if name > after and name.startswith(prefix)]
+        some = _only(block, mark, kind)
+        kept += [name for name in some if name > after and name.startswith(prefix)]
         if len(kept) >= keep or (block[-1] > prefix and not block[-1].startswith(prefix)):
             break
     return kept[:keep]

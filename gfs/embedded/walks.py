@@ -32,7 +32,7 @@ from gfs.embedded.oserrors import DIRECTORY_FLAGS, open_error, translated
 from gfs.embedded.tree import Tree
 from gfs.errors import InvalidName, NoSuchFile
 from gfs.paths import MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_SEGMENTS, check_path
-from gfs.types import Entry, FileInfo, Usage
+from gfs.types import Entry, FileInfo, Kind, Usage
 
 FIRST_FILES = 100
 """How many entries are in the first slice of a listing, which a caller waits for."""
@@ -63,6 +63,7 @@ _Found = TypeVar("_Found", bound=Entry)
 @dataclass(slots=True)
 class _Frame:
     """A folder that a listing is in: ``base`` is its path with a slash behind it, "" at the top.
+    ``kind`` is what is listed of it, None for all.
 
     ``names`` are the next names in it, marked with ``mark`` where they are of folders, ``at`` the
     first that was not listed yet. Those behind them come after ``after`` and start with ``prefix``;
@@ -73,6 +74,7 @@ class _Frame:
     mark: str
     prefix: str = ""
     after: str = ""
+    kind: Kind | None = None
     names: list[str] = field(default_factory=list)
     at: int = 0
     ended: bool = False
@@ -130,12 +132,14 @@ class Walks:
         self._tree = tree
         self._cache = NameCache()
 
-    def level(self, directory: str, folder: str, prefix: str, after: str) -> Iterator[list[Entry]]:
+    def level(
+        self, directory: str, folder: str, prefix: str, after: str, kind: Kind | None
+    ) -> Iterator[list[Entry]]:
         """Yield what is in a folder, in slices: see :meth:`gfs.api.FileSystem.list_folder`."""
         base = f"{folder}/" if folder else ""
         if base.count("/") >= MAX_SEGMENTS or LEVEL in prefix:
             return
-        frame = _Frame(base, LEVEL, prefix, after and after + LEVEL)
+        frame = _Frame(base, LEVEL, prefix, after and after + LEVEL, kind)
         keep, most = listing.FIRST_PASS_NAMES, FIRST_FILES
         while not frame.done:
             ends = clock.monotonic() + SLICE_SECONDS
@@ -235,7 +239,8 @@ class _Opened:
 
     def _names(self, keep: int) -> list[str]:
         frame = self.frame
-        return self.cache.names(self.descriptor, frame.mark, frame.prefix, frame.after, keep)
+        where = frame.prefix, frame.after
+        return self.cache.names(self.descriptor, frame.mark, *where, keep, frame.kind)
 
     def entries(self, most: int) -> list[Entry]:
         """What is there under the next names, folders among them."""

@@ -63,6 +63,7 @@ from gfs.types import (
     Expect,
     FileInfo,
     FolderInfo,
+    Kind,
     Moved,
     Part,
     Published,
@@ -294,9 +295,10 @@ class SeaweedFileSystem(FileSystem):
         prefix: str = "",
         after: str = "",
         limit: int | None = None,
+        kind: Kind | None = None,
     ) -> AsyncGenerator[list[FileInfo | FolderInfo], None]:
         check_directory(directory)
-        return self._listing.folder(directory, folder, prefix, after, limit)
+        return self._listing.folder(directory, folder, prefix, after, limit, kind)
 
     async def usage(self, directory: str, folder: str = "", *, most: int | None = None) -> Usage:
         check_directory(directory)

@@ -45,7 +45,7 @@ from gfs.seaweedfs.servers import (
     Page,
     decode,
 )
-from gfs.types import Entry, FileInfo, Usage
+from gfs.types import Entry, FileInfo, Kind, Usage
 
 FIRST = 100
 """How many entries are in the first page that is asked for, so that a list starts soon."""
@@ -107,7 +107,13 @@ class Listing:
             yield batch
 
     async def folder(
-        self, directory: str, folder: str, prefix: str, after: str, limit: int | None
+        self,
+        directory: str,
+        folder: str,
+        prefix: str,
+        after: str,
+        limit: int | None,
+        kind: Kind | None,
     ) -> AsyncGenerator[list[Entry], None]:
         """See ``FileSystem.list_folder``.
 
@@ -121,7 +127,7 @@ class Listing:
         while (of := await self._find(directory, folder)) is not None and limit != 0:
             held: list[FileInfo | Folder] = []
             yielded = False
-            async with aclosing(self._level(of, prefix, after, limit)) as batches:
+            async with aclosing(self._level(of, prefix, after, limit, kind)) as batches:
                 async for batch in batches:
                     if held:
                         yield _infos(held)
@@ -141,16 +147,26 @@ class Listing:
             await deadline.pause(0, problem)
 
     async def _level(
-        self, of: Folder, prefix: str, after: str, limit: int | None
+        self, of: Folder, prefix: str, after: str, limit: int | None, kind: Kind | None
     ) -> AsyncGenerator[list[FileInfo | Folder], None]:
         """Yield what is right in a folder, in batches that are not empty."""
         directory, folder = of.info.directory, of.info.path
         left = limit
-        level = _Level(self._filers, of, prefix, after, left)
+        # Of one kind there may be few on a page of as many as are wanted.
+        level = _Level(
+            self._filers,
+            of,
+            prefix,
+            after,
+            left if kind is None else None,
+            omit_chunks=kind == "folder",
+        )
         try:
             while (found := await level.next()) is not None:
                 batch: list[FileInfo | Folder] = []
                 for entry in found:
+                    if kind is not None and entry.is_directory is (kind == "file"):
+                        continue
                     if not entry.is_directory:
                         path = f"{folder}/{entry.name}" if folder else entry.name
                         batch.append(entries.file_info(directory, path, entry))
@@ -160,7 +176,9 @@ class Listing:
                             batch.append(state)
                 batch = batch[:left]
                 if left is not None:
-                    left = level.left = left - len(batch)
+                    left -= len(batch)
+                    if kind is None:
+                        level.left = left
                 if batch:
                     yield batch
                 if left == 0:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from multidict import MultiMapping
 
 from gfs.paths import check_path
-from gfs.types import Entry, FileInfo
+from gfs.types import Entry, Kind
 from sfs_server.errors import Problem
 from sfs_server.http import limit_of
 
@@ -31,13 +30,8 @@ class Query:
     prefix: str = ""
     after: str = ""
     limit: int | None = None
-    kind: Literal["file", "folder"] | None = None
+    kind: Kind | None = None
     contains: str = ""
-
-    @property
-    def narrows(self) -> bool:
-        """Whether :meth:`kept` may drop entries."""
-        return bool(self.contains) or self.kind is not None
 
     @property
     def hidden_characters(self) -> int:
@@ -45,10 +39,7 @@ class Query:
         return len(self.folder) + 1 if self.folder else 0
 
     def kept(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Those of ``entries`` that are of the ``kind``, and whose names contain the text."""
-        if self.kind is not None:
-            files = self.kind == "file"
-            entries = [entry for entry in entries if isinstance(entry, FileInfo) is files]
+        """Those of ``entries`` whose names contain the text."""
         if self.contains:
             text, start = self.contains, self.hidden_characters
             entries = [entry for entry in entries if text in folded(entry.path[start:])]
@@ -76,7 +67,7 @@ def query_of(parameters: MultiMapping[str], folder: str | None = None) -> Query:
         folder = parameters["folder"].removesuffix("/")
         if parameters["folder"]:
             check_path(folder)
-    kind: Literal["file", "folder"] | None
+    kind: Kind | None
     match parameters.get("type"):
         case None:
             kind = None

@@ -55,13 +55,18 @@ async def _slices(fs: FileSystem, namespace: str, query: Query) -> Slices:
     """Yield the entries, at most SLICE at once; none where a slice has none that are asked for.
     There may be more than the limit. Raises NoSuchFolder: only a folder in which nothing was found
     has to be looked for."""
-    limit = None if query.limit is None or query.narrows else query.limit + 1
+    limit = None if query.limit is None or query.contains else query.limit + 1
     batches: AsyncGenerator[Sequence[Entry], None]
     if query.folder is None:
         batches = fs.list_files(namespace, prefix=query.prefix, after=query.after, limit=limit)
     else:
         batches = fs.list_folder(
-            namespace, query.folder, prefix=query.prefix, after=query.after, limit=limit
+            namespace,
+            query.folder,
+            prefix=query.prefix,
+            after=query.after,
+            limit=limit,
+            kind=query.kind,
         )
     found = False
     async with aclosing(batches):

@@ -654,12 +654,15 @@ class FolderSuite(Suite):
                 dice.choice(starts),
                 dice.choice([None, 0, 1, 3, 10]),
             )
+            kind = dice.choice([None, "file", "folder"])
             base = f"{folder}/" if folder else ""
             below = {
                 p[len(base) :].partition("/")[0] for p in files | folders if p.startswith(base)
             }
             wanted = [n for n in below if n.startswith(prefix) and n.encode() > after.encode()]
-            listing = await entries(fs, folder, prefix=prefix, after=after, limit=limit)
+            if kind is not None:
+                wanted = [n for n in wanted if (base + n in folders) == (kind == "folder")]
+            listing = await entries(fs, folder, prefix=prefix, after=after, limit=limit, kind=kind)
             assert [entry.name for entry in listing] == sorted(wanted, key=str.encode)[:limit]
             for entry in listing:
                 assert isinstance(entry, FolderInfo) == (entry.path in folders)

@@ -18,10 +18,12 @@ import pytest
 from gfs import clock, linux
 from gfs.embedded import listing, tree
 from gfs.embedded.filesystem import EmbeddedFileSystem
+from gfs.embedded.infos import file_info
 from gfs.embedded.trash import Leftovers
 from gfs.errors import AlreadyExists, NoSuchFile, StoreFull, StoreUnavailable
 from gfs.types import ABSENT, Usage
 from tests.gfs.suite import DIR, FileSystemSuite, content, feed, load, names, store
+from tests.gfs.suite_parts import entries
 from tests.gfs.upload_suite import Reopen, reopening
 from tests.support.waiting import eventually
 
@@ -296,6 +298,28 @@ async def test_a_listing_takes_as_many_passes_as_it_needs(
     assert await names(fs) == expected
     assert await names(fs, after="050", limit=30) == expected[51:81]
     assert await names(fs, prefix="09") == expected[90:100]
+
+
+async def test_a_list_of_folders_looks_at_no_file(
+    fs: EmbeddedFileSystem, root: Path, scans: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "_BLOCK_NAMES", 3)
+    for number in range(20):
+        (root / DIR / f"{number:02}").touch()
+    for name in ("00 first", "09 middle", "last"):
+        (root / DIR / name).mkdir()
+    settle()
+    looked = Mock(wraps=file_info)
+    monkeypatch.setattr("gfs.embedded.walks.file_info", looked)
+    for _ in range(3):  # the third is of names that are cached
+        found = await entries(fs, kind="folder")
+        assert [entry.name for entry in found] == ["00 first", "09 middle", "last"]
+        assert [entry.name for entry in await entries(fs, kind="folder", after="1", limit=1)] == [
+            "last"
+        ]
+    assert len(scans) == 2
+    assert not looked.called
+    assert len(await entries(fs, kind="file")) == 20
 
 
 @pytest.fixture

@@ -55,13 +55,6 @@ def test_the_name_is_the_part_that_the_list_shows() -> None:
     assert Query(None, contains="b").kept(entries) == entries
 
 
-def test_a_kind_keeps_files_or_folders() -> None:
-    entries: list[Entry] = [FileInfo("ns", "a", 0, "1", 0, 0), FolderInfo("ns", "b", 0)]
-    assert Query("", kind="file").kept(entries) == entries[:1]
-    assert Query("", kind="folder").kept(entries) == entries[1:]
-    assert Query("").kept(entries) == entries
-
-
 @pytest.mark.parametrize(
     ("parameters", "folder"),
     [({}, None), ({"folder": ""}, ""), ({"folder": "a/b"}, "a/b"), ({"folder": "a/b/"}, "a/b")],
