@@ -54,6 +54,8 @@ interface Loaded {
   entries: Entry[];
   /** the name after which the rest goes on; null where all is loaded */
   after: string | null;
+  /** there is more, which is not loaded */
+  cut: boolean;
   loading: boolean;
   error: ApiError | null;
 }

@@ -67,11 +67,11 @@ class Site:
         return mint(SECRET, user=user, admin=admin, ttl=3600)
 
     def store(self, namespace: str, files: dict[str, bytes]) -> None:
-        """Put files where the store keeps them: it takes what is there for its own."""
+        """Put files where the store keeps them, by path: it takes what is there for its own."""
         directory = self.data / "files" / namespace
-        directory.mkdir(exist_ok=True)
-        for name, body in files.items():
-            (directory / name).write_bytes(body)
+        for path, body in files.items():
+            (directory / path).parent.mkdir(parents=True, exist_ok=True)
+            (directory / path).write_bytes(body)
 
 
 @pytest.fixture(scope="session")

@@ -106,9 +106,11 @@ def test_marks_that_turn_text_around_are_seen_wherever_a_name_is(
     assert dialog.locator("h2").evaluate("e => getComputedStyle(e).unicodeBidi") == "isolate"
     hold()
     dialog.get_by_role("button", name="Copy link").click()
-    expect(page.get_by_role("dialog")).to_contain_text(f"{shown}.txt")
+    expect(page.get_by_role("dialog", name="Link to this file")).to_contain_text(f"{shown}.txt")
     hold()
     page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
     path = tmp_path / evil
     path.write_bytes(b"new")
     page.locator("main label.button input[type=file]").set_input_files(path)
@@ -244,7 +246,7 @@ def test_an_uploaded_page_shown_inline_can_do_nothing(
     expect(tab.locator("body")).to_contain_text("here")
     assert tab.evaluate("[window.origin, window.opener]") == ["null", None]
     expect(tab.locator("body")).not_to_contain_text("ran")
-    assert page.title() == f"{namespace} · SFS"
+    assert page.title() == "page.html · SFS"
     assert page.evaluate("localStorage.length") == 0
     assert not [url for url in asked if "?by=hostile" in url and "/namespaces" in url]
 
@@ -279,10 +281,10 @@ def test_pictures_and_sounds_are_shown(
     picture = b"<svg xmlns='http://www.w3.org/2000/svg' width='7' height='5'/>"
     site.store(namespace, {"three seconds.wav": sound.getvalue(), "seven by five.svg": picture})
     sign_in(page, at=f"/ns/{namespace}")
-    page.get_by_role("button", name="three seconds.wav", exact=True).click()
+    page.get_by_role("link", name="three seconds.wav", exact=True).click()
     expect(page.get_by_role("dialog").locator("audio")).to_have_js_property("duration", 3)
     page.keyboard.press("Escape")
-    page.get_by_role("button", name="seven by five.svg", exact=True).click()
+    page.get_by_role("link", name="seven by five.svg", exact=True).click()
     expect(page.get_by_role("dialog").locator("img")).to_have_js_property("naturalWidth", 7)
 
 

@@ -99,18 +99,20 @@ export function follow(event, place) {
  */
 export function arrive(place) {
   const { place: before, viewing } = state;
-  const same = sameList(before, place) && state.files !== NOTHING_LOADED;
+  const same = state.files !== NOTHING_LOADED && sameList(before, place);
   const name = nameOf(place.file || place.folder) || place.namespace;
   document.title = name === "default" ? "SFS" : `${visible(name)} · SFS`;
   set({ place, menu: null, railOpen: false });
-  const list = same ? undefined : showList();
+  const searched = before.namespace === place.namespace && before.folder === place.folder;
+  const list = same ? undefined : showList(searched ? state.files : NOTHING_LOADED);
   if (place.file) openFile(place.file);
   else if (viewing) set({ viewing: null });
   return list;
 }
 
-function showList() {
-  set({ selected: new Set(), files: NOTHING_LOADED, dialog: null });
+/** @param {Loaded} files what is shown until there is something else */
+function showList(files) {
+  set({ selected: new Set(), files: { ...files, loading: true } });
   scrollTo(0, 0);
   return load();
 }
@@ -189,16 +191,14 @@ export function sortBy(key) {
   return go({ ...state.place, sort: { key, down }, at: "" }, { replace: true });
 }
 
-/** @type {ReturnType<typeof setTimeout> | undefined} */
-let typing;
-
 /**
- * Looks for a text in the names here and below.
+ * Looks for a text in the names here and below. Back leaves the search, however often its text was
+ * changed.
  * @param {string} text
  */
 export function find(text) {
-  clearTimeout(typing);
-  typing = setTimeout(() => go({ ...state.place, find: text, at: "" }, { replace: true }), 200);
+  const { place } = state;
+  if (place.find !== text) go({ ...place, find: text, at: "" }, { replace: place.find !== "" });
 }
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */

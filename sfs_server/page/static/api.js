@@ -54,16 +54,16 @@ export const authorization = (token = credential.get()) =>
 
 /**
  * @param {string} method @param {string} path @param {unknown} [body] @param {AbortSignal} [signal]
- * @param {string | null} [token]
+ * @param {string | null} [token] @param {boolean} [endless] the response may take any time to read
  */
-async function call(method, path, body, signal, token = credential.get()) {
+async function call(method, path, body, signal, token = credential.get(), endless = false) {
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json", ...authorization(token) };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const json = body === undefined ? undefined : JSON.stringify(body);
   let late = 0;
   const timer = setTimeout(() => watchers.late((late = 1)), LATE_MS);
-  const reads = method === "GET" || method === "HEAD";
+  const reads = !endless && (method === "GET" || method === "HEAD");
   const request = { method, headers, body: json, signal: reads ? limited(signal) : signal };
   const response = await fetch(path, { ...request, cache: "no-cache" })
     .catch(broken)
@@ -119,6 +119,21 @@ export function parseDetail(text, fallback) {
 const bodyOf = (response) => response.json().catch(broken);
 /** @param {Parameters<typeof call>} request */
 const json = async (...request) => bodyOf(await call(...request));
+
+/**
+ * The text of a response, as it comes.
+ * @param {string} path @param {AbortSignal} signal @returns {AsyncGenerator<string>}
+ */
+export async function* fetchStream(path, signal) {
+  const { body } = await call("GET", path, undefined, signal, credential.get(), true);
+  const reading = /** @type {ReadableStream} */ (body).pipeThrough(new TextDecoderStream());
+  const pieces = reading.getReader();
+  for (;;) {
+    const { done, value } = await pieces.read().catch(broken);
+    if (done) return;
+    yield value;
+  }
+}
 
 // Paths of the service.
 
@@ -197,18 +212,6 @@ export async function listFolder(namespace, folder, { limit = PAGE, ...how }, si
     entries: entries.map((listed) => entryOf(folder, listed)),
     after: next && new URL(next, location.origin).searchParams.get("after"),
   };
-}
-
-/**
- * The files in a folder and below whose path in the namespace contains a text.
- * @param {string} namespace @param {string} folder @param {string} contains @param {AbortSignal} signal
- * @returns {Promise<Entry[]>}
- */
-export async function search(namespace, folder, contains, signal) {
-  const query = new URLSearchParams({ namespace, contains, limit: String(PAGE) });
-  if (folder) query.set("prefix", `${folder}/`);
-  const { entries } = await page(`/storage/files?${query}`, signal);
-  return entries.map((listed) => entryOf("", listed));
 }
 
 /**

@@ -1,4 +1,5 @@
 // The folder that is shown: where it is, what can be done with it, what is in it.
+import { useEffect, useRef, useState } from "./vendor/hooks.js";
 import {
   download,
   find,
@@ -20,6 +21,9 @@ import { mayDeleteNamespace, mayManage, mayWrite } from "./rights.js";
 import { state as store } from "./store.js";
 import { Button, FilePicker, Icon, IconButton } from "./ui.js";
 import { add } from "./uploads.js";
+
+const TYPING_MS = 200;
+const FIRST = '.row[tabindex="0"]'; // where the arrow keys move from
 
 /** @param {{ state: State, here?: Namespace }} props */
 export function Files({ state, here }) {
@@ -146,25 +150,51 @@ async function askToDelete(name) {
   if (ns) open("delete-namespace", { ns });
 }
 
-/** @param {{ state: State }} props */
+/**
+ * What is typed is looked for once nothing more is typed. What is looked for can also come from the
+ * address; then it stands in the box as well.
+ * @param {{ state: State }} props
+ */
 function Toolbar({ state }) {
   const { files, place } = state;
-  const found = files.loading ? "" : `${number(files.entries.length)} found`;
+  const [text, setText] = useState(place.find);
+  /** @type {{ for: string, timer?: ReturnType<typeof setTimeout> }} */
+  const first = { for: place.find };
+  const looked = useRef(first);
+  useEffect(() => {
+    if (place.find !== looked.current.for) setText((looked.current.for = place.find));
+  }, [place]);
+  useEffect(() => () => clearTimeout(looked.current.timer), [place.namespace, place.folder]);
+  /** @param {string} typed */
+  const look = (typed) => {
+    setText(typed);
+    clearTimeout(looked.current.timer);
+    looked.current.timer = setTimeout(() => find((looked.current.for = typed)), TYPING_MS);
+  };
+  /** @param {KeyboardEvent} event */
+  const onKeyDown = (event) => {
+    if (event.key === "Escape" && text) look("");
+    else if (event.key === "ArrowDown")
+      /** @type {HTMLElement | null} */ (document.querySelector(FIRST))?.focus();
+    else return;
+    event.preventDefault();
+  };
   return html`<div class="toolbar" role="search">
     <label class="field">
       <${Icon} name="search" size="18" />
       <span class="unseen">Find by a part of the name, here and below</span>
-      <input
-        type="search"
-        placeholder="Find here and below…"
-        autocomplete="off"
-        spellcheck="false"
-        value=${place.find}
-        onInput=${(/** @type {InputEventOf} */ event) => find(event.target.value)}
-      />
+      <input type="search" placeholder="Find here and below…" autocomplete="off"
+        autocapitalize="off" spellcheck="false" dir="auto" value=${text} onKeyDown=${onKeyDown}
+        onInput=${(/** @type {InputEventOf} */ event) => look(event.target.value)} />
     </label>
-    ${place.find && html`<span class="soft" role="status">${found}</span>`}
+    ${place.find && html`<span class="soft" role="status">${found(files)}</span>`}
   </div>`;
+}
+
+/** @param {Loaded} files */
+function found({ entries, loading, cut }) {
+  const many = `${number(entries.length)}${cut ? " and more" : ""} found`;
+  return loading ? `Looking… ${many}` : many;
 }
 
 /** @param {{ writable: boolean }} props */

@@ -196,6 +196,9 @@ function More({ files, sort }) {
       <button type="button" class="quiet" onClick=${() => loadMore()}>Try again</button>
     </p>`;
   }
+  if (files.cut) {
+    return html`<p class="more">There is more than this: type more of the name.</p>`;
+  }
   if (files.after === null) return null;
   if (isAsListed(sort)) return html`<p class="more">Loading more…</p>`;
   return html`<p class="more" role="status">

@@ -7,6 +7,9 @@ import * as api from "./api.js";
 import { compareNames } from "./format.js";
 import { NOTHING_LOADED, set, state } from "./store.js";
 
+const MOST_FOUND = 1000; // more than anyone looks through
+const DRAW_MS = 150; // between two drawings of what is found
+
 // Only the newest list may change what is shown; an older one is given up.
 let request = new AbortController();
 
@@ -31,13 +34,35 @@ export async function load() {
   if (!namespace) return set({ files: NOTHING_LOADED });
   patched({ loading: true, error: null });
   await unless(mine, async () => {
-    const { entries, after } = find
-      ? { entries: await api.search(namespace, folder, find, mine.signal), after: null }
-      : await api.listFolder(namespace, folder, {}, mine.signal);
+    if (find) return await showFound(mine);
+    const { entries, after } = await api.listFolder(namespace, folder, {}, mine.signal);
     if (mine.signal.aborted) return;
-    set({ files: { entries: entries.sort(foldersFirst), after, loading: false, error: null } });
+    set({ files: { ...NOTHING_LOADED, entries: entries.sort(foldersFirst), after } });
     if (after !== null) await otherFolders(mine, after);
   });
+}
+
+/**
+ * What is found shows as it comes.
+ * @param {AbortController} mine
+ */
+async function showFound(mine) {
+  const { namespace, folder, find } = state.place;
+  const { search } = await import("./finding.js");
+  /** @type {Entry[]} */
+  let entries = [];
+  let drawn = 0;
+  for await (const batch of search(namespace, folder, find, mine.signal)) {
+    entries = entries.concat(batch);
+    if (entries.length >= MOST_FOUND) break;
+    if (performance.now() - drawn < DRAW_MS) continue;
+    drawn = performance.now();
+    patched({ entries: entries.toSorted(foldersFirst) });
+  }
+  if (mine.signal.aborted) return;
+  const cut = entries.length >= MOST_FOUND;
+  if (cut) mine.abort();
+  patched({ entries: entries.slice(0, MOST_FOUND).sort(foldersFirst), loading: false, cut });
 }
 
 /**

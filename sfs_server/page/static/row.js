@@ -1,8 +1,9 @@
 // One file or folder in the table.
-import { download, follow, open, openMenu, placeOfEntry, view } from "./actions.js";
+import { download, follow, go, open, openMenu, placeOfEntry, view } from "./actions.js";
 import { exactSize, exactTime, isoTime, kind, showable, size, splitName, time } from "./format.js";
 import { html } from "./html.js";
-import { addressOf } from "./places.js";
+import { addressOf, parentOf, placeIn } from "./places.js";
+import { state } from "./store.js";
 import { Icon, IconButton } from "./ui.js";
 
 /** @param {RowProps} props */
@@ -13,6 +14,7 @@ export function Row({ entry, at, writable, selected, current, onToggle, onFocus 
   const [head, tail] = folder ? [name, ""] : splitName(name);
   const icon = folder ? "folder" : kind(content_type);
   const place = placeOfEntry(entry);
+  const within = found(entry);
   const items = actionsOn(entry, writable);
   const modified = html`<time datetime=${isoTime(seconds)} title=${exactTime(seconds)}>
     ${time(seconds)}
@@ -32,6 +34,7 @@ export function Row({ entry, at, writable, selected, current, onToggle, onFocus 
           onClick=${(/** @type {MouseEvent} */ event) => follow(event, place)}>
           <span class="name-head">${head}</span><span class="name-tail">${tail}</span>
         </a>
+        ${within && html`<span class="within" dir="auto" title=${within}>${within}</span>`}
         <span class="meta">${length}${!folder && " · "}${modified}</span>
       </span>
     </span>
@@ -45,6 +48,15 @@ export function Row({ entry, at, writable, selected, current, onToggle, onFocus 
         onClick=${(/** @type {ElementEvent} */ event) => openMenu(event, items)} />
     </span>
   </div>`;
+}
+
+/**
+ * The folder that something was found in, seen from the one that is listed.
+ * @param {Entry} entry
+ */
+function found({ path }) {
+  const { folder, find } = state.place;
+  return find && parentOf(path).slice(folder ? folder.length + 1 : 0);
 }
 
 /** @param {Entry} entry */
@@ -62,6 +74,10 @@ function actionsOn(entry, writable) {
     { icon: "download", label: zip, act: () => download([entry]) },
     { icon: "link", label: "Copy link…", act: () => open("share", { file: entry }) },
   ];
+  if (found(entry)) {
+    const act = () => go(placeIn(entry.namespace, parentOf(entry.path)));
+    items.splice(1, 0, { icon: "folder", label: "Open its folder", act });
+  }
   if (writable) {
     items.push({
       icon: "trash",

@@ -3,7 +3,13 @@ import { placeIn } from "./places.js";
 import { useLayoutEffect, useState } from "./vendor/hooks.js";
 
 /** @type {Loaded} */
-export const NOTHING_LOADED = { entries: [], after: null, loading: false, error: null };
+export const NOTHING_LOADED = {
+  entries: [],
+  after: null,
+  cut: false,
+  loading: false,
+  error: null,
+};
 
 export const state = {
   ready: false, // the session has been fetched
