@@ -11,7 +11,7 @@ import base64
 import hashlib
 import html
 
-from sfs_server.errors import Problem
+from sfs_server.errors import INVALID_TOKEN, Problem
 
 _STYLE = """
 :root{color-scheme:light dark;--paper:#f7f6f2;--ink:#1b1c1a;--soft:#5d605b;--accent:#0b6655}
@@ -49,6 +49,9 @@ _HEADINGS = {
 }
 """What a person would say; for any other status, what HTTP calls it."""
 
+_LINK_REFUSED = "This link does not work any more"
+"""The heading for a token that is not valid: in a browser it came with the address, as a link."""
+
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1">
@@ -69,11 +72,14 @@ stroke="var(--paper)" stroke-width="2.8" aria-hidden="true">
 
 def error_page(problem: Problem) -> str:
     """The HTML for ``problem``. It says what the problem document says."""
+    heading = _HEADINGS.get(problem.status, problem.title)
+    if problem.headers.items() >= INVALID_TOKEN.items():
+        heading = _LINK_REFUSED
     return _PAGE.format(
         style=_STYLE,
         status=problem.status,
         title=html.escape(problem.title),
-        heading=html.escape(_HEADINGS.get(problem.status, problem.title)),
+        heading=html.escape(heading),
         detail=html.escape(problem.detail),
         way_out="Sign in" if problem.status == 401 else "All files",
     )

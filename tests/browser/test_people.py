@@ -123,7 +123,8 @@ def test_a_link_signs_in_where_the_session_has_ended(
     # And a link that is no good, where nobody is signed in, asks for a token.
     page.get_by_role("button", name="Sign out").click()
     follow(page, site, expired, "goto")
-    expect(page.get_by_role("dialog", name="Sign in")).to_contain_text("not good any more")
+    said = "The link that you opened does not sign you in: it has expired"
+    expect(page.get_by_role("dialog", name="Sign in")).to_contain_text(said)
     assert page.evaluate("sessionStorage.length") == 0
 
 
@@ -152,7 +153,7 @@ def test_a_token_that_is_refused_later_asks_for_another(
     sign_in(page)
     page.evaluate("sessionStorage.setItem('sfs-token', 'a.b.c')")
     page.get_by_role("searchbox").fill("x")
-    expect(page.get_by_role("dialog", name="Sign in")).to_contain_text("not good any more")
+    expect(page.get_by_role("dialog", name="Sign in")).to_contain_text("your token has expired")
     assert page.evaluate("sessionStorage.length") == 0
 
 

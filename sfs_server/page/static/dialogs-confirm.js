@@ -23,8 +23,8 @@ export function DeleteEntries({ entries, onClose }) {
     </ul>
     <p>This cannot be undone.</p>
     <div class="buttons">
-      <${Button} onClick=${onClose}>Cancel<//>
-      <${Button} look="danger solid" autofocus onClick=${() => deleteEntries(entries)}>Delete<//>
+      <${Button} autofocus onClick=${onClose}>Cancel<//>
+      <${Button} look="danger solid" onClick=${() => deleteEntries(entries)}>Delete<//>
     </div>
   <//>`;
 }

@@ -29,18 +29,30 @@ function useForm(act) {
   return { busy, error, onSubmit };
 }
 
-/** @param {{ expired: boolean, onClose: () => void }} props */
-export function SignIn({ expired, onClose }) {
+/** @param {{ expired?: boolean, link?: boolean, onClose: () => void }} props */
+export function SignIn({ expired, link, onClose }) {
   const { busy, error, onSubmit } = useForm(async (form) => {
     const token = String(form.get("token")).trim();
     await become(token, await getSession(token));
   });
   return html`<${Dialog} title="Sign in" onClose=${onClose}>
     <form onSubmit=${onSubmit}>
+      ${
+        expired &&
+        html`<p><strong>
+          You were signed out: your token has expired, or is not accepted any more.
+        </strong></p>`
+      }
+      ${
+        link &&
+        html`<p><strong>
+          The link that you opened does not sign you in: it has expired, or a part of it is missing.
+          Ask whoever sent it for a new one.
+        </strong></p>`
+      }
       <p>
-        ${expired ? "Your token is not good any more. Paste a new one: " : "Paste your token: "}
-        the one that the service printed when it started, or that
-        <code> sfs-server token -user NAME </code> prints.
+        You sign in with a token: a long line of letters and digits that stands for your name and
+        password. You get one from whoever runs this service. Paste it here:
       </p>
       <label class="input">
         <span>Token</span>
@@ -49,7 +61,10 @@ export function SignIn({ expired, onClose }) {
           aria-describedby=${error ? "wrong" : undefined} />
       </label>
       ${error && html`<p class="wrong" id="wrong" role="alert">${error}</p>`}
-      <p class="soft small">It is kept in this tab only, and forgotten when you close it.</p>
+      <p class="soft small">
+        It is kept in this tab only, and forgotten when you close it. If you run the service: it
+        prints a token when it starts, and <code>sfs-server token -user NAME</code> prints more.
+      </p>
       <div class="buttons">
         <${Button} onClick=${onClose}>Cancel<//>
         <button type="submit" class="button primary" disabled=${busy}>Sign in</button>

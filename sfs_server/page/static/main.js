@@ -1,7 +1,7 @@
 // The start: who is there, where, and what is listened to.
 import { render } from "./vendor/preact.js";
 import { getSession, credential, onTrouble } from "./api.js";
-import { arrive, loadNamespaces, notify, open, reload, tokenRefused } from "./actions.js";
+import { arrive, close, loadNamespaces, notify, open, reload, tokenRefused } from "./actions.js";
 import { App } from "./app.js";
 import { html } from "./html.js";
 import { refresh } from "./listing.js";
@@ -41,7 +41,10 @@ async function start() {
     await reload();
     resume();
   });
-  addEventListener("popstate", () => arrive(placeOf(location)));
+  addEventListener("popstate", () => {
+    close(); // a dialog is about what was shown
+    arrive(placeOf(location));
+  });
   addEventListener("hashchange", () => {
     const another = tokenOfAddress();
     if (another) welcome(another);

@@ -16,7 +16,7 @@ export async function welcome(token) {
     else open("switch", { token, next });
   } catch (error) {
     if (!free) notify(`The link does not sign you in: ${error.message}`, { error: true });
-    else if (error.status === 401) open("sign-in", { expired: true });
+    else if (error.status === 401) open("sign-in", { link: true });
     else {
       credential.set(token); // it is tried again when the service is back
       notify(error.message, { error: true });

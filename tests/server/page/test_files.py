@@ -307,3 +307,15 @@ def test_the_error_page_allows_its_own_style_alone() -> None:
     assert not re.search(r"\sstyle=|url\(|@import|src=", page)
     assert error_page.POLICY.startswith("default-src 'none'")
     assert "unsafe" not in error_page.POLICY
+
+
+async def test_a_person_is_shown_that_it_is_the_link_that_is_refused(service: Service) -> None:
+    """They need not have an account."""
+    target = "/storage/default/a.txt"
+    for token in ("x.y.z", "x" * 60):
+        answer = await call(service.port, "GET", f"{target}?token={token}", BROWSER)
+        assert answer.status == 401
+        assert b"<h1>This link does not work any more</h1>" in answer.body
+    answer = await call(service.port, "DELETE", target, BROWSER)
+    assert answer.status == 401
+    assert b"<h1>You are not signed in</h1>" in answer.body
