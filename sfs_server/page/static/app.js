@@ -16,8 +16,9 @@ export function App() {
   const state = useStore();
   const here = state.namespaces?.find((ns) => ns.name === state.place.namespace);
   return html`<div class="frame">
+    <a class="skip button" href="#main" onClick=${toFiles}>Skip to the files</a>
     <${Rail} state=${state} />
-    <main>
+    <main id="main" tabindex="-1">
       ${
         (!state.reachable || state.late > 0) &&
         html`<p class="banner" role="alert">
@@ -41,6 +42,16 @@ export function App() {
     <${Dialogs} state=${state} />
     <${DropZone} here=${here} place=${state.place} session=${state.session} />
   </div>`;
+}
+
+/**
+ * To the row that has the place in the list, where there are any.
+ * @param {Event} event
+ */
+function toFiles(event) {
+  event.preventDefault(); // the address stays that of the folder
+  const main = /** @type {HTMLElement} */ (document.getElementById("main"));
+  /** @type {HTMLElement} */ (main.querySelector('.row[tabindex="0"]') ?? main).focus();
 }
 
 /** @param {{ notices: Notice[] }} props */

@@ -180,8 +180,10 @@ function Head({ state, rows }) {
   </span>`;
   return html`<div role="rowgroup"><div class="list-head" role="row" aria-rowindex="1">
     <span role="columnheader" class="c-check">
-      <input type="checkbox" aria-label="Select all that is loaded" checked=${all}
-        onClick=${all ? selectNone : () => select(rows.map(({ path }) => path))} />
+      <label>
+        <input type="checkbox" aria-label="Select all that is loaded" checked=${all}
+          onClick=${all ? selectNone : () => select(rows.map(({ path }) => path))} />
+      </label>
     </span>
     ${sortable("name", "Name")}${sortable("size", "Size")}${sortable("modified_at", "Modified")}
     <span role="columnheader" class="c-actions"><span class="unseen">Actions</span></span>

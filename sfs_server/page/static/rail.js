@@ -1,12 +1,16 @@
 // The namespaces, and who is signed in. On a narrow screen it is a bar that opens.
+import { useLayoutEffect, useMemo, useRef, useState } from "./vendor/hooks.js";
 import { follow, open, signOut } from "./actions.js";
-import { number } from "./format.js";
+import { count, number } from "./format.js";
 import { html } from "./html.js";
 import { addressOf, placeIn } from "./places.js";
 import { mayCreateNamespace } from "./rights.js";
 import { set, state as store } from "./store.js";
 import { Button, Icon, IconButton } from "./ui.js";
 import { isActive } from "./uploads.js";
+
+const FEW = 12; // namespaces that are found without a filter
+const MOST = 1000; // that are shown at once
 
 /** @param {{ state: State }} props */
 export function Rail({ state }) {
@@ -20,41 +24,118 @@ export function Rail({ state }) {
       </a>
       <button type="button" class="rail-toggle" aria-expanded=${String(railOpen)}
         aria-controls="rail" onClick=${toggle}>
-        <span>${current}</span><${Icon} name="chevron" size="16" />
+        <span class="unseen">Namespaces: </span><span>${current}</span>
+        <${Icon} name="chevron" size="16" />
       </button>
     </div>
-    <div class="rail-body" id="rail">
-      <nav aria-labelledby="rail-title">
-        <div class="rail-title">
-          <h2 id="rail-title">Namespaces</h2>
-          ${
-            mayCreateNamespace(session) &&
-            html`<${IconButton} icon="plus" label="New namespace"
-              onClick=${() => open("create-namespace")} />`
-          }
-        </div>
+    <nav id="rail" aria-labelledby="rail-title">
+      <div class="rail-title">
+        <h2 id="rail-title">Namespaces</h2>
         ${
-          namespaces === null
-            ? [9, 6, 8].map(
-                (width) => html`<div class="bone" style=${{ width: `${width}rem` }}></div>`,
-              )
-            : html`<ul>
-                ${namespaces.map(
-                  (ns) => html`<${Entry} key=${ns.name} ns=${ns} here=${ns.name === current} />`,
-                )}
-              </ul>`
+          mayCreateNamespace(session) &&
+          html`<${IconButton} icon="plus" label="New namespace"
+            onClick=${() => open("create-namespace")} />`
         }
-      </nav>
-      ${state.ready && html`<${Person} session=${session} />`}
-    </div>
+      </div>
+      ${
+        namespaces === null
+          ? [9, 6, 8].map(
+              (width) => html`<div class="bone" style=${{ width: `${width}rem` }}></div>`,
+            )
+          : html`<${Namespaces} namespaces=${namespaces} current=${current} shown=${railOpen} />`
+      }
+    </nav>
+    ${state.ready && html`<${Person} session=${session} />`}
   </header>`;
 }
 
-/** @param {{ ns: Namespace, here: boolean }} props */
-const Entry = ({ ns, here }) => html`<li>
+/**
+ * All of them, with a filter where there are many. Many are one stop for the Tab key: the arrows
+ * move among them.
+ * @param {{ namespaces: Namespace[], current: string, shown: boolean }} props
+ */
+function Namespaces({ namespaces, current, shown }) {
+  const list = useRef(/** @type {any} */ (null));
+  const [filter, setFilter] = useState("");
+  const many = namespaces.length > FEW;
+  const part = many ? filter.trim().toLowerCase() : "";
+  const found = useMemo(
+    () => namespaces.filter(({ name }) => name.toLowerCase().includes(part)),
+    [namespaces, part],
+  );
+  const listed = found.some(({ name }) => name === current);
+  // Drawn once for each list: a thousand of them are not compared at each change of the page.
+  const items = useMemo(() => {
+    const stop = listed ? current : found[0]?.name;
+    return found
+      .slice(0, MOST)
+      .map(
+        (ns) => html`<${Entry} key=${ns.name} ns=${ns} here=${ns.name === current}
+          tab=${many && ns.name !== stop ? -1 : undefined} />`,
+      );
+  }, [found, current, many]);
+  useLayoutEffect(() => {
+    if (part) list.current.scrollTop = 0;
+    else reveal(list.current);
+  }, [current, listed, part, shown]);
+
+  /** @param {KeyboardEvent & ElementEvent} event */
+  const onKeyDown = (event) => {
+    /** @type {NodeListOf<HTMLElement>} */
+    const reached = event.currentTarget.querySelectorAll("input, a");
+    const stops = [...reached];
+    const at = stops.indexOf(event.target);
+    if (event.key === "Escape" && filter) setFilter("");
+    else if (event.key === "Enter" && at === 0 && part) stops[1]?.click();
+    else if (event.key === "ArrowDown") stops[at + 1]?.focus();
+    else if (event.key === "ArrowUp") stops[at - 1]?.focus();
+    else return;
+    event.preventDefault();
+  };
+
+  return html`<div class="namespaces" onKeyDown=${onKeyDown}>
+    ${
+      many &&
+      html`<label class="field">
+        <${Icon} name="search" size="16" />
+        <input aria-label="Filter namespaces by a part of the name"
+          placeholder="Filter" autocomplete="off" autocapitalize="off" spellcheck="false"
+          value=${filter}
+          onInput=${(/** @type {InputEventOf} */ event) => setFilter(event.target.value)} />
+      </label>`
+    }
+    <ul ref=${list}>${items}</ul>
+    ${
+      found.length > MOST &&
+      html`<p class="soft small">and ${number(found.length - MOST)} more: filter to see them</p>`
+    }
+    ${
+      part &&
+      html`<p class=${found.length ? "unseen" : "soft small"} role="status">
+        ${found.length ? count(found.length, "namespace") : `No name has “${filter.trim()}” in it.`}
+      </p>`
+    }
+  </div>`;
+}
+
+/**
+ * Scrolls the list to the current namespace where that is out of sight, and nothing but the list.
+ * @param {HTMLElement} list
+ */
+function reveal(list) {
+  const link = list.querySelector("[aria-current]");
+  if (!link) return;
+  const [outer, inner] = [list, link].map((element) => element.getBoundingClientRect());
+  if (inner.top >= outer.top && inner.bottom <= outer.bottom) return;
+  list.scrollTop += inner.top - outer.top - (outer.height - inner.height) / 2;
+}
+
+/** @param {{ ns: Namespace, here: boolean, tab?: number }} props */
+const Entry = ({ ns, here, tab }) => html`<li>
   <a
     href=${addressOf(placeIn(ns.name))}
     aria-current=${here ? "page" : undefined}
+    tabindex=${tab}
     onClick=${(/** @type {MouseEvent} */ event) => follow(event, placeIn(ns.name))}
   >
     <span class="ns-name" title=${ns.name}>${ns.name}</span>
@@ -68,7 +149,7 @@ const leave = () => (store.uploads.some(isActive) ? open("sign-out") : signOut()
 /** @param {{ session: Session | null }} props */
 const Person = ({ session }) =>
   session === null
-    ? html`<div class="person">
+    ? html`<div class="person visitor">
         <p class="soft">Visitor</p>
         <${Button} onClick=${() => open("sign-in")}>Sign in<//>
       </div>`

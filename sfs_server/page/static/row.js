@@ -24,8 +24,10 @@ export function Row({ entry, at, writable, selected, current, onToggle, onFocus 
     aria-selected=${String(selected)} tabindex=${tab} onFocus=${onFocus}
     style=${{ transform: `translateY(calc(var(--row) * ${at}))` }}>
     <span role="gridcell" class="c-check">
-      <input type="checkbox" tabindex=${tab} aria-label=${`Select ${name}`} checked=${selected}
-        onClick=${(/** @type {MouseEvent} */ event) => onToggle(at, event.shiftKey)} />
+      <label>
+        <input type="checkbox" tabindex=${tab} aria-label=${`Select ${name}`} checked=${selected}
+          onClick=${(/** @type {MouseEvent} */ event) => onToggle(at, event.shiftKey)} />
+      </label>
     </span>
     <span role="gridcell" class="c-name">
       <span class=${`kind ${icon}`}><${Icon} name=${icon} size="22" /></span>
