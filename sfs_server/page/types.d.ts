@@ -130,6 +130,40 @@ type UploadState =
 /** What a person wants where a name is taken. */
 type Choice = "replace" | "keep" | "skip";
 
+/** A folder of a namespace. */
+type Where = Pick<Place, "namespace" | "folder">;
+
+/** A file that was dropped or picked, and where it is below that; null: an empty folder. */
+interface Picked {
+  path: string;
+  file: File | null;
+  size: number;
+  /** milliseconds since 1970 */
+  lastModified: number;
+}
+
+/** What was dropped or picked: files, and the paths of empty folders and of what cannot be read. */
+interface Found {
+  files: Picked[];
+  folders: string[];
+  unread: string[];
+}
+
+/** The numbers of all uploads together. */
+interface Sums {
+  active: { files: number; folders: number };
+  done: { files: number; folders: number };
+  failed: { files: number; folders: number };
+  /** folders in which there is what is done or under way */
+  folders: number;
+  /** bytes of that: all, those that have left the browser, those shown as stored */
+  size: number;
+  sent: number;
+  reached: number;
+  /** something that failed may be tried again */
+  again: boolean;
+}
+
 /** One upload of the queue. */
 interface Upload {
   id: number;
@@ -138,13 +172,23 @@ interface Upload {
   /** whose it is */
   user: string | null;
   namespace: string;
-  file: File;
-  name: string;
+  /** the path that it had when it was picked */
+  picked: string;
+  /** where it goes */
+  path: string;
+  /** the path of which this one is a copy; empty where it is none */
+  base: string;
+  /** null where an empty folder is made */
+  file: File | null;
   /** bytes */
   size: number;
+  /** when the file was changed, in milliseconds since 1970 */
+  lastModified: number;
   state: UploadState;
-  /** the person wants what has that name to be replaced */
+  /** the person wants what is there to be replaced */
   replace: boolean;
+  /** what is at its path, or in the way to it, where that is asked about and known */
+  there: Entry | null;
   /** what was said for all files of its batch */
   choice: Choice | null;
   /** a number that grows with each question that is asked */
@@ -172,7 +216,7 @@ interface Upload {
   error: string;
   /** it may be tried again as it is */
   again: boolean;
-  /** the service does not take its name, or anything else of the request: another name may help */
+  /** the service does not take its path, or anything else of the request: another one may help */
   misnamed: boolean;
   /** a response was lost: it may be stored already */
   unsure: boolean;
@@ -186,11 +230,11 @@ interface Upload {
 interface Remembered {
   user: string | null;
   namespace: string;
-  name: string;
+  path: string;
   replace: boolean;
   url: string;
   stored: number;
-  /** the file: the name that it had when it was picked, its bytes, when it was changed */
+  /** the file: the path that it had when it was picked, its bytes, when it was changed */
   picked: string;
   size: number;
   lastModified: number;

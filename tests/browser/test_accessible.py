@@ -83,10 +83,10 @@ def dialogs(page: Page, tmp_path: Path) -> None:
     opened("new namespace", page.get_by_role("button", name="New namespace").click)
     path = tmp_path / "new.bin"
     path.write_bytes(b"x" * 1000)
-    page.locator("main label.button input[type=file]").set_input_files(path)
+    page.locator("main label.primary input[type=file]").set_input_files(path)
     expect(page.locator("li.upload.done")).to_be_visible()
     check(page, "uploaded")
-    picker = page.locator("main label.button input[type=file]")
+    picker = page.locator("main label.primary input[type=file]")
     opened("name taken", lambda: picker.set_input_files(path))
     misnamed = tmp_path / " new.bin"
     misnamed.write_bytes(b"x")

@@ -113,7 +113,7 @@ def test_marks_that_turn_text_around_are_seen_wherever_a_name_is(
     expect(page.get_by_role("dialog")).to_have_count(0)
     path = tmp_path / evil
     path.write_bytes(b"new")
-    page.locator("main label.button input[type=file]").set_input_files(path)
+    page.locator("main label.primary input[type=file]").set_input_files(path)
     expect(page.get_by_role("dialog", name="That name is taken")).to_contain_text(shown)
     hold()
     page.get_by_role("dialog").get_by_role("button", name="Replace").click()

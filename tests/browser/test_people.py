@@ -185,7 +185,7 @@ def test_what_a_person_may_not_do_is_not_offered(
 ) -> None:
     sign_in(page, user, admin=admin, at=f"/ns/{namespace}")
     expect(page.get_by_role("heading", level=1)).to_have_text(namespace)
-    expect(page.locator("main input[type=file]")).to_have_count(2 if writes else 0)
+    expect(page.locator("main input[type=file]")).to_have_count(3 if writes else 0)
     actions = page.get_by_role("button", name="Actions on this namespace")
     expect(actions).to_have_count(1 if manages else 0)
 

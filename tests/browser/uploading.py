@@ -37,7 +37,24 @@ def made(path: Path, size: int) -> Path:
 
 
 def pick(page: Page, *paths: Path) -> None:
-    page.locator("main label.button input[type=file]").set_input_files(list(paths))
+    page.locator("main label.primary input[type=file]").set_input_files(list(paths))
+
+
+def pick_folder(page: Page, path: Path) -> None:
+    page.get_by_label("Upload folder").set_input_files(path)
+
+
+def drop(page: Page, *paths: Path, on: Locator | None = None) -> None:
+    """Drop files and folders of the disk, as a file manager does: on the middle of an element, or
+    of the page."""
+    box = on.bounding_box() if on else {"x": 0, "y": 0, "width": 1280, "height": 800}
+    assert box is not None
+    session = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    for event in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": event, "x": x, "y": y, "data": data})
+    session.detach()
 
 
 def upload_of(page: Page, name: str) -> Locator:

@@ -14,7 +14,7 @@ const ORIGIN = "http://sfs.test/";
 /** The service as the page sees it; a test sets what it responds. */
 export const service = {
   reachable: true,
-  /** files that are stored, in any namespace: their bytes by their names */
+  /** files that are stored, in any namespace: their bytes by their paths */
   stored: new Map(),
   /** @type {string[]} paths of sessions that were ended */
   ended: [],
@@ -131,6 +131,18 @@ class Sent {
   }
 }
 
+/** @param {string} folder "" or with a slash at its end @param {string} prefix */
+function entriesOf(folder, prefix) {
+  const found = new Map();
+  for (const [path, bytes] of service.stored) {
+    if (!path.startsWith(folder + prefix)) continue;
+    const [name, below] = path.slice(folder.length).split("/");
+    const type = below === undefined ? "file" : "folder";
+    found.set(name, { type, name, size: bytes.length, modified_at: 7 });
+  }
+  return [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
 /** @param {string} path @param {RequestInit} [init] */
 async function fetch(path, { method = "GET", body, signal } = {}) {
   const url = new URL(path, ORIGIN);
@@ -145,9 +157,9 @@ async function fetch(path, { method = "GET", body, signal } = {}) {
 function store(method, url) {
   if (method === "DELETE") service.ended.push(url.pathname);
   if (url.pathname === "/storage/files") {
-    const name = url.searchParams.get("prefix") ?? "";
-    const bytes = service.stored.get(name);
-    return Response.json(bytes === undefined ? [] : [{ name, size: bytes.length }]);
+    const { folder, prefix = "" } = Object.fromEntries(url.searchParams);
+    if (service.stored.has(folder)) return refused(404, "There is no such folder.");
+    return Response.json(entriesOf(folder === "" ? "" : `${folder}/`, prefix));
   }
   const file = /^\/storage\/photos\/(.*)$/.exec(url.pathname);
   if (file) return new Response(service.stored.get(decodeURIComponent(file[1])));

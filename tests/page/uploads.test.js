@@ -2,10 +2,12 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 import { elsewhere, kept, requests, reset, service, tab } from "./browser.js";
+import { file, folder, transfer } from "./entries.js";
 import { onTrouble } from "../../sfs_server/page/static/api.js";
 import { before, speed, sampled } from "../../sfs_server/page/static/speed.js";
-import { placeIn } from "../../sfs_server/page/static/places.js";
+import { joined, placeIn } from "../../sfs_server/page/static/places.js";
 import { NOTHING_LOADED, state, set } from "../../sfs_server/page/static/store.js";
+import { blocked, isReplaceable } from "../../sfs_server/page/static/clashes.js";
 import * as queue from "../../sfs_server/page/static/queue.js";
 import { isActive, take } from "../../sfs_server/page/static/uploads.js";
 
@@ -32,6 +34,12 @@ async function add(...names) {
     PHOTOS,
     names.map((name) => new File(["12345678"], name, { lastModified: 7 })),
   );
+  await settle();
+}
+
+/** @param {Parameters<typeof transfer>} entries */
+async function drop(...entries) {
+  take(PHOTOS, transfer(...entries));
   await settle();
 }
 
@@ -69,11 +77,29 @@ async function cut() {
   await settle();
 }
 
+/**
+ * The path of that request is taken.
+ * @param {(typeof requests)[0]} request
+ */
+async function clash(request) {
+  const path = decodeURIComponent(request.path.replace(/^\/storage\/photos\/|\?.*$/g, ""));
+  if (!service.stored.has(path)) service.stored.set(path, "there");
+  request.respond(409);
+  await settle();
+}
+
+/** What was looked for, by a list of it or of its folder. */
+const looked = () =>
+  service.asked
+    .map((request) => new URL(request.replace("GET ", ""), "http://sfs.test"))
+    .filter(({ searchParams: query }) => query.get("prefix") || query.get("limit") === "1000")
+    .map(({ searchParams: query }) => joined(query.get("folder") ?? "", query.get("prefix") ?? ""));
+
 const states = () => state.uploads.map((upload) => upload.state);
 
 /** @param {string} name */
 function find(name) {
-  const found = state.uploads.find((upload) => upload.name === name);
+  const found = state.uploads.find((upload) => upload.path === name);
   assert.ok(found, name);
   return found;
 }
@@ -118,9 +144,10 @@ test("a file that is in the queue already is not added again", async () => {
 
 test("a name that is taken is a clash, and nothing is replaced without a word", async () => {
   await add("a");
-  latest().respond(409);
-  await settle();
+  await clash(latest());
   assert.deepEqual(states(), ["clash"]);
+  const { type, path, size, modified_at } = /** @type {Entry} */ (find("a").there);
+  assert.deepEqual([type, path, size, modified_at], ["file", "a", 5, 7]);
   await queue.resolve(find("a"), "replace");
   assert.equal(line(), "POST /storage/photos/a?overwrite=true");
   latest().respond(409, {}, '{"detail": "It is being replaced."}');
@@ -129,44 +156,114 @@ test("a name that is taken is a clash, and nothing is replaced without a word", 
 });
 
 test("both are kept under the first name that is neither stored nor queued", async () => {
-  service.stored.set("a.tar.gz", "").set("a.tar (2).gz", "");
   await add("a.tar.gz", "a.tar (3).gz", ".profile");
+  await clash(requests[0]);
+  await clash(requests[2]);
+  service.stored.set("a.tar (2).gz", "there");
+  service.asked.length = 0;
+  await queue.resolve(find("a.tar.gz"), "keep");
+  assert.equal(latest().path, "/storage/photos/a.tar%20(2).gz");
+  await clash(latest());
+  assert.equal(latest().path, "/storage/photos/a.tar%20(4).gz");
+  requests[1].respond(201);
+  await queue.resolve(find(".profile"), "keep");
+  await settle();
+  assert.equal(latest().path, "/storage/photos/.profile%20(2)");
+  assert.deepEqual(looked(), []);
+});
+
+test("many that are taken in one folder are asked about by one list of it", async () => {
+  const names = Array.from({ length: 9 }, (_, n) => `${n}.txt`);
+  for (const name of names.slice(0, 6)) service.stored.set(name, "there");
+  await add(...names);
+  await clash(requests[0]);
+  assert.deepEqual(looked(), ["0.txt", ""]);
+  assert.deepEqual(states(), [
+    "clash",
+    "running",
+    ...Array(4).fill("clash"),
+    "running",
+    ...Array(2).fill("queued"),
+  ]);
+  queue.resolveAll(find("0.txt"), "keep");
+  for (let n = 1; n < requests.length; n += 1) {
+    if (n === 1) await clash(requests[n]);
+    else requests[n].respond(201);
+    await settle();
+  }
+  assert.deepEqual(states(), Array(9).fill("done"));
+  assert.deepEqual(
+    state.uploads.map(({ path }) => path),
+    names.map((name, n) => (n < 6 ? name.replace(".", " (2).") : name)),
+  );
+  assert.equal(requests.length, 11);
+  assert.deepEqual(looked(), ["0.txt", "", "1.txt"]);
+});
+
+test("a file cannot replace a folder, whatever was said for all", async () => {
+  service.stored.set("a/b", "there").set("c", "there");
+  await add("c", "a");
+  await clash(requests[0]);
+  queue.resolveAll(find("c"), "replace");
+  await settle();
+  requests[1].respond(409);
+  await settle();
+  const upload = find("a");
+  assert.deepEqual([upload.state, upload.there?.type], ["clash", "folder"]);
+  assert.equal(isReplaceable(upload), false);
+  await queue.resolve(upload, "keep");
+  assert.equal(latest().path, "/storage/photos/a%20(2)");
+});
+
+test("a file in the place of a folder is in the way of all that goes into it", async () => {
+  service.stored.set("docs", "a file").set("docs (2)/x", "");
+  const inside = [file("a"), folder("sub", [file("b")]), folder("none", [])];
+  await drop(folder("docs", inside), file("z"));
   requests[0].respond(409);
   await settle();
-  await queue.resolve(find("a.tar.gz"), "keep");
-  assert.deepEqual(
-    state.uploads.map(({ name }) => name),
-    ["a.tar (4).gz", "a.tar (3).gz", ".profile"],
-  );
-  requests[2].respond(409);
+  assert.deepEqual(states(), ["clash", "running", "running", "clash"]);
+  assert.equal(blocked(find("docs/none")), "docs");
+  requests[1].respond(409);
   await settle();
-  await queue.resolve(find(".profile"), "keep");
-  assert.equal(find(".profile (2)").state, "queued");
+  assert.deepEqual(looked(), ["docs/a", "docs", "docs/sub/b", "docs/sub", "docs"]);
+  assert.deepEqual(states(), ["clash", "clash", "running", "clash"]);
+  await queue.resolve(find("docs/a"), "keep");
+  await settle();
+  assert.deepEqual(
+    state.uploads.map(({ path }) => path),
+    ["docs (3)/a", "docs (3)/sub/b", "z", "docs (3)/none"],
+  );
+  assert.equal(latest().path, "/storage/photos/docs%20(3)/a");
+});
+
+test("all that goes into a folder whose name is taken can be left out", async () => {
+  service.stored.set("docs", "a file");
+  await drop(folder("docs", [file("a"), file("b"), file("c")]));
+  requests[0].respond(409);
+  await settle();
+  await queue.resolve(find("docs/a"), "skip");
+  assert.deepEqual(states(), ["cancelled", "running", "cancelled"]);
 });
 
 test("what is said for all is done with those whose turn comes later, but not with other batches", async () => {
   await add("1", "2", "3", "4");
   await add("5");
-  requests[0].respond(409);
-  await settle();
+  await clash(requests[0]);
   queue.resolveAll(find("1"), "skip");
   await settle();
   assert.deepEqual(states(), ["cancelled", "running", "running", "queued", "queued"]);
   for (let n = 1; n <= 4; n += 1) {
-    requests[n].respond(409);
-    await settle();
+    await clash(requests[n]);
   }
   assert.deepEqual(states(), ["cancelled", "cancelled", "cancelled", "cancelled", "clash"]);
 });
 
 test("what is to replace is sent so at once, where its turn comes later", async () => {
   await add("1", "2", "3", "4");
-  requests[0].respond(409);
-  await settle();
+  await clash(requests[0]);
   queue.resolveAll(find("1"), "replace");
   for (const taken of [1, 2]) {
-    requests[taken].respond(409);
-    await settle();
+    await clash(requests[taken]);
   }
   for (let n = 3; n < 7; n += 1) {
     requests[n].respond(200);
@@ -186,11 +283,8 @@ test("an upload that is cancelled frees its place, in every state", async () => 
   await settle();
   assert.ok(requests[0].aborted);
   assert.deepEqual(states(), ["cancelled", "running", "running", "cancelled"]);
-  requests[1].respond(409);
-  await settle();
-  const keeping = queue.resolve(find("2"), "keep");
-  queue.cancel(find("2")); // while a name is looked for
-  await keeping;
+  await clash(requests[1]);
+  queue.cancel(find("2"));
   assert.deepEqual(states(), ["cancelled", "cancelled", "running", "cancelled"]);
 });
 
@@ -217,8 +311,7 @@ test("all that have failed are tried again, except what cannot succeed", async (
 
 test("a file that was changed on the disk cannot be tried again, but picked again", async () => {
   await add("a");
-  const { file } = find("a");
-  mock.method(file, "slice", () => ({ arrayBuffer: () => Promise.reject(new Error("gone")) }));
+  mock.method(/** @type {File} */ (find("a").file), "slice", () => ({ arrayBuffer: () => Promise.reject(new Error("gone")) }));
   await cut();
   assert.deepEqual([find("a").state, find("a").again], ["failed", false]);
   assert.match(find("a").error, /^This file has been changed/);
@@ -247,8 +340,7 @@ test("a small file whose response was lost is not sent again where it is stored"
   assert.deepEqual(states(), ["waiting", "waiting"]);
   await pass(1500);
   assert.deepEqual(states(), ["done", "running"]);
-  latest().respond(409);
-  await settle();
+  await clash(latest());
   assert.deepEqual(states(), ["done", "clash"]);
 });
 
@@ -390,6 +482,7 @@ test("a name that was taken during an upload is asked about, with all bytes stor
   await pass(1);
   await stored(8, 200);
   assert.equal(line(), `PATCH ${SESSION} 8+0`);
+  service.stored.set("film", "another");
   latest().respond(409);
   await settle();
   assert.equal(film.state, "clash");
@@ -471,6 +564,7 @@ test("the same file goes on from what an earlier visit has stored", async () => 
     [["film", 8 * MIB]],
   );
   queue.add(PHOTOS, [large()]);
+  await settle();
   assert.equal(state.unfinished.length, 0);
   await pass(250);
   assert.equal(line(), `HEAD ${SESSION}`);
@@ -479,10 +573,28 @@ test("the same file goes on from what an earlier visit has stored", async () => 
   assert.equal(line(), `PATCH ${SESSION} 9+4`);
 });
 
+test("it is the same file alone in a folder and with the whole folder, and to earlier pages too", async () => {
+  await leave();
+  const [one] = JSON.parse(kept.get("sfs-uploads") ?? "[]");
+  for (const [picked, again] of /** @type {[string, () => unknown][]} */ ([
+    ["a/film", () => queue.add({ ...PHOTOS, folder: "a" }, [large()])],
+    ["a/film", () => take(PHOTOS, transfer(folder("a", [file("film", { file: large() })])))],
+    ["film", () => queue.add(PHOTOS, [large()])],
+  ])) {
+    kept.set("sfs-uploads", JSON.stringify([{ ...one, path: undefined, picked, name: "kept" }]));
+    again();
+    await settle();
+    await pass(250);
+    assert.deepEqual([find("kept").picked, latest().method], [picked, "HEAD"]);
+    queue.cancelAll();
+    set({ uploads: [] });
+  }
+});
+
 for (const [what, other] of /** @type {[string, () => void][]} */ ([
   ["another size", () => queue.add(PHOTOS, [large(21)])],
   ["another name", () => queue.add(PHOTOS, [large(20, "other")])],
-  ["another place", () => queue.add({ namespace: "letters", folder: "" }, [large()])],
+  ["another place", () => queue.add({ ...PHOTOS, namespace: "letters" }, [large()])],
   ["another user", () => (signIn("bob"), queue.add(PHOTOS, [large()]))],
   ["later bytes", () => queue.add(PHOTOS, [new File([large()], "film", { lastModified: 8 })])],
 ])) {
@@ -502,6 +614,7 @@ test("what another tab uploads is left to it", async () => {
   await pass(250);
   assert.equal(state.unfinished.length, 0);
   queue.add(PHOTOS, [large()]);
+  await settle();
   await pass(250);
   assert.deepEqual([find("film").state, find("film").error], [
     "failed",
@@ -562,20 +675,59 @@ test("what has ended is cleared, and what has not stays", async () => {
   assert.ok(state.uploads.every(isActive));
 });
 
-test("folders that are dropped are left out, and that is said", async () => {
-  const [file, folder] = [new File([], "file"), new File([], "folder")];
-  const items = [file, folder].map((one) => ({
-    kind: "file",
-    webkitGetAsEntry: () => ({ isDirectory: one === folder }),
-    getAsFile: () => one,
-  }));
-  take(PHOTOS, /** @type {any} */ ({ items, files: [file, folder] }));
+test("a folder that is dropped is uploaded with all that is in it, and no request more", async () => {
+  const inside = [file("b"), folder("sub", [file("c")]), folder("none", []), file("a")];
+  await drop(folder("top", inside), file("bad", { readable: false }), file("z"));
+  for (let n = 0; n < requests.length; n += 1) {
+    requests[n].respond(201);
+    await settle();
+  }
+  assert.deepEqual(
+    requests.map(({ method, path }) => `${method} ${path.replace("/storage/photos/", "")}`),
+    ["POST top/a", "POST top/b", "POST top/sub/c", "POST z", "MKCOL top/none/"],
+  );
+  const failed = find("bad");
+  assert.deepEqual([failed.state, failed.again], ["failed", false]);
+  assert.equal(state.said, "");
+  await pass(200);
+  assert.equal(state.said, "4 files in 4 folders uploaded");
+});
+
+test("an empty folder that is there already is uploaded", async () => {
+  service.stored.set("a/x", "").set("b", "a file");
+  await drop(folder("a", []), folder("b", []));
+  for (const request of requests.slice()) request.respond(405);
+  await settle();
+  assert.deepEqual(states(), ["done", "clash"]);
+  assert.equal(blocked(find("b")), "b");
+});
+
+test("a folder whose name the service does not take gets another one, for all that is in it", async () => {
+  const inside = [file("a"), file("b"), file("c"), folder("y ", [file("d")])];
+  await drop(folder(" x", inside), file("e"));
+  requests[0].respond(400);
+  requests[1].respond(400);
+  await settle();
+  queue.rename(find(" x/a"), "x/A");
   await settle();
   assert.deepEqual(
-    state.uploads.map(({ name }) => name),
-    ["file"],
+    state.uploads.map(({ path, state: now }) => `${path} ${now}`),
+    ["x/A queued", "x/b queued", " x/c running", " x/y /d running", "e queued"],
   );
-  assert.match(state.notices[0].text, /^Folders are left out/);
+});
+
+test("all of a folder is read before it is too much, and can be cancelled until then", async () => {
+  /** @type {(entries: unknown[]) => void} */
+  let tell = () => {};
+  const endless = {
+    ...folder("endless", []),
+    createReader: () => ({ readEntries: (/** @type {typeof tell} */ done) => (tell = done) }),
+  };
+  await drop(endless);
+  queue.cancelAll();
+  tell([file("a")]);
+  await settle();
+  assert.deepEqual([state.uploads, state.notices], [[], []]);
 });
 
 test("speed is that of the last seconds, falls where nothing moves, and is none where too little is known", () => {

@@ -220,9 +220,14 @@ export async function listFolder(namespace, folder, { limit = PAGE, ...how }, si
  * @param {string} namespace @param {string} path @returns {Promise<Entry | undefined>}
  */
 export async function findEntry(namespace, path) {
-  const how = { prefix: nameOf(path), limit: 1 };
-  const { entries } = await listFolder(namespace, parentOf(path), how);
-  return entries.find((entry) => entry.path === path);
+  const folder = parentOf(path);
+  try {
+    const { entries } = await listFolder(namespace, folder, { prefix: nameOf(path), limit: 1 });
+    return entries.find((entry) => entry.path === path);
+  } catch (error) {
+    if (error.status === 404 && folder) return undefined; // nor is there that folder
+    throw error;
+  }
 }
 
 /** @param {Entry} entry */

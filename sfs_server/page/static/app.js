@@ -6,7 +6,7 @@ import { Files } from "./files.js";
 import { html } from "./html.js";
 import { Lazy } from "./lazy.js";
 import { Rail } from "./rail.js";
-import { nameOf } from "./places.js";
+import { placeName } from "./places.js";
 import { mayWrite } from "./rights.js";
 import { useStore } from "./store.js";
 import { Icon, IconButton } from "./ui.js";
@@ -33,9 +33,9 @@ export function App() {
       ${state.menu && html`<${Lazy} kind="menu" menu=${state.menu} />`}
     </main>
     ${
-      state.uploads.length + state.unfinished.length > 0 &&
+      (state.uploads.length + state.unfinished.length > 0 || state.reading !== null) &&
       html`<${Lazy} kind="tray" reachable=${state.reachable} uploads=${state.uploads}
-        unfinished=${state.unfinished} user=${state.session?.user} />`
+        unfinished=${state.unfinished} reading=${state.reading} user=${state.session?.user} />`
     }
     <${Notices} notices=${state.notices} />
     <p class="unseen" role="status">${state.said}</p>
@@ -101,7 +101,7 @@ function DropZone({ here, place, session }) {
   return html`<div class="drop" aria-hidden="true">
     <div>
       <${Icon} name="upload" size="40" />
-      <strong>${may ? `Drop to upload to ${nameOf(place.folder) || here.name}` : "You may not upload here"}</strong>
+      <strong>${may ? `Drop to upload to ${placeName(place)}` : "You may not upload here"}</strong>
     </div>
   </div>`;
 }

@@ -21,15 +21,15 @@ let asking;
 let latest = 0;
 
 /** @param {Upload} upload */
-export function arrived({ namespace, name: path, size, file }) {
+export function arrived({ namespace, path, size, file }) {
   landed.push({
-    type: "file",
+    type: file ? "file" : "folder",
     namespace,
     path,
     name: nameOf(path),
     size,
     modified_at: Math.floor(Date.now() / 1000),
-    content_type: file.type || "application/octet-stream",
+    content_type: file ? file.type || "application/octet-stream" : "",
   });
   drawing ||= setTimeout(draw, DRAW_MS);
   const now = performance.now();

@@ -1,18 +1,91 @@
-// A name that is taken: the next one that is free.
-import { findEntry } from "./api.js";
+// What is where an upload is to go: a file or a folder of that name, or a file in the place of a
+// folder that the path goes through. And names that are free.
+import { findEntry, listFolder } from "./api.js";
+import { change } from "./entries.js";
+import { nameOf, parentOf } from "./places.js";
 
 const MOST_COPIES = 99; // "name (2).txt" … "name (99).txt"
+const MOST_LISTED = 1000; // entries in a page of a list
+
+let asked = 0;
 
 /**
- * @param {string} namespace @param {string} name
- * @param {Set<string>} queued names that will be taken
+ * The person is to be asked about an upload.
+ * @param {Upload} upload @param {Entry | null} there
  */
-export async function freeName(namespace, name, queued) {
-  const dot = name.lastIndexOf(".");
-  const [stem, extension] = dot > 0 ? [name.slice(0, dot), name.slice(dot)] : [name, ""];
-  for (let n = 2; n <= MOST_COPIES; n += 1) {
-    const candidate = `${stem} (${n})${extension}`;
-    if (!queued.has(candidate) && !(await findEntry(namespace, candidate))) return candidate;
+export const ask = (upload, there) =>
+  change(upload, { state: "clash", there, asked: (asked += 1), control: null });
+
+/**
+ * What an upload meets; undefined where its path is free by now.
+ * @param {Upload} upload
+ */
+export async function inTheWay({ namespace, path }) {
+  for (let at = path; at; at = parentOf(at)) {
+    const entry = await findEntry(namespace, at);
+    if (entry) return at === path || entry.type === "file" ? entry : undefined;
   }
-  throw new Error("There are too many copies of this file already.");
+  return undefined;
+}
+
+/**
+ * The folder in whose place there is a file; "" where that is not what is in the way.
+ * @param {Upload} upload
+ */
+export const blocked = ({ there, path, file }) =>
+  there?.type === "file" && (there.path !== path || !file) ? there.path : "";
+
+/** @param {Upload} upload */
+export const isReplaceable = (upload) => upload.there?.type === "file" && !blocked(upload);
+
+/**
+ * Which paths of uploads to one folder are taken, and by what: listed, as long as that needs fewer
+ * requests than asking for each.
+ * @param {string} namespace @param {Upload[]} uploads
+ */
+export async function taken(namespace, uploads) {
+  const folder = parentOf(uploads[0].path);
+  const paths = new Set(uploads.map(({ path }) => path));
+  /** @type {Map<string, Entry>} */
+  const found = new Map();
+  let after = "";
+  for (let pages = 0; pages < uploads.length; pages += 1) {
+    const page = await listFolder(namespace, folder, { after, limit: MOST_LISTED });
+    for (const entry of page.entries) if (paths.has(entry.path)) found.set(entry.path, entry);
+    if (page.after === null) break;
+    after = page.after;
+  }
+  return found;
+}
+
+/**
+ * The names of copies: "name (2).txt" and so on.
+ * @param {string} path
+ */
+function* copies(path, extension = "") {
+  const stem = path.slice(0, path.length - extension.length);
+  for (let n = 2; n <= MOST_COPIES; n += 1) yield `${stem} (${n})${extension}`;
+}
+
+const TOO_MANY = "There are too many copies of this already.";
+
+/**
+ * The next path for a file of which no other upload is known.
+ * @param {string} path @param {(path: string) => boolean} isTaken
+ */
+export function freePath(path, isTaken) {
+  const dot = nameOf(path).lastIndexOf(".");
+  for (const copy of copies(path, dot > 0 ? nameOf(path).slice(dot) : "")) {
+    if (!isTaken(copy)) return copy;
+  }
+  throw new Error(TOO_MANY);
+}
+
+/**
+ * The next path for a folder, at which there is nothing.
+ * @param {string} namespace @param {string} path
+ */
+export async function freeFolder(namespace, path) {
+  for (const copy of copies(path)) if (!(await findEntry(namespace, copy))) return copy;
+  throw new Error(TOO_MANY);
 }

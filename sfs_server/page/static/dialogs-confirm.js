@@ -1,10 +1,12 @@
 // Questions before something is lost.
 import { useState } from "./vendor/hooks.js";
 import { signOut } from "./actions.js";
+import { blocked, isReplaceable } from "./clashes.js";
 import { deleteEntries } from "./deleting.js";
-import { count, counted, number } from "./format.js";
+import { count, counted, exactSize, exactTime, number, size, time } from "./format.js";
 import { html } from "./html.js";
 import { deleteNamespace } from "./namespaces.js";
+import { nameOf, parentOf, placeName, within } from "./places.js";
 import { resolve, resolveAll } from "./queue.js";
 import { Button, Dialog } from "./ui.js";
 import { isActive } from "./uploads.js";
@@ -73,25 +75,54 @@ export const SignOut = ({ onClose }) => html`<${Dialog} title="Sign out now?" on
 export function Clash({ clashes, uploads }) {
   const [all, setAll] = useState(false);
   const [first] = clashes;
-  const others = uploads.filter((one) => one.batch === first.batch && isActive(one)).length - 1;
+  const { namespace, path, file, there } = first;
+  const folder = blocked(first);
+  const others = uploads.filter((one) => one.batch === first.batch && isActive(one));
+  const along = others.filter((one) => folder && within(one.path, folder)).length;
+  const rest = others.length - (along || 1);
+  const at = folder || path;
+  const place = placeName({ namespace, folder: parentOf(at) });
   /** @param {Choice} how */
   const decide = (how) => (all ? resolveAll : resolve)(first, how);
   return html`<${Dialog} title="That name is taken" onClose=${() => decide("skip")}>
     <p>
-      <strong class="break" dir="auto">${first.name}</strong> exists in ${first.namespace} already.
+      <strong class="break" dir="auto">${nameOf(at)}</strong> exists in ${" "}
+      <span class="break" dir="auto">${place}</span> already${
+        folder
+          ? `, and is a file: nothing can be uploaded into it (${count(along, "item")}).`
+          : there?.type === "folder"
+            ? ", and is a folder. A file cannot replace it."
+            : "."
+      }
     </p>
     ${
-      others > 0 &&
+      file &&
+      isReplaceable(first) &&
+      there &&
+      html`<table class="versions">
+        <tr><th scope="row">There</th>${version(there.size, there.modified_at)}</tr>
+        <tr><th scope="row">Yours</th>${version(first.size, first.lastModified / 1000)}</tr>
+      </table>`
+    }
+    ${
+      rest > 0 &&
       html`<label class="check">
       <input type="checkbox" checked=${all}
         onChange=${(/** @type {InputEventOf} */ event) => setAll(event.target.checked)} />
-      Do the same for ${count(others, "other file")}, where its name is taken
+      Do the same for ${count(rest, "other file")}, where its name is taken
     </label>`
     }
     <div class="buttons">
       <${Button} onClick=${() => decide("skip")}>Skip<//>
-      <${Button} look="danger" onClick=${() => decide("replace")}>Replace<//>
+      ${
+        isReplaceable(first) &&
+        html`<${Button} look="danger" onClick=${() => decide("replace")}>Replace<//>`
+      }
       <${Button} look="primary" autofocus onClick=${() => decide("keep")}>Keep both<//>
     </div>
   <//>`;
 }
+
+/** @param {number} bytes @param {number} seconds */
+const version = (bytes, seconds) => html`<td title=${exactSize(bytes)}>${size(bytes)}</td>
+  <td title=${exactTime(seconds)}>changed ${time(seconds)}</td>`;

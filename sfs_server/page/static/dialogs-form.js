@@ -104,21 +104,21 @@ const called = (who) =>
   !who ? "somebody else" : who.username === who.user ? who.user : `${who.username} (${who.user})`;
 
 /**
- * The service does not take the name of a file that is to be uploaded.
+ * The service does not take the path of a file that is to be uploaded.
  * @param {{ upload: Upload, onClose: () => void }} props
  */
 export function RenameUpload({ upload, onClose }) {
   const { error, onSubmit } = useForm(async (form) => {
-    rename(upload, String(form.get("name")));
+    rename(upload, String(form.get("path")));
     onClose();
   });
   return html`<${Dialog} title="Upload under another name" onClose=${onClose}>
     <form onSubmit=${onSubmit}>
       <p>${upload.error}</p>
       <label class="input">
-        <span>Name</span>
-        <input name="name" required autofocus autocomplete="off" autocapitalize="off"
-          spellcheck="false" value=${allowed(upload.name)} />
+        <span>${upload.path.includes("/") ? "Folders and name" : "Name"}</span>
+        <input name="path" required autofocus autocomplete="off" autocapitalize="off"
+          spellcheck="false" dir="auto" value=${allowed(upload.path)} />
       </label>
       ${error && html`<p class="wrong" role="alert">${error}</p>`}
       <div class="buttons">
@@ -130,10 +130,14 @@ export function RenameUpload({ upload, onClose }) {
 }
 
 /**
- * A name that the service takes, as near as can be to this one.
- * @param {string} name
+ * A path that the service takes, as near as can be to this one.
+ * @param {string} path
  */
-const allowed = (name) => name.replace(/[\\/\p{Cc}]/gu, "_").trim();
+const allowed = (path) =>
+  path
+    .split("/")
+    .map((name) => name.replace(/[\\\p{Cc}]/gu, "_").trim() || "_")
+    .join("/");
 
 /** @param {{ onClose: () => void }} props */
 export function CreateNamespace({ onClose }) {

@@ -1,6 +1,7 @@
 // The uploads of the queue as they are shown: what changes in one is drawn soon, and announced.
 import { say } from "./actions.js";
 import { count } from "./format.js";
+import { parentOf } from "./places.js";
 import { moved, tick } from "./speed.js";
 import { set, state } from "./store.js";
 import { isActive } from "./uploads.js";
@@ -39,35 +40,66 @@ export function change(upload, patch) {
   redraw();
 }
 
+/** @type {{ of?: Upload[], sums?: Sums }} */
+let latest = {};
+
 /**
- * Bytes of what is done or under way: all, those that have left the browser, those shown as stored.
+ * The numbers of all uploads together: how many there are, in how many folders, and the bytes of
+ * what is done or under way.
  * @param {Upload[]} uploads
+ * @returns {Sums}
  */
 export function sums(uploads) {
-  const sum = { size: 0, sent: 0, reached: 0 };
+  if (latest.sums && latest.of === uploads) return latest.sums;
+  const [active, done, failed] = [0, 0, 0].map(() => ({ files: 0, folders: 0 }));
+  const sum = { active, done, failed, size: 0, sent: 0, reached: 0, again: false };
+  const folders = new Set();
   for (const upload of uploads) {
-    if (upload.state !== "done" && !isActive(upload)) continue;
+    const { state: now, file, path } = upload;
+    const part = isActive(upload) ? active : { done, failed }[String(now)];
+    if (part) part[file ? "files" : "folders"] += 1;
+    if (now === "failed") sum.again ||= upload.again;
+    if (!part || part === failed) continue;
+    folders.add(file ? parentOf(path) : path);
     sum.size += upload.size;
     sum.sent += upload.sent;
     sum.reached += upload.reached;
   }
-  return sum;
+  const all = { ...sum, folders: folders.size };
+  latest = { of: uploads, sums: all };
+  return all;
 }
+
+/**
+ * In words.
+ * @param {{ files: number, folders: number }} some
+ */
+export const amount = ({ files, folders }) =>
+  files ? count(files, "file") : count(folders, "folder");
+
+/**
+ * With the folders that they are in, where there are some.
+ * @param {Sums} sum
+ */
+export const together = ({ active, done, folders }) => {
+  const files = active.files + done.files;
+  const text = amount({ files, folders });
+  return files && folders > 1 ? `${text} in ${count(folders, "folder")}` : text;
+};
 
 // Announced by screen readers at every tenth part.
 
 let announced = "";
 
 function announce() {
-  const active = state.uploads.filter(isActive).length;
-  const done = state.uploads.filter((upload) => upload.state === "done").length;
+  const sum = sums(state.uploads);
+  const { active, done, size, reached } = sum;
   let text = "";
-  if (active) {
-    const { size, reached } = sums(state.uploads);
+  if (active.files + active.folders) {
     const tenth = size ? Math.floor((reached / size) * 10) * 10 : 0;
-    text = `Uploading ${count(active, "file")}, ${tenth} percent stored`;
-  } else if (done) {
-    text = `${count(done, "file")} uploaded`;
+    text = `Uploading ${amount(active)}, ${tenth} percent stored`;
+  } else if (done.files + done.folders) {
+    text = `${together(sum)} uploaded`;
   }
   if (text !== announced) say((announced = text));
 }

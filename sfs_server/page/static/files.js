@@ -19,7 +19,7 @@ import { load } from "./listing.js";
 import { addressOf, nameOf, parentOf, placeIn } from "./places.js";
 import { mayDeleteNamespace, mayManage, mayWrite } from "./rights.js";
 import { state as store } from "./store.js";
-import { Button, FilePicker, Icon, IconButton } from "./ui.js";
+import { Button, FilePicker, Icon, IconButton, picksFolders } from "./ui.js";
 import { add } from "./uploads.js";
 
 const TYPING_MS = 200;
@@ -57,6 +57,7 @@ function Heading({ state, here, writable }) {
   const { namespace, folder } = place;
   const items = here && !folder ? actionsOn(here, session) : [];
   const title = nameOf(folder) || namespace || "Not found";
+  const onFiles = (/** @type {FileList} */ files) => add(place, files);
   return html`<div class="heading">
     <div class="heading-text">
       ${folder && html`<${Crumbs} place=${place} />`}
@@ -67,9 +68,13 @@ function Heading({ state, here, writable }) {
       ${
         here &&
         writable &&
-        html`<${FilePicker} onFiles=${(/** @type {FileList} */ files) => add(place, files)}>
-        <${Icon} name="upload" size="18" />Upload
-      <//>`
+        html`${
+          picksFolders &&
+          html`<${FilePicker} look="button" folders onFiles=${onFiles}>
+            <${Icon} name="folder" size="18" />Upload folder
+          <//>`
+        }
+        <${FilePicker} onFiles=${onFiles}><${Icon} name="upload" size="18" />Upload<//>`
       }
       ${
         items.length > 0 &&
@@ -240,7 +245,7 @@ function Empty({ state, here, writable }) {
   return html`<${FilePicker} look="empty pick" onFiles=${onFiles}>
     <${Icon} name="tray" size="40" />
     <span class="h2">Drop files here</span>
-    <span>or choose them; of any size, as many as you like.</span>
+    <span>or folders; or choose files: of any size, as many as you like.</span>
   <//>`;
 }
 

@@ -7,8 +7,8 @@ import { html } from "./html.js";
 import { refresh } from "./listing.js";
 import { late, onComeback, unreachable } from "./online.js";
 import { placeOf } from "./places.js";
-import { set, state } from "./store.js";
-import { isActive, resume } from "./uploads.js";
+import { set } from "./store.js";
+import { isBusy, resume } from "./uploads.js";
 
 // A link with a token signs in. The token leaves the address at once: it is not to be seen, kept in
 // the history or copied with the address.
@@ -55,7 +55,7 @@ async function start() {
     refresh();
   });
   addEventListener("beforeunload", (event) => {
-    if (state.uploads.some(isActive)) event.preventDefault();
+    if (isBusy()) event.preventDefault();
   });
   render(html`<${App} />`, /** @type {Element} */ (document.getElementById("page")));
   await whoIsThere();

@@ -25,6 +25,19 @@ export const nameOf = (path) => path.slice(path.lastIndexOf("/") + 1);
 export const joined = (folder, name) => (folder ? `${folder}/${name}` : name);
 
 /**
+ * Whether that is the folder itself, or in it, or below.
+ * @param {string} path @param {string} folder
+ */
+export const within = (path, folder) =>
+  folder === "" || path === folder || path.startsWith(`${folder}/`);
+/**
+ * In words: photos / 2024.
+ * @param {Where} place
+ */
+export const placeName = ({ namespace, folder }) =>
+  [namespace, ...folder.split("/")].filter(Boolean).join(" / ");
+
+/**
  * Half a surrogate pair has no encoding.
  * @param {string} name
  */

@@ -1,25 +1,42 @@
 // The queue of uploads.
 //
-// The state of an upload goes queued → running → done. Other states are clash (a file of that name
-// exists, and the person is asked), checking (a free name is looked for), waiting (the service is
-// unreachable, or refuses for now: it goes on by itself), failed and cancelled. Two run at a time,
-// each with one connection: a browser opens six to a server of HTTP/1.1, and other tabs need some.
+// The state of an upload goes queued → running → done. Other states are clash (something is at its
+// path, or in the way to it, and the person is asked), checking (a free name is looked for),
+// waiting (the service is unreachable, or refuses for now: it goes on by itself), failed and
+// cancelled. Two run at a time, each with one connection: a browser opens six to a server of
+// HTTP/1.1, and other tabs need some.
+//
+// What is dropped or picked together is one batch: files with their paths below the folder that was
+// shown, and the folders that have nothing in them, which are uploads without a file.
 //
 // An upload belongs to the user who added it. While somebody else, or nobody, is signed in, it stays
 // queued, and goes on from what is stored when its user is back.
-import { freeName } from "./clashes.js";
+import { notify } from "./actions.js";
+import { ask, blocked, freeFolder, freePath, isReplaceable, taken } from "./clashes.js";
+import { read } from "./dropped.js";
 import { change, isRunning, NOTHING } from "./entries.js";
-import { joined } from "./places.js";
-import { any, forget, recall, showUnfinished } from "./remembered.js";
+import { joined, parentOf, within } from "./places.js";
+import { forget, identity, recollect, showUnfinished } from "./remembered.js";
 import { LARGEST_PIECE, run, wake } from "./sending.js";
 import { set, state, subscribe } from "./store.js";
 import { end } from "./tus.js";
 import { isActive } from "./uploads.js";
 
 const AT_ONCE = 2;
+const FEW = 3; // uploads to one folder: for more, what is in it is listed where one is taken
+
+const UNREADABLE = "This computer does not let the browser read it.";
 
 let last = 0;
 let batches = 0;
+
+// No upload before this one is queued, and of these none has ended.
+let next = 0;
+/** @type {Set<Upload>} */
+const running = new Set();
+
+/** Where uploads go, in all namespaces. */
+let targets = new Set();
 
 const who = () => state.session?.user ?? null;
 
@@ -31,43 +48,76 @@ subscribe(() => {
   for (const upload of state.uploads) {
     if (isRunning(upload) && upload.user !== user) halt(upload, "queued");
   }
+  next = 0;
   showUnfinished();
   pump();
 });
 
+/** @type {Map<AbortController, number>} what is being read, and how many files it has so far */
+const readings = new Map();
+
+function showReading() {
+  const counts = [...readings.values()].filter((files) => files > 0);
+  set({ reading: counts.length ? counts.reduce((sum, files) => sum + files) : null });
+}
+
 /**
- * @param {string | null} owner @param {string} namespace @param {File} file
+ * Reads what was dropped or picked, and uploads it into a folder.
+ * @param {Where} place @param {(FileSystemEntry | File)[]} source
  */
-const key = (owner, namespace, { name, size, lastModified }) =>
-  JSON.stringify([owner, namespace, name, size, lastModified]);
+export async function add(place, source) {
+  const owner = who();
+  const control = new AbortController();
+  try {
+    const told = (/** @type {number} */ files) => {
+      readings.set(control, files);
+      showReading();
+    };
+    enqueue(owner, place, await read(source, told, control.signal));
+  } catch (error) {
+    if (!control.signal.aborted) notify(error.message, { error: true });
+  } finally {
+    if (readings.delete(control)) showReading();
+  }
+}
 
 /**
  * A file that is in the queue already is left out; one that ended without success begins again.
- * @param {Pick<Place, "namespace" | "folder">} place @param {Iterable<File>} files
+ * @param {string | null} owner @param {Where} place @param {Found} found
  */
-export function add({ namespace, folder }, files) {
-  const owner = who();
-  const going = new Set(
-    state.uploads.filter(isActive).map((one) => key(one.user, one.namespace, one.file)),
-  );
+function enqueue(owner, { namespace, folder }, { files, folders, unread }) {
+  const going = new Set(state.uploads.filter(isActive).map(identity));
+  const recall = recollect();
   batches += 1;
   /** @type {Upload[]} */
   const added = [];
-  for (const file of files) {
-    const mine = key(owner, namespace, file);
-    if (going.has(mine)) continue;
+  /** @param {Picked} one @param {Partial<Upload>} how */
+  const put = (one, how = {}) => {
+    const picked = joined(folder, one.path);
+    const upload = { ...made(owner, namespace, picked), ...one, path: picked, ...how };
+    const mine = identity(upload);
+    if (going.has(mine)) return;
     going.add(mine);
-    added.push(made(owner, namespace, folder, file));
+    Object.assign(upload, recall(mine));
+    targets.add(joined(namespace, upload.path));
+    added.push(upload);
+  };
+  const nothing = { file: null, size: 0, lastModified: 0 };
+  for (const one of files) put(one);
+  for (const path of folders) put({ path, ...nothing });
+  for (const path of unread) {
+    put({ path, ...nothing }, { state: "failed", error: UNREADABLE, again: false });
   }
-  const names = new Set(added.map(({ file }) => file.name));
+  const paths = new Set(added.map(({ picked }) => picked));
   const kept = state.uploads.filter(
-    (one) => !over(one) || one.namespace !== namespace || !names.has(one.file.name),
+    (one) => !over(one) || one.namespace !== namespace || !paths.has(one.picked),
   );
   const urls = new Set(added.map(({ url }) => url));
   set({
     uploads: [...kept, ...added],
     unfinished: state.unfinished.filter(({ url }) => !urls.has(url)),
   });
+  next = 0;
   pump();
 }
 
@@ -75,56 +125,62 @@ export function add({ namespace, folder }, files) {
 const over = ({ state: now }) => now === "failed" || now === "cancelled";
 
 /**
- * @param {string | null} owner @param {string} namespace @param {string} folder @param {File} file
+ * @param {string | null} owner @param {string} namespace @param {string} picked
  * @returns {Upload}
  */
-function made(owner, namespace, folder, file) {
-  const begun = any() ? recall(owner, namespace, file) : undefined;
-  return {
-    id: (last += 1),
-    batch: batches,
-    user: owner,
-    namespace,
-    file,
-    name: begun?.name ?? joined(folder, file.name),
-    size: file.size,
-    state: "queued",
-    replace: begun?.replace ?? false,
-    choice: null,
-    asked: 0,
-    url: begun?.url ?? "",
-    recalled: begun !== undefined,
-    ...NOTHING,
-    lag: Infinity,
-    piece: 0,
-    most: LARGEST_PIECE,
-    samples: [],
-    error: "",
-    again: true,
-    misnamed: false,
-    unsure: false,
-    version: 0,
-    control: null,
-  };
-}
+const made = (owner, namespace, picked) => ({
+  id: (last += 1),
+  batch: batches,
+  user: owner,
+  namespace,
+  picked,
+  path: picked,
+  base: "",
+  file: null,
+  size: 0,
+  lastModified: 0,
+  state: "queued",
+  replace: false,
+  there: null,
+  choice: null,
+  asked: 0,
+  url: "",
+  recalled: false,
+  ...NOTHING,
+  lag: Infinity,
+  piece: 0,
+  most: LARGEST_PIECE,
+  samples: [],
+  error: "",
+  again: true,
+  misnamed: false,
+  unsure: false,
+  version: 0,
+  control: null,
+});
 
 export function pump() {
-  let busy = state.uploads.filter(isRunning).length;
-  for (const upload of state.uploads) {
-    if (busy >= AT_ONCE) return;
-    if (upload.state !== "queued" || upload.user !== who()) continue;
-    start(upload);
-    busy += 1;
+  for (const one of running) if (!isRunning(one)) running.delete(one);
+  for (; running.size < AT_ONCE && next < state.uploads.length; next += 1) {
+    const upload = state.uploads[next];
+    if (upload.state === "queued" && upload.user === user) start(upload);
   }
 }
 
 /** @param {Upload} upload */
 async function start(upload) {
+  running.add(upload);
   const control = new AbortController();
   change(upload, { state: "running", error: "", samples: [], control });
   await run(upload, control.signal);
-  if (upload.state === "clash" && upload.choice) await resolve(upload, upload.choice);
+  if (upload.state === "clash") await clashed(upload);
   else pump();
+}
+
+/** @param {Upload} upload @param {Partial<Upload>} [patch] */
+function requeue(upload, patch) {
+  change(upload, { state: "queued", error: "", ...patch });
+  next = 0;
 }
 
 /** @param {Upload} upload @param {UploadState} then */
@@ -173,48 +229,133 @@ export function cancel(upload) {
 }
 
 export function cancelAll() {
+  for (const control of readings.keys()) control.abort();
   for (const upload of state.uploads.filter(isActive)) withdraw(upload);
 }
 
 /** @param {Upload} upload */
 export function retry(upload) {
-  change(upload, { state: "queued", error: "" });
+  requeue(upload);
   pump();
 }
 
 /**
- * The service does not take the name that the file has.
- * @param {Upload} upload @param {string} name
+ * The service does not take the path of an upload. Where a folder gets another name, so it does for
+ * the others of the batch that go through it.
+ * @param {Upload} upload @param {string} path
  */
-export function rename(upload, name) {
-  begone(upload);
-  change(upload, { name, state: "queued", error: "", again: true, misnamed: false });
+export function rename(upload, path) {
+  const [before, after] = [upload.path, path].map((one) => parentOf(one).split("/"));
+  /** @param {string} other */
+  const moved = (other) => {
+    let same = before.length === after.length;
+    const segments = other.split("/");
+    return segments
+      .map((segment, n) => {
+        same &&= n < segments.length - 1 && segment === before[n];
+        return same ? after[n] : segment;
+      })
+      .join("/");
+  };
+  for (const other of batchOf(upload)) {
+    const waits = other.misnamed || (other.state === "queued" && !other.url);
+    const to = moved(other.path);
+    if (other !== upload && waits && to !== other.path) move(other, to);
+  }
+  move(upload, path);
   pump();
+}
+
+/** @param {Upload} upload @param {string} path */
+function move(upload, path, base = "") {
+  begone(upload);
+  targets.add(joined(upload.namespace, path));
+  requeue(upload, { path, base, there: null, again: true, misnamed: false });
 }
 
 export function retryAll() {
   for (const upload of state.uploads) {
-    if (upload.state === "failed" && upload.again) change(upload, { state: "queued", error: "" });
+    if (upload.state === "failed" && upload.again) requeue(upload);
   }
   pump();
 }
 
-export const clear = () =>
-  set({ uploads: state.uploads.filter(isActive), unfinished: [] });
+export function clear() {
+  const uploads = state.uploads.filter(isActive);
+  set({ uploads, unfinished: [] });
+  targets = new Set(uploads.map(({ namespace, path }) => joined(namespace, path)));
+  next = 0;
+}
+
+/** @param {Upload} upload */
+const batchOf = ({ batch }) => state.uploads.filter((one) => one.batch === batch);
 
 /**
- * What the person wants where the name of an upload is taken.
+ * Something is at the path of an upload, or in the way to it. Those of its batch for which that is
+ * true as well are asked about without a request of their own.
+ * @param {Upload} upload
+ */
+async function clashed(upload) {
+  const { namespace, path } = upload;
+  const queued = batchOf(upload).filter((one) => one.state === "queued" && !one.url);
+  const folder = blocked(upload);
+  if (folder) {
+    for (const one of queued) if (within(one.path, folder)) ask(one, upload.there);
+  } else if (!upload.base) {
+    const others = queued.filter(
+      (one) => parentOf(one.path) === parentOf(path) && !one.replace && !one.base,
+    );
+    const found = others.length < FEW ? new Map() : await taken(namespace, others);
+    for (const one of others) {
+      const there = found.get(one.path);
+      if (there && one.state === "queued") ask(one, there);
+    }
+  }
+  for (const one of [upload, ...queued]) {
+    const how = one.base ? "keep" : one.choice;
+    if (one.state === "clash" && how && may(one, how)) resolve(one, how);
+  }
+  pump();
+}
+
+/** @param {Upload} upload @param {Choice} how */
+const may = (upload, how) => how !== "replace" || isReplaceable(upload);
+
+/**
+ * What the person wants where something is at the path of an upload, or in the way to it: then it
+ * is for all that goes the same way.
  * @param {Upload} upload @param {Choice} how
  */
 export async function resolve(upload, how) {
+  const folder = blocked(upload);
+  const all = folder
+    ? batchOf(upload).filter((one) => one.state === "clash" && within(one.path, folder))
+    : [upload];
   try {
-    if (how === "skip") withdraw(upload);
-    else if (how === "replace") change(upload, { state: "queued", replace: true });
-    else await keep(upload);
+    if (how === "skip") all.forEach(withdraw);
+    else if (how === "replace") requeue(upload, { replace: true });
+    else if (folder) await keepFolder(folder, all);
+    else keep(upload);
   } catch (error) {
-    change(upload, { state: "failed", error: error.message });
+    for (const one of all) change(one, { state: "failed", error: error.message });
   }
   pump();
+}
+
+/** @param {Upload} upload */
+function keep(upload) {
+  const base = upload.base || upload.path;
+  const isTaken = (/** @type {string} */ path) => targets.has(joined(upload.namespace, path));
+  move(upload, freePath(base, isTaken), base);
+}
+
+/** @param {string} folder @param {Upload[]} all */
+async function keepFolder(folder, all) {
+  for (const one of all) change(one, { state: "checking" });
+  const free = await freeFolder(all[0].namespace, folder);
+  for (const one of all) {
+    if (one.state === "checking") move(one, free + one.path.slice(folder.length));
+  }
 }
 
 /**
@@ -222,21 +363,12 @@ export async function resolve(upload, how) {
  * @param {Upload} upload @param {Choice} how
  */
 export function resolveAll(upload, how) {
-  const others = state.uploads.filter((one) => one.batch === upload.batch && isActive(one));
-  for (const other of others) other.choice = how;
+  const others = batchOf(upload).filter(isActive);
   for (const other of others) {
-    if (other.state === "clash") resolve(other, how);
-    else if (other.state === "queued" && how === "replace" && !other.url) other.replace = true;
+    other.choice = how;
+    if (how === "replace" && other.state === "queued" && !other.url) other.replace = true;
   }
-}
-
-/** @param {Upload} upload */
-async function keep(upload) {
-  change(upload, { state: "checking" });
-  const queued = state.uploads.filter((one) => isActive(one) && one.namespace === upload.namespace);
-  const names = new Set(queued.map(({ name }) => name));
-  const name = await freeName(upload.namespace, upload.name, names);
-  if (upload.state !== "checking") return;
-  begone(upload);
-  change(upload, { name, state: "queued" });
+  for (const other of others) {
+    if (other.state === "clash" && may(other, how)) resolve(other, how);
+  }
 }

@@ -5,9 +5,9 @@ import { count, number } from "./format.js";
 import { html } from "./html.js";
 import { addressOf, placeIn } from "./places.js";
 import { mayCreateNamespace } from "./rights.js";
-import { set, state as store } from "./store.js";
+import { set } from "./store.js";
 import { Button, Icon, IconButton } from "./ui.js";
-import { isActive } from "./uploads.js";
+import { isBusy } from "./uploads.js";
 
 const FEW = 12; // namespaces that are found without a filter
 const MOST = 1000; // that are shown at once
@@ -144,7 +144,7 @@ const Entry = ({ ns, here, tab }) => html`<li>
   </a>
 </li>`;
 
-const leave = () => (store.uploads.some(isActive) ? open("sign-out") : signOut());
+const leave = () => (isBusy() ? open("sign-out") : signOut());
 
 /** @param {{ session: Session | null }} props */
 const Person = ({ session }) =>

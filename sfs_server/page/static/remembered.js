@@ -1,6 +1,6 @@
 // Which uploads have begun, in this browser: after a reload, or in another tab, the same file goes on
-// from what is stored when it is picked or dropped again. It is the same where its name, size and
-// time of change are, and goes to the same namespace for the same user.
+// from what is stored when it is picked or dropped again. It is the same where its size and time
+// of change are, and it goes to the same path for the same user, alone or with a whole folder.
 //
 // The session of an upload belongs to one tab. Tabs ask each other: the one that has it says so, and
 // a tab that was closed says nothing.
@@ -42,9 +42,12 @@ async function heldElsewhere() {
 
 /** @returns {Remembered[]} */
 function read() {
-  /** @type {Remembered[]} */
+  /** @type {(Remembered & { name?: string })[]} */
   const all = JSON.parse(localStorage.getItem(KEY) ?? "[]");
-  return all.filter(({ expires }) => expires > Date.now());
+  // Before there were folders, a path was called a name.
+  return all
+    .filter(({ expires }) => expires > Date.now())
+    .map(({ name = "", ...one }) => ({ ...one, path: one.path ?? name }));
 }
 
 /** @param {Remembered[]} all */
@@ -61,15 +64,24 @@ function write(all) {
 export const any = () => localStorage.getItem(KEY) !== null;
 
 /**
+ * What a file has in common with itself in another visit.
+ * @param {Upload | Remembered} one
+ */
+export const identity = ({ user, namespace, picked, size, lastModified }) =>
+  JSON.stringify([user, namespace, picked, size, lastModified]);
+
+/**
  * Notes where an upload is kept, and how much of it.
  * @param {Upload} upload @param {number} expires milliseconds since 1970; 0: not said
  */
-export function remember({ user, namespace, name, replace, url, stored, file }, expires) {
+export function remember(
+  { user, namespace, picked, path, replace, url, stored, size, lastModified },
+  expires,
+) {
   tabs();
   held.add(url);
-  const { name: picked, size, lastModified } = file;
   const others = read().filter((other) => other.url !== url);
-  const entry = { user, namespace, name, replace, url, stored, picked, size, lastModified };
+  const entry = { user, namespace, picked, path, replace, url, stored, size, lastModified };
   write([...others, { ...entry, expires: expires || Date.now() + LIFE_MS }]);
 }
 
@@ -81,19 +93,16 @@ export function forget(url) {
   set({ unfinished: state.unfinished.filter((other) => other.url !== url) });
 }
 
-/**
- * The upload of that file that has begun.
- * @param {string | null} user @param {string} namespace @param {File} file
- */
-export const recall = (user, namespace, { name, size, lastModified }) =>
-  read().find(
-    (one) =>
-      one.user === user &&
-      one.namespace === namespace &&
-      one.picked === name &&
-      one.size === size &&
-      one.lastModified === lastModified,
+/** What has begun of a file, by its identity. */
+export function recollect() {
+  const begun = new Map(
+    read().map((one) => {
+      const { path, replace, url } = one;
+      return [identity(one), { path, replace, url, recalled: true }];
+    }),
   );
+  return (/** @type {string} */ mine) => begun.get(mine);
+}
 
 /**
  * Takes a session for this tab; false where another one has it.

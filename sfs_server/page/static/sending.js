@@ -12,7 +12,8 @@
 // what is stored. Pauses grow, with a random part, so that pages do not all come back at once; where
 // the service is unreachable, the pause ends when it is back.
 import { arrived } from "./arrivals.js";
-import { ApiError, isAlive, isStored, viewPath } from "./api.js";
+import { ApiError, findEntry, isAlive, isStored, viewPath } from "./api.js";
+import { ask, inTheWay, isReplaceable } from "./clashes.js";
 import { change, NOTHING } from "./entries.js";
 import { unreachable } from "./online.js";
 import { claim, forget, remember } from "./remembered.js";
@@ -27,11 +28,10 @@ const PIECE_SECONDS = 5;
 
 const FIRST_PAUSE = 1; // seconds
 const LONGEST_PAUSE = 30;
+const MOST_GONE = 3; // times that what was in the way is gone when it is looked for
 const MOST_CUTS = 10; // one after another without a byte stored, by a service that responds
 const PASSING = new Set([408, 423, 425, 429, 502, 503, 504]);
 const GONE = new Set([404, 410]);
-
-let clashes = 0;
 
 /** @type {Set<() => void>} */
 const sleepers = new Set();
@@ -71,7 +71,8 @@ export async function run(upload, signal) {
   for (let tries = 0; ; ) {
     const { stored } = upload;
     try {
-      if (upload.url || upload.size > SMALL) await inPieces(upload, signal, tries);
+      if (!upload.file) await makeFolder(upload, signal);
+      else if (upload.url || upload.size > SMALL) await inPieces(upload, signal, tries);
       else await atOnce(upload, signal, tries);
       return finish(upload);
     } catch (error) {
@@ -137,19 +138,28 @@ async function judge(upload, error, tries) {
   if (status === 409 && upload.url && upload.stored < upload.size && tries <= MOST_CUTS) {
     return tries === 1 ? 0 : pause(tries);
   }
-  if (status === 409 && !upload.replace) {
-    change(upload, { state: "clash", asked: (clashes += 1), control: null, ...known(upload) });
+  if (status !== 409) return fail(message);
+  change(upload, known(upload));
+  try {
+    const sure = upload.base !== "" || upload.choice === "skip";
+    const there = sure ? null : await inTheWay(upload);
+    if (there === undefined && tries <= MOST_GONE) return 0;
+    const replaced = upload.replace && isReplaceable({ ...upload, there: there ?? null });
+    if (there === undefined || replaced) return fail(message);
+    if (upload.state === "running") ask(upload, there);
     return null;
+  } catch (trouble) {
+    return judge(upload, trouble, tries);
   }
-  return fail(message);
 }
 
 // A browser reads no file that has changed on the disk since it was picked.
 const CHANGED =
   "This file has been changed, moved or removed on your computer since you picked it. Pick it again.";
 
-/** @param {File} file */
-const isReadable = (file) =>
+/** @param {File | null} file */
+const isReadable = async (file) =>
+  file === null ||
   file
     .slice(0, 1)
     .arrayBuffer()
@@ -162,7 +172,7 @@ const isReadable = (file) =>
 const replacing = ({ replace }) => (replace ? "?overwrite=true" : "");
 
 /** @param {Upload} upload */
-const target = (upload) => viewPath(upload.namespace, upload.name) + replacing(upload);
+const target = (upload) => viewPath(upload.namespace, upload.path) + replacing(upload);
 
 /** @param {Upload} upload @param {number} sent */
 function progress(upload, sent) {
@@ -178,12 +188,27 @@ function progress(upload, sent) {
 const known = ({ stored }) => ({ sent: stored, reached: stored });
 
 /**
+ * A folder with nothing in it. It may be there.
+ * @param {Upload} upload @param {AbortSignal} signal
+ */
+async function makeFolder({ namespace, path }, signal) {
+  try {
+    await exchange("MKCOL", `${viewPath(namespace, path)}/`, { signal });
+  } catch (error) {
+    if (error.status !== 405) throw error;
+    const there = await findEntry(namespace, path);
+    if (there?.type !== "folder") throw new ApiError(409, error.message);
+  }
+}
+
+/**
  * Where the response to an earlier try was lost, the file may be there already.
  * @param {Upload} upload @param {AbortSignal} signal @param {number} tries
  */
 async function atOnce(upload, signal, tries) {
-  const { namespace, name, file, size } = upload;
-  if (upload.unsure && !upload.replace && (await isStored(namespace, name, file))) return;
+  const { namespace, path, size } = upload;
+  const file = /** @type {File} */ (upload.file);
+  if (upload.unsure && !upload.replace && (await isStored(namespace, path, file))) return;
   const headers = { "Content-Type": "application/octet-stream" };
   /** @param {number} loaded */
   const sent = (loaded) => progress(upload, Math.min(loaded, size));
@@ -200,7 +225,8 @@ async function atOnce(upload, signal, tries) {
  * @param {Upload} upload @param {AbortSignal} signal @param {number} tries
  */
 async function inPieces(upload, signal, tries) {
-  const { file, size } = upload;
+  const { size } = upload;
+  const file = /** @type {File} */ (upload.file);
   if (upload.url) await goOn(upload, signal);
   else {
     const { url, expires } = await begin(target(upload), size, signal);

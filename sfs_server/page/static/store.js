@@ -32,6 +32,8 @@ export const state = {
   railOpen: false, // on a narrow screen
   /** @type {Upload[]} */
   uploads: [], // see queue.js
+  /** @type {number | null} */
+  reading: null, // files that were found so far in folders that are being read
   /** @type {Remembered[]} */
   unfinished: [], // uploads of an earlier visit, which wait for their files
   /** @type {Notice[]} */

@@ -3,11 +3,12 @@
 import { useState } from "./vendor/hooks.js";
 import { notify, open, view } from "./actions.js";
 import { findEntry } from "./api.js";
-import { isRunning, sums } from "./entries.js";
+import { amount, isRunning, sums, together } from "./entries.js";
 import { count, duration, exactSize, number, size } from "./format.js";
 import { html } from "./html.js";
+import { nameOf, parentOf, placeName } from "./places.js";
 import { cancel, cancelAll, clear, drop, retry, retryAll } from "./queue.js";
-import { speed, together } from "./speed.js";
+import { speed, together as rateOf } from "./speed.js";
 import { Button, Icon, IconButton } from "./ui.js";
 import { isActive } from "./uploads.js";
 
@@ -26,27 +27,37 @@ const RANKS = {
   cancelled: 4,
 };
 
-/** @param {{ uploads: Upload[], unfinished: Remembered[], user?: string }} props */
-export function Tray({ uploads, unfinished, user }) {
+/**
+ * @param {object} props
+ * @param {Upload[]} props.uploads
+ * @param {Remembered[]} props.unfinished
+ * @param {number | null} props.reading
+ * @param {string} [props.user]
+ */
+export function Tray({ uploads, unfinished, reading, user }) {
   const [folded, setFolded] = useState(false);
-  const active = uploads.filter(isActive);
-  const failed = uploads.filter(({ state }) => state === "failed");
+  const sum = sums(uploads);
+  const active = sum.active.files + sum.active.folders;
+  const busy = active > 0 || reading !== null;
   const shown = pick(uploads);
   const rest = uploads.length - shown.length;
   return html`<section class=${folded ? "tray folded" : "tray"} aria-label="Uploads">
     <header>
-      <h2>${title(uploads, active, failed, unfinished)}</h2>
+      <h2>${title(sum, unfinished, reading)}</h2>
       <${IconButton} icon="chevron" label=${folded ? "Unfold" : "Fold"}
         aria-expanded=${String(!folded)} onClick=${() => setFolded(!folded)} />
-      ${active.length === 0 && html`<${IconButton} icon="close" label="Close" onClick=${clear} />`}
+      ${!busy && html`<${IconButton} icon="close" label="Close" onClick=${clear} />`}
     </header>
-    ${active.length > 0 && html`<${Sum} uploads=${uploads} />`}
+    ${active > 0 && html`<${Sum} sum=${sum} />`}
     ${
       !folded &&
       html`
       <div class="tray-acts">
-        ${failed.some(({ again }) => again) && html`<${Button} onClick=${retryAll}>Retry all<//>`}
-        ${active.length > 1 && html`<${Button} onClick=${cancelAll}>Cancel all<//>`}
+        ${sum.again && html`<${Button} onClick=${retryAll}>Retry all<//>`}
+        ${
+          (active > 1 || reading !== null) &&
+          html`<${Button} onClick=${cancelAll}>Cancel all<//>`
+        }
       </div>
       <ul tabindex="0" aria-label="Uploads">
         ${unfinished.map((one) => html`<${Unfinished} key=${one.url} one=${one} />`)}
@@ -61,33 +72,40 @@ export function Tray({ uploads, unfinished, user }) {
  * What asks for attention first. Of many, those that are last are not shown.
  * @param {Upload[]} uploads
  */
-const pick = (uploads) =>
-  [...uploads]
-    .sort((a, b) => RANKS[a.state] - RANKS[b.state] || a.id - b.id)
-    .slice(0, MOST_SHOWN);
-
-/**
- * @param {Upload[]} uploads @param {Upload[]} active @param {Upload[]} failed
- * @param {Remembered[]} unfinished
- */
-function title(uploads, active, failed, unfinished) {
-  const done = uploads.filter(({ state }) => state === "done").length;
-  const not = failed.length ? `${count(failed.length, "file")} not uploaded` : "";
-  if (active.length) {
-    const now = `Uploading ${count(active.length, "file")}`;
-    return failed.length ? `${now}, ${number(failed.length)} failed` : now;
+function pick(uploads) {
+  /** @type {Upload[][]} */
+  const ranked = [[], [], [], [], []];
+  for (const upload of uploads) {
+    const equals = ranked[RANKS[upload.state]];
+    if (equals.length < MOST_SHOWN) equals.push(upload);
   }
-  if (not) return not;
-  if (done) return `${count(done, "file")} uploaded`;
+  return ranked.flat().slice(0, MOST_SHOWN);
+}
+
+/** @param {Sums} sum @param {Remembered[]} unfinished @param {number | null} reading */
+function title(sum, unfinished, reading) {
+  const { active, done, failed } = sum;
+  const lost = failed.files + failed.folders;
+  if (reading !== null) return `Reading the folder… ${count(reading, "file")}`;
+  if (active.files + active.folders) {
+    const now = `Uploading ${amount(active)}`;
+    return lost ? `${now}, ${number(lost)} failed` : now;
+  }
+  if (lost) return `${amount(failed)} not uploaded`;
+  if (done.files + done.folders) return `${together(sum)} uploaded`;
   return unfinished.length ? `${count(unfinished.length, "file")} unfinished` : "Nothing uploaded";
 }
 
-/** @param {{ uploads: Upload[] }} props */
-function Sum({ uploads }) {
-  const { size: total, sent, reached } = sums(uploads);
+/** @param {{ sum: Sums }} props */
+function Sum({ sum }) {
+  const { size: total, sent, reached } = sum;
   return html`<div class="tray-sum">
     <${Bar} label="All uploads" total=${total} sent=${sent} reached=${reached} />
-    <p class="upload-state">${amounts({ total, sent, reached, rate: together() })}</p>
+    <p class="upload-state">
+      ${amounts({ total, sent, reached, rate: rateOf() })}${
+        sum.folders > 1 && ` · ${together(sum)}`
+      }
+    </p>
   </div>`;
 }
 
@@ -131,15 +149,17 @@ function entry(upload, user) {
 
 /** @param {{ upload: Upload, mine: boolean }} props */
 function Entry({ upload, mine }) {
-  const { name, namespace, size: total, sent, reached, state, again, misnamed } = upload;
+  const { namespace, path, file, size: total, sent, reached, state, again, misnamed } = upload;
+  const name = nameOf(path);
+  const place = placeName({ namespace, folder: parentOf(path) });
   return html`<li class=${`upload ${state}`}>
     ${
-      state === "done"
+      state === "done" && file
         ? html`<button type="button" class="upload-name" dir="auto" title=${name}
             onClick=${() => withFile(upload, view)}>${name}</button>`
         : html`<span class="upload-name" dir="auto" title=${name}>${name}</span>`
     }
-    <span class="upload-place" title=${`To ${namespace}`}>${namespace}</span>
+    <span class="upload-place" dir="auto" title=${`To ${place}`}>${place}</span>
     <span class="upload-acts">
       ${
         isActive(upload) &&
@@ -160,8 +180,11 @@ function Entry({ upload, mine }) {
       }
       ${
         state === "done" &&
-        html`<${IconButton} icon="link" label=${`Copy link to ${name}`}
-          onClick=${() => withFile(upload, (file) => open("share", { file }))} />
+        html`${
+          file &&
+          html`<${IconButton} icon="link" label=${`Copy link to ${name}`}
+          onClick=${() => withFile(upload, (found) => open("share", { file: found }))} />`
+        }
         <span class="tick"><${Icon} name="check" size="18" /></span>`
       }
     </span>
@@ -176,20 +199,21 @@ function Entry({ upload, mine }) {
 
 /** @param {Upload} upload @param {boolean} mine */
 function words(upload, mine) {
-  const { state, size: total, sent, stored, reached, from, error, samples } = upload;
+  const { state, file, size: total, sent, stored, reached, from, error, samples } = upload;
   if (state === "running") {
     const said = [amounts({ total, sent, reached, rate: speed(samples) })];
     if (from) said.unshift(`goes on from ${Math.floor((100 * from) / total)} %`);
     if (sent >= total && stored < total) said.push("waiting for the server");
     return said.join(" · ");
   }
-  const part = stored ? `${size(stored)} of ${size(total)}` : size(total);
+  const full = file ? size(total) : "folder";
+  const part = stored ? `${size(stored)} of ${full}` : full;
   return {
     queued: mine ? `${part} · queued` : `Waits until ${upload.user} signs in`,
     checking: part,
-    clash: "A file of this name exists",
+    clash: "Something of this name exists",
     waiting: `${part} · ${error || "Waiting for the service."} It goes on by itself.`,
-    done: size(total),
+    done: full,
     failed: error,
     cancelled: "Not uploaded",
   }[state];
@@ -199,26 +223,31 @@ function words(upload, mine) {
  * The file as it is now: it may have been changed, or deleted, since it was uploaded.
  * @param {Upload} upload @param {(file: Entry) => unknown} act
  */
-async function withFile({ namespace, name }, act) {
+async function withFile({ namespace, path }, act) {
   try {
-    const file = await findEntry(namespace, name);
-    if (file) act(file);
-    else notify(`${name} is not there any more.`, { error: true });
+    const file = await findEntry(namespace, path);
+    if (file?.type === "file") act(file);
+    else notify(`${nameOf(path)} is not there any more.`, { error: true });
   } catch (error) {
     notify(error.message, { error: true });
   }
 }
 
 /** @param {{ one: Remembered }} props */
-const Unfinished = ({ one }) => html`<li class="upload unfinished">
-  <span class="upload-name" dir="auto" title=${one.picked}>${one.picked}</span>
-  <span class="upload-place" title=${`To ${one.namespace}`}>${one.namespace}</span>
-  <span class="upload-acts">
-    <${IconButton} icon="trash" label=${`Discard ${one.picked}`} onClick=${() => drop(one.url)} />
-  </span>
-  <span class="upload-state">
-    ${`${Math.floor((100 * one.stored) / one.size)} % stored. Pick or drop this file again in ${
-      one.namespace
-    } to go on.`}
-  </span>
-</li>`;
+function Unfinished({ one }) {
+  const { namespace, picked, url } = one;
+  const name = nameOf(picked);
+  const place = placeName({ namespace, folder: parentOf(picked) });
+  return html`<li class="upload unfinished">
+    <span class="upload-name" dir="auto" title=${name}>${name}</span>
+    <span class="upload-place" dir="auto" title=${`To ${place}`}>${place}</span>
+    <span class="upload-acts">
+      <${IconButton} icon="trash" label=${`Discard ${name}`} onClick=${() => drop(url)} />
+    </span>
+    <span class="upload-state">
+      ${`${Math.floor((100 * one.stored) / one.size)} % stored. Pick or drop this file again in ${
+        place
+      } to go on.`}
+    </span>
+  </li>`;
+}

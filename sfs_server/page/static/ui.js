@@ -58,18 +58,29 @@ export function Dialog({ title, onClose, children, wide = false }) {
   </dialog>`;
 }
 
+/** Browsers of phones know the word, but choose files only. */
+export const picksFolders =
+  "webkitdirectory" in HTMLInputElement.prototype && matchMedia("(any-pointer: fine)").matches;
+
 /**
- * A file input that looks like a button: reachable by keyboard and screen reader.
- * @param {{ onFiles: (files: FileList) => void, children?: unknown, look?: string }} props
+ * A file input that looks like a button: reachable by keyboard and screen reader. One of folders
+ * gives all files that are in them.
+ * @param {object} props
+ * @param {(files: FileList) => void} props.onFiles
+ * @param {unknown} [props.children]
+ * @param {string} [props.look]
+ * @param {boolean} [props.folders]
  */
 export const FilePicker = ({
   onFiles,
   children,
   look = "button primary",
+  folders = false,
 }) => html`<label class=${look}>
   <input
     type="file"
     multiple
+    webkitdirectory=${folders}
     onChange=${(/** @type {InputEventOf} */ event) => {
       onFiles(event.target.files);
       event.target.value = "";

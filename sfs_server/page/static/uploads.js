@@ -1,6 +1,5 @@
 // The door to the uploads. What sends them (queue.js) comes with the first file; where it cannot be
 // fetched, the files wait until the service is back.
-import { notify } from "./actions.js";
 import { unreachable } from "./online.js";
 import { state } from "./store.js";
 
@@ -12,6 +11,8 @@ export const KEY = "sfs-uploads"; // where a browser keeps what it has begun: re
 const ACTIVE = new Set(["queued", "checking", "clash", "running", "waiting"]);
 /** @param {Upload} upload */
 export const isActive = (upload) => ACTIVE.has(upload.state);
+/** Whether something would be lost with the page. */
+export const isBusy = () => state.reading !== null || state.uploads.some(isActive);
 
 /** @type {((queue: Queue) => void)[]} */
 const acts = [];
@@ -28,8 +29,8 @@ async function withQueue(...more) {
 }
 
 /**
- * To the folder that a place names.
- * @param {Pick<Place, "namespace" | "folder">} place @param {Iterable<File>} files
+ * Uploads files, of which a picked folder gives the paths, into a folder.
+ * @param {Where} place @param {Iterable<File>} files
  */
 export function add(place, files) {
   const all = [...files];
@@ -43,15 +44,12 @@ export function resume() {
 }
 
 /**
- * What may be dropped or picked: files, not folders.
- * @param {Pick<Place, "namespace" | "folder">} place @param {DataTransfer} transfer
+ * Uploads what was dropped, files and folders, into a folder. A browser says what it is during the
+ * event only.
+ * @param {Where} place @param {DataTransfer} transfer
  */
 export function take(place, transfer) {
-  const items = [...(transfer.items ?? [])].filter((item) => item.kind === "file");
-  const folders = items.filter((item) => item.webkitGetAsEntry?.()?.isDirectory);
-  if (folders.length) notify("Folders are left out: open one, and drop the files that are in it.");
-  const files = folders.length
-    ? items.filter((item) => !folders.includes(item)).map((item) => item.getAsFile())
-    : [...transfer.files];
-  if (files.length) add(place, /** @type {File[]} */ (files));
+  const items = [...transfer.items].filter(({ kind }) => kind === "file");
+  const all = items.map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
+  withQueue((queue) => queue.add(place, all.filter((one) => one !== null)));
 }
