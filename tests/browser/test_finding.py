@@ -108,11 +108,11 @@ def test_a_part_of_a_name_is_found_in_the_folder_and_below(
     expect(page.locator(".row")).to_have_count(3)
     box = page.get_by_role("searchbox", name="Find by a part")
     box.press_sequentially("repo", delay=20)
-    expect(page.get_by_text("3 found")).to_be_visible()
+    expect(page.get_by_text("3 found", exact=True)).to_be_visible()
     at = f"/ns/{namespace}"
     wanted = [f"{at}/letters/reports/", f"{at}/Report 2024.txt", f"{at}/letters/june/REPORT.txt"]
     assert paths_shown(page) == wanted
-    expect(page.get_by_text("3 found")).to_be_visible()
+    expect(page.get_by_text("3 found", exact=True)).to_be_visible()
     expect(page.locator(".row", has_text="REPORT.txt").locator(".within")).to_have_text(
         "letters/june"
     )
@@ -138,7 +138,7 @@ def test_a_search_in_a_folder_stays_in_it(
     site.store(namespace, TREE)
     sign_in(page, at=f"/ns/{namespace}/letters/")
     page.get_by_role("searchbox").fill("o")
-    expect(page.get_by_text("3 found")).to_be_visible()
+    expect(page.get_by_text("3 found", exact=True)).to_be_visible()
     at = f"/ns/{namespace}/letters"
     assert paths_shown(page) == [f"{at}/reports/", f"{at}/june/REPORT.txt", f"{at}/june/other.txt"]
     row = page.locator(".row", has_text="other.txt")
