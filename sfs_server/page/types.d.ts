@@ -47,6 +47,35 @@ interface Page<Item> {
   next: string | null;
 }
 
+/** How a file is shown: see viewer-kinds.js. */
+type ViewKind =
+  | "image"
+  | "video"
+  | "audio"
+  | "pdf"
+  | "page"
+  | "markdown"
+  | "table"
+  | "text"
+  | "unknown"
+  | "none";
+
+/** What has been fetched of a file that is text: see viewer-text.js. */
+interface Excerpt {
+  /** pieces that follow each other */
+  parts: string[];
+  /** bytes of them */
+  shown: number;
+  /** bytes of the file */
+  total: number;
+  etag: string | null;
+  /** null until the first bytes have been looked at, and where they are no text */
+  encoding: string | null;
+  binary: boolean;
+  loading: boolean;
+  error: string;
+}
+
 type ApiError = import("./static/api.js").ApiError;
 
 /** What has been loaded of the list that is shown: folders first, then files. */

@@ -57,7 +57,7 @@ def test_names_of_every_kind_are_shown_as_they_are_and_can_be_had(
     row = page.locator(".row", has_text="Wanderung")
     row.locator(".name").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog.frame_locator("iframe").locator("body")).to_contain_text("größe #1 100%?")
+    expect(dialog.get_by_role("region")).to_contain_text("größe #1 100%?")
     page.keyboard.press("Escape")
     page.get_by_role("checkbox", name="Select all").click()
     page.get_by_role("region", name="Selection").get_by_role("button", name="Delete").click()
@@ -102,7 +102,7 @@ def test_marks_that_turn_text_around_are_seen_wherever_a_name_is(
     assert row.locator(".name").evaluate("e => getComputedStyle(e).unicodeBidi") == "isolate"
     page.locator(".name", has_text=f"{shown}.txt").click()
     dialog = page.get_by_role("dialog", name=f"{shown}.txt")
-    expect(dialog.locator(f"iframe[title='{shown}.txt']")).to_be_visible()
+    expect(dialog.get_by_role("region", name=f"{shown}.txt")).to_be_visible()
     assert dialog.locator("h2").evaluate("e => getComputedStyle(e).unicodeBidi") == "isolate"
     hold()
     dialog.get_by_role("button", name="Copy link").click()

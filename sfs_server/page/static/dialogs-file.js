@@ -1,60 +1,9 @@
-// Look at a file, and share it.
+// Share a file.
 import { useEffect, useState } from "./vendor/hooks.js";
 import { credential, linkTo } from "./api.js";
-import { download, open } from "./actions.js";
-import { exactTime, kind, showable, size, time } from "./format.js";
+import { exactTime } from "./format.js";
 import { html } from "./html.js";
-import { nameOf } from "./places.js";
 import { Button, Dialog, Icon } from "./ui.js";
-
-/** @param {{ viewing: Viewing, onClose: () => void }} props */
-export function Viewer({ viewing: { path, file, url, error }, onClose }) {
-  if (!file) {
-    return html`<${Dialog} title=${nameOf(path)} onClose=${onClose}>
-      <p role="alert">${error}</p>
-      <div class="buttons"><${Button} look="primary" onClick=${onClose}>Close<//></div>
-    <//>`;
-  }
-  const shown = showable(file.content_type);
-  return html`<${Dialog} title=${file.name} onClose=${onClose} wide=${shown}>
-    <${shown ? Contents : NoContents} file=${file} url=${url} />
-    <div class="buttons">
-      <p class="soft push" title=${exactTime(file.modified_at)}>
-        ${size(file.size)} · ${time(file.modified_at)}
-      </p>
-      <a class="button" href=${url} target="_blank" rel="noopener noreferrer">
-        <${Icon} name="out" size="18" />New tab
-      </a>
-      <${Button} onClick=${() => open("share", { file })}>
-        <${Icon} name="link" size="18" />Copy link…
-      <//>
-      <${Button} look="primary" onClick=${() => download([file])}>
-        <${Icon} name="download" size="18" />Download
-      <//>
-    </div>
-  <//>`;
-}
-
-/**
- * Pictures, films and sounds have elements of their own, which run nothing. For all else there is a
- * frame, sandboxed without exception: what is shown in it can run no script, open nothing and know
- * nothing, whatever the file says. (A film in such a frame would not play: it has no origin.)
- * @param {{ file: Entry, url: string }} props
- */
-function Contents({ file, url }) {
-  const { name } = file;
-  const what = kind(file.content_type);
-  if (what === "image") return html`<img class="viewer" src=${url} alt=${name} />`;
-  if (what === "video") return html`<video class="viewer" src=${url} title=${name} controls />`;
-  if (what === "audio") return html`<audio class="player" src=${url} title=${name} controls />`;
-  return html`<iframe class="viewer" src=${url} title=${name} sandbox=""></iframe>`;
-}
-
-/** @param {{ file: Entry }} props */
-const NoContents = ({ file }) => html`<div class="no-viewer">
-  <${Icon} name=${kind(file.content_type)} size="48" />
-  <p>Not shown here: open it in a new tab, or download it.</p>
-</div>`;
 
 /** @type {[number, string][]} */
 const LIVES = [

@@ -1,14 +1,22 @@
 // Which dialogs are open: the file that is shown, and over it the one of the state, or else the
 // question about an upload whose name is taken.
-import { close, closeFile } from "./actions.js";
+import { close, closeFile, go, placeOfEntry } from "./actions.js";
 import { html } from "./html.js";
 import { Lazy } from "./lazy.js";
+import { inOrder } from "./list.js";
+
+/** @param {Entry} entry */
+const goOn = (entry) => go(placeOfEntry(entry), { replace: true });
 
 /** @param {{ state: State }} props */
 export function Dialogs({ state }) {
-  const { viewing } = state;
+  const { viewing, files, place } = state;
   return html`
-    ${viewing && html`<${Lazy} kind="viewer" viewing=${viewing} onClose=${closeFile} />`}
+    ${
+      viewing &&
+      html`<${Lazy} kind="viewer" viewing=${viewing} siblings=${inOrder(files, place.sort)}
+        here=${place.file} onGo=${goOn} onClose=${closeFile} />`
+    }
     <${OverAll} state=${state} />
   `;
 }

@@ -120,11 +120,3 @@ const KINDS = [
  * @param {string} type
  */
 export const kind = (type) => KINDS.find(([, pattern]) => pattern.test(type))?.[0] ?? "file";
-
-/**
- * Whether a browser shows it by itself, in a frame that may do nothing.
- * @param {string} type
- */
-export const showable = (type) =>
-  /^(image|video|audio|text)\/|json|javascript|xml|yaml|toml|sql/.test(type) &&
-  !/tiff|heic|x-msvideo|openxml|opendocument/.test(type);

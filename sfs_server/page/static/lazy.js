@@ -9,9 +9,10 @@ const file = () => import("./dialogs-file.js");
 const form = () => import("./dialogs-form.js");
 const menu = () => import("./menu.js");
 const tray = () => import("./tray.js"); // and with it queue.js, which sends
+const viewer = () => import("./viewer.js");
 
 for (const sign of ["pointerdown", "keydown", "dragenter"]) {
-  const prepare = () => Promise.allSettled([confirm(), file(), form(), menu(), tray()]);
+  const prepare = () => Promise.allSettled([confirm(), file(), form(), menu(), tray(), viewer()]);
   addEventListener(sign, prepare, { once: true });
 }
 
@@ -26,7 +27,7 @@ const KINDS = {
   clash: [confirm, "Clash"],
   "sign-out": [confirm, "SignOut"],
   share: [file, "Share"],
-  viewer: [file, "Viewer"],
+  viewer: [viewer, "Viewer"],
   menu: [menu, "Menu"],
   tray: [tray, "Tray"],
 };

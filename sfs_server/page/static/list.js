@@ -33,7 +33,7 @@ const isAsListed = ({ key, down }) => key === "name" && !down;
  * Folders stay first. Only a list that is whole has another order than the service's.
  * @param {Loaded} files @param {Sort} sort
  */
-function inOrder({ entries, after }, sort) {
+export function inOrder({ entries, after }, sort) {
   const { key, down } = sort;
   if (after !== null || isAsListed(sort)) return entries;
   if (sorted.entries !== entries || sorted.key !== key || sorted.down !== down) {

@@ -1,6 +1,6 @@
 // One file or folder in the table.
 import { download, follow, go, open, openMenu, placeOfEntry, view } from "./actions.js";
-import { exactSize, exactTime, isoTime, kind, showable, size, splitName, time } from "./format.js";
+import { exactSize, exactTime, isoTime, kind, size, splitName, time } from "./format.js";
 import { html } from "./html.js";
 import { addressOf, parentOf, placeIn } from "./places.js";
 import { state } from "./store.js";
@@ -61,18 +61,12 @@ function found({ path }) {
   return find && parentOf(path).slice(folder ? folder.length + 1 : 0);
 }
 
-/** @param {Entry} entry */
-function opening({ type, content_type }) {
-  if (type === "folder") return "Open";
-  return showable(content_type) ? "View" : "Details";
-}
-
 /** @param {Entry} entry @param {boolean} writable */
 function actionsOn(entry, writable) {
   const zip = entry.type === "folder" ? "Download as ZIP" : "Download";
   /** @type {MenuItem[]} */
   const items = [
-    { icon: "shown", label: opening(entry), act: () => view(entry) },
+    { icon: "shown", label: entry.type === "folder" ? "Open" : "View", act: () => view(entry) },
     { icon: "download", label: zip, act: () => download([entry]) },
     { icon: "link", label: "Copy link…", act: () => open("share", { file: entry }) },
   ];

@@ -1,5 +1,5 @@
 // The small parts that everything is made of.
-import { useLayoutEffect, useRef } from "./vendor/hooks.js";
+import { useId, useLayoutEffect, useRef } from "./vendor/hooks.js";
 import { html } from "./html.js";
 
 const SPRITE = new URL("./icons.svg", import.meta.url).href;
@@ -27,6 +27,7 @@ export const IconButton = ({ icon, label, ...rest }) =>
  */
 export function Dialog({ title, onClose, children, wide = false }) {
   const dialog = useRef(/** @type {any} */ (null));
+  const id = useId(); // there may be one over another
   useLayoutEffect(() => {
     const element = dialog.current;
     const from = /** @type {HTMLElement} */ (document.activeElement);
@@ -44,13 +45,13 @@ export function Dialog({ title, onClose, children, wide = false }) {
   return html`<dialog
     ref=${dialog}
     class=${wide ? "wide" : ""}
-    aria-labelledby="dialog-title"
+    aria-labelledby=${id}
     onCancel=${onCancel}
     onMouseDown=${(/** @type {Event} */ event) => event.target === dialog.current && onClose()}
   >
     <div class="panel">
       <div class="panel-head">
-        <h2 id="dialog-title" dir="auto">${title}</h2>
+        <h2 id=${id} dir="auto">${title}</h2>
         <${IconButton} icon="close" label="Close" onClick=${onClose} />
       </div>
       ${children}
