@@ -162,6 +162,9 @@ type Choice = "replace" | "keep" | "skip";
 /** A folder of a namespace. */
 type Where = Pick<Place, "namespace" | "folder">;
 
+/** What a person dropped or picked, as the browser gives it. */
+type Source = File | FileSystemEntry;
+
 /** A file that was dropped or picked, and where it is below that; null: an empty folder. */
 interface Picked {
   path: string;

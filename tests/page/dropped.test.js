@@ -90,9 +90,9 @@ test("of many files it is told how far it is, and others have their turn meanwhi
 test("more than can be taken is refused, in one folder and in many", async () => {
   const one = file("1");
   const many = folder("many", Array(MOST + 1).fill(one));
-  await assert.rejects(found(many), /^Error: These are more than 100,000 files/);
+  await assert.rejects(found(many), /^Error: This is more than 100,000 files/);
   const half = folder("half", Array(MOST / 2 + 1).fill(one));
-  await assert.rejects(found(half, half), /^Error: These are more than/);
+  await assert.rejects(found(half, half), /^Error: This is more than/);
 });
 
 test("reading ends when it is cancelled", async () => {

@@ -1,115 +1,97 @@
 // What a person dropped or picked, read down to the last sub-folder: files with their paths, and
 // the folders that have nothing in them. The others are made by the uploads of what is in them.
 //
-// A browser takes its time to say what is in a folder and how large a file is, and for some of it
-// the page stands still. So it is done in slices, between which the page is drawn.
+// While a browser looks at the disk, the page stands still: so this pauses now and then.
 import { number } from "./format.js";
 import { joined } from "./places.js";
 
-export const MOST = 100_000; // files and empty folders that are taken together
-const SLICE_MS = 12;
-const AT_ONCE = 100; // files that are opened at a time
+export const MOST = 100_000; // files and folders that are taken together
+const SLICE_MS = 12; // between two pauses
+const AT_ONCE = 100; // entries that are opened at a time
 
 /**
  * Reads `source`, and tells `told` now and then how many files have been found. What the browser
  * may not read is named in `unread`. Raises Error where there is too much, and what `signal` says.
- * @param {(FileSystemEntry | File)[]} source
- * @param {(files: number) => void} told
- * @param {AbortSignal} signal
- * @returns {Promise<Found>}
+ * @param {Source[]} source @param {(files: number) => void} told @param {AbortSignal} signal
  */
 export async function read(source, told, signal) {
   /** @type {Found} */
   const found = { files: [], folders: [], unread: [] };
+  let seen = 0;
   let end = 0;
-  const start = () => (end = performance.now() + SLICE_MS);
 
-  async function pause(more = 0) {
+  async function pause() {
     signal.throwIfAborted();
-    if (found.files.length + found.folders.length + more > MOST) throw new Error(TOO_MANY);
     if (performance.now() < end) return;
     told(found.files.length);
     await turn();
-    start();
+    go();
+  }
+  const go = () => (end = performance.now() + SLICE_MS);
+
+  /**
+   * What is in a folder, by name: a browser gives some of it at a time, and nothing at the end.
+   * @param {FileSystemDirectoryReader} reader
+   */
+  async function all(reader) {
+    /** @type {Source[]} */
+    const entries = [];
+    for (;;) {
+      /** @type {Source[] | null} */
+      const some = await asked((done, failed) => reader.readEntries(done, failed));
+      if (!some?.length) return some && entries.sort((a, b) => (a.name < b.name ? -1 : 1));
+      seen += some.length;
+      if (seen > MOST) throw new Error(TOO_MANY);
+      entries.push(...some);
+      await pause();
+    }
   }
 
-  /** @param {string} path @param {File} file */
-  async function take(path, file) {
-    const { size, lastModified } = file; // the browser looks at the disk now
-    found.files.push({ path, file, size, lastModified });
-    await pause();
-  }
+  /** @param {any} one @returns {Promise<File | Source[] | null>} */
+  const opened = async (one) => {
+    if (one instanceof File) return one;
+    return one.isFile ? asked((done, failed) => one.file(done, failed)) : all(one.createReader());
+  };
 
-  /** @param {FileSystemFileEntry[]} entries @param {string} folder */
-  async function open(entries, folder) {
+  /** @param {Source[]} entries @param {string} folder */
+  async function visit(entries, folder) {
     for (let at = 0; at < entries.length; at += AT_ONCE) {
       const some = entries.slice(at, at + AT_ONCE);
-      const files = await Promise.allSettled(some.map(fileOf));
-      for (const [n, { name }] of some.entries()) {
-        const opened = files[n];
-        const path = joined(folder, name);
-        if (opened.status === "fulfilled") await take(path, opened.value);
-        else found.unread.push(path);
+      for (const [n, it] of (await Promise.all(some.map(opened))).entries()) {
+        const path = joined(folder, pathOf(some[n]));
+        if (it === null) found.unread.push(path);
+        else if (it instanceof File) {
+          const { size, lastModified } = it; // the browser looks at the disk now
+          found.files.push({ path, file: it, size, lastModified });
+        } else if (it.length) await visit(it, path);
+        else found.folders.push(path);
+        await pause();
       }
     }
   }
 
-  /** @param {FileSystemDirectoryEntry} entry @param {string} path */
-  async function walk(entry, path) {
-    const inside = await entriesOf(entry, pause);
-    if (inside === null) return found.unread.push(path);
-    if (inside.length === 0) found.folders.push(path);
-    await open(inside.filter(isFile), path);
-    for (const one of inside.filter(isFolder)) await walk(one, joined(path, one.name));
-  }
-
-  start();
-  for (const one of source) {
-    if (one instanceof File) await take(one.webkitRelativePath || one.name, one);
-    else if (isFile(one)) await open([one], "");
-    else if (isFolder(one)) await walk(one, one.name);
-  }
+  if (source.length > MOST) throw new Error(TOO_MANY);
+  go();
+  await visit(source, "");
   return found;
 }
 
-const TOO_MANY = `These are more than ${number(MOST)} files: upload a part of them at a time.`;
+const TOO_MANY = `This is more than ${number(MOST)} files: upload a part of it at a time.`;
+
+/** @param {Source} one */
+const pathOf = (one) => (one instanceof File && one.webkitRelativePath) || one.name;
+
+/**
+ * null where the browser does not give it.
+ * @param {(done: (it: any) => void, failed: () => void) => void} ask
+ * @returns {Promise<any>}
+ */
+const asked = (ask) => new Promise((resolve) => ask(resolve, () => resolve(null)));
 
 // A timer would wait for a second in a tab that is not seen.
 const turn = () =>
   new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => {
-      port1.close();
-      resolve(undefined);
-    };
+    port1.onmessage = () => resolve(port1.close());
     port2.postMessage(null);
   });
-
-/** @param {FileSystemEntry} entry @returns {entry is FileSystemFileEntry} */
-const isFile = (entry) => entry.isFile;
-/** @param {FileSystemEntry} entry @returns {entry is FileSystemDirectoryEntry} */
-const isFolder = (entry) => entry.isDirectory;
-
-/** @param {FileSystemFileEntry} entry @returns {Promise<File>} */
-const fileOf = (entry) => new Promise((resolve, reject) => entry.file(resolve, reject));
-
-/**
- * All that is in a folder, by name; null where the browser may not say. It gives some of it at a
- * time, and nothing at the end.
- * @param {FileSystemDirectoryEntry} folder @param {(more: number) => Promise<void>} pause
- */
-async function entriesOf(folder, pause) {
-  const reader = folder.createReader();
-  /** @type {FileSystemEntry[]} */
-  const all = [];
-  for (;;) {
-    /** @type {FileSystemEntry[] | null} */
-    const some = await new Promise((resolve) =>
-      reader.readEntries(resolve, () => resolve(null)),
-    );
-    if (some === null) return null;
-    if (some.length === 0) return all.sort((a, b) => (a.name < b.name ? -1 : 1));
-    all.push(...some);
-    await pause(all.length);
-  }
-}

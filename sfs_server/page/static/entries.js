@@ -57,7 +57,7 @@ export function sums(uploads) {
   for (const upload of uploads) {
     const { state: now, file, path } = upload;
     const part = isActive(upload) ? active : { done, failed }[String(now)];
-    if (part) part[file ? "files" : "folders"] += 1;
+    if (part) part[file || part === failed ? "files" : "folders"] += 1;
     if (now === "failed") sum.again ||= upload.again;
     if (!part || part === failed) continue;
     folders.add(file ? parentOf(path) : path);

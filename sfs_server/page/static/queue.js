@@ -15,7 +15,7 @@ import { notify } from "./actions.js";
 import { ask, blocked, freeFolder, freePath, isReplaceable, taken } from "./clashes.js";
 import { read } from "./dropped.js";
 import { change, isRunning, NOTHING } from "./entries.js";
-import { joined, parentOf, within } from "./places.js";
+import { joined, nameOf, parentOf, within } from "./places.js";
 import { forget, identity, recollect, showUnfinished } from "./remembered.js";
 import { LARGEST_PIECE, run, wake } from "./sending.js";
 import { set, state, subscribe } from "./store.js";
@@ -53,32 +53,25 @@ subscribe(() => {
   pump();
 });
 
-/** @type {Map<AbortController, number>} what is being read, and how many files it has so far */
-const readings = new Map();
-
-function showReading() {
-  const counts = [...readings.values()].filter((files) => files > 0);
-  set({ reading: counts.length ? counts.reduce((sum, files) => sum + files) : null });
-}
+/** @type {Set<AbortController>} what is being read */
+const readings = new Set();
 
 /**
  * Reads what was dropped or picked, and uploads it into a folder.
- * @param {Where} place @param {(FileSystemEntry | File)[]} source
+ * @param {Where} place @param {Source[]} source
  */
 export async function add(place, source) {
   const owner = who();
   const control = new AbortController();
+  readings.add(control);
   try {
-    const told = (/** @type {number} */ files) => {
-      readings.set(control, files);
-      showReading();
-    };
-    enqueue(owner, place, await read(source, told, control.signal));
+    const found = await read(source, (reading) => set({ reading }), control.signal);
+    enqueue(owner, place, found);
   } catch (error) {
     if (!control.signal.aborted) notify(error.message, { error: true });
-  } finally {
-    if (readings.delete(control)) showReading();
   }
+  readings.delete(control);
+  if (readings.size === 0 && state.reading !== null) set({ reading: null });
 }
 
 /**
@@ -229,7 +222,7 @@ export function cancel(upload) {
 }
 
 export function cancelAll() {
-  for (const control of readings.keys()) control.abort();
+  for (const control of readings) control.abort();
   for (const upload of state.uploads.filter(isActive)) withdraw(upload);
 }
 
@@ -240,27 +233,18 @@ export function retry(upload) {
 }
 
 /**
- * The service does not take the path of an upload. Where a folder gets another name, so it does for
- * the others of the batch that go through it.
+ * The service does not take the path of an upload. A folder that gets another name by this gets it
+ * for all of the batch that goes into it.
  * @param {Upload} upload @param {string} path
  */
 export function rename(upload, path) {
-  const [before, after] = [upload.path, path].map((one) => parentOf(one).split("/"));
-  /** @param {string} other */
-  const moved = (other) => {
-    let same = before.length === after.length;
-    const segments = other.split("/");
-    return segments
-      .map((segment, n) => {
-        same &&= n < segments.length - 1 && segment === before[n];
-        return same ? after[n] : segment;
-      })
-      .join("/");
-  };
-  for (const other of batchOf(upload)) {
-    const waits = other.misnamed || (other.state === "queued" && !other.url);
-    const to = moved(other.path);
-    if (other !== upload && waits && to !== other.path) move(other, to);
+  let [from, to] = [parentOf(upload.path), parentOf(path)];
+  while (from !== to && nameOf(from) === nameOf(to)) [from, to] = [parentOf(from), parentOf(to)];
+  for (const one of batchOf(upload)) {
+    const waits = one.misnamed || (one.state === "queued" && !one.url);
+    if (waits && from && within(one.path, from)) {
+      move(one, joined(to, one.path.slice(from.length + 1)));
+    }
   }
   move(upload, path);
   pump();

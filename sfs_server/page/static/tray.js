@@ -85,13 +85,13 @@ function pick(uploads) {
 /** @param {Sums} sum @param {Remembered[]} unfinished @param {number | null} reading */
 function title(sum, unfinished, reading) {
   const { active, done, failed } = sum;
-  const lost = failed.files + failed.folders;
+  const lost = failed.files;
   if (reading !== null) return `Reading the folder… ${count(reading, "file")}`;
   if (active.files + active.folders) {
     const now = `Uploading ${amount(active)}`;
     return lost ? `${now}, ${number(lost)} failed` : now;
   }
-  if (lost) return `${amount(failed)} not uploaded`;
+  if (lost) return `${count(lost, "file")} not uploaded`;
   if (done.files + done.folders) return `${together(sum)} uploaded`;
   return unfinished.length ? `${count(unfinished.length, "file")} unfinished` : "Nothing uploaded";
 }
