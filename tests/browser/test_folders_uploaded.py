@@ -11,7 +11,17 @@ import pytest
 from playwright.sync_api import Page, Request, expect
 
 from tests.browser.conftest import SignIn, Site, Window
-from tests.browser.uploading import Sent, drop, made, pick_folder, slow_down, tray, upload_of
+from tests.browser.uploading import (
+    Sent,
+    drag,
+    drop,
+    made,
+    pick_folder,
+    slow_down,
+    tray,
+    upload_of,
+)
+from tests.support.credentials import authorization
 
 MANY_MS = 300_000
 MEGABYTE = 1_000_000
@@ -113,6 +123,48 @@ def test_what_is_dropped_goes_into_the_folder_that_is_shown(
     expect(page.locator(".row .name")).to_have_text(["holiday", "single.txt"])
     upload_of(page, "c.txt").get_by_role("button", name="c.txt", exact=True).click()
     expect(page.get_by_role("dialog", name="c.txt")).to_contain_text("50 bytes")
+
+
+def test_what_is_dropped_on_a_folder_or_a_namespace_goes_there(
+    site: Site, page: Page, sign_in: SignIn, namespace: str, tmp_path: Path
+) -> None:
+    files = [made(tmp_path / name, 20) for name in "abcde"]
+    (site.data / "files" / namespace / "2024" / "june").mkdir(parents=True)
+    site.store(namespace, {"note": b"a file"})
+    other = site.token("bob")
+    url = f"{site.url}/storage/namespaces"
+    name = f"{namespace}-of-bob"
+    made_by_bob = page.request.post(url, data={"name": name}, headers=authorization(other))
+    assert made_by_bob.status == 201
+    sign_in(page, at=f"/ns/{namespace}")
+    row = page.locator(".row", has_text="2024")
+    drag(page, files[0], on=row)
+    words = page.locator(".drop")
+    expect(words).to_have_text(re.compile(f"Drop to upload to {namespace} / 2024$"))
+    expect(page.locator("[data-over]")).to_have_text(re.compile("2024"))
+    drag(page, files[0], on=page.locator(".row", has_text="note"))
+    expect(words).to_have_text(re.compile(f"Drop to upload to {namespace}$"))
+    expect(page.locator("[data-over]")).to_have_count(0)
+    bobs = page.get_by_role("link", name=name)
+    drag(page, files[0], on=bobs)
+    expect(words).to_have_text(re.compile("You may not upload here"))
+    expect(page.locator("[data-over]")).to_have_count(0)
+    drop(page, files[0], on=row)
+    expect(words).to_have_count(0)
+    expect(page.locator("[data-over]")).to_have_count(0)
+    expect(upload_of(page, "a")).to_have_class(re.compile("done"))
+    row.get_by_role("link").click()
+    row = page.locator(".row", has_text="june")
+    drop(page, files[1], on=row)
+    drop(page, files[2], on=page.get_by_label("Folders above").get_by_role("link"))
+    drop(page, files[3], on=page.get_by_role("link", name=re.compile("^default")))
+    drop(page, files[4])
+    expect(tray(page).get_by_role("heading")).to_have_text("5 files in 4 folders uploaded")
+    wanted = {"note": b"a file", "2024/a": files[0].read_bytes()}
+    wanted |= {"2024/june/b": files[1].read_bytes(), "c": files[2].read_bytes()}
+    assert stored(site, namespace) == wanted | {"2024/e": files[4].read_bytes()}
+    assert stored(site, "default")["d"] == files[3].read_bytes()
+    (site.data / "files" / "default" / "d").unlink()
 
 
 def test_a_folder_that_is_there_already_is_asked_about_as_a_whole(

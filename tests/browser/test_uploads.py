@@ -124,6 +124,7 @@ def test_files_can_be_dropped_on_the_page(
         }"""
     )
     page.dispatch_event("main", "dragenter", {"dataTransfer": data})
+    page.dispatch_event("main", "dragover", {"dataTransfer": data})
     expect(page.get_by_text(f"Drop to upload to {namespace}")).to_be_visible()
     page.dispatch_event("main", "drop", {"dataTransfer": data})
     expect(page.get_by_text("Drop to upload")).to_have_count(0)

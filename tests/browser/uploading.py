@@ -44,17 +44,21 @@ def pick_folder(page: Page, path: Path) -> None:
     page.get_by_label("Upload folder").set_input_files(path)
 
 
-def drop(page: Page, *paths: Path, on: Locator | None = None) -> None:
-    """Drop files and folders of the disk, as a file manager does: on the middle of an element, or
-    of the page."""
-    box = on.bounding_box() if on else {"x": 0, "y": 0, "width": 1280, "height": 800}
-    assert box is not None
+def drag(page: Page, *paths: Path, on: Locator | None = None, end: str = "dragOver") -> None:
+    """Drag files and folders of the disk, as a file manager does, to the middle of an element, or
+    to where the page has nothing; there, do what ``end`` says."""
     session = page.context.new_cdp_session(page)
     data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    box = on.bounding_box() if on else {"x": 800, "y": 700, "width": 0, "height": 0}
+    assert box is not None
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    for event in ("dragEnter", "dragOver", "drop"):
+    for event in ("dragEnter", "dragOver", end):
         session.send("Input.dispatchDragEvent", {"type": event, "x": x, "y": y, "data": data})
     session.detach()
+
+
+def drop(page: Page, *paths: Path, on: Locator | None = None) -> None:
+    drag(page, *paths, on=on, end="drop")
 
 
 def upload_of(page: Page, name: str) -> Locator:

@@ -1,16 +1,13 @@
 // The page as a whole.
-import { useEffect, useRef, useState } from "./vendor/hooks.js";
-import { dismiss, notify } from "./actions.js";
+import { dismiss } from "./actions.js";
 import { Dialogs } from "./dialogs.js";
+import { DropZone } from "./dropzone.js";
 import { Files } from "./files.js";
 import { html } from "./html.js";
 import { Lazy } from "./lazy.js";
 import { Rail } from "./rail.js";
-import { placeName } from "./places.js";
-import { mayWrite } from "./rights.js";
 import { useStore } from "./store.js";
-import { Icon, IconButton } from "./ui.js";
-import { take } from "./uploads.js";
+import { IconButton } from "./ui.js";
 
 export function App() {
   const state = useStore();
@@ -40,7 +37,7 @@ export function App() {
     <${Notices} notices=${state.notices} />
     <p class="unseen" role="status">${state.said}</p>
     <${Dialogs} state=${state} />
-    <${DropZone} here=${here} place=${state.place} session=${state.session} />
+    <${DropZone} />
   </div>`;
 }
 
@@ -63,45 +60,3 @@ const Notices = ({ notices }) => html`<div class="notices" role="status">
     </div>`,
   )}
 </div>`;
-
-/**
- * Files may be dropped anywhere. The events of children bubble: entering and leaving are counted.
- * @param {{ here?: Namespace, place: Place, session: Session | null }} props
- */
-function DropZone({ here, place, session }) {
-  const [over, setOver] = useState(false);
-  const now = useRef({ here, place, session });
-  now.current = { here, place, session };
-  useEffect(() => {
-    let depth = 0;
-    /** @param {DragEvent} event */
-    const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-    /** @type {Record<string, (event: any) => unknown>} */
-    const listen = {
-      dragenter: (event) => hasFiles(event) && ((depth += 1), setOver(true)),
-      dragleave: (event) => hasFiles(event) && (depth -= 1) <= 0 && setOver(false),
-      dragover: (event) => hasFiles(event) && event.preventDefault(),
-      drop: (event) => {
-        if (!hasFiles(event)) return;
-        event.preventDefault();
-        depth = 0;
-        setOver(false);
-        const { here: ns, place: to, session: who } = now.current;
-        if (ns && mayWrite(who, ns)) take(to, event.dataTransfer);
-        else notify(who ? "You may not upload here." : "Sign in to upload.", { error: true });
-      },
-    };
-    for (const [name, listener] of Object.entries(listen)) addEventListener(name, listener);
-    return () => {
-      for (const [name, listener] of Object.entries(listen)) removeEventListener(name, listener);
-    };
-  }, []);
-  if (!over) return null;
-  const may = here && mayWrite(session, here);
-  return html`<div class="drop" aria-hidden="true">
-    <div>
-      <${Icon} name="upload" size="40" />
-      <strong>${may ? `Drop to upload to ${placeName(place)}` : "You may not upload here"}</strong>
-    </div>
-  </div>`;
-}

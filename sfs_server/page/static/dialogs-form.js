@@ -118,7 +118,7 @@ export function RenameUpload({ upload, onClose }) {
       <label class="input">
         <span>${upload.path.includes("/") ? "Folders and name" : "Name"}</span>
         <input name="path" required autofocus autocomplete="off" autocapitalize="off"
-          spellcheck="false" dir="auto" value=${allowed(upload.path)} />
+          spellcheck="false" dir="auto" defaultValue=${allowed(upload.path)} />
       </label>
       ${error && html`<p class="wrong" role="alert">${error}</p>`}
       <div class="buttons">

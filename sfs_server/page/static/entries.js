@@ -1,7 +1,7 @@
 // The uploads of the queue as they are shown: what changes in one is drawn soon, and announced.
 import { say } from "./actions.js";
 import { count } from "./format.js";
-import { parentOf } from "./places.js";
+import { joined, parentOf } from "./places.js";
 import { moved, tick } from "./speed.js";
 import { set, state } from "./store.js";
 import { isActive } from "./uploads.js";
@@ -55,12 +55,12 @@ export function sums(uploads) {
   const sum = { active, done, failed, size: 0, sent: 0, reached: 0, again: false };
   const folders = new Set();
   for (const upload of uploads) {
-    const { state: now, file, path } = upload;
+    const { state: now, file, namespace, path } = upload;
     const part = isActive(upload) ? active : { done, failed }[String(now)];
     if (part) part[file || part === failed ? "files" : "folders"] += 1;
     if (now === "failed") sum.again ||= upload.again;
     if (!part || part === failed) continue;
-    folders.add(file ? parentOf(path) : path);
+    folders.add(joined(namespace, file ? parentOf(path) : path));
     sum.size += upload.size;
     sum.sent += upload.sent;
     sum.reached += upload.reached;
