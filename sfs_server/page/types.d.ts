@@ -123,6 +123,13 @@ interface Notice {
   id: number;
   text: string;
   error: boolean;
+  /** what else can be done about it */
+  offer?: Offer;
+}
+
+interface Offer {
+  label: string;
+  act: () => unknown;
 }
 
 interface MenuItem {
@@ -301,6 +308,8 @@ interface RowProps {
   selected: boolean;
   /** it is where the arrow keys move from */
   current: boolean;
+  /** it gets another name */
+  renaming: boolean;
   onToggle: (at: number, range: boolean) => void;
   onFocus: () => void;
 }

@@ -1,14 +1,16 @@
 // What a person can do, as changes of the state.
 import * as api from "./api.js";
+import { copy } from "./clipboard.js";
 import { visible } from "./format.js";
 import { load } from "./listing.js";
+import { unreachable } from "./online.js";
 import { addressOf, nameOf, parentOf, placeIn, sameList } from "./places.js";
 import { NOTHING_LOADED, set, state } from "./store.js";
 
 const NOTICE_SECONDS = 6;
+const OFFER_SECONDS = 20;
 const MOST_NOTICES = 4;
 const LINK_SECONDS = 3600;
-const FRAME_SECONDS = 60;
 
 // Notices.
 
@@ -16,12 +18,13 @@ let lastNotice = 0;
 
 /**
  * Returns the id of the notice. An error stays until it is dismissed, as does what is to `stay`.
- * @param {string} text @param {{ error?: boolean, stay?: boolean }} how
+ * @param {string} text @param {{ error?: boolean, stay?: boolean, offer?: Offer }} how
  */
-export function notify(text, { error = false, stay = error } = {}) {
+export function notify(text, { error = false, stay = error, offer } = {}) {
   const id = (lastNotice += 1);
-  set({ notices: [...state.notices, { id, text, error }].slice(-MOST_NOTICES) });
-  if (!stay) setTimeout(() => dismiss(id), NOTICE_SECONDS * 1000);
+  set({ notices: [...state.notices, { id, text, error, offer }].slice(-MOST_NOTICES) });
+  const seconds = offer ? OFFER_SECONDS : NOTICE_SECONDS;
+  if (!stay) setTimeout(() => dismiss(id), seconds * 1000);
   return id;
 }
 
@@ -102,7 +105,7 @@ export function arrive(place) {
   const same = state.files !== NOTHING_LOADED && sameList(before, place);
   const name = nameOf(place.file || place.folder) || place.namespace;
   document.title = name === "default" ? "SFS" : `${visible(name)} · SFS`;
-  set({ place, menu: null, railOpen: false });
+  set({ place, menu: null, railOpen: false, renaming: "", focusOn: "" });
   const searched = before.namespace === place.namespace && before.folder === place.folder;
   const list = same ? undefined : showList(searched ? state.files : NOTHING_LOADED);
   if (place.file) openFile(place.file);
@@ -211,26 +214,22 @@ export function countsChanged() {
   }, 500);
 }
 
+/** @param {Entry[]} entries */
+export const download = (entries) =>
+  import("./downloading.js").then((module) => module.download(entries), unreachable);
+
 /**
- * The browser saves what a frame is sent to, and the page stays. A refusal in a frame would not be
- * seen, so the link is asked for first.
- * @param {Entry[]} entries
+ * Its row becomes a field for another name.
+ * @param {Entry} entry
  */
-export async function download(entries) {
-  for (const entry of entries) {
-    try {
-      const { download: url } = await api.linkTo(entry, LINK_SECONDS);
-      const frame = document.createElement("iframe");
-      frame.hidden = true;
-      frame.style.display = "none";
-      frame.title = "download";
-      frame.src = url;
-      document.body.append(frame);
-      setTimeout(() => frame.remove(), FRAME_SECONDS * 1000);
-    } catch (error) {
-      notify(`${entry.name} cannot be downloaded: ${error.message}`, { error: true });
-    }
-  }
+export const rename = ({ path }) => set({ renaming: path });
+
+/** @param {Entry} entry */
+export async function copyPath({ namespace, path }) {
+  const done = await copy(`${namespace}/${path}`);
+  notify(done ? "The path has been copied." : `Copy the path from here: ${namespace}/${path}`, {
+    stay: !done,
+  });
 }
 
 // Selecting.

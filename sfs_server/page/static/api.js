@@ -54,18 +54,13 @@ export const authorization = (token = credential.get()) =>
 
 /**
  * @param {string} method @param {string} path @param {unknown} [body] @param {AbortSignal} [signal]
- * @param {string | null} [token] @param {boolean} [endless] the response may take any time to read
- * @param {Record<string, string>} [fields]
+ * @param {object} [how]
+ * @param {string | null} [how.token]
+ * @param {boolean} [how.endless] the response may take any time to read
+ * @param {Record<string, string>} [how.fields] more of the request's head
  */
-async function call(
-  method,
-  path,
-  body,
-  signal,
-  token = credential.get(),
-  endless = false,
-  fields = {},
-) {
+async function call(method, path, body, signal, how = {}) {
+  const { token = credential.get(), endless = false, fields = {} } = how;
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json", ...authorization(token), ...fields };
   if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -106,7 +101,12 @@ function broken(error) {
 
 // The response to a HEAD has no body that would say it.
 /** @type {Record<number, string>} */
-const WITHOUT_BODY = { 401: "Sign in to do this.", 404: "There is no such file." };
+const WITHOUT_BODY = {
+  401: "Sign in to do this.",
+  404: "There is no such file.",
+  413: "There are more than 100,000 files and folders in it, which is too many for one ZIP file.",
+  503: "The service is busy. Try again later.",
+};
 
 /** @param {Response} response */
 async function detailOf(response) {
@@ -134,7 +134,7 @@ const json = async (...request) => bodyOf(await call(...request));
  * @param {string} path @param {AbortSignal} signal @returns {AsyncGenerator<string>}
  */
 export async function* fetchStream(path, signal) {
-  const { body } = await call("GET", path, undefined, signal, credential.get(), true);
+  const { body } = await call("GET", path, undefined, signal, { endless: true });
   const reading = /** @type {ReadableStream} */ (body).pipeThrough(new TextDecoderStream());
   const pieces = reading.getReader();
   for (;;) {
@@ -152,14 +152,14 @@ export const viewPath = (ns, path) => `/storage/${segment(ns)}/${segments(path)}
 const downloadPath = (ns, path) => `/storage/download/${segment(ns)}/${segments(path)}`;
 /** @param {string} ns @param {string} path of a folder, "" for the top */
 const folderPath = (ns, path) => (path ? `${viewPath(ns, path)}/` : `/storage/${segment(ns)}/`);
-/** @param {Entry} entry */
+/** @param {Pick<Entry, "type" | "namespace" | "path">} entry */
 const pathOf = ({ type, namespace, path }) =>
   type === "folder" ? folderPath(namespace, path) : viewPath(namespace, path);
 /** @param {string} url */
 const absolute = (url) => new URL(url, location.origin).href;
 
 /** @param {string} [token] @returns {Promise<Session>} */
-export const getSession = (token) => json("GET", "/api/session", undefined, undefined, token);
+export const getSession = (token) => json("GET", "/api/session", undefined, undefined, { token });
 export const isAlive = () =>
   fetch("/healthz", { cache: "no-store", signal: AbortSignal.timeout(ALIVE_MS) }).then(
     (response) => response.ok,
@@ -239,14 +239,36 @@ export async function findEntry(namespace, path) {
   }
 }
 
+/**
+ * The first files in a folder and below it, and whether there are more.
+ * @param {string} namespace @param {string} folder @param {number} limit @param {AbortSignal} signal
+ * @returns {Promise<{ files: Entry[], more: boolean }>}
+ */
+export async function filesBelow(namespace, folder, limit, signal) {
+  const query = new URLSearchParams({ namespace, prefix: `${folder}/`, limit: String(limit) });
+  const { entries, next } = await page(`/storage/files?${query}`, signal);
+  return { files: entries.map((listed) => entryOf("", listed)), more: next !== null };
+}
+
 /** @param {Entry} entry */
 export const deleteEntry = (entry) => call("DELETE", pathOf(entry));
 /** @param {string} ns @param {string} path */
 export const makeFolder = (ns, path) => call("MKCOL", folderPath(ns, path));
+/**
+ * An ApiError with the status 412 says that something is there, which is not to be replaced.
+ * @param {Entry} entry @param {string} ns @param {string} path @param {boolean} [replace]
+ */
+export const moveEntry = (entry, ns, path, replace = false) =>
+  call("MOVE", pathOf(entry), undefined, undefined, {
+    fields: { Destination: viewPath(ns, path), Overwrite: replace ? "T" : "F" },
+  });
 
 // Links. An anonymous visitor needs none: the entry's own address opens it, or says why not.
 
-/** @param {Entry} entry @param {number} ttl @returns {Promise<FileLink>} */
+/**
+ * @param {Pick<Entry, "type" | "namespace" | "path">} entry @param {number} ttl
+ * @returns {Promise<FileLink>}
+ */
 export async function linkTo(entry, ttl) {
   const { type, namespace, path } = entry;
   if (credential.get() === null) {
@@ -274,7 +296,7 @@ export async function readPart(url, from, most, etag, signal) {
   /** @type {Record<string, string>} */
   const fields = { Range: `bytes=${from}-${from + most - 1}` };
   if (etag) fields["If-Match"] = etag;
-  const response = await call("GET", url, undefined, signal, null, false, fields);
+  const response = await call("GET", url, undefined, signal, { token: null, fields });
   const { headers, status } = response;
   if (status !== 206 && from > 0) throw new ApiError(status, "The rest cannot be had in parts.");
   const range = /\/(\d+)$/.exec(headers.get("Content-Range") ?? "");
@@ -297,6 +319,17 @@ async function beginningOf(response, most) {
   }
   await reader.cancel();
   return bytes.subarray(0, length);
+}
+
+/**
+ * Where a folder can be fetched as one ZIP file, or only what has these names in it.
+ * @param {Where} where @param {string[]} names @param {number} ttl
+ */
+export async function zipOf({ namespace, folder }, names, ttl) {
+  const named = names.map((name) => `&name=${segment(name)}`).join("");
+  await call("HEAD", `${folderPath(namespace, folder)}?archive=zip${named}`);
+  const { download } = await linkTo({ type: "folder", namespace, path: folder }, ttl);
+  return download + named;
 }
 
 /**

@@ -51,12 +51,27 @@ function toFiles(event) {
   /** @type {HTMLElement} */ (main.querySelector('.row[tabindex="0"]') ?? main).focus();
 }
 
+/**
+ * The focus is not to go with the notice.
+ * @param {number} id
+ */
+function leave(id) {
+  document.querySelector("h1")?.focus();
+  dismiss(id);
+}
+
 /** @param {{ notices: Notice[] }} props */
 const Notices = ({ notices }) => html`<div class="notices" role="status">
   ${notices.map(
-    ({ id, text, error }) => html`<div key=${id} class=${error ? "notice error" : "notice"}>
+    ({ id, text, error, offer }) => html`<div key=${id} class=${error ? "notice error" : "notice"}>
       <span>${text}</span>
-      <${IconButton} icon="close" label="Dismiss" onClick=${() => dismiss(id)} />
+      ${
+        offer &&
+        html`<button type="button" class="quiet" onClick=${() => (leave(id), offer.act())}>
+          ${offer.label}
+        </button>`
+      }
+      <${IconButton} icon="close" label="Dismiss" onClick=${() => leave(id)} />
     </div>`,
   )}
 </div>`;

@@ -1,10 +1,12 @@
 // Questions before something is lost.
-import { useState } from "./vendor/hooks.js";
+import { useEffect, useState } from "./vendor/hooks.js";
 import { signOut } from "./actions.js";
+import { MOST } from "./api.js";
 import { blocked, isReplaceable } from "./clashes.js";
-import { deleteEntries } from "./deleting.js";
+import { deleteEntries, measure } from "./deleting.js";
 import { count, counted, exactSize, exactTime, number, size, time } from "./format.js";
 import { html } from "./html.js";
+import { topmost } from "./names.js";
 import { deleteNamespace } from "./namespaces.js";
 import { nameOf, parentOf, placeName, within } from "./places.js";
 import { resolve, resolveAll } from "./queue.js";
@@ -14,7 +16,8 @@ import { isActive } from "./uploads.js";
 const MOST_NAMES = 5;
 
 /** @param {{ entries: Entry[], onClose: () => void }} props */
-export function DeleteEntries({ entries, onClose }) {
+export function DeleteEntries({ entries: chosen, onClose }) {
+  const entries = topmost(chosen);
   const others = entries.length - MOST_NAMES;
   const [{ type }] = entries;
   const title = entries.length === 1 ? `Delete this ${type}?` : `Delete ${counted(entries)}?`;
@@ -23,12 +26,43 @@ export function DeleteEntries({ entries, onClose }) {
       ${entries.slice(0, MOST_NAMES).map(({ path, name }) => html`<li key=${path} dir="auto">${name}</li>`)}
       ${others > 0 && html`<li class="soft">and ${number(others)} more</li>`}
     </ul>
+    <${HowMuch} entries=${entries} />
     <p>This cannot be undone.</p>
     <div class="buttons">
       <${Button} autofocus onClick=${onClose}>Cancel<//>
       <${Button} look="danger solid" onClick=${() => deleteEntries(entries)}>Delete<//>
     </div>
   <//>`;
+}
+
+/**
+ * What is in the folders is counted while one reads the rest.
+ * @param {{ entries: Entry[] }} props
+ */
+function HowMuch({ entries }) {
+  const folders = entries.filter(({ type }) => type === "folder");
+  const own = entries.reduce((sum, entry) => sum + entry.size, 0);
+  const where = folders.length === 1 ? "in it" : "in them";
+  const [inside, setInside] = useState(`Counting what is ${where}…`);
+  useEffect(() => {
+    if (folders.length === 0) return;
+    const control = new AbortController();
+    measure(folders, control.signal).then(
+      (all) => setInside(described(all)),
+      (error) => control.signal.aborted || setInside(`This cannot be counted: ${error.message}`),
+    );
+    return () => control.abort();
+  }, []);
+  /** @param {Awaited<ReturnType<typeof measure>>} all */
+  const described = (all) => {
+    if (all.more) return `There are more than ${number(MOST)} files ${where}.`;
+    if (all.files === 0) return `There are no files ${where}.`;
+    const spread = count(all.folders.size, "folder");
+    const files = count(all.files, "file");
+    return `${files} ${where}, in ${spread}, ${size(all.size)}.`;
+  };
+  if (folders.length === 0) return html`<p>${size(own)} in all.</p>`;
+  return html`<p role="status">${inside}</p>`;
 }
 
 /** @param {{ ns: Namespace, onClose: () => void }} props */

@@ -1,6 +1,7 @@
 // Share a file.
 import { useEffect, useState } from "./vendor/hooks.js";
 import { credential, linkTo } from "./api.js";
+import { copy as copyText } from "./clipboard.js";
 import { exactTime } from "./format.js";
 import { html } from "./html.js";
 import { Button, Dialog, Icon } from "./ui.js";
@@ -79,14 +80,7 @@ function Copy({ label, text }) {
   /** @param {ElementEvent} event */
   const copy = async (event) => {
     event.currentTarget.parentElement?.querySelector("input")?.select();
-    // The clipboard is there only under TLS and on localhost; the older way works everywhere.
-    const done = navigator.clipboard
-      ? await navigator.clipboard.writeText(text).then(
-          () => true,
-          () => false,
-        )
-      : document.execCommand("copy");
-    setCopied(done);
+    setCopied(await copyText(text));
   };
   return html`<div class="copy">
     <label class="input"><span>${label}</span>

@@ -61,7 +61,7 @@ function Heading({ state, here, writable }) {
   return html`<div class="heading">
     <div class="heading-text">
       ${folder && html`<${Crumbs} place=${place} />`}
-      <h1 title=${title} dir="auto">${title}</h1>
+      <h1 title=${title} dir="auto" tabindex="-1">${title}</h1>
       <p>${(folder ? inFolder(state) : here && describe(here, session)) || "\u00a0"}</p>
     </div>
     <div class="heading-actions">
@@ -74,7 +74,10 @@ function Heading({ state, here, writable }) {
             <${Icon} name="folder" size="18" />Upload folder
           <//>`
         }
-        <${FilePicker} onFiles=${onFiles}><${Icon} name="upload" size="18" />Upload<//>`
+        <${FilePicker} onFiles=${onFiles}><${Icon} name="upload" size="18" />Upload<//>
+        <${Button} look="with-label" onClick=${() => open("new-folder", { where: place })}>
+          <${Icon} name="new-folder" size="18" /><span class="label">New folder</span>
+        <//>`
       }
       ${
         items.length > 0 &&
@@ -214,7 +217,10 @@ function Selection({ writable }) {
     <//>
     ${
       writable &&
-      html`<${Button} look="danger" onClick=${() => open("delete-entries", { entries })}>
+      html`<${Button} onClick=${() => open("move", { entries })}>
+        <${Icon} name="move" size="18" /><span class="label">Move…</span>
+      <//>
+      <${Button} look="danger" onClick=${() => open("delete-entries", { entries })}>
       <${Icon} name="trash" size="18" /><span class="label">Delete</span>
     <//>`
     }

@@ -2,14 +2,15 @@
 // asked of the service when the end comes near.
 //
 // For keyboards it is one stop (a grid of ARIA): the arrows move, Space selects, Enter opens,
-// Delete deletes, Ctrl+A selects all that is loaded. The row that has the focus stays an element
+// Delete deletes, F2 renames, Ctrl+A selects all that is loaded. The row that has the focus stays an element
 // even out of sight, or the focus would be lost.
 import { useEffect, useLayoutEffect, useRef, useState } from "./vendor/hooks.js";
-import { open, select, selectedEntries, selectNone, sortBy, view } from "./actions.js";
+import { open, rename, select, selectedEntries, selectNone, sortBy, view } from "./actions.js";
 import { compareNames, number } from "./format.js";
 import { html } from "./html.js";
 import { loadAll, loadMore } from "./listing.js";
 import { Row } from "./row.js";
+import { set, state as store } from "./store.js";
 import { Icon } from "./ui.js";
 
 const BEYOND = 12; // rows drawn above and below the window
@@ -45,6 +46,9 @@ export function inOrder({ entries, after }, sort) {
   }
   return sorted.rows;
 }
+
+/** In the order in which they are shown. */
+export const rowsShown = () => inOrder(store.files, store.place.sort);
 
 /** @param {{ current: HTMLElement | null }} body @param {number} length */
 function useWindow(body, length) {
@@ -93,6 +97,12 @@ export function List({ state, writable }) {
     else if (span.last > rows.length - NEAR) loadMore();
   });
   useLayoutEffect(() => {
+    const to = state.focusOn ? rows.findIndex(({ path }) => path === state.focusOn) : -1;
+    if (to < 0) return; // it may come later
+    set({ focusOn: "" });
+    setFocus({ at: to, move: true, anchor: to });
+  });
+  useLayoutEffect(() => {
     if (!focus.move) return;
     const row = body.current.querySelector(`[data-at="${at}"]`);
     row?.focus({ preventScroll: true });
@@ -137,6 +147,7 @@ export function List({ state, writable }) {
     else if (event.key === " " && !event.target.matches("input")) toggle(at, event.shiftKey);
     else if (event.key === "Enter") view(rows[at]);
     else if (event.key === "Delete") remove();
+    else if (event.key === "F2" && writable) rename(rows[at]);
     else if (event.key === "a" && (event.ctrlKey || event.metaKey))
       select(rows.map(({ path }) => path));
     else if (event.key === "Escape") selectNone();
@@ -158,6 +169,7 @@ export function List({ state, writable }) {
         ${drawn.map(
           (i) => html`<${Row} key=${rows[i].path} entry=${rows[i]} at=${i} writable=${writable}
           selected=${selected.has(rows[i].path)} current=${i === at}
+          renaming=${state.renaming === rows[i].path}
           onToggle=${toggle}
           onFocus=${() => i !== at && setFocus({ at: i, move: false, anchor: i })} />`,
         )}

@@ -1,13 +1,24 @@
 // One file or folder in the table.
-import { download, follow, go, open, openMenu, placeOfEntry, view } from "./actions.js";
+import {
+  copyPath,
+  download,
+  follow,
+  go,
+  open,
+  openMenu,
+  placeOfEntry,
+  rename,
+  view,
+} from "./actions.js";
 import { exactSize, exactTime, isoTime, kind, size, splitName, time } from "./format.js";
 import { html } from "./html.js";
+import { Lazy } from "./lazy.js";
 import { addressOf, parentOf, placeIn } from "./places.js";
 import { state } from "./store.js";
 import { Icon, IconButton } from "./ui.js";
 
 /** @param {RowProps} props */
-export function Row({ entry, at, writable, selected, current, onToggle, onFocus }) {
+export function Row({ entry, at, writable, selected, current, renaming, onToggle, onFocus }) {
   const tab = current ? 0 : -1;
   const { type, name, size: bytes, modified_at: seconds, content_type } = entry;
   const folder = type === "folder";
@@ -22,6 +33,7 @@ export function Row({ entry, at, writable, selected, current, onToggle, onFocus 
   const length = !folder && html`<span title=${exactSize(bytes)}>${size(bytes)}</span>`;
   return html`<div class="row" role="row" data-at=${at} aria-rowindex=${at + 2}
     aria-selected=${String(selected)} tabindex=${tab} onFocus=${onFocus}
+    draggable=${writable && !renaming}
     style=${{ transform: `translateY(calc(var(--row) * ${at}))` }}>
     <span role="gridcell" class="c-check">
       <label>
@@ -32,10 +44,14 @@ export function Row({ entry, at, writable, selected, current, onToggle, onFocus 
     <span role="gridcell" class="c-name">
       <span class=${`kind ${icon}`}><${Icon} name=${icon} size="22" /></span>
       <span class="name-and-more">
-        <a class="name" tabindex=${tab} dir="auto" title=${name} href=${addressOf(place)}
-          onClick=${(/** @type {MouseEvent} */ event) => follow(event, place)}>
-          <span class="name-head">${head}</span><span class="name-tail">${tail}</span>
-        </a>
+        ${
+          renaming
+            ? html`<${Lazy} kind="rename-entry" entry=${entry} />`
+            : html`<a class="name" tabindex=${tab} dir="auto" title=${name} href=${addressOf(place)}
+              onClick=${(/** @type {MouseEvent} */ event) => follow(event, place)}>
+              <span class="name-head">${head}</span><span class="name-tail">${tail}</span>
+            </a>`
+        }
         ${within && html`<span class="within" dir="auto" title=${within}>${within}</span>`}
         <span class="meta">${length}${!folder && " · "}${modified}</span>
       </span>
@@ -69,18 +85,24 @@ function actionsOn(entry, writable) {
     { icon: "shown", label: entry.type === "folder" ? "Open" : "View", act: () => view(entry) },
     { icon: "download", label: zip, act: () => download([entry]) },
     { icon: "link", label: "Copy link…", act: () => open("share", { file: entry }) },
+    { icon: "copy", label: "Copy path", act: () => copyPath(entry) },
   ];
   if (found(entry)) {
     const act = () => go(placeIn(entry.namespace, parentOf(entry.path)));
     items.splice(1, 0, { icon: "folder", label: "Open its folder", act });
   }
   if (writable) {
-    items.push({
-      icon: "trash",
-      label: "Delete…",
-      danger: true,
-      act: () => open("delete-entries", { entries: [entry] }),
-    });
+    const entries = [entry];
+    items.push(
+      { icon: "rename", label: "Rename", act: () => rename(entry) },
+      { icon: "move", label: "Move…", act: () => open("move", { entries }) },
+      {
+        icon: "trash",
+        label: "Delete…",
+        danger: true,
+        act: () => open("delete-entries", { entries }),
+      },
+    );
   }
   return items;
 }

@@ -25,6 +25,8 @@ export const state = {
   viewing: null, // the file that is shown
   /** @type {Set<string>} */
   selected: new Set(), // paths
+  renaming: "", // the path of what gets another name
+  focusOn: "", // the path of the row that gets the focus as soon as it is there
   /** @type {OpenDialog | null} */
   dialog: null, // one at a time
   /** @type {OpenMenu | null} */

@@ -1,0 +1,77 @@
+// Names and paths of what is renamed, moved or copied.
+import { parentOf, within } from "./places.js";
+import { visible } from "./format.js";
+
+const MARK = /\[U\+([0-9A-F]{4})\]/g;
+
+/**
+ * How much of a name comes before its extension; all of a folder's name.
+ * @param {string} name @param {Entry["type"]} type
+ */
+export function stemLength(name, type) {
+  const extension = type === "file" ? /(?<=.)(\.tar)?\.[^.\s]*$/s.exec(name) : null;
+  return extension ? extension.index : name.length;
+}
+
+/**
+ * "name (2).txt"
+ * @param {string} name @param {Entry["type"]} type @param {number} n
+ */
+export function copyName(name, type, n) {
+  const stem = stemLength(name, type);
+  return `${name.slice(0, stem)} (${n})${name.slice(stem)}`;
+}
+
+/**
+ * The name that somebody typed who saw the one of before with its direction marks as [U+202E]. Where
+ * it had none, such a text is meant as it is.
+ * @param {string} text @param {string} before
+ */
+export function typedName(text, before) {
+  const name = text.trim();
+  if (visible(before) === before) return name;
+  return name.replace(MARK, (shown, code) => {
+    const mark = String.fromCharCode(parseInt(code, 16));
+    return visible(mark) === shown ? mark : shown;
+  });
+}
+
+/**
+ * Without what is in a folder that is among them too.
+ * @param {Entry[]} entries
+ */
+export function topmost(entries) {
+  const folders = new Set(entries.filter(({ type }) => type === "folder").map(({ path }) => path));
+  return entries.filter(({ path }) => {
+    for (let up = parentOf(path); up; up = parentOf(up)) if (folders.has(up)) return false;
+    return true;
+  });
+}
+
+/**
+ * The one folder that all of them are right in; undefined where there is none.
+ * @param {Entry[]} entries
+ */
+export function commonFolder(entries) {
+  const folder = parentOf(entries[0].path);
+  return entries.every(({ path }) => parentOf(path) === folder) ? folder : undefined;
+}
+
+/**
+ * Those that are not there yet; none at all where one would be moved into itself.
+ * @param {Entry[]} entries @param {Where} to
+ */
+export function movable(entries, { namespace, folder }) {
+  const own = entries.filter((entry) => entry.namespace === namespace);
+  if (own.some(({ type, path }) => type === "folder" && folder && within(folder, path))) return [];
+  return entries.filter((entry) => !own.includes(entry) || parentOf(entry.path) !== folder);
+}
+
+/**
+ * What the service cannot say of a name, since it would take it for something else.
+ * @param {string} name
+ */
+export function mistake(name) {
+  if (!name) return "Type a name.";
+  return name.includes("/") ? "A name cannot have a slash in it." : "";
+}
