@@ -104,7 +104,7 @@ function Namespaces({ namespaces, current, shown }) {
           onInput=${(/** @type {InputEventOf} */ event) => setFilter(event.target.value)} />
       </label>`
     }
-    <ul ref=${list}>${items}</ul>
+    <ul ref=${list} tabindex="-1">${items}</ul>
     ${
       found.length > MOST &&
       html`<p class="soft small">and ${number(found.length - MOST)} more: filter to see them</p>`

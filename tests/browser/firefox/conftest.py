@@ -21,6 +21,13 @@ from tests.browser.conftest import Window
 NAMES = ("firefox-esr", "firefox")
 FIREFOX = next(filter(None, map(shutil.which, NAMES)), None)
 
+FINE, HOVER = 2, 4
+MOUSE: dict[str, str | float | bool] = {
+    "ui.primaryPointerCapabilities": FINE | HOVER,
+    "ui.allPointerCapabilities": FINE | HOVER,
+}
+"""To a page, a Firefox without a screen has neither mouse nor touch; this one has a mouse."""
+
 
 @pytest.fixture(scope="session")
 def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
@@ -28,7 +35,9 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
         assert "CI" not in os.environ, "CI must have Firefox"
         pytest.skip("Firefox is not installed")
     playwright: Playwright = request.getfixturevalue("playwright")  # not without a browser
-    browser = playwright.firefox.launch(channel="moz-firefox", executable_path=FIREFOX)
+    browser = playwright.firefox.launch(
+        channel="moz-firefox", executable_path=FIREFOX, firefox_user_prefs=MOUSE
+    )
     yield browser
     browser.close()
 

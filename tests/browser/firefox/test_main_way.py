@@ -10,6 +10,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SignIn, Site
+from tests.browser.uploading import pick
 from tests.support.credentials import bearer
 
 TEXTS = {"one.txt": "The first.", "two.csv": "a,b\n1,2\n"}
@@ -42,13 +43,13 @@ def test_the_main_way_can_be_gone_in_firefox(
     expect(page).to_have_url(f"{site.url}/ns/{namespace}/reports/")
     expect(page.get_by_role("heading", level=1)).to_have_text("reports")
 
-    page.locator("main input[type=file]").first.set_input_files([tmp_path / name for name in TEXTS])
+    pick(page, *(tmp_path / name for name in TEXTS))
     expect(page.locator("li.upload.done")).to_have_count(len(TEXTS))
     named(page, *TEXTS)
     page.get_by_role("link", name="one.txt").click()
     expect(page).to_have_url(f"{site.url}/ns/{namespace}/reports/one.txt")
     viewer = page.get_by_role("dialog", name="one.txt")
-    expect(viewer.frame_locator("iframe").locator("body")).to_contain_text("The first.")
+    expect(viewer).to_contain_text("The first.")
     page.go_back()
     expect(viewer).to_have_count(0)
 
