@@ -24,7 +24,7 @@ export function Rail({ state }) {
       </a>
       <button type="button" class="rail-toggle" aria-expanded=${String(railOpen)}
         aria-controls="rail" onClick=${toggle}>
-        <span class="unseen">Namespaces: </span><span>${current}</span>
+        <span>${current && html`<span class="unseen">Namespace: </span>`}${current || "Namespaces"}</span>
         <${Icon} name="chevron" size="16" />
       </button>
     </div>
