@@ -1,4 +1,4 @@
-"""The main way through the page in Firefox: sign in, upload, look, save, find, sign out."""
+"""The main way through the page in Firefox: from a link that signs in, to files where they belong."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ TEXTS = {"one.txt": "The first.", "two.csv": "a,b\n1,2\n"}
 def named(page: Page, *names: str) -> None:
     """Wait until these rows are shown, in this order."""
     expect(page.locator(".row .name")).to_have_text(names)
+
+
+def choose(page: Page, name: str, item: str) -> None:
+    """Choose something in the menu of a row."""
+    page.get_by_role("button", name=f"Actions on {name}").click()
+    page.get_by_role("menuitem", name=item).click()
 
 
 def saved(page: Page, act: Callable[[], None]) -> bytes:
@@ -57,11 +63,31 @@ def test_the_main_way_can_be_gone_in_firefox(
     assert saved(page, download.click) == TEXTS["two.csv"].encode()
     page.go_back()
     expect(page).to_have_url(f"{site.url}/ns/{namespace}")
-    page.get_by_role("button", name="Actions on reports").click()
-    archive = saved(page, page.get_by_role("menuitem", name="Download as ZIP").click)
+    archive = saved(page, lambda: choose(page, "reports", "Download as ZIP"))
     assert zipfile.ZipFile(io.BytesIO(archive)).namelist() == list(TEXTS)
 
-    page.get_by_role("searchbox").fill("wo.c")
+    page.get_by_role("searchbox", name="Find").fill("wo.c")
     named(page, "two.csv")
+    choose(page, "two.csv", "Open its folder")
+    named(page, *TEXTS)
+    choose(page, "one.txt", "Rename")
+    page.keyboard.type("first")
+    page.keyboard.press("Enter")
+    named(page, "first.txt", "two.csv")
+    choose(page, "two.csv", "Move")
+    dialog = page.get_by_role("dialog", name="Move two.csv")
+    dialog.get_by_role("button", name=f"Up to {namespace}").click()
+    dialog.get_by_role("button", name="New folder").click()
+    page.keyboard.type("tables")
+    page.keyboard.press("Enter")
+    dialog.get_by_role("button", name="Move to tables").click()
+    named(page, "first.txt")
+    page.get_by_role("navigation", name="Folders above").get_by_role("link", name=namespace).click()
+    named(page, "reports", "tables")
+    assert {
+        str(path.relative_to(site.data / "files" / namespace)): path.read_text()
+        for path in (site.data / "files" / namespace).glob("*/*")
+    } == {"reports/first.txt": TEXTS["one.txt"], "tables/two.csv": TEXTS["two.csv"]}
+
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("button", name="Sign in").first).to_be_visible()
