@@ -1,4 +1,4 @@
-"""The main way through the page in Firefox: from a link that signs in, to files where they belong."""
+"""The main way through the page in Firefox, from signing in to files that are where they belong."""
 
 from __future__ import annotations
 
@@ -91,3 +91,22 @@ def test_the_main_way_can_be_gone_in_firefox(
 
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("button", name="Sign in").first).to_be_visible()
+
+
+def test_a_row_can_be_dragged_onto_a_folder_in_firefox(
+    site: Site, page: Page, sign_in: SignIn, namespace: str
+) -> None:
+    """Where there is no screen, Firefox drags, but never lets go: the drop is an event of the
+    test's."""
+    site.store(namespace, {"a.txt": b"a", "folder/b.txt": b"b"})
+    sign_in(page, at=f"/ns/{namespace}")
+    named(page, "folder", "a.txt")
+    folder = page.locator(".row", has_text="folder")
+    page.locator(".row", has_text="a.txt").hover()
+    page.mouse.down()
+    folder.hover()  # the drag starts
+    folder.hover(position={"x": 200, "y": 20})
+    expect(folder).to_have_class("row drop-target")
+    folder.dispatch_event("drop")
+    named(page, "folder")
+    assert (site.data / "files" / namespace / "folder" / "a.txt").read_bytes() == b"a"
