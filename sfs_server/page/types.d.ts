@@ -89,6 +89,11 @@ interface Loaded {
   error: ApiError | null;
 }
 
+/** What the service says has changed in the folder that is watched. */
+type Change =
+  | { change: "put" | "deleted"; type: "file" | "folder"; name: string }
+  | { change: "many"; name?: undefined };
+
 /** Where the page is: see places.js. */
 interface Place {
   /** "" where the address is none of the page's */
@@ -310,6 +315,8 @@ interface RowProps {
   current: boolean;
   /** it gets another name */
   renaming: boolean;
+  /** it was just added or changed */
+  fresh: boolean;
   onToggle: (at: number, range: boolean) => void;
   onFocus: () => void;
 }

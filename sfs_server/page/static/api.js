@@ -130,15 +130,16 @@ const bodyOf = (response) => response.json().catch(broken);
 const json = async (...request) => bodyOf(await call(...request));
 
 /**
- * The text of a response, as it comes.
- * @param {string} path @param {AbortSignal} signal @returns {AsyncGenerator<string>}
+ * The text of a response, as it comes. onBreak(): what it is when its connection breaks.
+ * @param {string} path @param {AbortSignal} signal
+ * @param {(error: Error) => { done: true, value: undefined }} [onBreak] @returns {AsyncGenerator<string>}
  */
-export async function* fetchStream(path, signal) {
+export async function* fetchStream(path, signal, onBreak = broken) {
   const { body } = await call("GET", path, undefined, signal, { endless: true });
   const reading = /** @type {ReadableStream} */ (body).pipeThrough(new TextDecoderStream());
   const pieces = reading.getReader();
   for (;;) {
-    const { done, value } = await pieces.read().catch(broken);
+    const { done, value } = await pieces.read().catch(onBreak);
     if (done) return;
     yield value;
   }

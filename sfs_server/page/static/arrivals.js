@@ -4,7 +4,7 @@
 import { loadNamespaces } from "./actions.js";
 import { PAGE } from "./api.js";
 import { compareNames } from "./format.js";
-import { foldersFirst, load } from "./listing.js";
+import { again, foldersFirst } from "./listing.js";
 import { joined, nameOf } from "./places.js";
 import { set, state } from "./store.js";
 
@@ -70,5 +70,5 @@ function draw() {
 function ask() {
   asking = undefined;
   loadNamespaces();
-  if (state.files.entries.length <= PAGE) load();
+  if (state.files.entries.length <= PAGE) again();
 }

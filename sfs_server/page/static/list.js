@@ -170,6 +170,7 @@ export function List({ state, writable }) {
           (i) => html`<${Row} key=${rows[i].path} entry=${rows[i]} at=${i} writable=${writable}
           selected=${selected.has(rows[i].path)} current=${i === at}
           renaming=${state.renaming === rows[i].path}
+          fresh=${state.fresh.has(rows[i].path)}
           onToggle=${toggle}
           onFocus=${() => i !== at && setFocus({ at: i, move: false, anchor: i })} />`,
         )}

@@ -1,14 +1,14 @@
 // The start: who is there, where, and what is listened to.
 import { render } from "./vendor/preact.js";
 import { getSession, credential, onTrouble } from "./api.js";
-import { arrive, close, loadNamespaces, notify, open, reload, tokenRefused } from "./actions.js";
+import { arrive, close, loadNamespaces, notify, open, tokenRefused } from "./actions.js";
 import { App } from "./app.js";
 import { watchDrags } from "./dragging.js";
 import { html } from "./html.js";
-import { refresh } from "./listing.js";
+import { keepTrue } from "./live.js";
 import { late, onComeback, unreachable } from "./online.js";
 import { placeOf } from "./places.js";
-import { set } from "./store.js";
+import { set, state } from "./store.js";
 import { isBusy, resume } from "./uploads.js";
 
 // A link with a token signs in. The token leaves the address at once: it is not to be seen, kept in
@@ -39,7 +39,7 @@ async function start() {
   onTrouble({ refused: tokenRefused, unreachable, late });
   onComeback(async () => {
     await whoIsThere();
-    await reload();
+    await Promise.all([loadNamespaces(), arrive(state.place)]);
     resume();
   });
   addEventListener("popstate", () => {
@@ -51,9 +51,7 @@ async function start() {
     if (another) welcome(another);
   });
   document.addEventListener("visibilitychange", () => {
-    if (document.hidden) return;
-    loadNamespaces();
-    refresh();
+    if (!document.hidden) loadNamespaces();
   });
   addEventListener("beforeunload", (event) => {
     if (isBusy()) event.preventDefault();
@@ -64,6 +62,7 @@ async function start() {
   if (token) await welcome(token);
   set({ ready: true });
   resume();
+  keepTrue();
   await Promise.all([loadNamespaces(), arrive(placeOf(location))]);
 }
 

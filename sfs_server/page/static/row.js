@@ -18,7 +18,8 @@ import { state } from "./store.js";
 import { Icon, IconButton } from "./ui.js";
 
 /** @param {RowProps} props */
-export function Row({ entry, at, writable, selected, current, renaming, onToggle, onFocus }) {
+export function Row(props) {
+  const { entry, at, writable, selected, current, fresh, renaming, onToggle, onFocus } = props;
   const tab = current ? 0 : -1;
   const { type, name, size: bytes, modified_at: seconds, content_type } = entry;
   const folder = type === "folder";
@@ -31,7 +32,7 @@ export function Row({ entry, at, writable, selected, current, renaming, onToggle
     ${time(seconds)}
   </time>`;
   const length = !folder && html`<span title=${exactSize(bytes)}>${size(bytes)}</span>`;
-  return html`<div class="row" role="row" data-at=${at} aria-rowindex=${at + 2}
+  return html`<div class=${fresh ? "row fresh" : "row"} role="row" data-at=${at} aria-rowindex=${at + 2}
     aria-selected=${String(selected)} tabindex=${tab} onFocus=${onFocus}
     draggable=${writable && !renaming}
     style=${{ transform: `translateY(calc(var(--row) * ${at}))` }}>

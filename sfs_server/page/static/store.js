@@ -21,6 +21,8 @@ export const state = {
   namespaces: null, // until the service has listed them
   place: placeIn("default"), // what is shown
   files: NOTHING_LOADED, // what is listed there
+  /** @type {Set<string>} */
+  fresh: new Set(), // paths of what was just added or changed
   /** @type {Viewing | null} */
   viewing: null, // the file that is shown
   /** @type {Set<string>} */
