@@ -411,7 +411,6 @@ def test_nothing_in_the_viewer_stands_in_the_way_of_anybody(
     for name in ("a.png", "c.txt", "d.csv", "e.zip", "f.wav"):
         opened(page, name)
         page.wait_for_timeout(300)
-        page.screenshot(path=f"/tmp/v_{width}_{name}.png")
         found = Axe().run(page)
         assert found.violations_count == 0, f"{name}: {found.generate_report()}"
         wide, view = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
