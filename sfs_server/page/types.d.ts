@@ -60,6 +60,11 @@ type ViewKind =
   | "unknown"
   | "none";
 
+/** What Markdown becomes: nodes of Preact, and text. */
+type MarkdownNode = any;
+/** What the places are called that links of Markdown lead to. */
+type Labels = Map<string, string>;
+
 /** What has been fetched of a file that is text: see viewer-text.js. */
 interface Excerpt {
   /** pieces that follow each other */

@@ -214,6 +214,51 @@ def test_a_table_is_one_and_its_source_can_be_seen(
     expect(dialog).to_contain_text("The first 1,000 rows and 50 columns are shown.")
 
 
+MARKDOWN = """# Title
+
+![picture](https://elsewhere.test/spy.png) <img src=//elsewhere.test/spy.png>
+<script>document.title = "taken"</script>
+
+- [x] [out](https://elsewhere.test/page) and [in](javascript:document.title='taken')
+
+| a | b |
+|---|---|
+| 1 | 2 |
+"""
+
+
+def test_markdown_is_rendered_without_markup_and_its_source_can_be_seen(
+    site: Site, page: Page, sign_in: SignIn, namespace: str
+) -> None:
+    site.store(namespace, {"README.md": MARKDOWN.encode(), "long.md": b"# Long\n" + b"x\n" * PART})
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    sign_in(page, at=f"/ns/{namespace}")
+    expect(page.locator(".row")).to_have_count(2)
+    assert not [url for url in asked if "markdown" in url], "it comes when it is needed"
+    dialog = opened(page, "README.md")
+    shown = dialog.get_by_role("region", name="README.md")
+    expect(shown.get_by_role("heading")).to_have_text("Title")
+    expect(shown).to_contain_text('<script>document.title = "taken"</script>')
+    expect(shown.get_by_role("cell")).to_have_text(["1", "2"])
+    expect(shown.get_by_role("img", name="done")).to_be_visible()
+    expect(shown.locator("img, script")).to_have_count(0)
+    out = shown.get_by_role("link")
+    expect(out).to_have_count(1)
+    assert [out.get_attribute(name) for name in ("href", "target", "rel")] == [
+        "https://elsewhere.test/page",
+        "_blank",
+        "noopener noreferrer",
+    ]
+    dialog.get_by_role("button", name="Source").click()
+    expect(dialog.locator("pre")).to_have_text(MARKDOWN)
+    shut(page)
+    dialog = opened(page, "long.md")
+    expect(dialog.get_by_role("heading", name="Long", exact=True)).to_be_visible()
+    expect(dialog).to_contain_text("The first 262 kB of")
+    assert not [url for url in asked if "elsewhere" in url]
+
+
 def test_an_uploaded_page_is_shown_without_its_script_or_as_its_source(
     site: Site, window: Window, sign_in: SignIn, namespace: str
 ) -> None:
@@ -405,10 +450,11 @@ def test_nothing_in_the_viewer_stands_in_the_way_of_anybody(
             "d.csv": b"a,b\n1,2\n" + b"x" * 5000,
             "e.zip": b"PK",
             "f.wav": sound(),
+            "g.md": MARKDOWN.encode(),
         },
     )
     sign_in(page, at=f"/ns/{namespace}")
-    for name in ("a.png", "c.txt", "d.csv", "e.zip", "f.wav"):
+    for name in ("a.png", "c.txt", "d.csv", "e.zip", "f.wav", "g.md"):
         opened(page, name)
         page.wait_for_timeout(300)
         found = Axe().run(page)

@@ -1,6 +1,7 @@
 // What the viewer does without a browser: kinds of files, where text is cut, tables.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import "./browser.js";
 import { MOST_COLUMNS, MOST_ROWS, readTable } from "../../sfs_server/page/static/csv.js";
 import { cut, encodingOf } from "../../sfs_server/page/static/excerpt.js";
 import { viewKind } from "../../sfs_server/page/static/viewer-kinds.js";

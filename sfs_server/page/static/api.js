@@ -59,7 +59,7 @@ export const authorization = (token = credential.get()) =>
  * @param {boolean} [how.endless] the response may take any time to read
  * @param {Record<string, string>} [how.fields] more of the request's head
  */
-async function call(method, path, body, signal, how = {}) {
+export async function call(method, path, body, signal, how = {}) {
   const { token = credential.get(), endless = false, fields = {} } = how;
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json", ...authorization(token), ...fields };
@@ -93,7 +93,7 @@ function limited(signal) {
 }
 
 /** @param {Error} error @returns {never} */
-function broken(error) {
+export function broken(error) {
   if (error.name === "AbortError" || error.name === "SyntaxError") throw error;
   watchers.unreachable();
   throw new ApiError(0, "The service cannot be reached.");
@@ -284,42 +284,6 @@ export async function linkTo(entry, ttl) {
     download: absolute(made.download_url),
     expires: made.expires_at,
   };
-}
-
-/**
- * At most `most` bytes of a file from byte `from` on, the size of the whole, and its version; with an
- * `etag`, of that version alone. The URL opens the file without a token. A proxy may send the whole
- * file though a range was asked for: no more is read than was wanted.
- * @param {string} url @param {number} from @param {number} most @param {string | null} etag
- * @param {AbortSignal} signal
- */
-export async function readPart(url, from, most, etag, signal) {
-  /** @type {Record<string, string>} */
-  const fields = { Range: `bytes=${from}-${from + most - 1}` };
-  if (etag) fields["If-Match"] = etag;
-  const response = await call("GET", url, undefined, signal, { token: null, fields });
-  const { headers, status } = response;
-  if (status !== 206 && from > 0) throw new ApiError(status, "The rest cannot be had in parts.");
-  const range = /\/(\d+)$/.exec(headers.get("Content-Range") ?? "");
-  const bytes = await beginningOf(response, most).catch(broken);
-  const total = Number(range ? range[1] : (headers.get("Content-Length") ?? bytes.length));
-  return { bytes, total, etag: headers.get("ETag") };
-}
-
-/** @param {Response} response @param {number} most */
-async function beginningOf(response, most) {
-  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
-  const bytes = new Uint8Array(most);
-  let length = 0;
-  while (length < most) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    const taken = value.subarray(0, most - length);
-    bytes.set(taken, length);
-    length += taken.length;
-  }
-  await reader.cancel();
-  return bytes.subarray(0, length);
 }
 
 /**

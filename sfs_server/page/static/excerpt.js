@@ -1,4 +1,5 @@
-// The beginning of a file as text: what its bytes mean, and where they may be cut.
+// The beginning of a file as text: its bytes, what they mean, and where they may be cut.
+import { ApiError, broken, call } from "./api.js";
 
 /** Bytes that are fetched at once. */
 export const PART = 256 * 1024;
@@ -61,3 +62,39 @@ function wholeUnits(bytes, encoding) {
 /** @param {Uint8Array} bytes @param {number} at @param {string} encoding */
 const unit = (bytes, at, encoding) =>
   encoding === "utf-16le" ? bytes[at] + bytes[at + 1] * 256 : bytes[at] * 256 + bytes[at + 1];
+
+/**
+ * At most `most` bytes of a file from byte `from` on, the size of the whole, and its version; with
+ * an `etag`, of that version alone. The URL opens the file without a token. A proxy may send the whole
+ * file though a range was asked for: no more is read than was wanted.
+ * @param {string} url @param {number} from @param {number} most @param {string | null} etag
+ * @param {AbortSignal} signal
+ */
+export async function readPart(url, from, most, etag, signal) {
+  /** @type {Record<string, string>} */
+  const fields = { Range: `bytes=${from}-${from + most - 1}` };
+  if (etag) fields["If-Match"] = etag;
+  const response = await call("GET", url, undefined, signal, { token: null, fields });
+  const { headers, status } = response;
+  if (status !== 206 && from > 0) throw new ApiError(status, "The rest cannot be had in parts.");
+  const range = /\/(\d+)$/.exec(headers.get("Content-Range") ?? "");
+  const bytes = await beginningOf(response, most).catch(broken);
+  const total = Number(range ? range[1] : (headers.get("Content-Length") ?? bytes.length));
+  return { bytes, total, etag: headers.get("ETag") };
+}
+
+/** @param {Response} response @param {number} most */
+async function beginningOf(response, most) {
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+  const bytes = new Uint8Array(most);
+  let length = 0;
+  while (length < most) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    const taken = value.subarray(0, most - length);
+    bytes.set(taken, length);
+    length += taken.length;
+  }
+  await reader.cancel();
+  return bytes.subarray(0, length);
+}

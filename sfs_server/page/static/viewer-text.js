@@ -1,9 +1,8 @@
 // A file that is text: its beginning, and more of it on demand. Markdown and tables are shown as
 // what they mean, unless their source is wanted.
 import { useEffect, useRef, useState } from "./vendor/hooks.js";
-import { readPart } from "./api.js";
 import { MOST_COLUMNS, MOST_ROWS, readTable } from "./csv.js";
-import { cut, encodingOf, MOST_PARTS, PART } from "./excerpt.js";
+import { cut, encodingOf, MOST_PARTS, PART, readPart } from "./excerpt.js";
 import { number, size } from "./format.js";
 import { html } from "./html.js";
 import { Button } from "./ui.js";
@@ -114,8 +113,25 @@ function Table({ name, excerpt }) {
     }`;
 }
 
+/**
+ * Its module comes with the first such file; without it there is the source.
+ * @param {{ name: string, excerpt: Excerpt }} props
+ */
+function Markdown({ name, excerpt }) {
+  const [nodes, setNodes] = useState(/** @type {MarkdownNode[] | null} */ (null));
+  const [failed, setFailed] = useState(false);
+  useEffect(() => {
+    import("./markdown.js").then(
+      ({ readMarkdown }) => setNodes(readMarkdown(excerpt.parts[0])),
+      () => setFailed(true),
+    );
+  }, []);
+  if (failed) return html`<${Plain} name=${name} excerpt=${excerpt} />`;
+  return html`<div class="viewer prose" role="region" aria-label=${name} tabindex="0">${nodes}</div>`;
+}
+
 /** @type {Record<string, any>} */
-const RENDERED = { table: Table };
+const RENDERED = { markdown: Markdown, table: Table };
 
 /**
  * How much of how much is shown, where that is not all.
