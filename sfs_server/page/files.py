@@ -11,7 +11,8 @@ version is put in; modules and style sheets refer to each other by relative path
 it. A page that does not know of this is served as well, always by the first kind of path.
 
 Comments of the packaged page are for whoever reads the source: lines with nothing else on them are
-sent empty, a third of all that there is to send, and every other line keeps its number.
+sent empty, and types in the middle of a line are left out. They are a third of all that there would
+be to send. Every line keeps its number.
 
 The version of another page (of the next release, while processes are replaced one by one) gets
 the file of this one, not to be kept.
@@ -49,6 +50,9 @@ _PLACEHOLDER = b'"/@/'
 _COMMENT = re.compile(rb"^[ \t]*(?://.*|/\*(?:[^*]|\*(?!/))*\*/)[ \t]*$", re.MULTILINE)
 """Whole lines of a comment in a module or a style sheet. In a text over several lines they would be
 no comment; the packaged page has none that looks like one."""
+
+_TYPE = re.compile(rb"/\*\* @type (?:[^*\n]|\*(?!/))*\*/ ?")
+"""The type of what stands behind it, in a line of code."""
 _INCOMPRESSIBLE = ("image/", "video/", "audio/", "font/woff", "application/zip", "application/gzip")
 _SMALL = 256
 """Bytes below which compression gains nothing."""
@@ -153,7 +157,7 @@ def _read(root: str) -> Iterator[tuple[str, bytes]]:
 def _without_comments(name: str, body: bytes) -> bytes:
     if not name.endswith((".js", ".css")):
         return body
-    return _COMMENT.sub(lambda found: b"\n" * found[0].count(b"\n"), body)
+    return _TYPE.sub(b"", _COMMENT.sub(lambda found: b"\n" * found[0].count(b"\n"), body))
 
 
 def _prepare(name: str, body: bytes) -> StaticFile:
