@@ -89,6 +89,9 @@ def test_the_main_way_can_be_gone_in_firefox(
         for path in (site.data / "files" / namespace).glob("*/*")
     } == {"reports/first.txt": TEXTS["one.txt"], "tables/two.csv": TEXTS["two.csv"]}
 
+    other = f"{site.url}/storage/{namespace}/other.txt"
+    assert page.request.put(other, data="Somebody else's.", headers=bearer()).status == 201
+    named(page, "reports", "tables", "other.txt")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("button", name="Sign in").first).to_be_visible()
 
