@@ -26,6 +26,16 @@ from tests.support.credentials import authorization
 MANY_MS = 300_000
 MEGABYTE = 1_000_000
 
+WATCH = """() => {
+    window.said = [];
+    const leave = () => dispatchEvent(new Event("beforeunload", { cancelable: true }));
+    new MutationObserver(() => {
+        const title = document.querySelector(".tray h2");
+        if (title) said.push([title.textContent, leave()]);
+    }).observe(document.body, { subtree: true, childList: true, characterData: true });
+}"""
+"""Notes what the list of uploads says, and whether the page may be left then."""
+
 
 def tree_of(root: Path) -> dict[str, bytes | None]:
     """All that is below a directory: the bytes of files by their paths, and None for a directory
@@ -75,11 +85,15 @@ def test_a_folder_of_5000_files_that_is_dropped_arrives_whole(
         calls[request.method] += 1
 
     page.on("request", heard)
+    page.evaluate(WATCH)
     drop(page, root)
     expect(page.locator(".row")).to_have_count(1)
     expect(page.locator(".row")).to_contain_text("big")
     title = tray(page).get_by_role("heading")
     expect(title).to_have_text("5,000 files in 150 folders uploaded", timeout=MANY_MS)
+    read = [left for text, left in page.evaluate("said") if text.startswith("Reading the folder")]
+    assert read
+    assert not any(read), "leaving while a folder is read is not questioned"
     assert calls["POST"] == 5000
     assert calls["MKCOL"] == 50
     assert calls["GET"] < 200
@@ -99,10 +113,9 @@ def test_a_folder_that_is_picked_arrives_with_its_paths(
     sign_in(page, at=f"/ns/{namespace}/2024/june/")
     pick_folder(page, root)
     expect(tray(page).get_by_role("heading")).to_have_text("5 files in 5 folders uploaded")
-    upload = upload_of(page, "b.txt")
-    expect(upload.locator(".upload-place")).to_have_text(
-        f"{namespace} / 2024 / june / holiday / sub"
-    )
+    folder = upload_of(page, "b.txt").locator(".upload-place")
+    expect(folder).to_have_text("sub")
+    expect(folder).to_have_attribute("title", f"To {namespace} / 2024 / june / holiday / sub")
     wanted = {f"2024/june/holiday/{name}": body for name, body in tree_of(root).items() if body}
     assert stored(site, namespace) == wanted  # a browser says nothing of empty ones
 

@@ -151,7 +151,8 @@ function entry(upload, user) {
 function Entry({ upload, mine }) {
   const { namespace, path, file, size: total, sent, reached, state, again, misnamed } = upload;
   const name = nameOf(path);
-  const place = placeName({ namespace, folder: parentOf(path) });
+  const folder = parentOf(path);
+  const place = placeName({ namespace, folder });
   return html`<li class=${`upload ${state}`}>
     ${
       state === "done" && file
@@ -159,7 +160,8 @@ function Entry({ upload, mine }) {
             onClick=${() => withFile(upload, view)}>${name}</button>`
         : html`<span class="upload-name" dir="auto" title=${name}>${name}</span>`
     }
-    <span class="upload-place" dir="auto" title=${`To ${place}`}>${place}</span>
+    <span class="upload-place" dir="auto" title=${`To ${place}`}
+      >${nameOf(folder) || namespace}</span>
     <span class="upload-acts">
       ${
         isActive(upload) &&
@@ -237,10 +239,12 @@ async function withFile({ namespace, path }, act) {
 function Unfinished({ one }) {
   const { namespace, picked, url } = one;
   const name = nameOf(picked);
-  const place = placeName({ namespace, folder: parentOf(picked) });
+  const folder = parentOf(picked);
+  const place = placeName({ namespace, folder });
   return html`<li class="upload unfinished">
     <span class="upload-name" dir="auto" title=${name}>${name}</span>
-    <span class="upload-place" dir="auto" title=${`To ${place}`}>${place}</span>
+    <span class="upload-place" dir="auto" title=${`To ${place}`}
+      >${nameOf(folder) || namespace}</span>
     <span class="upload-acts">
       <${IconButton} icon="trash" label=${`Discard ${name}`} onClick=${() => drop(url)} />
     </span>
