@@ -165,6 +165,56 @@ def sharing(scene: Scene) -> None:
 
 
 @state
+def renaming(scene: Scene) -> None:
+    scene.menu().get_by_role("menuitem", name="Rename").click()
+    expect(scene.page.get_by_label("New name of notes.txt")).to_be_focused()
+
+
+@state
+def misnamed(scene: Scene) -> None:
+    renaming(scene)
+    scene.page.keyboard.type("a/b")
+    scene.page.keyboard.press("Enter")
+    expect(scene.page.get_by_role("row").get_by_role("alert")).to_be_visible()
+
+
+@state
+def new_folder(scene: Scene) -> None:
+    scene.listed().get_by_role("button", name="New folder").click()
+    scene.dialog()
+
+
+@state
+def moving(scene: Scene) -> None:
+    scene.menu().get_by_role("menuitem", name="Move").click()
+    dialog = scene.page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="one", exact=True)).to_be_visible()
+
+
+@state
+def moving_to_a_namespace(scene: Scene) -> None:
+    moving(scene)
+    scene.page.get_by_role("button", name="All namespaces").click()
+    expect(scene.page.get_by_role("list", name="Folders in all namespaces")).to_be_visible()
+
+
+@state
+def moving_to_a_new_folder(scene: Scene) -> None:
+    moving(scene)
+    scene.page.get_by_role("dialog").get_by_role("button", name="New folder").click()
+    expect(scene.page.get_by_label("Name of the new folder")).to_be_focused()
+
+
+@state
+def moved_name_taken(scene: Scene) -> None:
+    moving(scene)
+    dialog = scene.page.get_by_role("dialog")
+    dialog.get_by_role("button", name="one", exact=True).click()
+    dialog.get_by_role("button", name="Move to one").click()
+    expect(dialog.get_by_text("That name is taken")).to_be_visible()
+
+
+@state
 def rail(scene: Scene) -> None:
     page = scene.listed()
     toggle = page.locator(".rail-toggle")
@@ -343,6 +393,7 @@ def make(site: Site, page: Page, namespace: str) -> None:
     site.store(namespace, FILES)
     for below in ("one/two/three", "one/none"):
         (site.data / "files" / namespace / below).mkdir(parents=True)
+    (site.data / "files" / namespace / "one" / "notes.txt").write_bytes(b"x")
     for number in range(3):
         (site.data / "files" / namespace / "one/two/three" / f"{number}.txt").write_bytes(b"x")
 

@@ -4,8 +4,8 @@ import { copy } from "./clipboard.js";
 import { visible } from "./format.js";
 import { load } from "./listing.js";
 import { unreachable } from "./online.js";
-import { addressOf, nameOf, parentOf, placeIn, sameList } from "./places.js";
-import { NOTHING_LOADED, set, state } from "./store.js";
+import { addressOf, nameOf, parentOf, placeIn, sameList, within } from "./places.js";
+import { FIRST, NOTHING_LOADED, set, state } from "./store.js";
 
 const NOTICE_SECONDS = 6;
 const OFFER_SECONDS = 20;
@@ -105,12 +105,26 @@ export function arrive(place) {
   const same = state.files !== NOTHING_LOADED && sameList(before, place);
   const name = nameOf(place.file || place.folder) || place.namespace;
   document.title = name === "default" ? "SFS" : `${visible(name)} · SFS`;
-  set({ place, menu: null, railOpen: false, renaming: "", focusOn: "" });
   const searched = before.namespace === place.namespace && before.folder === place.folder;
+  const focusOn = same || searched ? "" : keptFocus(before, place);
+  set({ place, menu: null, railOpen: false, renaming: "", focusOn });
   const list = same ? undefined : showList(searched ? state.files : NOTHING_LOADED);
   if (place.file) openFile(place.file);
   else if (viewing) set({ viewing: null });
   return list;
+}
+
+/**
+ * The focus is not to go with the list that it is in: it waits on the title. Returns where it goes
+ * then: to the folder that one has come out of, or else to the first row.
+ * @param {Place} before @param {Place} place
+ */
+function keptFocus(before, { namespace, folder, at }) {
+  if (!document.activeElement?.closest("main")) return "";
+  document.querySelector("h1")?.focus({ preventScroll: true });
+  if (before.namespace !== namespace || !within(before.folder, folder)) return at ? "" : FIRST;
+  const below = before.folder.indexOf("/", folder ? folder.length + 1 : 0);
+  return below < 0 ? before.folder : before.folder.slice(0, below);
 }
 
 /** @param {Loaded} files what is shown until there is something else */

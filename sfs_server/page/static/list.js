@@ -10,7 +10,7 @@ import { compareNames, number } from "./format.js";
 import { html } from "./html.js";
 import { loadAll, loadMore } from "./listing.js";
 import { Row } from "./row.js";
-import { set, state as store } from "./store.js";
+import { FIRST, set, state as store } from "./store.js";
 import { Icon } from "./ui.js";
 
 const BEYOND = 12; // rows drawn above and below the window
@@ -97,7 +97,10 @@ export function List({ state, writable }) {
     else if (span.last > rows.length - NEAR) loadMore();
   });
   useLayoutEffect(() => {
-    const to = state.focusOn ? rows.findIndex(({ path }) => path === state.focusOn) : -1;
+    const { focusOn } = state;
+    const to = focusOn
+      ? rows.findIndex(({ path }) => path === focusOn || focusOn === FIRST)
+      : -1;
     if (to < 0) return; // it may come later
     set({ focusOn: "" });
     setFocus({ at: to, move: true, anchor: to });

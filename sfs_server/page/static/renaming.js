@@ -50,7 +50,8 @@ export function RenameEntry({ entry }) {
     event.preventDefault();
   };
   const onBlur = () => {
-    if (document.activeElement !== input.current && state.renaming === path) save(true);
+    const there = input.current; // not where the row is gone
+    if (there && document.activeElement !== there && state.renaming === path) save(true);
   };
 
   return html`<span class="rename">

@@ -11,6 +11,9 @@ export const NOTHING_LOADED = {
   error: null,
 };
 
+/** In the place of a path: the first row, whatever it is. */
+export const FIRST = "/";
+
 export const state = {
   ready: false, // the session has been fetched
   reachable: true, // the service responds
