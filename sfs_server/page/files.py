@@ -10,9 +10,8 @@ paths: ``/app.css``, which a browser must ask about again each time (ETag, 304),
 version is put in; modules and style sheets refer to each other by relative paths, and so stay under
 it. A page that does not know of this is served as well, always by the first kind of path.
 
-Comments of the packaged page are for whoever reads the source: lines with nothing else on them are
-sent empty, and types in the middle of a line are left out, as is the white space that lines start
-with. They are a third of all that there would be to send. Every line keeps its number.
+The packaged page is sent without what only its readers need: comments, types in the middle of a
+line, and indentation are a third of it. Every line keeps its number.
 
 The version of another page (of the next release, while processes are replaced one by one) gets
 the file of this one, not to be kept.
@@ -47,16 +46,14 @@ PACKAGED_POLICY = (
 """All that the packaged page needs: its own files, the API, and frames that show and save files."""
 
 _PLACEHOLDER = b'"/@/'
-_COMMENT = re.compile(rb"^[ \t]*(?://.*|/\*(?:[^*]|\*(?!/))*\*/)[ \t]*$", re.MULTILINE)
-"""Whole lines of a comment in a module or a style sheet. In a text over several lines they would be
-no comment; the packaged page has none that looks like one."""
-
-_TYPE = re.compile(rb"/\*\* @type (?:[^*\n]|\*(?!/))*\*/ ?")
-"""The type of what stands behind it, in a line of code."""
-
-_INDENT = re.compile(rb"^[ \t]+", re.MULTILINE)
-"""White space at the start of a line. Between the tags of a template it is dropped all the same."""
-
+_FOR_READERS = re.compile(
+    rb"^[ \t]*(?://.*|/\*(?:[^*]|\*(?!/))*\*/)[ \t]*$"  # whole lines of a comment
+    rb"|/\*\* @type (?:[^*\n]|\*(?!/))*\*/ ?"  # the type of what stands behind it
+    rb"|^[ \t]+",
+    re.MULTILINE,
+)
+"""In a text over several lines these would mean something; the packaged page has no such text but
+markup of htm, which drops them as well."""
 _INCOMPRESSIBLE = ("image/", "video/", "audio/", "font/woff", "application/zip", "application/gzip")
 _SMALL = 256
 """Bytes below which compression gains nothing."""
@@ -124,7 +121,7 @@ def load(directory: str | None) -> StaticFiles:
     version = digest.hexdigest()[:16]
     bodies[INDEX] = bodies[INDEX].replace(_PLACEHOLDER, b'"/@%b/' % version.encode())
     if directory is None:
-        bodies = {name: _without_what_people_read(name, body) for name, body in bodies.items()}
+        bodies = {name: _for_browsers(name, body) for name, body in bodies.items()}
     return StaticFiles(
         files={name: _prepare(name, body) for name, body in bodies.items()},
         version=version,
@@ -158,11 +155,10 @@ def _read(root: str) -> Iterator[tuple[str, bytes]]:
                         yield name, file.read()
 
 
-def _without_what_people_read(name: str, body: bytes) -> bytes:
+def _for_browsers(name: str, body: bytes) -> bytes:
     if not name.endswith((".js", ".css")):
         return body
-    body = _COMMENT.sub(lambda found: b"\n" * found[0].count(b"\n"), body)
-    return _INDENT.sub(b"", _TYPE.sub(b"", body))
+    return _FOR_READERS.sub(lambda found: b"\n" * found[0].count(b"\n"), body)
 
 
 def _prepare(name: str, body: bytes) -> StaticFile:

@@ -27,6 +27,7 @@ from gfs.types import ABSENT, ANYTHING, PRESENT, Expect, Part, Published, Usage
 from tests.gfs.folder_suite import BAD_PATHS, of
 from tests.gfs.suite_parts import CHUNK, DIR, Suite, content, feed, load, names, store
 from tests.support.ledger import MemoryLedger
+from tests.support.waiting import eventually
 
 Reopen = Callable[[], Awaitable[FileSystem]]
 """Opens the store again, as another process does when this one has ended: what the FileSystem
@@ -307,8 +308,7 @@ class UploadSuite(Suite):
             await feed(writer, content(CHUNK))
         await publish(fs, ledger)
         await fs.discard(ledger, published=True)
-        await asyncio.sleep(0)
-        assert asyncio.all_tasks() <= before
+        await eventually(lambda: asyncio.all_tasks() <= before)
 
     # Other processes.
 

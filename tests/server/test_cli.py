@@ -545,7 +545,7 @@ def test_a_database_that_cannot_be_reached_is_not_waited_for_for_ever(tmp_path: 
             env=environment(KEY),
             capture_output=True,
             text=True,
-            timeout=15,
+            timeout=60,
             check=False,
         )
     assert ended.returncode == 1

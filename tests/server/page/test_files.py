@@ -102,7 +102,7 @@ def test_all_that_the_page_can_load_is_small() -> None:
     assert total <= WHOLE_PAGE, f"{total:,} of {WHOLE_PAGE:,} bytes; the largest:\n{table}"
 
 
-def test_of_the_packaged_page_only_comments_and_indents_are_not_sent() -> None:
+def test_of_the_packaged_page_only_comments_and_indentation_are_not_sent() -> None:
     sent = static_files.load(None).files
     left_out = 0
     for path in [*STATIC.rglob("*.js"), *STATIC.rglob("*.css")]:
@@ -110,8 +110,8 @@ def test_of_the_packaged_page_only_comments_and_indents_are_not_sent() -> None:
         after = sent[path.relative_to(STATIC).as_posix()].plain.body.decode().split("\n")
         assert len(before) == len(after), path
         for line, line_sent in zip(before, after, strict=True):
-            code = re.sub(r"/\*\* @type [^/]*?\*/ ?", "", line)
-            if line_sent != code.lstrip():
+            code = re.sub(r"/\*\* @type [^/]*?\*/ ?", "", line).lstrip()
+            if line_sent != code:
                 assert line_sent == ""
                 assert line.strip().startswith(("//", "/*", "*")) or line.endswith("*/"), line
                 left_out += 1
