@@ -1,7 +1,7 @@
 // The namespaces, and who is signed in. On a narrow screen it is a bar that opens.
 import { useLayoutEffect, useMemo, useRef, useState } from "./vendor/hooks.js";
 import { follow, open, signOut } from "./actions.js";
-import { count, number } from "./format.js";
+import { number } from "./format.js";
 import { html } from "./html.js";
 import { addressOf, placeIn } from "./places.js";
 import { mayCreateNamespace } from "./rights.js";
@@ -76,7 +76,7 @@ function Namespaces({ namespaces, current, shown }) {
   }, [found, current, many]);
   useLayoutEffect(() => {
     if (part) list.current.scrollTop = 0;
-    else reveal(list.current);
+    else list.current.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
   }, [current, listed, part, shown]);
 
   /** @param {KeyboardEvent & ElementEvent} event */
@@ -105,29 +105,12 @@ function Namespaces({ namespaces, current, shown }) {
       </label>`
     }
     <ul ref=${list} tabindex="-1">${items}</ul>
-    ${
-      found.length > MOST &&
-      html`<p class="soft small">and ${number(found.length - MOST)} more: filter to see them</p>`
-    }
-    ${
-      part &&
-      html`<p class=${found.length ? "unseen" : "soft small"} role="status">
-        ${found.length ? count(found.length, "namespace") : `No name has “${filter.trim()}” in it.`}
-      </p>`
-    }
+    <p class="soft small" role="status">${
+      found.length > MOST
+        ? `and ${number(found.length - MOST)} more: filter to see them`
+        : found.length === 0 && part && `No name has “${filter.trim()}” in it.`
+    }</p>
   </div>`;
-}
-
-/**
- * Scrolls the list to the current namespace where that is out of sight, and nothing but the list.
- * @param {HTMLElement} list
- */
-function reveal(list) {
-  const link = list.querySelector("[aria-current]");
-  if (!link) return;
-  const [outer, inner] = [list, link].map((element) => element.getBoundingClientRect());
-  if (inner.top >= outer.top && inner.bottom <= outer.bottom) return;
-  list.scrollTop += inner.top - outer.top - (outer.height - inner.height) / 2;
 }
 
 /** @param {{ ns: Namespace, here: boolean, tab?: number }} props */
