@@ -68,16 +68,16 @@ function Heading({ state, here, writable }) {
       ${
         here &&
         writable &&
-        html`${
+        html`<${Button} look="with-label" onClick=${() => open("new-folder", { where: place })}>
+          <${Icon} name="new-folder" size="18" /><span class="label">New folder</span>
+        <//>
+        ${
           picksFolders &&
           html`<${FilePicker} look="button" folders onFiles=${onFiles}>
             <${Icon} name="folder" size="18" />Upload folder
           <//>`
         }
-        <${FilePicker} onFiles=${onFiles}><${Icon} name="upload" size="18" />Upload<//>
-        <${Button} look="with-label" onClick=${() => open("new-folder", { where: place })}>
-          <${Icon} name="new-folder" size="18" /><span class="label">New folder</span>
-        <//>`
+        <${FilePicker} onFiles=${onFiles}><${Icon} name="upload" size="18" />Upload<//>`
       }
       ${
         items.length > 0 &&
