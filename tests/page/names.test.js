@@ -5,13 +5,11 @@ import "./browser.js";
 import {
   commonFolder,
   copyName,
-  mistake,
   movable,
   stemLength,
   topmost,
   typedName,
 } from "../../sfs_server/page/static/names.js";
-import { inParts } from "../../sfs_server/page/static/downloading.js";
 
 /** @param {string} path @returns {Entry} a folder where it ends with a slash */
 function entry(path, namespace = "photos") {
@@ -61,12 +59,6 @@ test("a name that had no marks gets none", () => {
   assert.equal(typedName("  a b  ", "a"), "a b");
 });
 
-test("names that the service would take for something else are a mistake", () => {
-  assert.equal(mistake("a"), "");
-  assert.notEqual(mistake(""), "");
-  assert.notEqual(mistake("a/b"), "");
-});
-
 test("what is in a folder that is chosen too is left out", () => {
   const all = ["a/", "a/b.txt", "a/c/d.txt", "ab.txt", "x/a/", "x/a/y"].map((path) => entry(path));
   assert.deepEqual(paths(topmost(all)), ["a", "ab.txt", "x/a"]);
@@ -92,15 +84,4 @@ test("what is there already is not moved there", () => {
   assert.deepEqual(paths(movable(both, { namespace: "photos", folder: "a" })), ["c/b.txt"]);
   assert.deepEqual(movable([entry("b.txt")], { namespace: "photos", folder: "" }), []);
   assert.deepEqual(paths(movable([entry("b.txt")], { namespace: "films", folder: "" })), ["b.txt"]);
-});
-
-test("names are put into as few addresses as they fit into", () => {
-  assert.deepEqual(inParts(["a", "b"]), [["a", "b"]]);
-  const long = Array.from({ length: 100 }, (_, i) => `${"ü".repeat(100)}${i}`);
-  const parts = inParts(long);
-  assert.deepEqual(parts.flat(), long);
-  assert.equal(parts.length, 12);
-  for (const part of parts) {
-    assert.ok(part.map((name) => `&name=${encodeURIComponent(name)}`).join("").length <= 6000);
-  }
 });

@@ -1,6 +1,5 @@
 // What a person can do, as changes of the state.
 import * as api from "./api.js";
-import { copy } from "./clipboard.js";
 import { visible } from "./format.js";
 import { load } from "./listing.js";
 import { unreachable } from "./online.js";
@@ -10,7 +9,6 @@ import { FIRST, NOTHING_LOADED, set, state } from "./store.js";
 const NOTICE_SECONDS = 6;
 const OFFER_SECONDS = 20;
 const MOST_NOTICES = 4;
-const LINK_SECONDS = 3600;
 
 // Notices.
 
@@ -155,7 +153,7 @@ async function openFile(path) {
     if (!wanted()) return;
     if (file?.type === "folder") return go(placeIn(namespace, path), { replace: true });
     if (!file) throw new Error("There is no such file. It may have been moved or deleted.");
-    const { url } = await api.linkTo(file, LINK_SECONDS);
+    const { url } = await api.linkTo(file);
     if (wanted()) set({ viewing: { path, file, url, error: "" } });
   } catch (error) {
     if (wanted()) set({ viewing: { path, file: null, url: "", error: error.message } });
@@ -240,10 +238,9 @@ export const rename = ({ path }) => set({ renaming: path });
 
 /** @param {Entry} entry */
 export async function copyPath({ namespace, path }) {
-  const done = await copy(`${namespace}/${path}`);
-  notify(done ? "The path has been copied." : `Copy the path from here: ${namespace}/${path}`, {
-    stay: !done,
-  });
+  const { copy } = await import("./dialogs-file.js");
+  const text = `${namespace}/${path}`;
+  notify((await copy(text)) ? "The path has been copied." : `Copy the path from here: ${text}`);
 }
 
 // Selecting.

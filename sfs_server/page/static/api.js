@@ -241,14 +241,14 @@ export async function findEntry(namespace, path) {
 }
 
 /**
- * The first files in a folder and below it, and whether there are more.
+ * The first files in a folder and below it.
  * @param {string} namespace @param {string} folder @param {number} limit @param {AbortSignal} signal
- * @returns {Promise<{ files: Entry[], more: boolean }>}
+ * @returns {Promise<Entry[]>}
  */
 export async function filesBelow(namespace, folder, limit, signal) {
   const query = new URLSearchParams({ namespace, prefix: `${folder}/`, limit: String(limit) });
-  const { entries, next } = await page(`/storage/files?${query}`, signal);
-  return { files: entries.map((listed) => entryOf("", listed)), more: next !== null };
+  const { entries } = await page(`/storage/files?${query}`, signal);
+  return entries.map((listed) => entryOf("", listed));
 }
 
 /** @param {Entry} entry */
@@ -267,10 +267,10 @@ export const moveEntry = (entry, ns, path, replace = false) =>
 // Links. An anonymous visitor needs none: the entry's own address opens it, or says why not.
 
 /**
- * @param {Pick<Entry, "type" | "namespace" | "path">} entry @param {number} ttl
+ * @param {Pick<Entry, "type" | "namespace" | "path">} entry @param {number} [ttl] seconds
  * @returns {Promise<FileLink>}
  */
-export async function linkTo(entry, ttl) {
+export async function linkTo(entry, ttl = 3600) {
   const { type, namespace, path } = entry;
   if (credential.get() === null) {
     const url = pathOf(entry);
@@ -286,15 +286,17 @@ export async function linkTo(entry, ttl) {
   };
 }
 
+/** @param {string[]} names of entries of a folder: only these are taken */
+export const nameQuery = (names) => names.map((name) => `&name=${segment(name)}`).join("");
+
 /**
- * Where a folder can be fetched as one ZIP file, or only what has these names in it.
- * @param {Where} where @param {string[]} names @param {number} ttl
+ * Where a folder can be fetched as one ZIP file, or some of its entries.
+ * @param {Where} where @param {string} names as of nameQuery()
  */
-export async function zipOf({ namespace, folder }, names, ttl) {
-  const named = names.map((name) => `&name=${segment(name)}`).join("");
-  await call("HEAD", `${folderPath(namespace, folder)}?archive=zip${named}`);
-  const { download } = await linkTo({ type: "folder", namespace, path: folder }, ttl);
-  return download + named;
+export async function zipOf({ namespace, folder }, names) {
+  await call("HEAD", `${folderPath(namespace, folder)}?archive=zip${names}`);
+  const { download } = await linkTo({ type: "folder", namespace, path: folder });
+  return download + names;
 }
 
 /**

@@ -1,11 +1,11 @@
 // Questions before something is lost.
 import { useEffect, useState } from "./vendor/hooks.js";
 import { signOut } from "./actions.js";
-import { MOST } from "./api.js";
+import { filesBelow, MOST } from "./api.js";
 import { blocked, isReplaceable } from "./clashes.js";
-import { deleteEntries, measure } from "./deleting.js";
 import { count, counted, exactSize, exactTime, number, size, time } from "./format.js";
 import { html } from "./html.js";
+import { deleteEntries } from "./moving.js";
 import { topmost } from "./names.js";
 import { deleteNamespace } from "./namespaces.js";
 import { nameOf, parentOf, placeName, within } from "./places.js";
@@ -41,28 +41,34 @@ export function DeleteEntries({ entries: chosen, onClose }) {
  */
 function HowMuch({ entries }) {
   const folders = entries.filter(({ type }) => type === "folder");
-  const own = entries.reduce((sum, entry) => sum + entry.size, 0);
   const where = folders.length === 1 ? "in it" : "in them";
-  const [inside, setInside] = useState(`Counting what is ${where}…`);
+  const [text, setText] = useState(`Counting what is ${where}…`);
   useEffect(() => {
-    if (folders.length === 0) return;
     const control = new AbortController();
-    measure(folders, control.signal).then(
-      (all) => setInside(described(all)),
-      (error) => control.signal.aborted || setInside(`This cannot be counted: ${error.message}`),
+    measure(folders, where, control.signal).then(
+      setText,
+      (error) => control.signal.aborted || setText(`What is ${where} is unknown: ${error.message}`),
     );
     return () => control.abort();
   }, []);
-  /** @param {Awaited<ReturnType<typeof measure>>} all */
-  const described = (all) => {
-    if (all.more) return `There are more than ${number(MOST)} files ${where}.`;
-    if (all.files === 0) return `There are no files ${where}.`;
-    const spread = count(all.folders.size, "folder");
-    const files = count(all.files, "file");
-    return `${files} ${where}, in ${spread}, ${size(all.size)}.`;
-  };
-  if (folders.length === 0) return html`<p>${size(own)} in all.</p>`;
-  return html`<p role="status">${inside}</p>`;
+  if (folders.length) return html`<p role="status">${text}</p>`;
+  return html`<p>${size(entries.reduce((sum, entry) => sum + entry.size, 0))} in all.</p>`;
+}
+
+/**
+ * @param {Entry[]} folders @param {string} where @param {AbortSignal} signal
+ */
+async function measure(folders, where, signal) {
+  /** @type {Entry[]} */
+  let files = [];
+  for (const { namespace, path } of folders) {
+    files = files.concat(await filesBelow(namespace, path, MOST - files.length, signal));
+    if (files.length === MOST) return `There are ${number(MOST)} files or more ${where}.`;
+  }
+  if (files.length === 0) return `There are no files ${where}.`;
+  const spread = count(new Set(files.map(({ path }) => parentOf(path))).size, "folder");
+  const bytes = size(files.reduce((sum, file) => sum + file.size, 0));
+  return `${count(files.length, "file")} ${where}, in ${spread}, ${bytes}.`;
 }
 
 /** @param {{ ns: Namespace, onClose: () => void }} props */
@@ -104,10 +110,48 @@ export const SignOut = ({ onClose }) => html`<${Dialog} title="Sign out now?" on
 
 /**
  * A name is taken. Closing the dialog skips: nothing is lost by it.
- * @param {{ clashes: Upload[], uploads: Upload[] }} props
+ * @param {object} props
+ * @param {string} props.name
+ * @param {string} props.place
+ * @param {string} props.more what else there is to say about it
+ * @param {[string, number, number][] | false} props.versions whose, bytes and seconds, where what is
+ *   there may be replaced
+ * @param {string} props.others for which the same can be said; "" where there are none
+ * @param {(choice: Choice, all: boolean) => void} props.decide
  */
-export function Clash({ clashes, uploads }) {
+function Taken({ name, place, more, versions, others, decide }) {
   const [all, setAll] = useState(false);
+  return html`<${Dialog} title="That name is taken" onClose=${() => decide("skip", all)}>
+    <p>
+      <strong class="break" dir="auto">${name}</strong> exists in ${" "}
+      <span class="break" dir="auto">${place}</span> already${more}
+    </p>
+    ${
+      versions &&
+      html`<table class="versions">${versions.map(
+        ([whose, bytes, seconds]) => html`<tr><th scope="row">${whose}</th>
+          <td title=${exactSize(bytes)}>${size(bytes)}</td>
+          <td title=${exactTime(seconds)}>changed ${time(seconds)}</td></tr>`,
+      )}</table>`
+    }
+    ${
+      others &&
+      html`<label class="check">
+      <input type="checkbox" checked=${all}
+        onChange=${(/** @type {InputEventOf} */ event) => setAll(event.target.checked)} />
+      Do the same for ${others}
+    </label>`
+    }
+    <div class="buttons">
+      <${Button} onClick=${() => decide("skip", all)}>Skip<//>
+      ${versions && html`<${Button} look="danger" onClick=${() => decide("replace", all)}>Replace<//>`}
+      <${Button} look="primary" autofocus onClick=${() => decide("keep", all)}>Keep both<//>
+    </div>
+  <//>`;
+}
+
+/** @param {{ clashes: Upload[], uploads: Upload[] }} props */
+export function Clash({ clashes, uploads }) {
   const [first] = clashes;
   const { namespace, path, file, there } = first;
   const folder = blocked(first);
@@ -115,48 +159,47 @@ export function Clash({ clashes, uploads }) {
   const along = others.filter((one) => folder && within(one.path, folder)).length;
   const rest = others.length - (along || 1);
   const at = folder || path;
-  const place = placeName({ namespace, folder: parentOf(at) });
-  /** @param {Choice} how */
-  const decide = (how) => (all ? resolveAll : resolve)(first, how);
-  return html`<${Dialog} title="That name is taken" onClose=${() => decide("skip")}>
-    <p>
-      <strong class="break" dir="auto">${nameOf(at)}</strong> exists in ${" "}
-      <span class="break" dir="auto">${place}</span> already${
-        folder
-          ? `, and is a file: nothing can be uploaded into it (${count(along, "item")}).`
-          : there?.type === "folder"
-            ? ", and is a folder. A file cannot replace it."
-            : "."
-      }
-    </p>
-    ${
+  return html`<${Taken} name=${nameOf(at)} place=${placeName({ namespace, folder: parentOf(at) })}
+    more=${
+      folder
+        ? `, and is a file: nothing can be uploaded into it (${count(along, "item")}).`
+        : there?.type === "folder"
+          ? ", and is a folder. A file cannot replace it."
+          : "."
+    }
+    versions=${
       file &&
       isReplaceable(first) &&
-      there &&
-      html`<table class="versions">
-        <tr><th scope="row">There</th>${version(there.size, there.modified_at)}</tr>
-        <tr><th scope="row">Yours</th>${version(first.size, first.lastModified / 1000)}</tr>
-      </table>`
+      there && [
+        ["There", there.size, there.modified_at],
+        ["Yours", first.size, first.lastModified / 1000],
+      ]
     }
-    ${
-      rest > 0 &&
-      html`<label class="check">
-      <input type="checkbox" checked=${all}
-        onChange=${(/** @type {InputEventOf} */ event) => setAll(event.target.checked)} />
-      Do the same for ${count(rest, "other file")}, where its name is taken
-    </label>`
-    }
-    <div class="buttons">
-      <${Button} onClick=${() => decide("skip")}>Skip<//>
-      ${
-        isReplaceable(first) &&
-        html`<${Button} look="danger" onClick=${() => decide("replace")}>Replace<//>`
-      }
-      <${Button} look="primary" autofocus onClick=${() => decide("keep")}>Keep both<//>
-    </div>
-  <//>`;
+    others=${rest > 0 && `${count(rest, "other file")}, where its name is taken`}
+    decide=${(/** @type {Choice} */ how, /** @type {boolean} */ all) =>
+      (all ? resolveAll : resolve)(first, how)} />`;
 }
 
-/** @param {number} bytes @param {number} seconds */
-const version = (bytes, seconds) => html`<td title=${exactSize(bytes)}>${size(bytes)}</td>
-  <td title=${exactTime(seconds)}>changed ${time(seconds)}</td>`;
+/**
+ * Of something that is to be moved. Whatever closes it skips.
+ * @param {object} props
+ * @param {Entry} props.entry
+ * @param {Entry | undefined} props.there
+ * @param {string} props.place
+ * @param {boolean} props.replaceable
+ * @param {(choice: Choice, all?: boolean) => void} props.decide
+ * @param {() => void} props.onClose
+ */
+export function MoveClash({ entry, there, place, replaceable, decide, onClose }) {
+  useEffect(() => () => decide("skip"), []);
+  return html`<${Taken} name=${entry.name} place=${place} more="."
+    versions=${
+      replaceable &&
+      there && [
+        ["There", there.size, there.modified_at],
+        ["Moved", entry.size, entry.modified_at],
+      ]
+    }
+    others="the others, where a name is taken"
+    decide=${(/** @type {Choice} */ how, /** @type {boolean} */ all) => (decide(how, all), onClose())} />`;
+}

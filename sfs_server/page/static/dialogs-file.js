@@ -1,7 +1,6 @@
 // Share a file.
 import { useEffect, useState } from "./vendor/hooks.js";
 import { credential, linkTo } from "./api.js";
-import { copy as copyText } from "./clipboard.js";
 import { exactTime } from "./format.js";
 import { html } from "./html.js";
 import { Button, Dialog, Icon } from "./ui.js";
@@ -73,21 +72,43 @@ function claims() {
   }
 }
 
+/**
+ * The clipboard is there only under TLS and on localhost; the older way works everywhere.
+ * @param {string} text
+ */
+export async function copy(text) {
+  if (navigator.clipboard) {
+    return navigator.clipboard.writeText(text).then(
+      () => true,
+      () => false,
+    );
+  }
+  const from = /** @type {HTMLElement} */ (document.activeElement);
+  const input = document.createElement("textarea");
+  input.value = text;
+  from.after(input); // a dialog lets nothing out of it have the focus
+  input.select();
+  const done = document.execCommand("copy");
+  input.remove();
+  from.focus();
+  return done;
+}
+
 /** @param {{ label: string, text: string }} props */
 function Copy({ label, text }) {
   const [copied, setCopied] = useState(false);
   useEffect(() => setCopied(false), [text]);
   /** @param {ElementEvent} event */
-  const copy = async (event) => {
+  const onClick = async (event) => {
     event.currentTarget.parentElement?.querySelector("input")?.select();
-    setCopied(await copyText(text));
+    setCopied(await copy(text));
   };
   return html`<div class="copy">
     <label class="input"><span>${label}</span>
       <input readonly value=${text} placeholder="…"
         onFocus=${(/** @type {InputEventOf} */ event) => event.target.select()} />
     </label>
-    <${Button} disabled=${!text} onClick=${copy} aria-live="polite">
+    <${Button} disabled=${!text} onClick=${onClick} aria-live="polite">
       <${Icon} name=${copied ? "check" : "copy"} size="18" />${copied ? "Copied" : "Copy"}
       <span class="unseen"> ${label}</span>
     <//>

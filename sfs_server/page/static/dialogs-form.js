@@ -3,7 +3,9 @@ import { useState } from "./vendor/hooks.js";
 import { become } from "./actions.js";
 import { getSession } from "./api.js";
 import { html } from "./html.js";
+import { createFolder } from "./moving.js";
 import { createNamespace } from "./namespaces.js";
+import { placeName } from "./places.js";
 import { rename } from "./queue.js";
 import { Button, Dialog } from "./ui.js";
 
@@ -138,6 +140,34 @@ const allowed = (path) =>
     .split("/")
     .map((name) => name.replace(/[\\\p{Cc}]/gu, "_").trim() || "_")
     .join("/");
+
+/**
+ * `then` is called with the folder, or with nothing; else its row is shown.
+ * @param {{ where: Where, then?: (made?: Where) => void, onClose: () => void }} props
+ */
+export function NewFolder({ where, then, onClose }) {
+  const leave = () => (then ?? onClose)();
+  const { busy, error, onSubmit } = useForm(async (form) => {
+    const { namespace, path } = await createFolder(where, String(form.get("name")).trim());
+    then?.({ namespace, folder: path });
+  });
+  return html`<${Dialog} title="New folder" onClose=${leave}>
+    <form onSubmit=${onSubmit}>
+      <p>In <span class="break" dir="auto">${placeName(where)}</span></p>
+      <label class="input">
+        <span>Name</span>
+        <input name="name" required autofocus pattern="[^\\/]+" title="No slash" dir="auto"
+          autocomplete="off" autocapitalize="off" spellcheck="false"
+          aria-invalid=${error ? "true" : undefined} />
+      </label>
+      ${error && html`<p class="wrong" role="alert">${error}</p>`}
+      <div class="buttons">
+        <${Button} onClick=${leave}>Cancel<//>
+        <button type="submit" class="button primary" disabled=${busy}>Create</button>
+      </div>
+    </form>
+  <//>`;
+}
 
 /** @param {{ onClose: () => void }} props */
 export function CreateNamespace({ onClose }) {

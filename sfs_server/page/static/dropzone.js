@@ -1,8 +1,12 @@
 // Files and folders of the desk may be dropped anywhere on the page: on a folder, on one of those
 // above or on a namespace, which get them; anywhere else they go into the folder that is shown.
+// Rows of the list are dragged to the same places, and moved. With a finger, which scrolls, there is
+// a dialog for that.
 import { useEffect, useState } from "./vendor/hooks.js";
-import { notify } from "./actions.js";
+import { notify, selectedEntries } from "./actions.js";
 import { html } from "./html.js";
+import { rowsShown } from "./list.js";
+import { movable } from "./names.js";
 import { placeName, placeOf } from "./places.js";
 import { mayWrite } from "./rights.js";
 import { state } from "./store.js";
@@ -33,6 +37,45 @@ function mark(spot) {
   spot?.setAttribute("data-over", "");
   marked = spot;
 }
+
+/** @type {Entry[]} rows that are dragged */
+let dragged = [];
+let touched = false; // it is a finger that drags
+
+/** @type {Record<string, (event: any) => unknown>} */
+const ROWS = {
+  pointerdown: ({ pointerType }) => (touched = pointerType === "touch"),
+  dragstart: (event) => {
+    const row = event.target.closest?.("[draggable=true]");
+    if (!row) return;
+    if (touched) return event.preventDefault();
+    const own = rowsShown()[row.dataset.at];
+    const chosen = selectedEntries();
+    dragged = chosen.includes(own) ? chosen : [own];
+    event.dataTransfer.setData("application/x-sfs", "");
+    event.dataTransfer.effectAllowed = "move";
+  },
+  dragover: (event) => {
+    if (dragged.length === 0) return;
+    const at = event.target instanceof Element && folderAt(event.target);
+    const spot = at && mayUpload(at.place) && movable(dragged, at.place).length ? at.spot : null;
+    mark(spot);
+    if (spot) event.preventDefault();
+  },
+  drop: async (event) => {
+    const at = marked && folderAt(marked);
+    const entries = dragged;
+    if (!at || entries.length === 0) return;
+    event.preventDefault();
+    const { moveEntries } = await import("./moving.js");
+    moveEntries(entries, at.place);
+  },
+  dragend: () => {
+    dragged = [];
+    mark(null);
+  },
+};
+for (const [name, listener] of Object.entries(ROWS)) addEventListener(name, listener);
 
 /** The events of children bubble: entering and leaving are counted. */
 export function DropZone() {

@@ -8,13 +8,12 @@ const confirm = () => import("./dialogs-confirm.js");
 const file = () => import("./dialogs-file.js");
 const form = () => import("./dialogs-form.js");
 const move = () => import("./dialogs-move.js");
-const renaming = () => import("./renaming.js");
 const menu = () => import("./menu.js");
 const tray = () => import("./tray.js"); // and with it queue.js, which sends
 const viewer = () => import("./viewer.js");
 
 for (const sign of ["pointerdown", "keydown", "dragenter"]) {
-  const parts = [confirm, file, form, move, renaming, menu, tray, viewer];
+  const parts = [confirm, file, form, move, menu, tray, viewer];
   const prepare = () => Promise.allSettled(parts.map((part) => part()));
   addEventListener(sign, prepare, { once: true });
 }
@@ -28,10 +27,10 @@ const KINDS = {
   "delete-namespace": [confirm, "DeleteNamespace"],
   "delete-entries": [confirm, "DeleteEntries"],
   clash: [confirm, "Clash"],
-  "new-folder": [move, "NewFolder"],
+  "new-folder": [form, "NewFolder"],
   move: [move, "Move"],
-  "move-clash": [move, "MoveClash"],
-  "rename-entry": [renaming, "RenameEntry"],
+  "move-clash": [confirm, "MoveClash"],
+  "rename-entry": [move, "RenameEntry"],
   "sign-out": [confirm, "SignOut"],
   share: [file, "Share"],
   viewer: [viewer, "Viewer"],

@@ -3,7 +3,6 @@ import { render } from "./vendor/preact.js";
 import { getSession, credential, onTrouble } from "./api.js";
 import { arrive, close, loadNamespaces, notify, open, tokenRefused } from "./actions.js";
 import { App } from "./app.js";
-import { watchDrags } from "./dragging.js";
 import { html } from "./html.js";
 import { keepTrue } from "./live.js";
 import { late, onComeback, unreachable } from "./online.js";
@@ -56,7 +55,6 @@ async function start() {
   addEventListener("beforeunload", (event) => {
     if (isBusy()) event.preventDefault();
   });
-  watchDrags();
   render(html`<${App} />`, /** @type {Element} */ (document.getElementById("page")));
   await whoIsThere();
   if (token) await welcome(token);

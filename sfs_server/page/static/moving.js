@@ -1,17 +1,152 @@
-// Entries are moved, which is also what renaming is; and moved back.
-import { findEntry, moveEntry } from "./api.js";
-import { close, countsChanged, notify, open } from "./actions.js";
-import { changed, loadUpTo } from "./changing.js";
-import { counted, number } from "./format.js";
-import { eachOf } from "./many.js";
+// What is done to entries: they are moved, which is also what renaming is, moved back, and deleted.
+// It shows in the list at once, and the focus is never lost by it.
+import { deleteEntry, findEntry, makeFolder, moveEntry } from "./api.js";
+import { amend, close, countsChanged, dismiss, go, notify, open } from "./actions.js";
+import { compareNames, counted, number } from "./format.js";
+import { rowsShown } from "./list.js";
+import { foldersFirst, loadAll } from "./listing.js";
 import { copyName, movable, topmost } from "./names.js";
-import { joined, nameOf, parentOf, placeName } from "./places.js";
-import { set } from "./store.js";
+import { joined, nameOf, parentOf, placeName, within } from "./places.js";
+import { set, state } from "./store.js";
 
+const AT_ONCE = 4;
+const LONG_MS = 1000; // then a notice shows how far it is
 const TAKEN = 412;
 const MOST_COPIES = 99; // "name (2).txt" … "name (99).txt"
 
 /** @typedef {{ from: Entry, to: Entry }} Moved */
+
+/**
+ * `act` returns whether it was done to an item; what it throws is said in the end. What takes long can
+ * be stopped, in its notice or with Escape. Returns those to which it was done.
+ * @template Item
+ * @param {Item[]} items @param {string} verb such as "moved"
+ * @param {(item: Item) => Promise<unknown>} act
+ */
+async function eachOf(items, verb, act) {
+  const left = items.toReversed();
+  /** @type {Item[]} */
+  const done = [];
+  /** @type {Error[]} */
+  const failures = [];
+  const work = async () => {
+    for (let item = left.pop(); item; item = left.pop()) {
+      try {
+        if (await act(item)) done.push(item);
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+  };
+  const stop = () => (left.length = 0);
+  let id = 0;
+  const timer = setInterval(() => {
+    const text = `${number(done.length)} of ${number(items.length)} ${verb}…`;
+    if (id) amend(id, text);
+    else id = notify(text, { stay: true, offer: { label: "Stop", act: stop } });
+  }, LONG_MS);
+  /** @param {KeyboardEvent} event */
+  const onKey = ({ key }) => key === "Escape" && !state.dialog && !state.renaming && stop();
+  addEventListener("keydown", onKey);
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  removeEventListener("keydown", onKey);
+  clearInterval(timer);
+  dismiss(id);
+  if (failures.length) {
+    const text = `${number(failures.length)} could not be ${verb}: ${failures[0].message}`;
+    notify(text, { error: true });
+  }
+  countsChanged();
+  return done;
+}
+
+/** @param {Entry[]} entries */
+const called = (entries) => (entries.length === 1 ? entries[0].name : counted(entries));
+/** @param {Entry[]} entries */
+const have = (entries) => `${called(entries)} ${entries.length === 1 ? "has" : "have"} been`;
+
+/**
+ * Some entries are gone from where they were, and others have come. The row of `focusOn` gets the
+ * focus, or else the one that takes the place of what is gone.
+ * @param {Entry[]} gone @param {Entry[]} [come] @param {string} [focusOn] a path
+ */
+function changed(gone, come = [], focusOn = "") {
+  const { namespace, folder, find } = state.place;
+  const { entries, after } = state.files;
+  /** @param {Entry} entry */
+  const isHere = (entry) => entry.namespace === namespace;
+  const left = new Set(gone.filter(isHere).map(({ path }) => path));
+  /** @param {string} path */
+  const isGone = (path) => {
+    for (let up = path; up; up = find ? parentOf(up) : "") if (left.has(up)) return true;
+    return false;
+  };
+  const next = focusOn || successor(isGone);
+  const added = come.filter(isHere).filter(({ type, path, name }) => {
+    if (find) return left.size > 0 && within(path, folder);
+    const loaded = type === "folder" || after === null || compareNames(name, after) <= 0;
+    return loaded && parentOf(path) === folder;
+  });
+  for (const { path } of added) left.add(path);
+  const rest = entries.filter(({ path }) => !isGone(path)).concat(added);
+  const selected = new Set([...state.selected].filter((path) => !isGone(path)));
+  set({ files: { ...state.files, entries: rest.sort(foldersFirst) }, selected, focusOn: next });
+}
+
+/**
+ * The path of the row that comes after those that are gone. Where there is none, the title gets the
+ * focus; where somebody fills a field, it stays there.
+ * @param {(path: string) => boolean} isGone
+ */
+function successor(isGone) {
+  if (document.activeElement?.closest("dialog, input:not([type=checkbox])")) return "";
+  const rows = rowsShown();
+  const first = rows.findIndex(({ path }) => isGone(path));
+  if (first < 0) return "";
+  const next =
+    rows.slice(first).find(({ path }) => !isGone(path)) ??
+    rows.slice(0, first).findLast(({ path }) => !isGone(path));
+  if (!next) document.querySelector("h1")?.focus();
+  return next?.path ?? "";
+}
+
+/** @param {Entry[]} entries */
+export async function deleteEntries(entries) {
+  close();
+  const done = await eachOf(entries, "deleted", async (entry) => {
+    try {
+      await deleteEntry(entry);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+    }
+    return true;
+  });
+  changed(done);
+  if (done.length) notify(`${have(done)} deleted.`);
+}
+
+/**
+ * Throws what the service says against it.
+ * @param {Where} where @param {string} name @returns {Promise<Entry>}
+ */
+export async function createFolder({ namespace, folder }, name) {
+  const path = joined(folder, name);
+  try {
+    await makeFolder(namespace, path);
+  } catch (error) {
+    throw error.status === 405 ? taken(await findEntry(namespace, path), name) : error;
+  }
+  const modified_at = Math.floor(Date.now() / 1000);
+  /** @type {Entry} */
+  const made = { type: "folder", namespace, path, name, size: 0, modified_at, content_type: "" };
+  close();
+  if (state.place.find) await go({ ...state.place, find: "", at: "" });
+  changed([], [made], path);
+  return made;
+}
+
+/** @param {Entry | undefined} there @param {string} name */
+const taken = (there, name) => new Error(`There is a ${there?.type ?? "file"} “${name}” here.`);
 
 /**
  * In its folder. Throws what the service says against it.
@@ -19,22 +154,23 @@ const MOST_COPIES = 99; // "name (2).txt" … "name (99).txt"
  */
 export async function rename(entry, name, focus) {
   const { namespace } = entry;
+  if (name.includes("/")) throw new Error("A name cannot have a slash in it.");
   const path = joined(parentOf(entry.path), name);
-  try {
-    await moveEntry(entry, namespace, path);
-  } catch (error) {
-    throw error.status === TAKEN ? new Error(`There is another “${name}” here.`) : error;
-  }
-  const found = await findEntry(namespace, path).catch(() => undefined); // its type may be another
-  const renamed = found ?? { ...entry, path, name };
-  await loadUpTo(renamed);
+  const refused = await moveEntry(entry, namespace, path).catch((error) => error);
+  // With the type that its new name gives it; that much may stay unknown.
+  const there = await findEntry(namespace, path).catch(() => undefined);
+  if (refused.status === TAKEN) throw taken(there, name);
+  if (refused instanceof Error) throw refused;
+  const renamed = there ?? { ...entry, path, name };
+  const { after } = state.files;
+  if (after !== null && compareNames(name, after) > 0) await loadAll(); // or its row is not there
   set({ renaming: "" });
   changed([entry], [renamed], focus ? path : "");
   offerBack(`${entry.name} is ${name} now.`, [{ from: entry, to: renamed }]);
 }
 
 /**
- * A few at a time. Where a name is taken the person is asked, once for each or for all.
+ * Where a name is taken the person is asked, once for each or for all.
  * @param {Entry[]} entries @param {Where} to
  */
 export async function moveEntries(entries, to) {
@@ -42,51 +178,41 @@ export async function moveEntries(entries, to) {
   /** @type {Moved[]} */
   const moves = [];
   let replaced = 0;
-  const question = questions(to);
-  const wanted = movable(topmost(entries), to);
-  const { failures, stopped } = await eachOf(wanted, "Moving", async (entry) => {
-    const { type, name } = entry;
-    const move = async (/** @type {string} */ as, replace = false) => {
-      const path = joined(to.folder, as);
-      await moveEntry(entry, to.namespace, path, replace);
-      moves.push({ from: entry, to: { ...entry, namespace: to.namespace, path, name: as } });
+  const ask = questions(to);
+  await eachOf(movable(topmost(entries), to), "moved", async (entry) => {
+    /** Whether it could be moved, as what has that name may not be replaced. */
+    const move = async (name = entry.name, replace = false) => {
+      const path = joined(to.folder, name);
+      try {
+        await moveEntry(entry, to.namespace, path, replace);
+      } catch (error) {
+        if (error.status === TAKEN) return false;
+        throw error;
+      }
+      moves.push({ from: entry, to: { ...entry, namespace: to.namespace, path, name } });
       return true;
     };
-    /** @param {unknown} error */
-    const taken = (error) => {
-      if (/** @type {ApiError} */ (error).status !== TAKEN) throw error;
-      return false;
-    };
-    if (await move(name).catch(taken)) return true;
-    const choice = await question(entry);
-    if (choice === "skip") return false;
-    if (choice === "replace") {
-      await move(name, true);
-      replaced += 1;
-      return true;
+    if (await move()) return true;
+    const choice = await ask(entry);
+    if (choice === "replace" && (await move(entry.name, true))) return (replaced += 1);
+    for (let n = 2; choice === "keep" && n <= MOST_COPIES; n += 1) {
+      if (await move(copyName(entry.name, entry.type, n))) return true;
     }
-    for (let n = 2; n <= MOST_COPIES; n += 1) {
-      if (await move(copyName(name, type, n)).catch(taken)) return true;
-    }
-    throw new Error(`There are too many copies of ${name} already.`);
+    return false;
   });
+  const gone = moves.map(({ from }) => from);
   changed(
-    moves.map(({ from }) => from),
+    gone,
     moves.map((move) => move.to),
   );
-  if (moves.length) {
-    const what = moves.length === 1 ? moves[0].from.name : counted(moves.map(({ from }) => from));
-    const left = stopped ? `; ${number(stopped)} are where they were` : "";
-    const text = `Moved ${what} to ${nameOf(to.folder) || to.namespace}${left}.`;
-    if (replaced) notify(`${text} ${number(replaced)} replaced what was there.`);
-    else offerBack(text, moves);
-  }
-  complain(failures, "moved");
-  countsChanged();
+  if (gone.length === 0) return;
+  const text = `Moved ${called(gone)} to ${nameOf(to.folder) || to.namespace}.`;
+  if (replaced) notify(`${text} ${number(replaced)} replaced what was there.`);
+  else offerBack(text, moves);
 }
 
 /**
- * What was replaced could not be had back: then nothing is offered.
+ * What was replaced could not be had back: then this is not offered.
  * @param {string} text @param {Moved[]} moves
  */
 const offerBack = (text, moves) =>
@@ -94,25 +220,16 @@ const offerBack = (text, moves) =>
 
 /** @param {Moved[]} moves */
 async function moveBack(moves) {
-  const { done, failures } = await eachOf(moves, "Moving back", async ({ from, to }) => {
-    await moveEntry(to, from.namespace, from.path);
-    return true;
-  });
+  const done = await eachOf(moves, "moved back", ({ from, to }) =>
+    moveEntry(to, from.namespace, from.path),
+  );
+  const back = done.map(({ from }) => from);
   changed(
     done.map(({ to }) => to),
-    done.map(({ from }) => from),
-    done[0]?.from.path,
+    back,
+    back[0]?.path,
   );
-  if (done.length === 1) notify(`${done[0].from.name} is back.`);
-  else if (done.length) notify(`${counted(done.map(({ from }) => from))} are back.`);
-  complain(failures, "moved back");
-  countsChanged();
-}
-
-/** @param {Error[]} failures @param {string} what */
-function complain(failures, what) {
-  if (failures.length === 0) return;
-  notify(`${number(failures.length)} could not be ${what}: ${failures[0].message}`, { error: true });
+  if (back.length) notify(`${have(back)} moved back.`);
 }
 
 /**
@@ -130,20 +247,19 @@ function questions(to) {
     const there = await findEntry(to.namespace, joined(to.folder, entry.name));
     const replaceable = entry.type === "file" && there?.type !== "folder";
     if (forAll && (forAll !== "replace" || replaceable)) return forAll;
-    return await new Promise((resolve) => {
-      /** @param {Choice} choice @param {boolean} all */
+    return new Promise((resolve) => {
+      /** @param {Choice} choice @param {boolean} [all] */
       const decide = (choice, all) => {
         if (all) forAll = choice;
         resolve(choice);
       };
-      const place = placeName(to);
-      open("move-clash", { entry, there, place, replaceable, decide });
+      open("move-clash", { entry, there, place: placeName(to), replaceable, decide });
     });
   };
   /** @param {Entry} entry @returns {Promise<Choice>} */
   return (entry) => {
-    const mine = last.then(() => ask(entry));
-    last = mine.catch(() => {}); // whoever asked is the one who gets it
-    return mine;
+    const asked = last.then(() => ask(entry));
+    last = Promise.allSettled([asked]);
+    return asked;
   };
 }

@@ -1,6 +1,6 @@
 // Names and paths of what is renamed, moved or copied.
-import { parentOf, within } from "./places.js";
 import { visible } from "./format.js";
+import { parentOf, within } from "./places.js";
 
 const MARK = /\[U\+([0-9A-F]{4})\]/g;
 
@@ -8,10 +8,8 @@ const MARK = /\[U\+([0-9A-F]{4})\]/g;
  * How much of a name comes before its extension; all of a folder's name.
  * @param {string} name @param {Entry["type"]} type
  */
-export function stemLength(name, type) {
-  const extension = type === "file" ? /(?<=.)(\.tar)?\.[^.\s]*$/s.exec(name) : null;
-  return extension ? extension.index : name.length;
-}
+export const stemLength = (name, type) =>
+  (type === "file" && /(?<=.)(\.tar)?\.[^.\s]*$/s.exec(name)?.index) || name.length;
 
 /**
  * "name (2).txt"
@@ -41,9 +39,9 @@ export function typedName(text, before) {
  * @param {Entry[]} entries
  */
 export function topmost(entries) {
-  const folders = new Set(entries.filter(({ type }) => type === "folder").map(({ path }) => path));
+  const paths = new Set(entries.map(({ path }) => path));
   return entries.filter(({ path }) => {
-    for (let up = parentOf(path); up; up = parentOf(up)) if (folders.has(up)) return false;
+    for (let up = parentOf(path); up; up = parentOf(up)) if (paths.has(up)) return false;
     return true;
   });
 }
@@ -62,16 +60,8 @@ export function commonFolder(entries) {
  * @param {Entry[]} entries @param {Where} to
  */
 export function movable(entries, { namespace, folder }) {
-  const own = entries.filter((entry) => entry.namespace === namespace);
-  if (own.some(({ type, path }) => type === "folder" && folder && within(folder, path))) return [];
-  return entries.filter((entry) => !own.includes(entry) || parentOf(entry.path) !== folder);
-}
-
-/**
- * What the service cannot say of a name, since it would take it for something else.
- * @param {string} name
- */
-export function mistake(name) {
-  if (!name) return "Type a name.";
-  return name.includes("/") ? "A name cannot have a slash in it." : "";
+  /** @param {Entry} entry */
+  const isOwn = (entry) => entry.namespace === namespace;
+  if (folder && entries.some((entry) => isOwn(entry) && within(folder, entry.path))) return [];
+  return entries.filter((entry) => !isOwn(entry) || parentOf(entry.path) !== folder);
 }
