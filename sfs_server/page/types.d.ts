@@ -314,6 +314,8 @@ interface RowProps {
   entry: Entry;
   /** its place among the rows, from 0 */
   at: number;
+  /** where it is drawn, as a length of CSS */
+  top: string;
   writable: boolean;
   selected: boolean;
   /** it is where the arrow keys move from */

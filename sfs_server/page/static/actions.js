@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { visible } from "./format.js";
 import { load } from "./listing.js";
 import { unreachable } from "./online.js";
-import { addressOf, nameOf, parentOf, placeIn, sameList, within } from "./places.js";
+import { addressOf, nameOf, parentOf, placeIn, sameList } from "./places.js";
 import { FIRST, NOTHING_LOADED, set, state } from "./store.js";
 
 const NOTICE_SECONDS = 6;
@@ -104,7 +104,7 @@ export function arrive(place) {
   const name = nameOf(place.file || place.folder) || place.namespace;
   document.title = name === "default" ? "SFS" : `${visible(name)} · SFS`;
   const searched = before.namespace === place.namespace && before.folder === place.folder;
-  const focusOn = same || searched ? "" : keptFocus(before, place);
+  const focusOn = same || searched ? "" : keptFocus();
   set({ place, menu: null, railOpen: false, renaming: "", focusOn });
   const list = same ? undefined : showList(searched ? state.files : NOTHING_LOADED);
   if (place.file) openFile(place.file);
@@ -112,17 +112,11 @@ export function arrive(place) {
   return list;
 }
 
-/**
- * The focus is not to go with the list that it is in: it waits on the title. Returns where it goes
- * then: to the folder that one has come out of, or else to the first row.
- * @param {Place} before @param {Place} place
- */
-function keptFocus(before, { namespace, folder, at }) {
+/** The focus is not to go with the list that it is in: it waits on the title until the next one. */
+function keptFocus() {
   if (!document.activeElement?.closest("main")) return "";
   document.querySelector("h1")?.focus({ preventScroll: true });
-  if (before.namespace !== namespace || !within(before.folder, folder)) return at ? "" : FIRST;
-  const below = before.folder.indexOf("/", folder ? folder.length + 1 : 0);
-  return below < 0 ? before.folder : before.folder.slice(0, below);
+  return FIRST;
 }
 
 /** @param {Loaded} files what is shown until there is something else */
@@ -169,7 +163,7 @@ export function placeOfEntry({ type, namespace, path }) {
   if (type === "folder") return { ...placeIn(namespace, path), sort: place.sort };
   const folder = parentOf(path);
   const listed = place.namespace === namespace && (place.find || place.folder === folder);
-  return { ...(listed ? place : placeIn(namespace, folder)), file: path };
+  return { ...(listed ? place : placeIn(namespace, folder)), file: path, at: "" };
 }
 
 /** @param {Entry} entry */

@@ -45,7 +45,8 @@ export function Files({ state, here }) {
 function shown(state, here, writable) {
   const { files, place } = state;
   if (!place.namespace) return html`<${NoPlace} />`;
-  if (files.entries.length) return html`<${List} state=${state} writable=${writable} />`;
+  const key = `${place.namespace}/${place.folder}?${place.find}`; // each list is a table of its own
+  if (files.entries.length) return html`<${List} key=${key} state=${state} writable=${writable} />`;
   if (files.error) return html`<${Trouble} error=${files.error} state=${state} />`;
   if (files.loading) return html`<${Bones} />`;
   return html`<${Empty} state=${state} here=${here} writable=${writable} />`;

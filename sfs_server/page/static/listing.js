@@ -99,8 +99,9 @@ export async function load() {
     if (find) return await showFound(mine);
     const { entries, after } = await api.listFolder(namespace, folder, {}, mine.signal);
     if (mine.signal.aborted) return;
-    set({ files: { ...NOTHING_LOADED, entries: entries.sort(foldersFirst), after } });
-    if (after !== null) await otherFolders(mine, after);
+    const loading = after !== null;
+    set({ files: { ...NOTHING_LOADED, entries: entries.sort(foldersFirst), after, loading } });
+    if (loading) await otherFolders(mine, after);
   });
 }
 
@@ -144,6 +145,7 @@ async function otherFolders(mine, after) {
       patched({ entries: [...state.files.entries, ...page.entries].sort(foldersFirst) });
     }
   }
+  patched({ loading: false });
 }
 
 /** The next page of files. */
@@ -163,12 +165,17 @@ export async function loadMore(limit = api.PAGE) {
   });
 }
 
-/** All that there is: a list can be sorted, and counted, only whole. */
-export async function loadAll() {
-  const mine = request;
-  while (mine === request && state.files.after !== null && !state.files.error) {
-    if (state.files.loading) return;
-    await loadMore(api.MOST);
+/**
+ * The path of the first file whose name starts with a text, or "".
+ * @param {string} prefix
+ */
+export async function firstWith(prefix) {
+  const { namespace, folder } = state.place;
+  try {
+    const how = { type: /** @type {const} */ ("file"), prefix, limit: 1 };
+    return (await api.listFolder(namespace, folder, how)).entries[0]?.path ?? "";
+  } catch {
+    return ""; // as where there is none: whoever typed it stays where they are
   }
 }
 

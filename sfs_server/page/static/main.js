@@ -41,6 +41,7 @@ async function start() {
     await Promise.all([loadNamespaces(), arrive(state.place)]);
     resume();
   });
+  history.scrollRestoration = "manual"; // the list does it, once it is loaded
   addEventListener("popstate", () => {
     close(); // a dialog is about what was shown
     arrive(placeOf(location));

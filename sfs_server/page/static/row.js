@@ -19,7 +19,7 @@ import { Icon, IconButton } from "./ui.js";
 
 /** @param {RowProps} props */
 export function Row(props) {
-  const { entry, at, writable, selected, current, fresh, renaming, onToggle, onFocus } = props;
+  const { entry, at, top, writable, selected, current, fresh, renaming, onToggle, onFocus } = props;
   const tab = current ? 0 : -1;
   const { type, name, size: bytes, modified_at: seconds, content_type } = entry;
   const folder = type === "folder";
@@ -35,7 +35,7 @@ export function Row(props) {
   return html`<div class=${fresh ? "row fresh" : "row"} role="row" data-at=${at} aria-rowindex=${at + 2}
     aria-selected=${String(selected)} tabindex=${tab} onFocus=${onFocus}
     draggable=${writable && !renaming}
-    style=${{ transform: `translateY(calc(var(--row) * ${at}))` }}>
+    style=${{ transform: `translateY(${top})` }}>
     <span role="gridcell" class="c-check">
       <label>
         <input type="checkbox" tabindex=${tab} aria-label=${`Select ${name}`} checked=${selected}

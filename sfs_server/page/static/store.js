@@ -11,7 +11,7 @@ export const NOTHING_LOADED = {
   error: null,
 };
 
-/** In the place of a path: the first row, whatever it is. */
+/** In the place of a path: the row that has the focus first where a list comes into sight. */
 export const FIRST = "/";
 
 export const state = {
