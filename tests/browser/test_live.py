@@ -7,11 +7,12 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Locator, Page, Request, expect
 
 from sfs_server.auth.tokens import mint
 from tests.browser.conftest import SignIn, Site, Window
 from tests.browser.test_files import names_shown
+from tests.browser.test_much import at_top
 from tests.support.credentials import SECRET
 from tests.support.launcher import Process
 
@@ -205,3 +206,49 @@ def test_after_a_restart_the_list_is_true_again(
     expect(page.locator(".row .name")).to_have_text(["a.txt", "b.txt"])
     other.put("c.txt")
     expect(page.locator(".row .name")).to_have_text(["a.txt", "b.txt", "c.txt"])
+
+
+def test_selection_scroll_focus_and_what_is_typed_stay(
+    site: Site, page: Page, sign_in: SignIn, namespace: str
+) -> None:
+    other = Other(site, namespace)
+    site.store(namespace, {f"m-{number:03}.txt": b"" for number in range(300)})
+    opened(page, sign_in, f"/ns/{namespace}")
+    expect(page.locator(".row").first).to_be_visible()
+    page.evaluate("scrollTo(0, 3000)")
+    expect(page).to_have_url(re.compile(r"\?at="))
+    there = at_top(page)
+    number = int(there[2:5])
+
+    def row(by: int) -> Locator:
+        return page.locator(".row", has_text=f"m-{number + by:03}.txt")
+
+    row(3).get_by_role("checkbox").check(force=True)
+    row(4).focus()
+    where = row(4).bounding_box()
+    other.put("a first.txt")
+    other.delete("m-000.txt")
+    other.make_folder("a folder")
+    count = page.get_by_role("grid")
+    expect(count).to_have_attribute("aria-rowcount", "302")
+    assert at_top(page) == there
+    assert row(4).bounding_box() == where
+    expect(row(4)).to_be_focused()
+    expect(page.get_by_role("region", name="Selection")).to_contain_text("1 file")
+    other.delete(f"m-{number:03}.txt")  # the row at the top
+    expect(count).to_have_attribute("aria-rowcount", "301")
+    assert row(4).bounding_box() == where
+    other.delete(f"m-{number + 4:03}.txt")  # the one that has the focus
+    expect(row(5)).to_be_focused()
+    page.keyboard.press("F2")
+    field = page.get_by_label("New name of")
+    field.fill("half of a na")
+    other.put("b second.txt")
+    expect(count).to_have_attribute("aria-rowcount", "301")
+    expect(field).to_be_focused()
+    expect(field).to_have_value("half of a na")
+    for name in ("w", "x", "y", "z", "zz"):
+        other.put(name)
+    expect(count).to_have_attribute("aria-rowcount", "306")
+    expect(field).to_be_focused()
+    expect(field).to_have_value("half of a na")
