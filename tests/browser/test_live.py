@@ -86,8 +86,6 @@ def test_what_others_change_is_seen_at_its_place(
     expect(page.locator(".row", has_text="c.txt").locator(".c-size")).to_have_text("2.0 kB")
     other.delete("old/")
     expect(name).to_have_text(["new", "c.txt", "z.txt"])
-    count = page.locator(".rail").get_by_role("link", name=namespace).locator(".ns-count")
-    expect(count).to_contain_text("2")
     other.put("below/x.txt")
     expect(name).to_have_text(["below", "new", "c.txt", "z.txt"])
 
@@ -104,6 +102,8 @@ def test_many_changes_at_once_are_seen(
     other.delete("first.txt")
     expect(page.locator(".row .name").first).to_have_text("last.txt")
     expect(page.locator(".row")).to_have_count(16)
+    count = page.locator(".rail").get_by_role("link", name=namespace).locator(".ns-count")
+    expect(count).to_contain_text(re.compile("1[456]"))  # two of them were not put by the service
     assert names_shown(page) == ["last.txt", *(f"m-{number:02}.txt" for number in range(15))]
 
 

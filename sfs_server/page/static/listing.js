@@ -165,6 +165,15 @@ export async function loadMore(limit = api.PAGE) {
   });
 }
 
+/** All that there is. */
+export async function loadAll() {
+  const mine = request;
+  while (mine === request && state.files.after !== null && !state.files.error) {
+    if (state.files.loading) return;
+    await loadMore(api.MOST);
+  }
+}
+
 /**
  * The path of the first file whose name starts with a text, or "".
  * @param {string} prefix

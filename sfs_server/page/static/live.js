@@ -127,15 +127,17 @@ function heard(change) {
     loadNamespaces();
   }, COUNTS_MS);
   if (listing) return; // which will show it
-  if (!change.name || state.place.find || asking >= MOST_AT_ONCE) return listSoon();
+  const alone = change.name && !state.place.find && !state.acting && asking < MOST_AT_ONCE;
+  if (!alone) return listSoon();
   asking += 1;
   listed(changed(change)).finally(() => (asking -= 1));
 }
 
 function listSoon() {
-  const wait = Math.max(earliest - performance.now(), Math.random() * SPREAD_MS);
+  const wait = Math.max(earliest - performance.now(), (0.5 + Math.random()) * SPREAD_MS);
   listing ||= setTimeout(async () => {
     listing = undefined;
+    if (state.acting) return listSoon(); // else the rows that are left could not get the focus
     const start = performance.now();
     await listed(again());
     const end = performance.now();

@@ -48,7 +48,9 @@ async function eachOf(items, verb, act) {
   /** @param {KeyboardEvent} event */
   const onKey = ({ key }) => key === "Escape" && !state.dialog && !state.renaming && stop();
   addEventListener("keydown", onKey);
+  set({ acting: state.acting + 1 });
   await Promise.all(Array.from({ length: AT_ONCE }, work));
+  set({ acting: state.acting - 1 });
   removeEventListener("keydown", onKey);
   clearInterval(timer);
   dismiss(id);

@@ -26,6 +26,7 @@ export const state = {
   files: NOTHING_LOADED, // what is listed there
   /** @type {Set<string>} */
   fresh: new Set(), // paths of what was just added or changed
+  acting: 0, // how often this page is about to change the list itself: see moving.js
   /** @type {Viewing | null} */
   viewing: null, // the file that is shown
   /** @type {Set<string>} */
