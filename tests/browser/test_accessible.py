@@ -18,13 +18,14 @@ LOOKS: dict[str, dict[str, Any]] = {
     "zoomed": {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2},
 }
 FINGER = 44
-"""Pixels that a finger needs."""
+"""Pixels that a finger needs, but for a link in a text."""
 
 SMALL = f"""() => {{
   const scope = [...document.querySelectorAll("dialog[open], [role=menu]")].at(-1) ?? document;
   const all = scope.querySelectorAll("a, button, label:has(input), input:not(label *)");
   return [...all]
     .filter((one) => one.checkVisibility() && !one.matches(".skip"))
+    .filter((one) => getComputedStyle(one).display !== "inline")
     .map((one) => [one, (one.matches(".name") ? one.closest(".row") : one).getBoundingClientRect()])
     .filter(([, {{ width, height }}]) => width < {FINGER} || height < {FINGER})
     .map(([one, {{ width, height }}]) => `${{width}}x${{height}} ${{one.outerHTML}}`);
@@ -89,3 +90,21 @@ def test_all_can_be_reached_with_the_tab_key(
     for name in ("Select a.txt", "Download a.txt", "Actions on a.txt"):
         assert name in reached
     assert "Select b.txt" not in reached  # the table is one stop
+
+
+def test_a_finger_opens_a_row_wherever_it_is_and_a_mouse_only_by_its_name(
+    site: Site, window: Window, sign_in: SignIn, namespace: str
+) -> None:
+    site.store(namespace, {"a.txt": b"a", "b.txt": b"b"})
+    phone = window(**LOOKS["phone"]).new_page()
+    sign_in(phone, at=f"/ns/{namespace}")
+    phone.get_by_role("row", name="a.txt").tap(position={"x": 240, "y": 45})
+    expect(phone).to_have_url(f"{site.url}/ns/{namespace}/a.txt")
+    desk = window().new_page()
+    sign_in(desk, at=f"/ns/{namespace}")
+    row = desk.get_by_role("row", name="a.txt")
+    row.click(position={"x": 400, "y": 18})
+    expect(row).to_have_attribute("aria-selected", "false")
+    assert desk.url == f"{site.url}/ns/{namespace}"
+    row.get_by_role("link").click()
+    expect(desk).to_have_url(f"{site.url}/ns/{namespace}/a.txt")

@@ -42,7 +42,10 @@ export function RenameEntry({ entry }) {
     else if (event.key === "Escape") stop(true);
   };
   const onBlur = () =>
-    document.activeElement !== input.current && state.renaming === path && save(true);
+    input.current && // the row may be gone
+    document.activeElement !== input.current &&
+    state.renaming === path &&
+    save(true);
 
   return html`<span class="rename">
     <input ref=${input} aria-label=${`New name of ${before}`} dir="auto" autocomplete="off"
