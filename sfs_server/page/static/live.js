@@ -127,8 +127,9 @@ function heard(change) {
     loadNamespaces();
   }, COUNTS_MS);
   if (listing) return; // which will show it
-  const alone = change.name && !state.place.find && !state.acting && asking < MOST_AT_ONCE;
-  if (!alone) return listSoon();
+  const { acting, place, renaming } = state;
+  const alone = change.name && !place.find && !acting && asking < MOST_AT_ONCE;
+  if (!alone || joined(place.folder, change.name ?? "") === renaming) return listSoon();
   asking += 1;
   listed(changed(change)).finally(() => (asking -= 1));
 }
@@ -137,7 +138,7 @@ function listSoon() {
   const wait = Math.max(earliest - performance.now(), (0.5 + Math.random()) * SPREAD_MS);
   listing ||= setTimeout(async () => {
     listing = undefined;
-    if (state.acting) return listSoon(); // else the rows that are left could not get the focus
+    if (state.acting || state.renaming) return listSoon(); // the focus would be lost
     const start = performance.now();
     await listed(again());
     const end = performance.now();
