@@ -159,6 +159,7 @@ def test_a_file_is_renamed_in_its_row(
     expect(row(page, "b2.txt")).to_be_visible()
 
     menu(page, "folder.d", "Rename")
+    expect(page.get_by_role("textbox", name="New name of folder.d")).to_be_focused()
     assert page.evaluate("getSelection().toString()") == "folder.d"
     page.keyboard.type("e")
     page.keyboard.press("Enter")
