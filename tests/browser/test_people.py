@@ -169,7 +169,8 @@ def test_a_visitor_sees_the_default_namespace_and_is_offered_nothing_to_change(
         expect(page.get_by_text(name)).to_have_count(0)
     row.hover()
     row.get_by_role("button", name="Actions on").click()
-    expect(page.get_by_role("menuitem")).to_have_text(["View", "Download", "Copy link…"])
+    offered = ["View", "Download", "Copy link…", "Copy path"]
+    expect(page.get_by_role("menuitem")).to_have_text(offered)
     page.keyboard.press("Escape")
     row.focus()
     page.keyboard.press("Delete")
