@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -62,7 +63,7 @@ def drawn(page: Page, of: Locator, inside: tuple[int, int] | None = None) -> flo
     box = of.bounding_box()
     assert box
     margin = 4.0
-    clip = {
+    clip: Any = {
         "x": box["x"] - margin,
         "y": box["y"] - margin,
         "width": box["width"] + 2 * margin,
@@ -71,7 +72,7 @@ def drawn(page: Page, of: Locator, inside: tuple[int, int] | None = None) -> flo
     if inside:
         clip |= {"x": box["x"] + inside[0], "width": inside[1] - inside[0]}
         clip |= {"y": box["y"] + margin, "height": box["height"] - 2 * margin}
-    png = page.screenshot(clip=clip)  # type: ignore[arg-type]
+    png = page.screenshot(clip=clip)
     return float(page.evaluate(DRAWN, base64.b64encode(png).decode()))
 
 

@@ -31,7 +31,7 @@ def saved(page: Page, act: Callable[[], None]) -> bytes:
     """What the browser saves when ``act`` is done."""
     with page.expect_download() as started:
         act()
-    return started.value.path().read_bytes()
+    return Path(started.value.path()).read_bytes()
 
 
 def test_the_main_way_can_be_gone_in_firefox(
