@@ -186,11 +186,12 @@ export function Clash({ clashes, uploads }) {
  * @param {Entry} props.entry
  * @param {Entry | undefined} props.there
  * @param {string} props.place
+ * @param {boolean} props.many
  * @param {boolean} props.replaceable
  * @param {(choice: Choice, all?: boolean) => void} props.decide
  * @param {() => void} props.onClose
  */
-export function MoveClash({ entry, there, place, replaceable, decide, onClose }) {
+export function MoveClash({ entry, there, place, many, replaceable, decide, onClose }) {
   useEffect(() => () => decide("skip"), []);
   return html`<${Taken} name=${entry.name} place=${place} more="."
     versions=${
@@ -200,6 +201,6 @@ export function MoveClash({ entry, there, place, replaceable, decide, onClose })
         ["Moved", entry.size, entry.modified_at],
       ]
     }
-    others="the others, where a name is taken"
+    others=${many && "the others, where a name is taken"}
     decide=${(/** @type {Choice} */ how, /** @type {boolean} */ all) => (decide(how, all), onClose())} />`;
 }

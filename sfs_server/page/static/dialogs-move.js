@@ -129,7 +129,7 @@ export function Move({ entries, from, session, onClose }) {
     title=${`Move ${moving.length === 1 ? name : counted(moving)} to`}>
     <p class="soft break" dir="auto">${placeName(at) || "Namespaces"}</p>
     <ul class="folders" ref=${list} onKeyDown=${onKeyDown}>
-      ${at.namespace && step(above, "up", nameOf(above.folder) || above.namespace || "All namespaces")}
+      ${at.namespace && step(above, "up", at.folder ? `Up to ${nameOf(above.folder) || at.namespace}` : "All namespaces")}
       ${found.places
         .filter(isOpen)
         .map((to) => step(to, to.folder ? "folder" : "tray", nameOf(to.folder) || to.namespace))}

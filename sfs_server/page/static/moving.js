@@ -68,11 +68,11 @@ const called = (entries) => (entries.length === 1 ? entries[0].name : counted(en
 const have = (entries) => `${called(entries)} ${entries.length === 1 ? "has" : "have"} been`;
 
 /**
- * Some entries are gone from where they were, and others have come. The row of `focusOn` gets the
- * focus, or else the one that takes the place of what is gone.
- * @param {Entry[]} gone @param {Entry[]} [come] @param {string} [focusOn] a path
+ * Some entries are gone from where they were, and others have come. If the focus would be lost by it,
+ * or was, the row of `next` gets it, or else the title.
+ * @param {Entry[]} gone @param {Entry[]} come @param {string} next a path
  */
-function changed(gone, come = [], focusOn = "") {
+function changed(gone, come, next) {
   const { namespace, folder, find } = state.place;
   const { entries, after } = state.files;
   /** @param {Entry} entry */
@@ -83,38 +83,42 @@ function changed(gone, come = [], focusOn = "") {
     for (let up = path; up; up = find ? parentOf(up) : "") if (left.has(up)) return true;
     return false;
   };
-  const next = focusOn || successor(isGone);
   const added = come.filter(isHere).filter(({ type, path, name }) => {
     if (find) return left.size > 0 && within(path, folder);
     const loaded = type === "folder" || after === null || compareNames(name, after) <= 0;
     return loaded && parentOf(path) === folder;
   });
+  const focused = /** @type {HTMLElement} */ (document.activeElement);
+  const row = /** @type {HTMLElement | null} */ (focused.closest(".row"));
+  const lost = row
+    ? isGone(rowsShown()[Number(row.dataset.at)]?.path ?? "")
+    : focused.matches("body, h1, .selection *");
+  if (lost && !next) document.querySelector("h1")?.focus();
   for (const { path } of added) left.add(path);
   const rest = entries.filter(({ path }) => !isGone(path)).concat(added);
   const selected = new Set([...state.selected].filter((path) => !isGone(path)));
-  set({ files: { ...state.files, entries: rest.sort(foldersFirst) }, selected, focusOn: next });
+  const files = { ...state.files, entries: rest.sort(foldersFirst) };
+  set({ files, selected, focusOn: lost ? next : "" });
 }
 
 /**
- * The path of the row that comes after those that are gone. Where there is none, the title gets the
- * focus; where somebody fills a field, it stays there.
- * @param {(path: string) => boolean} isGone
+ * The path of the row that will take the place of those; "" where there will be none.
+ * @param {Entry[]} entries
  */
-function successor(isGone) {
-  if (document.activeElement?.closest("dialog, input:not([type=checkbox])")) return "";
+function rowAfter(entries) {
+  const going = new Set(entries.map(({ path }) => path));
   const rows = rowsShown();
-  const first = rows.findIndex(({ path }) => isGone(path));
-  if (first < 0) return "";
+  const first = rows.findIndex(({ path }) => going.has(path));
   const next =
-    rows.slice(first).find(({ path }) => !isGone(path)) ??
-    rows.slice(0, first).findLast(({ path }) => !isGone(path));
-  if (!next) document.querySelector("h1")?.focus();
+    rows.slice(first).find(({ path }) => !going.has(path)) ??
+    rows.slice(0, first).findLast(({ path }) => !going.has(path));
   return next?.path ?? "";
 }
 
 /** @param {Entry[]} entries */
 export async function deleteEntries(entries) {
   close();
+  const next = rowAfter(entries);
   const done = await eachOf(entries, "deleted", async (entry) => {
     try {
       await deleteEntry(entry);
@@ -123,7 +127,7 @@ export async function deleteEntries(entries) {
     }
     return true;
   });
-  changed(done);
+  changed(done, [], next);
   if (done.length) notify(`${have(done)} deleted.`);
 }
 
@@ -180,7 +184,8 @@ export async function moveEntries(entries, to) {
   /** @type {Moved[]} */
   const moves = [];
   let replaced = 0;
-  const ask = questions(to);
+  const ask = questions(to, entries.length > 1);
+  const next = rowAfter(entries);
   await eachOf(movable(topmost(entries), to), "moved", async (entry) => {
     /** Whether it could be moved, as what has that name may not be replaced. */
     const move = async (name = entry.name, replace = false) => {
@@ -206,6 +211,7 @@ export async function moveEntries(entries, to) {
   changed(
     gone,
     moves.map((move) => move.to),
+    next,
   );
   if (gone.length === 0) return;
   const text = `Moved ${called(gone)} to ${nameOf(to.folder) || to.namespace}.`;
@@ -229,7 +235,7 @@ async function moveBack(moves) {
   changed(
     done.map(({ to }) => to),
     back,
-    back[0]?.path,
+    back[0]?.path ?? "",
   );
   if (back.length) notify(`${have(back)} moved back.`);
 }
@@ -237,9 +243,9 @@ async function moveBack(moves) {
 /**
  * Asks about one after the other, until it is said for all. A folder is never replaced: all that is
  * in it would be lost.
- * @param {Where} to
+ * @param {Where} to @param {boolean} many
  */
-function questions(to) {
+function questions(to, many) {
   /** @type {Promise<unknown>} */
   let last = Promise.resolve();
   /** @type {Choice | null} */
@@ -255,7 +261,7 @@ function questions(to) {
         if (all) forAll = choice;
         resolve(choice);
       };
-      open("move-clash", { entry, there, place: placeName(to), replaceable, decide });
+      open("move-clash", { entry, there, place: placeName(to), many, replaceable, decide });
     });
   };
   /** @param {Entry} entry @returns {Promise<Choice>} */

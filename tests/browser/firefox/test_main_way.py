@@ -109,7 +109,7 @@ def test_a_row_can_be_dragged_onto_a_folder_in_firefox(
     page.mouse.down()
     folder.hover()  # the drag starts
     folder.hover(position={"x": 200, "y": 20})
-    expect(folder).to_have_class("row drop-target")
+    expect(folder).to_have_attribute("data-over", "")
     folder.dispatch_event("drop")
     named(page, "folder")
     assert (site.data / "files" / namespace / "folder" / "a.txt").read_bytes() == b"a"
