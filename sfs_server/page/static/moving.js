@@ -147,7 +147,8 @@ export async function createFolder({ namespace, folder }, name) {
   const made = { type: "folder", namespace, path, name, size: 0, modified_at, content_type: "" };
   close();
   if (state.place.find) await go({ ...state.place, find: "", at: "" });
-  changed([], [made], path);
+  changed([], [made], "");
+  set({ focusOn: path });
   return made;
 }
 
