@@ -155,7 +155,7 @@ export function NewFolder({ where, then, onClose }) {
     <form onSubmit=${onSubmit}>
       <p>In <span class="break" dir="auto">${placeName(where)}</span></p>
       <label class="input">
-        <span>Name</span>
+        <span>Name of the new folder</span>
         <input name="name" required autofocus pattern="[^\\/]+" title="No slash" dir="auto"
           autocomplete="off" autocapitalize="off" spellcheck="false"
           aria-invalid=${error ? "true" : undefined} />

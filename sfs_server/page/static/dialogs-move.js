@@ -128,7 +128,8 @@ export function Move({ entries, from, session, onClose }) {
   return html`<${Dialog} onClose=${onClose}
     title=${`Move ${moving.length === 1 ? name : counted(moving)} to`}>
     <p class="soft break" dir="auto">${placeName(at) || "Namespaces"}</p>
-    <ul class="folders" ref=${list} onKeyDown=${onKeyDown}>
+    <ul class="folders" aria-label=${`Folders in ${here || "all namespaces"}`} ref=${list}
+      onKeyDown=${onKeyDown}>
       ${at.namespace && step(above, "up", at.folder ? `Up to ${nameOf(above.folder) || at.namespace}` : "All namespaces")}
       ${found.places
         .filter(isOpen)
