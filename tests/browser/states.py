@@ -194,6 +194,25 @@ def moved_name_taken(scene: Scene) -> None:
 
 
 @state
+def renamed(scene: Scene) -> None:
+    page = scene.listed("/one/two/three/")
+    page.locator(".row").last.focus()
+    page.keyboard.press("F2")
+    expect(page.get_by_label("New name of")).to_be_focused()
+    page.keyboard.type("renamed")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
+
+
+@state
+def deleting_a_folder(scene: Scene) -> None:
+    page = scene.listed()
+    page.get_by_role("row", name="one").get_by_role("button", name="Actions").click()
+    page.get_by_role("menuitem", name="Delete").click()
+    expect(page.get_by_role("dialog").get_by_role("status")).to_contain_text("files in it")
+
+
+@state
 def rail(scene: Scene) -> None:
     page = scene.listed()
     toggle = page.locator(".rail-toggle")
