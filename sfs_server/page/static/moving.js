@@ -1,10 +1,10 @@
 // What is done to entries: they are moved, which is also what renaming is, moved back, and deleted.
 // It shows in the list at once, and the focus is never lost by it.
-import { deleteEntry, findEntry, makeFolder, moveEntry } from "./api.js";
+import { deleteEntry, findEntry, makeFolder, MOST, moveEntry } from "./api.js";
 import { amend, close, countsChanged, dismiss, go, notify, open } from "./actions.js";
 import { compareNames, counted, number } from "./format.js";
 import { rowsShown } from "./list.js";
-import { foldersFirst, loadAll } from "./listing.js";
+import { foldersFirst, loadMore } from "./listing.js";
 import { copyName, movable, topmost } from "./names.js";
 import { joined, nameOf, parentOf, placeName, within } from "./places.js";
 import { set, state } from "./store.js";
@@ -74,7 +74,7 @@ const have = (entries) => `${called(entries)} ${entries.length === 1 ? "has" : "
  */
 function changed(gone, come, next) {
   const { namespace, folder, find } = state.place;
-  const { entries, after } = state.files;
+  const { entries } = state.files;
   /** @param {Entry} entry */
   const isHere = (entry) => entry.namespace === namespace;
   const left = new Set(gone.filter(isHere).map(({ path }) => path));
@@ -85,8 +85,7 @@ function changed(gone, come, next) {
   };
   const added = come.filter(isHere).filter(({ type, path, name }) => {
     if (find) return left.size > 0 && within(path, folder);
-    const loaded = type === "folder" || after === null || compareNames(name, after) <= 0;
-    return loaded && parentOf(path) === folder;
+    return parentOf(path) === folder && (type === "folder" || !isLater(name));
   });
   const focused = /** @type {HTMLElement} */ (document.activeElement);
   const row = /** @type {HTMLElement | null} */ (focused.closest(".row"));
@@ -156,6 +155,12 @@ export async function createFolder({ namespace, folder }, name) {
 const taken = (there, name) => new Error(`There is a ${there?.type ?? "file"} “${name}” here.`);
 
 /**
+ * Whether the row of a file of that name is not loaded yet.
+ * @param {string} name
+ */
+const isLater = (name) => compareNames(name, state.files.after ?? name) > 0;
+
+/**
  * In its folder. Throws what the service says against it.
  * @param {Entry} entry @param {string} name @param {boolean} focus its row gets it
  */
@@ -169,10 +174,10 @@ export async function rename(entry, name, focus) {
   if (refused.status === TAKEN) throw taken(there, name);
   if (refused instanceof Error) throw refused;
   const renamed = there ?? { ...entry, path, name };
-  const { after } = state.files;
-  if (after !== null && compareNames(name, after) > 0) await loadAll(); // or its row is not there
+  while (isLater(name) && !state.files.loading && !state.files.error) await loadMore(MOST);
   set({ renaming: "" });
-  changed([entry], [renamed], focus ? path : "");
+  changed([entry], [renamed], path);
+  if (focus) set({ focusOn: path });
   offerBack(`${entry.name} is ${name} now.`, [{ from: entry, to: renamed }]);
 }
 
