@@ -10,7 +10,7 @@ import urllib.parse
 import urllib.request
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 from sfs_server.auth.tokens import mint
 from tests.browser.conftest import SignIn, Site
@@ -49,10 +49,12 @@ def much(site: Site) -> str:
 def lists(page: Page) -> list[str]:
     """The queries of the lists that the page asks for."""
     asked: list[str] = []
-    page.on(
-        "request",
-        lambda one: asked.append(one.url.partition("?")[2]) if "/storage/files?" in one.url else 0,
-    )
+
+    def heard(request: Request) -> None:
+        if "/storage/files?" in request.url:
+            asked.append(request.url.partition("?")[2])
+
+    page.on("request", heard)
     return asked
 
 
