@@ -382,6 +382,7 @@ def test_a_selection_is_moved_by_keyboard_and_comes_back(
     page.keyboard.press("Enter")
     expect(dialog).to_contain_text(f"{namespace} / g")
     dialog.get_by_role("button", name="New folder").click()
+    expect(page.get_by_label("Name of the new folder")).to_be_focused()
     page.keyboard.type("h i")
     page.keyboard.press("Enter")
     expect(dialog_of(page)).to_contain_text(f"{namespace} / g / h i")
