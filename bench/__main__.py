@@ -15,7 +15,18 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from bench import cluster, downloads, fairness, listing, memory, resume, small, uploads, watchers
+from bench import (
+    cluster,
+    downloads,
+    fairness,
+    listing,
+    memory,
+    page,
+    resume,
+    small,
+    uploads,
+    watchers,
+)
 from bench.servers import (
     COPYPARTY_FLAGS,
     Place,
@@ -37,6 +48,7 @@ MEASURES: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "fairness": fairness.measure,
     "list": listing.measure,
     "watchers": watchers.measure,
+    "page": page.measure,
     "cluster-get": cluster.measure_get,
     "cluster-small": cluster.measure_small,
     "cluster-first": cluster.measure_first,
