@@ -181,7 +181,7 @@ def moving_to_a_namespace(scene: Scene) -> None:
 def moving_to_a_new_folder(scene: Scene) -> None:
     moving(scene)
     scene.page.get_by_role("dialog").get_by_role("button", name="New folder").click()
-    expect(scene.page.get_by_role("dialog").get_by_label("Name", exact=True)).to_be_focused()
+    expect(scene.page.get_by_label("Name of the new folder")).to_be_focused()
 
 
 @state

@@ -193,7 +193,7 @@ def test_a_token_that_is_refused_in_the_middle_strands_nothing(
     wait_for_bytes(page, "0.bin", 4)
     page.evaluate("sessionStorage.setItem('sfs-token', 'a.b.c')")
     dialog = page.get_by_role("dialog", name="Sign in")
-    expect(dialog).to_contain_text("not good any more")
+    expect(dialog).to_contain_text("You were signed out")
     expect(tray(page).locator("li.queued")).to_have_count(4)
     slow_down(page, 100)
     dialog.get_by_label("Token").fill(token)
