@@ -4,7 +4,7 @@ import { test } from "node:test";
 import "./browser.js";
 import {
   commonFolder,
-  copyName,
+  copies,
   movable,
   stemLength,
   topmost,
@@ -43,9 +43,11 @@ test("all of a folder's name is selected", () => {
 });
 
 test("a copy keeps the extension of a file", () => {
-  assert.equal(copyName("a.tar.gz", "file", 2), "a (2).tar.gz");
-  assert.equal(copyName("README", "file", 3), "README (3)");
-  assert.equal(copyName("v1.2", "folder", 2), "v1.2 (2)");
+  const [first, second] = copies("x.y/a.tar.gz", "file");
+  assert.deepEqual([first, second], ["x.y/a (2).tar.gz", "x.y/a (3).tar.gz"]);
+  assert.equal([...copies("README", "file")].at(-1), "README (99)");
+  assert.equal(copies("v1.2", "folder").next().value, "v1.2 (2)");
+  assert.equal(copies(".profile", "file").next().value, ".profile (2)");
 });
 
 test("marks that were shown by their numbers are marks again", () => {

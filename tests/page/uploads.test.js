@@ -156,15 +156,15 @@ test("a name that is taken is a clash, and nothing is replaced without a word", 
 });
 
 test("both are kept under the first name that is neither stored nor queued", async () => {
-  await add("a.tar.gz", "a.tar (3).gz", ".profile");
+  await add("a.tar.gz", "a (3).tar.gz", ".profile");
   await clash(requests[0]);
   await clash(requests[2]);
-  service.stored.set("a.tar (2).gz", "there");
+  service.stored.set("a (2).tar.gz", "there");
   service.asked.length = 0;
   await queue.resolve(find("a.tar.gz"), "keep");
-  assert.equal(latest().path, "/storage/photos/a.tar%20(2).gz");
+  assert.equal(latest().path, "/storage/photos/a%20(2).tar.gz");
   await clash(latest());
-  assert.equal(latest().path, "/storage/photos/a.tar%20(4).gz");
+  assert.equal(latest().path, "/storage/photos/a%20(4).tar.gz");
   requests[1].respond(201);
   await queue.resolve(find(".profile"), "keep");
   await settle();

@@ -2,9 +2,9 @@
 // folder that the path goes through. And names that are free.
 import { findEntry, listFolder } from "./api.js";
 import { change } from "./entries.js";
-import { nameOf, parentOf } from "./places.js";
+import { copies, tooManyCopies } from "./names.js";
+import { parentOf } from "./places.js";
 
-const MOST_COPIES = 99; // "name (2).txt" … "name (99).txt"
 const MOST_LISTED = 1000; // entries in a page of a list
 
 let asked = 0;
@@ -59,26 +59,12 @@ export async function taken(namespace, uploads) {
 }
 
 /**
- * The names of copies: "name (2).txt" and so on.
- * @param {string} path
- */
-function* copies(path, extension = "") {
-  const stem = path.slice(0, path.length - extension.length);
-  for (let n = 2; n <= MOST_COPIES; n += 1) yield `${stem} (${n})${extension}`;
-}
-
-const TOO_MANY = "There are too many copies of this already.";
-
-/**
  * The next path for a file of which no other upload is known.
  * @param {string} path @param {(path: string) => boolean} isTaken
  */
 export function freePath(path, isTaken) {
-  const dot = nameOf(path).lastIndexOf(".");
-  for (const copy of copies(path, dot > 0 ? nameOf(path).slice(dot) : "")) {
-    if (!isTaken(copy)) return copy;
-  }
-  throw new Error(TOO_MANY);
+  for (const copy of copies(path, "file")) if (!isTaken(copy)) return copy;
+  throw tooManyCopies(path);
 }
 
 /**
@@ -86,6 +72,6 @@ export function freePath(path, isTaken) {
  * @param {string} namespace @param {string} path
  */
 export async function freeFolder(namespace, path) {
-  for (const copy of copies(path)) if (!(await findEntry(namespace, copy))) return copy;
-  throw new Error(TOO_MANY);
+  for (const copy of copies(path, "folder")) if (!(await findEntry(namespace, copy))) return copy;
+  throw tooManyCopies(path);
 }

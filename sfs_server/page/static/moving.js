@@ -5,14 +5,13 @@ import { amend, close, countsChanged, dismiss, go, notify, open } from "./action
 import { compareNames, counted, number } from "./format.js";
 import { rowsShown } from "./list.js";
 import { foldersFirst, loadMore } from "./listing.js";
-import { copyName, movable, topmost } from "./names.js";
+import { copies, movable, tooManyCopies, topmost } from "./names.js";
 import { joined, nameOf, parentOf, placeName, within } from "./places.js";
 import { set, state } from "./store.js";
 
 const AT_ONCE = 4;
 const LONG_MS = 1000; // then a notice shows how far it is
 const TAKEN = 412;
-const MOST_COPIES = 99; // "name (2).txt" … "name (99).txt"
 
 /** @typedef {{ from: Entry, to: Entry }} Moved */
 
@@ -208,10 +207,9 @@ export async function moveEntries(entries, to) {
     if (await move()) return true;
     const choice = await ask(entry);
     if (choice === "replace" && (await move(entry.name, true))) return (replaced += 1);
-    for (let n = 2; choice === "keep" && n <= MOST_COPIES; n += 1) {
-      if (await move(copyName(entry.name, entry.type, n))) return true;
-    }
-    return false;
+    if (choice !== "keep") return false;
+    for (const name of copies(entry.name, entry.type)) if (await move(name)) return true;
+    throw tooManyCopies(entry.name);
   });
   const gone = moves.map(({ from }) => from);
   changed(

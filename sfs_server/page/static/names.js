@@ -1,6 +1,8 @@
 // Names and paths of what is renamed, moved or copied.
 import { visible } from "./format.js";
-import { parentOf, within } from "./places.js";
+import { joined, nameOf, parentOf, within } from "./places.js";
+
+const MOST_COPIES = 99;
 
 const MARK = /\[U\+([0-9A-F]{4})\]/g;
 
@@ -12,13 +14,20 @@ export const stemLength = (name, type) =>
   (type === "file" && /(?<=.)(\.tar)?\.[^.\s]*$/s.exec(name)?.index) || name.length;
 
 /**
- * "name (2).txt"
- * @param {string} name @param {Entry["type"]} type @param {number} n
+ * The paths of copies: "letters/name (2).txt" and so on.
+ * @param {string} path @param {Entry["type"]} type
  */
-export function copyName(name, type, n) {
+export function* copies(path, type) {
+  const name = nameOf(path);
   const stem = stemLength(name, type);
-  return `${name.slice(0, stem)} (${n})${name.slice(stem)}`;
+  for (let n = 2; n <= MOST_COPIES; n += 1) {
+    yield joined(parentOf(path), `${name.slice(0, stem)} (${n})${name.slice(stem)}`);
+  }
 }
+
+/** @param {string} path */
+export const tooManyCopies = (path) =>
+  new Error(`There are too many copies of ${nameOf(path)} already.`);
 
 /**
  * The name that somebody typed who saw the one of before with its direction marks as [U+202E]. Where
