@@ -127,6 +127,7 @@ def test_a_file_is_renamed_in_its_row(
     assert (root / "b.tar.gz").read_text() == "b.tar.gz"
 
     page.keyboard.press("F2")
+    expect(field).to_be_focused()
     page.keyboard.type("nobody sees this")
     page.keyboard.press("Escape")
     expect(row(page, "b.tar.gz")).to_be_focused()

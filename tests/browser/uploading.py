@@ -49,6 +49,8 @@ def drag(page: Page, *paths: Path, on: Locator | None = None, end: str = "dragOv
     to where the page has nothing; there, do what ``end`` says."""
     session = page.context.new_cdp_session(page)
     data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    if on:
+        on.scroll_into_view_if_needed()
     box = on.bounding_box() if on else {"x": 800, "y": 700, "width": 0, "height": 0}
     assert box is not None
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2

@@ -60,8 +60,8 @@ export function become(token, session) {
 
 export async function signOut() {
   api.credential.clear();
+  go(placeIn("default")); // a visitor may not watch the place of before
   set({ session: null, selected: new Set() });
-  go(placeIn("default"));
   await reload();
 }
 
