@@ -1,5 +1,6 @@
 // Parts of the page that are not needed at first sight: their modules come at the first touch, key
-// or drag, or when such a part is shown.
+// or drag, or when such a part is shown. Where they have come, a part is there at once, so that what
+// is typed next goes to it.
 import { useEffect, useState } from "./vendor/hooks.js";
 import { close, notify } from "./actions.js";
 import { html } from "./html.js";
@@ -12,9 +13,19 @@ const menu = () => import("./menu.js");
 const tray = () => import("./tray.js"); // and with it queue.js, which sends
 const viewer = () => import("./viewer.js");
 
+/** @type {Map<() => Promise<any>, any>} */
+const modules = new Map();
+
+/** @param {() => Promise<any>} part */
+async function fetched(part) {
+  const module = await part();
+  modules.set(part, module);
+  return module;
+}
+
 for (const sign of ["pointerdown", "keydown", "dragenter"]) {
   const parts = [confirm, file, form, move, menu, tray, viewer];
-  const prepare = () => Promise.allSettled(parts.map((part) => part()));
+  const prepare = () => Promise.allSettled(parts.map(fetched));
   addEventListener(sign, prepare, { once: true });
 }
 
@@ -44,11 +55,11 @@ const KINDS = {
  * @param {{ kind: string, reachable?: boolean }} props
  */
 export function Lazy({ kind, reachable = true, ...details }) {
-  const [Kind, setKind] = useState(null);
+  const [load, name] = KINDS[kind];
+  const [Kind, setKind] = useState(() => modules.get(load)?.[name]);
   useEffect(() => {
-    if (!reachable) return;
-    const [load, name] = KINDS[kind];
-    load().then(
+    if (!reachable || Kind) return;
+    fetched(load).then(
       (module) => setKind(() => module[name]),
       () => {
         close();
