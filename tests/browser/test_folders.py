@@ -57,6 +57,15 @@ def zipped(download: Download) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
+def two_more(site: Site, page: Page, namespace: str) -> tuple[str, str]:
+    """Another namespace of alice, and one of bob."""
+    names = f"{namespace}-2", f"{namespace}-of-bob"
+    for name, user in zip(names, ("alice", "bob"), strict=True):
+        url = f"{site.url}/storage/namespaces"
+        assert page.request.post(url, data={"name": name}, headers=bearer(user)).status == 201
+    return names
+
+
 def test_a_new_folder_has_the_focus(
     site: Site, window: Window, sign_in: SignIn, namespace: str
 ) -> None:
@@ -404,10 +413,7 @@ def test_a_selection_is_moved_by_keyboard_and_comes_back(
 def test_a_file_is_moved_to_another_namespace(
     site: Site, page: Page, sign_in: SignIn, namespace: str
 ) -> None:
-    other, foreign = f"{namespace}-2", f"{namespace}-of-bob"
-    for name, user in ((other, "alice"), (foreign, "bob")):
-        url = f"{site.url}/storage/namespaces"
-        assert page.request.post(url, data={"name": name}, headers=bearer(user)).status == 201
+    other, foreign = two_more(site, page, namespace)
     put(site, namespace, "x/a.txt")
     start(page, sign_in, namespace, 1, "/x/")
     menu(page, "a.txt", "Move")
@@ -519,10 +525,7 @@ def test_a_long_move_is_stopped_by_escape(
 def test_rows_are_dragged_onto_a_folder_a_breadcrumb_and_a_namespace(
     site: Site, page: Page, sign_in: SignIn, namespace: str
 ) -> None:
-    other, foreign = f"{namespace}-2", f"{namespace}-of-bob"
-    for name, user in ((other, "alice"), (foreign, "bob")):
-        url = f"{site.url}/storage/namespaces"
-        assert page.request.post(url, data={"name": name}, headers=bearer(user)).status == 201
+    other, foreign = two_more(site, page, namespace)
     root = put(site, namespace, "x/a.txt", "x/b.txt", "x/c.txt", "x/d.txt", "x/to/")
     start(page, sign_in, namespace, 5, "/x/")
     choose(page, "a.txt", "b.txt")

@@ -126,7 +126,7 @@ function showList(files) {
   return load();
 }
 
-/** Everything, for whoever is signed in now. */
+/** Loads everything again: another person, who may see other things, may be signed in now. */
 export const reload = () =>
   Promise.all([loadNamespaces(), load(), state.place.file && openFile(state.place.file)]);
 

@@ -130,7 +130,7 @@ const bodyOf = (response) => response.json().catch(broken);
 const json = async (...request) => bodyOf(await call(...request));
 
 /**
- * The text of a response, as it comes. onBreak(): what it is when its connection breaks.
+ * The text of a response, as it comes. The request ends when it is not read to its end. onBreak(): what it is when its connection breaks.
  * @param {string} path @param {AbortSignal} signal
  * @param {(error: Error) => { done: true, value: undefined }} [onBreak] @returns {AsyncGenerator<string>}
  */
@@ -138,10 +138,14 @@ export async function* fetchStream(path, signal, onBreak = broken) {
   const { body } = await call("GET", path, undefined, signal, { endless: true });
   const reading = /** @type {ReadableStream} */ (body).pipeThrough(new TextDecoderStream());
   const pieces = reading.getReader();
-  for (;;) {
-    const { done, value } = await pieces.read().catch(onBreak);
-    if (done) return;
-    yield value;
+  try {
+    for (;;) {
+      const { done, value } = await pieces.read().catch(onBreak);
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    pieces.cancel().catch(() => {}); // ends the request, unless it has ended or failed by itself
   }
 }
 

@@ -59,7 +59,7 @@ export async function taken(namespace, uploads) {
 }
 
 /**
- * The next path for a file of which no other upload is known.
+ * The first path for a copy of a file to which no upload of the queue goes.
  * @param {string} path @param {(path: string) => boolean} isTaken
  */
 export function freePath(path, isTaken) {

@@ -49,12 +49,12 @@ export function SignIn({ expired, link, onClose }) {
         link &&
         html`<p><strong>
           The link that you opened does not sign you in: it has expired, or a part of it is missing.
-          Ask whoever sent it for a new one.
+          Ask the person who sent it to you for a new one.
         </strong></p>`
       }
       <p>
         You sign in with a token: a long line of letters and digits that stands for your name and
-        password. You get one from whoever runs this service. Paste it here:
+        password. You get one from the person who runs this service. Paste it here:
       </p>
       <label class="input">
         <span>Token</span>

@@ -10,11 +10,11 @@ const SLICE_MS = 12; // between two pauses
 const AT_ONCE = 100; // entries that are opened at a time
 
 /**
- * Reads `source`, and tells `told` now and then how many files have been found. What the browser
+ * Reads `source`, and calls `onProgress` now and then with how many files it has found. What the browser
  * may not read is named in `unread`. Raises Error where there is too much, and what `signal` says.
- * @param {Source[]} source @param {(files: number) => void} told @param {AbortSignal} signal
+ * @param {Source[]} source @param {(files: number) => void} onProgress @param {AbortSignal} signal
  */
-export async function read(source, told, signal) {
+export async function read(source, onProgress, signal) {
   /** @type {Found} */
   const found = { files: [], folders: [], unread: [] };
   let seen = 0;
@@ -23,7 +23,7 @@ export async function read(source, told, signal) {
   async function pause() {
     signal.throwIfAborted();
     if (performance.now() < end) return;
-    told(found.files.length);
+    onProgress(found.files.length);
     await turn();
     go();
   }

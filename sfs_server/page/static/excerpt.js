@@ -7,7 +7,7 @@ export const PART = 256 * 1024;
 export const MOST_PARTS = 8;
 
 /**
- * How the bytes that a file begins with are to be read; null where they are no text. Where the name
+ * The encoding of a text, seen from its first bytes; null where they are no text. Where the name
  * says that it is text, what is not UTF-8 is taken for the encoding of older Windows programs.
  * @param {Uint8Array} bytes @param {boolean} whole @param {boolean} named
  */

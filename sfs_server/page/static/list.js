@@ -4,7 +4,7 @@
 // For keyboards it is one stop (a grid of ARIA): the arrows move, a letter goes to the next name that
 // starts with it, Space selects, Enter opens, Backspace goes up a folder, Delete deletes, F2 renames,
 // Ctrl+A selects all that is loaded. The row that has the focus stays an element even out of sight, or
-// the focus would be lost; it is known by its path, because others change the list meanwhile.
+// the focus would be lost; it is remembered by its path, because others change the list meanwhile.
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/hooks.js";
 import {
   go,
@@ -28,7 +28,7 @@ import { Icon } from "./ui.js";
 
 const NEAR = 150; // rows before the end at which more are loaded
 const MOST_SORTED = 1_000_000; // entries that are loaded to sort them
-const MOST_LEFT = 50; // lists of which the row is known that had the focus
+const MOST_LEFT = 50; // lists that one may go back to, and find the focus where it was
 const TYPING_MS = 500; // between two letters of one name
 
 // Sorted once for each list and order, not at each redraw.

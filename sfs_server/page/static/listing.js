@@ -81,7 +81,7 @@ function inTurn(act) {
       if (!mine.signal.aborted) throw error;
     }
   });
-  turn = done.catch(() => {}); // whoever asked for it is told
+  turn = done.catch(() => {}); // the caller gets the error, from `done`
   return done;
 }
 
@@ -115,9 +115,7 @@ async function showFound(mine, quietly = false) {
   /** @type {Entry[]} */
   let entries = [];
   let drawn = 0;
-  const control = new AbortController();
-  mine.signal.addEventListener("abort", () => control.abort());
-  for await (const batch of search(namespace, folder, find, control.signal)) {
+  for await (const batch of search(namespace, folder, find, mine.signal)) {
     entries = entries.concat(batch);
     if (entries.length >= MOST_FOUND) break;
     if (quietly || performance.now() - drawn < DRAW_MS) continue;
@@ -126,7 +124,6 @@ async function showFound(mine, quietly = false) {
   }
   if (mine.signal.aborted) return;
   const cut = entries.length >= MOST_FOUND;
-  if (cut) control.abort();
   replaced({ entries: entries.slice(0, MOST_FOUND).sort(foldersFirst), after: null, cut }, quietly);
 }
 
@@ -184,7 +181,7 @@ export async function firstWith(prefix) {
     const how = { type: /** @type {const} */ ("file"), prefix, limit: 1 };
     return (await api.listFolder(namespace, folder, how)).entries[0]?.path ?? "";
   } catch {
-    return ""; // as where there is none: whoever typed it stays where they are
+    return ""; // as where there is none: the focus stays where it is
   }
 }
 

@@ -1,5 +1,5 @@
 // Keeps the list true: one event stream of the service says what changes in the folder that is shown,
-// by whoever. A browser has six connections to a server of HTTP/1.1, for all of its tabs, so there is
+// also by others. A browser has six connections to a server of HTTP/1.1, for all of its tabs, so there is
 // a stream only while the tab can be seen.
 //
 // The list is asked for once the stream is open, and again when it was opened anew: so no change is
