@@ -84,7 +84,7 @@ WHERE (
     ) AS unfinished
 ) < %(most)s
 RETURNING {_COLUMNS}
-"""  # noqa: S608 - constants  # nosec B608
+"""  # noqa: S608 - only constants are put in  # nosec B608
 """Adds an upload, unless its owner has too many. The lock has the requests of one owner take turns,
 so that many at once do not exceed that together."""
 
@@ -99,7 +99,7 @@ _TAKE_OVER = f"""
 SELECT set_config('synchronous_commit', 'off', true);
 UPDATE uploads SET epoch = epoch + 1 + floor(random() * 1000000000)::bigint
 WHERE id = (SELECT id {_THERE}) RETURNING {_COLUMNS}
-"""  # noqa: S608 - constants  # nosec B608
+"""  # noqa: S608 - only constants are put in  # nosec B608
 """Raises the epoch, without waiting until that is on the disk of the database: if it is lost in a
 crash there, a request that has raised it finds an older one, and writes nothing. What is written
 with the new epoch is on the disk after it. An epoch that was lost is not given to anyone again,
@@ -190,7 +190,7 @@ WHERE id IN (
     ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 RETURNING {_COLUMNS}
-"""  # noqa: S608 - constants  # nosec B608
+"""  # noqa: S608 - only constants are put in  # nosec B608
 
 _FORGET = """
 DELETE FROM uploads WHERE id IN (
